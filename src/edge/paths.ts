@@ -49,7 +49,6 @@ type Path =
   | '/models/:id'
   | '/pools/deployment'
   | '/pools/deployment/limits'
-  | '/pools/deployment/recount'
   | '/prefixes'
   | '/prefixes/:name'
   | '/prefixes/:name/versions'

@@ -1,5 +1,6 @@
 /** What must hold of pools and the accounts that share them, after every step, and once everything is at rest. */
 import { PERIODS, type Period, spanAt, spanId } from '../../src/edge/money/budget/windows.ts';
+import type { LeaseCall } from '../../src/edge/rooms/pools/contracts/pool.ts';
 import { type Host, Violation } from './host.ts';
 import type { World } from './world.ts';
 
@@ -112,7 +113,7 @@ export class PoolModel {
     for (const pool of this.#pools) {
       const open = this.#leases(pool).filter((lease) => lease.open === 1);
       if (open.length > 0) throw new Violation(`leased in the end: ${pool.name} ${JSON.stringify(open)}`);
-      this.#checkGivenUp(pool);
+      this.#checkNameless(pool);
       this.#checkCounted(pool);
     }
     this.#checkSums();
@@ -141,18 +142,16 @@ export class PoolModel {
     }
   }
 
-  /** An erased account that was not used since has no lease. */
-  #checkGivenUp(pool: Watched): void {
+  /** No pool knows the name of an account that was erased and not used since. */
+  #checkNameless(pool: Watched): void {
     const named = [...this.#accounts.values()].filter((host) => {
       const [used] = read(host, 'ledger', "select value from meta where key = 'used_since_erasure'");
       const [erased] = read(host, 'ledger', "select value from meta where key = 'erased_at'");
       return used !== undefined || erased === undefined;
     });
     const living = new Set(named.map(leaseIdOf));
-    const kept = this.#leases(pool).find(
-      ({ id, dropped_at }) => id !== '' && dropped_at === null && !living.has(String(id)),
-    );
-    if (kept) throw new Violation(`an erased account keeps its lease: ${pool.name} ${JSON.stringify(kept)}`);
+    const kept = this.#leases(pool).find(({ id, account }) => account !== null && !living.has(String(id)));
+    if (kept) throw new Violation(`an erased account keeps its name: ${pool.name} ${JSON.stringify(kept)}`);
   }
 
   /** What a pool counts in all is what was spent, erased or not. */
@@ -285,7 +284,14 @@ export class PoolModel {
         const { start } = spanAt(period, this.#world.clock.now);
         const used = this.#sum(pool.name, period, start, account);
         const id = this.#spanId(period, start);
-        const granted = (windows[id]?.granted ?? 0) + (basesOf(host)[pool.name]?.[id] ?? 0);
+        let granted = (windows[id]?.granted ?? 0) + (basesOf(host)[pool.name]?.[id] ?? 0);
+        // Until the last call of an old lease has come, what is held may be counted there.
+        for (const { call } of lastCallsOf(host, pool.name)) {
+          const old = leases.get(call.lease);
+          const figures = old ? (JSON.parse(String(old.windows)) as { windows: Record<string, Figures> }).windows : {};
+          const told = call.windows.find((window) => window.id === id)?.spent ?? 0;
+          granted += Math.max(0, (figures[id]?.granted ?? 0) - told);
+        }
         if (used > granted + this.#allowed) {
           throw new Violation(`${account} has used ${used} of ${granted} in ${pool.name} ${id}`);
         }
@@ -298,13 +304,12 @@ export class PoolModel {
     const pool = this.#pools.find(({ name }) => name === DEPLOYMENT);
     if (!pool) return;
     const reported = new Map<string, number>();
-    const nameless: number[] = [];
     const sums = "select lease, sum(cost) as cost from used where dimension = 'model' group by lease";
     for (const row of read(pool.host, 'used', sums)) {
-      if (row.lease === '') nameless.push(Number(row.cost));
-      else reported.set(String(row.lease), Number(row.cost));
+      reported.set(String(row.lease), Number(row.cost));
     }
-    let [all, told] = [0, nameless.reduce((sum, cost) => sum + cost, 0)];
+    const told = [...reported.values()].reduce((sum, cost) => sum + cost, 0);
+    let all = 0;
     for (const [account, host] of this.#accounts) {
       const id = leaseIdOf(host);
       const folded = 'select coalesce(sum(cost), 0) as cost from rollups where model';
@@ -317,7 +322,6 @@ export class PoolModel {
       if (own !== named) throw new Violation(`${account} has spent ${named}, and ${own} is reported`);
       if (id !== undefined) this.#checkTags(account, host, pool, id);
       all += named + Number(erased?.cost ?? 0);
-      told += own;
     }
     if (all !== told) throw new Violation(`${all} was spent in all, erased or not, and ${told} is reported`);
   }
@@ -352,11 +356,11 @@ export class PoolModel {
   }
 
   #leases({ host }: Watched): LeaseRows {
-    return read(host, 'leases', 'select id, account, open, windows, dropped_at from leases');
+    return read(host, 'leases', 'select id, account, open, windows from leases');
   }
 }
 
-/** No lease has this id. The empty one is that of the sums of erased accounts. */
+/** No lease has this id. */
 const NONE = 'none';
 
 type LeaseRows = ReturnType<typeof read>;
@@ -373,10 +377,17 @@ function markerOf(host: Host): string {
   return fold ? (JSON.parse(String(fold.value)) as { marker: string }).marker : '';
 }
 
-/** @returns by pool and window: what pools count for nobody, because the account has spent it before an erasure */
+/** @returns by pool and window: what pools count under ids that the account has had before */
 function basesOf(host: Host): Record<string, Record<string, number>> {
   const [identity] = read(host, 'ledger', "select value from meta where key = 'lease'");
   return identity ? (JSON.parse(String(identity.value)) as { base: Record<string, Record<string, number>> }).base : {};
+}
+
+/** @returns the last calls of an erased account's leases of which it does not know that the pool has taken them */
+function lastCallsOf(host: Host, name: string): { call: LeaseCall }[] {
+  const [left] = read(host, 'ledger', "select value from meta where key = 'last_calls'");
+  const calls = left ? (JSON.parse(String(left.value)) as { pool: string; call: LeaseCall }[]) : [];
+  return calls.filter(({ pool }) => pool === name);
 }
 
 interface Figures {

@@ -11,14 +11,14 @@ import { callPool } from '../../src/edge/rooms/pools/call-pool.ts';
 import { worstCaseWith } from '../edge/money/account/admission-requests.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { settle } from './clock.ts';
-import { type Host, stackOf } from './host.ts';
+import type { Host } from './host.ts';
 import { PoolModel, SHARES, UNLIMITED } from './pool-model.ts';
 import { findFailure } from './property.ts';
 import { FAULTS, type Mishaps, type Scheduler, World } from './world.ts';
 
 type Command = { account: string } & (
   | { kind: 'request' | 'long'; share: number; clamps: boolean }
-  | { kind: 'lost' | 'unheld' | 'erase' | 'recount' | 'corrupt' }
+  | { kind: 'lost' | 'unheld' | 'erase' }
   | { kind: 'move'; group: string | null }
   | { kind: 'limit'; pool: string; factor: number }
 );
@@ -46,15 +46,6 @@ const ASKED_AT_LAST_MS = 16 * 60_000;
 const LIMIT = 25_000;
 const WORST_CASE = worstCaseWith({ outputTokens: 800 });
 
-const INTO_USED = 'insert or replace into used (dimension, day, lease, value, pool_group, requests, cost)';
-/** What an operator may find in the sums of accounts that are not erased. */
-const CORRUPTIONS = ['nothing', 'claude-opus-5-5'].flatMap((value) => [
-  `${INTO_USED} select dimension, day, lease, '${value}', pool_group, 99, cost + 7
-     from used where lease != ''`,
-  `${INTO_USED} select dimension, day, 'nobody', '${value}', pool_group, 1, 9
-     from used where lease != ''`,
-]);
-
 const account = fc.constantFrom(...ACCOUNTS);
 const request = fc.record({
   kind: fc.constant('request' as const),
@@ -66,7 +57,7 @@ const commands: fc.Arbitrary<Command> = fc.oneof(
   { arbitrary: request, weight: 8 },
   { arbitrary: request.map((one) => ({ ...one, kind: 'long' as const })), weight: 1 },
   {
-    arbitrary: fc.record({ kind: fc.constantFrom('lost' as const, 'unheld', 'erase', 'recount', 'corrupt'), account }),
+    arbitrary: fc.record({ kind: fc.constantFrom('lost' as const, 'unheld', 'erase'), account }),
     weight: 2,
   },
   {
@@ -185,34 +176,10 @@ class Sharers {
         return await this.#settle(command.account, this.#newId(), 5_000, this.#world.clock.now);
       case 'erase':
         return void (await this.#call(command.account, (object) => object.erase()));
-      case 'corrupt':
-        this.#corrupt();
-        return await this.#recount();
-      case 'recount':
-        return await this.#recount();
       case 'move':
         return void (await this.#call(command.account, (object) => object.setGroup(command.group)));
       case 'limit':
         return await this.#limit(command.pool, LIMIT * command.factor);
-    }
-  }
-
-  #corrupt(): void {
-    try {
-      for (const corruption of CORRUPTIONS) hostOf('POOL', 'deployment').storage.exec(corruption, []);
-    } catch (thrown) {
-      // That a command fails is nobody's fault otherwise.
-      this.#world.fail(stackOf(thrown));
-    }
-  }
-
-  async #recount(): Promise<void> {
-    for (;;) {
-      try {
-        return void (await callPool({ pools: env, settings, name: 'deployment' }, (pool) => pool.recount()));
-      } catch {
-        await this.#world.hop('client recounts again');
-      }
     }
   }
 

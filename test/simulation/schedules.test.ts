@@ -216,7 +216,7 @@ class Sharer {
   }
 }
 
-test('what is spent while an erasure is handed over is reported by name, also if the object dies', async () => {
+test('what is spent while an erasure goes on is reported by name, also if the object dies', async () => {
   await withSharedBudget(async (led, alice) => {
     const admission = alice.admit('req_1');
     await led.until('pool deployment.leaseJson answered');

@@ -30,7 +30,7 @@ export function eraseAccount(state: AccountState): Erasure {
   const { remaining, more } = eraseRows(state);
   const { versions, ledger } = state;
   const others = countOthers(state, state.erasedUntil);
-  if (more || others > 0 || versions.untold || ledger.meta('answers_kept') || state.shared?.isHandingOver) {
+  if (more || others > 0 || versions.untold || ledger.meta('answers_kept') || state.shared?.owesLast) {
     wakeSoon(state, now);
   }
   return { done: remaining + others === 0, remaining: remaining + others };
@@ -51,7 +51,7 @@ function begin(state: AccountState, now: number): void {
   refusals.prune(now);
   limits.setOwn(null);
   state.setGroup(undefined);
-  state.shared?.beginErasure(now);
+  state.shared?.beginErasure();
   ledger.fold(true);
   ledger.rollups.forgetNames(PERIODS.map((period) => budget.windows[period].start));
   state.setListed(false);
@@ -76,7 +76,7 @@ export function continueRows(state: AccountState, now: number): void {
  */
 export async function eraseInOtherObjects(state: AccountState, until = state.erasedUntil): Promise<void> {
   const { accountId } = state;
-  if (state.shared?.isHandingOver && (await state.shared.handOver())) wakeSoon(state, state.now());
+  if (state.shared?.owesLast && (await state.shared.tellLast())) wakeSoon(state, state.now());
   // Of an account that was never erased nothing is left to erase, and its lists need not be asked.
   if (accountId === undefined || until === 0) return;
   const { env, conversations, elsewhere } = state;

@@ -70,12 +70,12 @@ export interface SharedBudgets extends Payer {
   report(name: string): Promise<void>;
   /** Reports what was spent, if that is due. The alarm calls it. */
   reportChanges(): Promise<void>;
-  /** Stores what must be handed over, before the rows it is made from are deleted. */
-  beginErasure(now: number): void;
-  /** Whether something is left to hand over, or to give up. */
-  readonly isHandingOver: boolean;
-  /** Hands over what is left after an erasure. @returns whether there is more */
-  handOver(): Promise<boolean>;
+  /** Stores what must still be told, before the rows it is made from are deleted. */
+  beginErasure(): void;
+  /** Whether something of before an erasure is still to be told. */
+  readonly owesLast: boolean;
+  /** Tells the last of before an erasure. @returns whether there is more */
+  tellLast(): Promise<boolean>;
   /** Reports everything of an account that ends. @returns whether there is more to do */
   leave(): Promise<boolean>;
 }

@@ -131,20 +131,20 @@ export function grantLease(
 }
 
 /**
- * Moves what a lease has spent to the lease of nobody. Changes the counts. The caller must store both.
+ * Adds what a lease has spent to the lease of those who have ended. Changes the counts. The caller must store both.
  *
- * @returns the windows of the lease of nobody as they are now
+ * @returns the windows of the lease of those who have ended as they are now
  */
-export function moveToNobody(
+export function joinLease(
   books: LeaseBooks,
   lease: KnownLease,
-  nobody: KnownLease | undefined,
+  ended: KnownLease | undefined,
   now: number,
 ): Record<string, LeasedWindow> {
   addToCounts(books, lease, -1, now);
-  if (nobody) addToCounts(books, nobody, -1, now);
+  if (ended) addToCounts(books, ended, -1, now);
   const windows: Record<string, LeasedWindow> = {};
-  for (const [id, window] of [...Object.entries(nobody?.windows ?? {}), ...Object.entries(lease.windows)]) {
+  for (const [id, window] of [...Object.entries(ended?.windows ?? {}), ...Object.entries(lease.windows)]) {
     if (isOver(window, now)) continue;
     const spent = (windows[id]?.spent ?? 0) + window.spent;
     windows[id] = { end: window.end, spent, granted: spent };
@@ -159,7 +159,7 @@ export function answerFor(
   rules: PoolRules,
   lease: KnownLease,
   asked: readonly LeaseFigures[],
-): Omit<LeaseAnswer, 'epoch' | 'told' | 'refused'> {
+): Omit<LeaseAnswer, 'told' | 'refused'> {
   let slice = Number.POSITIVE_INFINITY;
   let batched: HeldByBatches | undefined;
   const windows = asked.flatMap(({ id, period, spent, kept, least }): LeaseGrant[] => {

@@ -16,14 +16,12 @@ export interface PoolLease extends KnownLease {
   /** When the account was last used; milliseconds since 1970. */
   seenAt: number | null;
   limits: ToldLimits | null;
-  /** The number of the last handover that was taken. */
-  epoch: number;
   /** The change up to which it has reported what it has spent; -1 if it must report everything again. */
   told: number;
   /** The time up to which it has told what it has refused; milliseconds since 1970. */
   refused: number;
-  /** When its erased account gave it up; milliseconds since 1970. Then its sums are counted for nobody. */
-  droppedAt: number | null;
+  /** When its visitor has ended; milliseconds since 1970. Then its sums are in the row of all such visitors. */
+  joinedAt: number | null;
 }
 
 /** What lists show of a lease. */
@@ -81,13 +79,13 @@ export class PoolStore extends Tables {
   }
 
   /**
-   * Deletes leases that were given up before a time.
+   * Deletes leases that have joined the row of all visitors before a time.
    *
-   * @returns when the first of the others was given up; milliseconds since 1970
+   * @returns when the first of the others has joined it; milliseconds since 1970
    */
-  forgetDropped(until: number): number | undefined {
-    this.write('delete from leases where dropped_at <= ?', until);
-    return this.figure('select min(dropped_at) from leases where dropped_at is not null');
+  forgetJoined(until: number): number | undefined {
+    this.write('delete from leases where joined_at <= ?', until);
+    return this.figure('select min(joined_at) from leases where joined_at is not null');
   }
 
   /** Writes a lease as it is now. */

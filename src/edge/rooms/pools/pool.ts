@@ -1,4 +1,3 @@
-import { isVisitor } from '../../gate/identity/identity.ts';
 import { retentionOf } from '../../gate/settings/retention.ts';
 import { settingsOf } from '../../gate/settings/settings.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
@@ -12,7 +11,6 @@ import { rulesOf } from '../../money/budget/rules.ts';
 import { thresholdsReached } from '../../money/budget/thresholds.ts';
 import { limitName, PERIODS, type Period, spanAt, spanId } from '../../money/budget/windows.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
-import { AccountRecount } from './account-recount.ts';
 import type { LeaseAnswer, LeaseCall, LeaseFigures, PoolObject, SpendQuery } from './contracts/pool.ts';
 import {
   answerFor,
@@ -20,8 +18,8 @@ import {
   grantLease,
   isChanged,
   isNewer,
+  joinLease,
   type LeaseBooks,
-  moveToNobody,
   type PoolRules,
   reportWindows,
 } from './grant.ts';
@@ -31,7 +29,7 @@ import { type PoolLease, PoolStore } from './pool-store.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from './pools-answers.schema.ts';
 import { RefusedKey } from './refused-key.ts';
 import { pageOfSpenders, spendersOf } from './spenders.ts';
-import { NOBODY, VISITORS_LEASE } from './tables.ts';
+import { VISITORS_LEASE } from './tables.ts';
 import { UsedSums } from './used-sums.ts';
 
 /** If an account with a lease is silent for longer than this, the pool asks it. Milliseconds. */
@@ -41,8 +39,8 @@ const MOST_SILENT_MS = 15 * MINUTE_MS;
 /** How many accounts one alarm asks, and how many at the same time. (An object may have six open connections.) */
 const ASKED_AT_ONCE = 300;
 const ASKED_TOGETHER = 5;
-/** A call that was on its way when its lease was given up comes within this time. Milliseconds. */
-const DROPPED_MS = 10 * MINUTE_MS;
+/** A call that was on its way when its visitor ended comes within this time. Milliseconds. */
+const JOINED_MS = 10 * MINUTE_MS;
 const ASK_GRAIN_MS = 10_000;
 const ASK_ON_MS = 1_000;
 
@@ -59,7 +57,6 @@ export class Pool extends EdgeObject implements PoolObject {
   readonly #store: PoolStore;
   readonly #used: UsedSums;
   readonly #refusals: PoolRefusals;
-  readonly #recount: AccountRecount;
   readonly #name: string;
   readonly #alerts: AlertOutbox;
   readonly #key: RefusedKey;
@@ -70,8 +67,6 @@ export class Pool extends EdgeObject implements PoolObject {
    * When each open lease was last asked, and how long it may be silent now. It is not stored, because it only saves calls.
    */
   readonly #asked = new Map<string, { at: number; waitMs: number }>();
-  /** The accounts that a recount asks by their leases. It need not call them by their names. */
-  #askedFirst: ReadonlySet<string | null> | undefined;
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env, ASK_GRAIN_MS);
@@ -79,7 +74,6 @@ export class Pool extends EdgeObject implements PoolObject {
     this.#store = new PoolStore(ctx.storage);
     this.#used = new UsedSums(this.#store);
     this.#refusals = new PoolRefusals(this.#store);
-    this.#recount = new AccountRecount(this.#store);
     this.#alerts = new AlertOutbox(this.#store, this.around);
     this.#key = new RefusedKey(this.#store, this.#alerts, this.around);
     this.#books = booksOf(this.#store.leases(), this.now());
@@ -93,7 +87,6 @@ export class Pool extends EdgeObject implements PoolObject {
     const lease = known && !isNewer(call, known) ? known : this.#take(call, known);
     const answer: LeaseAnswer = {
       ...answerFor(this.#books, this.#rulesNow(), lease, call.windows),
-      epoch: lease.epoch,
       told: lease.told,
       refused: lease.refused,
     };
@@ -106,7 +99,7 @@ export class Pool extends EdgeObject implements PoolObject {
     const had = windows.map(({ id, end, spent, kept }) => [id, { end, spent, granted: spent + kept }]);
     const nothing = { id: lease, incarnation, seq, toldAt: 0, open: false, windows: Object.fromEntries(had) };
     const granted = answerFor(this.#books, this.#rulesNow(), nothing, windows);
-    const answer: LeaseAnswer = { ...granted, epoch: 0, told: -1, refused: 0 };
+    const answer: LeaseAnswer = { ...granted, told: -1, refused: 0 };
     return JSON.stringify(answer);
   }
 
@@ -148,42 +141,22 @@ export class Pool extends EdgeObject implements PoolObject {
     return retentionOf(() => this.settings());
   }
 
-  /** Asks every account to report everything again, which replaces what is known. @returns how many accounts are asked */
-  recount(): { accounts: number } {
-    this.#store.together(() => {
-      this.#used.keepKnown();
-      this.#store.write('update leases set told = -1, open = 1 where account is not null');
-    });
-    const asked = [...this.#store.leases()].filter(({ account }) => account !== null);
-    for (const lease of asked) {
-      this.#books.open.set(lease.id, lease);
-      this.#asked.set(lease.id, { at: 0, waitMs: 0 });
-    }
-    this.#recount.begin();
-    this.#askedFirst = undefined;
-    this.around.alarm.wakeFor(this.now() + ASK_ON_MS, 1);
-    return { accounts: asked.length };
-  }
-
-  /** Deletes a lease that its erased account has given up. What was spent stays counted, for nobody. */
-  dropLease(id: string): void {
+  /** Adds what a visitor has spent to the row of all who have ended, and deletes the lease. One that is not there was added. */
+  joinVisitors(id: string): void {
     const lease = this.#books.open.get(id) ?? this.#store.lease(id);
-    if (!lease || lease.droppedAt !== null) return;
+    if (!lease || lease.joinedAt !== null) return;
     const now = this.now();
-    const ofVisitor = isVisitor(lease.account ?? '');
-    const heir = ofVisitor ? VISITORS_LEASE : NOBODY;
-    const windows = moveToNobody(this.#books, lease, this.#store.lease(heir), now);
+    const windows = joinLease(this.#books, lease, this.#store.lease(VISITORS_LEASE), now);
     const nameless = { account: null, isErased: true, group: null, seenAt: null, limits: null, open: false };
     this.#store.together(() => {
-      if (ofVisitor) this.#used.joinVisitors(id);
-      else this.#used.drop(id);
+      this.#used.joinVisitors(id);
       this.#refusals.forget(id);
-      this.#store.put({ ...lease, ...nameless, id: heir, incarnation: 0, seq: 0, windows, toldAt: now });
+      this.#store.put({ ...lease, ...nameless, id: VISITORS_LEASE, incarnation: 0, seq: 0, windows, toldAt: now });
       // A call that was on its way must not bring it back, so its number is known for some time.
-      this.#store.put({ ...lease, ...nameless, windows: {}, droppedAt: now });
+      this.#store.put({ ...lease, ...nameless, windows: {}, joinedAt: now });
     });
     this.#books.open.delete(id);
-    this.around.alarm.wakeFor(now + DROPPED_MS);
+    this.around.alarm.wakeFor(now + JOINED_MS);
   }
 
   /** Notes what `RefusedKey` notes. */
@@ -206,49 +179,44 @@ export class Pool extends EdgeObject implements PoolObject {
     for (let at = 0; at < asked.length; at += ASKED_TOGETHER) {
       await Promise.all(asked.slice(at, at + ASKED_TOGETHER).map((lease) => this.#ask(lease)));
     }
-    await this.#goOnRecounting();
-    const dropped = this.#store.forgetDropped(now - DROPPED_MS);
-    if (dropped !== undefined) this.around.alarm.wakeFor(dropped + DROPPED_MS);
+    const joined = this.#store.forgetJoined(now - JOINED_MS);
+    if (joined !== undefined) this.around.alarm.wakeFor(joined + JOINED_MS);
     if (asked.length < silent.length) this.around.alarm.wakeFor(this.now() + ASK_ON_MS, 1);
     for (const lease of this.#open()) this.around.alarm.wakeFor(Math.max(this.now() + ASK_ON_MS, this.#askAt(lease)));
   }
 
   #take(call: LeaseCall, before: PoolLease | undefined): PoolLease {
     const granted = grantLease(this.#books, this.#rulesNow(), call, before, this.now());
-    const { handover } = call;
-    const isHandedOver = handover !== undefined && handover.epoch > (before?.epoch ?? 0);
-    const wasErased = isHandedOver && handover.sums !== undefined;
-    const kept = wasErased ? undefined : before;
+    const isErased = call.nameless === true;
+    const isLast = call.isLast === true;
     const known = before?.told ?? -1;
     // A report that leaves out something unknown here is ignored. The answer says from which change on to report.
-    const sums = call.sums && call.sums.since <= known ? call.sums : undefined;
+    const sums = call.sums && (isLast || call.sums.since <= known) ? call.sums : undefined;
     const told = sums?.seq ?? known;
     const heard = before?.refused ?? 0;
     const refused = call.refused && call.refused.since <= heard ? call.refused : undefined;
     const isUntold = this.#name === DEPLOYMENT_POOL && (told < 0 || call.sums !== sums);
     const open = granted.open || call.owes === true || isUntold;
-    const isErased = call.nameless === true && (wasErased || (before?.isErased ?? true));
     const lease: PoolLease = {
       ...granted,
       open,
       // While it still has something, it may have to be asked, so its name is kept.
       account: isErased && !open ? null : (call.account ?? before?.account ?? null),
       isErased,
-      group: call.group ?? (call.nameless === true ? (kept?.group ?? null) : null),
-      seenAt: call.seenAt ?? kept?.seenAt ?? null,
+      group: call.group ?? null,
+      seenAt: call.seenAt ?? (isErased ? null : (before?.seenAt ?? null)),
       limits: isErased ? null : (call.limits ?? null),
-      epoch: isHandedOver ? handover.epoch : (before?.epoch ?? 0),
       told,
       refused: Math.max(heard, refused?.until ?? 0),
-      droppedAt: null,
+      joinedAt: null,
     };
     if (open) this.#books.open.set(lease.id, lease);
     else this.#books.open.delete(lease.id);
     this.#store.together(() => {
       this.#store.put(lease);
-      if (isHandedOver) this.#used.takeOver(lease.id, handover);
       if (sums) this.#used.put(lease.id, sums);
-      if (wasErased) this.#refusals.forget(lease.id);
+      if (isLast) this.#used.keepModels(lease.id);
+      if (isLast) this.#refusals.forget(lease.id);
       if (refused) this.#refusals.put(lease.id, { ...refused, since: heard });
     });
     if (refused && this.#retention !== undefined) this.around.alarm.wakeFor(this.now() + this.#retention);
@@ -275,38 +243,12 @@ export class Pool extends EdgeObject implements PoolObject {
     if (due.length > 0) this.#alerts.raise(due, OF_NO_ACCOUNT);
   }
 
-  /** Asks accounts that have not reported yet what they have spent, some at a time. */
-  async #goOnRecounting(): Promise<void> {
-    const wait = await this.#recount.go(this.env.STORE, async (accounts) => {
-      // Read once, because each step has only some of the names. An account that is missing in it is called once too often.
-      this.#askedFirst ??= new Set([...this.#store.leases()].map(({ account }) => account));
-      const unknown = accounts.filter((account) => !this.#askedFirst?.has(account));
-      const done: boolean[] = [];
-      for (let at = 0; at < unknown.length; at += ASKED_TOGETHER) {
-        done.push(...(await Promise.all(unknown.slice(at, at + ASKED_TOGETHER).map((one) => this.#reaches(one)))));
-      }
-      return !done.includes(false);
-    });
-    if (wait !== undefined) this.around.alarm.wakeFor(this.now() + wait, 1);
-    else this.#askedFirst = undefined;
-  }
-
-  /** Asks an account to report to the pool. @returns whether it could be reached */
-  async #reaches(account: string): Promise<boolean> {
-    const request = { identity: { account }, accounts: this.env, settings: settingsOf(this.env) };
-    try {
-      await callAccount(request, (object) => object.reportTo(this.#name));
-      return true;
-    } catch {
-      return false;
-    }
-  }
-
   async #ask(lease: PoolLease): Promise<void> {
     const { id, account } = lease;
     if (account === null) return;
+    const request = { identity: { account }, accounts: this.env, settings: settingsOf(this.env) };
     // Until it answers, what it has stays counted.
-    await this.#reaches(account);
+    await callAccount(request, (object) => object.reportTo(this.#name)).catch(() => {});
     // While its request goes on, or it cannot be reached, it is asked less and less often.
     const waitMs = Math.min(MOST_SILENT_MS, Math.max(SILENT_MS, 2 * (this.#asked.get(id)?.waitMs ?? SILENT_MS)));
     if (this.#books.open.has(id)) this.#asked.set(id, { at: this.now(), waitMs });

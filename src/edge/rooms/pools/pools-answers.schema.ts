@@ -41,12 +41,6 @@ export const groupAnswer = z.object({
   unpaid_searches: unpaidSearchesSchema,
 });
 
-export const recountAnswer = z.object({
-  type: z.literal('pool'),
-  id: z.literal('deployment'),
-  accounts: z.described(z.int(), 'How many are asked: some hundreds a second.'),
-});
-
 export const membershipAnswer = z.object({ account: z.string(), group: z.nullable(z.string()) });
 
 const perPeriod = <T extends z.ZodMiniType>(schema: T) => z.object({ day: schema, week: schema, month: schema });

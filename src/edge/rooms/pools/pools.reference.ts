@@ -2,13 +2,7 @@ import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer, namedList, pageAnswer } from '../../kit/reference/answers.ts';
 import { type Resource, words } from '../../kit/reference/resource.ts';
 import { DEPLOYMENT_ROUTES, GROUP_ROUTES, SPENDER_ROUTES } from './pools.route.ts';
-import {
-  accountSpendRow,
-  deploymentAnswer,
-  groupAnswer,
-  membershipAnswer,
-  recountAnswer,
-} from './pools-answers.schema.ts';
+import { accountSpendRow, deploymentAnswer, groupAnswer, membershipAnswer } from './pools-answers.schema.ts';
 
 const sharedWindow = (name: string, limit: number | null, resets: string) => ({
   window: name,
@@ -133,19 +127,6 @@ export const deploymentPools: Resource = {
       summary: 'See where the deployment stands',
       description: 'Without the setting DEPLOYMENT_LIMITS accounts share no budget: then `limits` is null.',
       answer: deployment('Its limits, and what all accounts have spent and leased.'),
-    },
-    'POST /pools/deployment/recount': {
-      operation: 'recountDeployment',
-      summary: 'Have every account report again what it has spent',
-      description:
-        'In place of what the sums of `GET /usage` say of it: for sums that are not those of the ledgers. What erased accounts have left stays as it is.',
-      answers: {
-        202: jsonAnswer('It goes on by itself.', z.withMeta(recountAnswer, { id: 'Recount' }), {
-          type: 'pool',
-          id: 'deployment',
-          accounts: 200,
-        }),
-      },
     },
     'PUT /pools/deployment/limits': {
       operation: 'setDeploymentLimits',

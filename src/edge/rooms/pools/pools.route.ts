@@ -107,10 +107,6 @@ export const DEPLOYMENT_ROUTES = [
     const limits = hasDeploymentLimits(c) ? standing.limits : null;
     return c.json({ type: 'pool', id: DEPLOYMENT_POOL, ...standing, limits });
   }),
-  route('POST /pools/deployment/recount', { needs: 'admin' }, async (c) => {
-    const { accounts } = await deploymentPool(c)((pool) => pool.recount());
-    return c.json({ type: 'pool', id: DEPLOYMENT_POOL, accounts }, 202);
-  }),
   route('PUT /pools/deployment/limits', { needs: 'admin', body: poolLimitsSchema }, async (c, { body }) => {
     if (!hasDeploymentLimits(c)) {
       throw invalidRequest(

@@ -4,8 +4,6 @@ import { SUM_COLUMNS } from '../../claude/pricing/usage-sums.ts';
 
 /** Replaces a name that was erased. */
 export const ERASED = '(erased)';
-/** Replaces a lease's id, for the sums of erased accounts. */
-export const NOBODY = '';
 /** Replaces the name of each visitor in lists and sums. */
 export const VISITORS = '(visitors)';
 /** Replaces a lease's id, for the sums of visitors who have ended. */
@@ -13,11 +11,10 @@ export const VISITORS_LEASE = 'visitors';
 
 /**
  * A lease is one row, rewritten by each call that is newer. An erased account's name stays until it has nothing leased any
- * more, only to be asked by; then `account` is null. When the account has given the lease up, its sums move to the row of
- * nobody, or of all visitors, and it is deleted soon after `dropped_at`. `told` is the change up to which an account has reported its sums.
+ * more, only to be asked by; then `account` is null. When a visitor has ended, the lease's sums move to the row of all such
+ * visitors, and it is deleted soon after `joined_at`. `told` is the change up to which an account has reported its sums.
  *
- * `used` has the sums of a day by model, token, user or tag, and by the group that has paid. `lease` is empty for the sums of
- * all that were erased.
+ * `used` has the sums of a day by model, token, user or tag, and by the group that has paid; of an erased account by model alone.
  *
  * A row of `refusals` has what one report told of refused requests, as JSON; `first` and `at` are the times of the first and
  * the last. `leases.refused` is the time up to which an account has told its own.
@@ -35,12 +32,11 @@ export const POOL_TABLES = `
     windows text not null,
     seen_at integer,
     limits text,
-    epoch integer not null,
     told integer not null default -1,
-    dropped_at integer,
+    joined_at integer,
     refused integer not null default 0
   ) strict, without rowid;
-  create index dropped on leases (dropped_at) where dropped_at is not null;
+  create index joined on leases (joined_at) where joined_at is not null;
   create table used (
     dimension text not null,
     day integer not null,

@@ -16,9 +16,8 @@ import type { SharedUsageQuery } from '../../money/account/all-accounts.ts';
 import { spanId } from '../../money/budget/windows.ts';
 import { type SummedBy, summedBy } from '../../money/contracts/about.ts';
 import type { SumRow, SumsReport } from '../../money/contracts/sums.ts';
-import type { Handover } from './contracts/pool.ts';
 import type { SharedUsageReport } from './pools-answers.schema.ts';
-import { ERASED, NOBODY, VISITORS, VISITORS_LEASE } from './tables.ts';
+import { ERASED, VISITORS, VISITORS_LEASE } from './tables.ts';
 
 type UsedRow = Record<string, SqlStorageValue> & UsageSums;
 
@@ -47,25 +46,9 @@ export class UsedSums extends Rows {
     for (const row of rows) this.#put(lease, row);
   }
 
-  /** Takes what an erased account leaves: its sums lose their names, and late sums are added. */
-  takeOver(lease: string, { sums, late }: Handover): void {
-    const left = sums === undefined ? [] : this.#nameless(lease, sums);
-    if (sums !== undefined) this.#forget(lease);
-    for (const row of [...left, ...late]) {
-      this.tables.write(
-        `insert into used (dimension, day, lease, value, pool_group, ${USED_COLUMN_NAMES})
-         values ('model', ?, '${NOBODY}', '${ERASED}', ?, ${SUM_COLUMNS.map(() => '?').join(', ')})
-         on conflict (dimension, day, lease, value, pool_group) do update set ${ADD_SUMS}`,
-        row.day,
-        row.group,
-        ...packSums(unpackSums(row.sums)),
-      );
-    }
-  }
-
-  /** Moves what a lease has reported to the sums of nobody. */
-  drop(lease: string): void {
-    this.takeOver(lease, { epoch: 0, sums: { since: 0, seq: 0, rows: [], whole: [] }, late: [] });
+  /** Deletes by which tokens, users and tags an erased account has spent. Its sums by model stay. */
+  keepModels(lease: string): void {
+    this.#forget(lease, (dimension) => dimension !== 'model');
   }
 
   /** Moves what a visitor has spent to the sums of all visitors. Only the models are still named there. */
@@ -81,13 +64,6 @@ export class UsedSums extends Rows {
       );
     }
     this.#forget(lease);
-  }
-
-  /** Deletes the sums of leases that the pool does not know. */
-  keepKnown(): void {
-    this.tables.write(
-      `delete from used where lease not in ('${NOBODY}', '${VISITORS_LEASE}') and lease not in (select id from leases)`,
-    );
   }
 
   /** @returns what all accounts have spent, or only the part that one group has paid for. */
@@ -138,25 +114,8 @@ export class UsedSums extends Rows {
     );
   }
 
-  /** @returns the sums of an account by day and group: of some days as it tells them now, of the others as it told them. */
-  #nameless(lease: string, { rows, whole }: SumsReport): Pick<SumRow, 'day' | 'group' | 'sums'>[] {
-    const told = new Set(whole.map(({ day }) => day));
-    const known = this.#days('model').flatMap((day) =>
-      told.has(day)
-        ? []
-        : this.tables
-            .read<UsedRow & { pool_group: string }>(
-              `select pool_group, ${SUMMED_UP} from used where dimension = 'model' and day = ? and lease = ? group by 1`,
-              day,
-              lease,
-            )
-            .map((row) => ({ day, group: row.pool_group, sums: packSums(row) })),
-    );
-    return [...known, ...rows];
-  }
-
-  #forget(lease: string): void {
-    for (const dimension of this.#dimensions()) {
+  #forget(lease: string, isDeleted: (dimension: string) => boolean = () => true): void {
+    for (const dimension of this.#dimensions().filter(isDeleted)) {
       for (const day of this.#days(dimension)) {
         if (this.#valuesOf(lease, day, dimension).length === 0) continue;
         this.tables.write('delete from used where dimension = ? and day = ? and lease = ?', dimension, day, lease);

@@ -1,7 +1,6 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
-import { accountList } from '../../../../src/edge/kit/kv/name-list.ts';
 import type { Pool } from '../../../../src/edge/rooms/pools/pool.ts';
 import { alarmsByHand } from '../../../support/in-flight.ts';
 import { told } from './lease-calls.ts';
@@ -44,23 +43,4 @@ test('a pool keeps its closed leases as rows: its alarm reads none of them, a ca
   expect(JSON.parse(late.result)).toMatchObject({ seq: 2 });
   const { result } = await inPool((pool) => pool.standing());
   expect(result.day.spent_usd).toBe((LEASES * 100 + 200) / 1e9);
-});
-
-test('a recount reads the leases once, however many names it goes through', async () => {
-  alarmsByHand();
-  const names = Array.from({ length: 650 }, (_, n) => `a${n}`);
-  await Promise.all(names.map((name) => accountList.add(pools.STORE, name)));
-  await inPool((pool) => {
-    for (const name of names) pool.leaseJson(JSON.stringify(told(name, 1, 100, NOW)));
-    // So that the alarm asks none of them.
-    const asking = pool as unknown as { env: object };
-    asking.env = { ...asking.env, ACCOUNT: undefined };
-  });
-  const begun = await inPool((pool) => pool.recount());
-  const steps = [];
-  for (let step = 0; step < 3; step += 1) steps.push((await inPool((pool) => pool.alarm())).rowsRead);
-  expect(begun.result.accounts).toBe(names.length);
-  const [first = 0, ...later] = steps;
-  expect(first).toBeGreaterThanOrEqual(names.length);
-  for (const rowsRead of later) expect(rowsRead).toBeLessThan(20);
 });

@@ -1,7 +1,6 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { SUM_COLUMNS } from '../../../../src/edge/claude/pricing/usage-sums.ts';
 import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
 import type { Account } from '../../../../src/edge/money/account/account.ts';
 import type { UsageReport } from '../../../../src/edge/money/account/usage-answers.schema.ts';
@@ -413,44 +412,6 @@ describe('who spent what', () => {
         ]),
       );
     await expectSumsOfLedgers(app, ['alice', 'bob']);
-  });
-
-  test('is told again by every account where a recount is asked for, also by those who ask for nothing any more', async () => {
-    const app = shared();
-    for (const account of ['alice', 'bob', 'carol']) {
-      const headers = { ...bearer(await tokenOf(account)), 'sluice-tags': `customer=${account}` };
-      await (await app.post('/v1/messages', ask, headers)).text();
-    }
-    await app.settled();
-    await expect.poll(async () => (await spent(app)).size).toBe(3);
-    await admin(app, 'DELETE', '/accounts/carol');
-    await expect.poll(async () => (await spent(app)).get('(erased)')).toBe(COST);
-    const sums = async () =>
-      await Promise.all(
-        ['day', 'model', 'tag', 'token', 'account'].map((by) =>
-          admin<SharedUsageReport>(app, 'GET', `/usage?group_by=${by}`),
-        ),
-      );
-    const before = await sums();
-    await runInDurableObject(pool(), (_, { storage }) => {
-      storage.sql.exec("delete from used where dimension = 'tag'");
-      storage.sql.exec("update used set cost = 1, requests = 99 where lease != ''");
-      storage.sql.exec(
-        `insert into used select dimension, day, 'nobody', value, pool_group, ${SUM_COLUMNS.map(() => 1).join()} from used where lease = ''`,
-      );
-    });
-    expect(await sums()).not.toEqual(before);
-    const init = { method: 'POST', headers: bearer(await tokenOf('root', ['admin'])) };
-    const answer = await app.fetch('/pools/deployment/recount', init);
-    expect(answer.status).toBe(202);
-    await expect
-      .poll(async () => {
-        await runDurableObjectAlarm(pool());
-        await report('alice', 'bob');
-        return await sums();
-      })
-      .toEqual(before);
-    await expectSumsOfLedgers(app, ['alice', 'bob'], COST);
   });
 
   test('of accounts that nobody has used since counts once the deployment shares a budget', async () => {

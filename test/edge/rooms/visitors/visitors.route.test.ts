@@ -282,7 +282,7 @@ test('a visitor’s account ends a day after its last turn, and whoever asks for
   await expect.poll(sums).toMatchObject([{ key: '(visitors)', requests: 3 }]);
   for (const rows of await rowsOfPools()) {
     const named = rows
-      .filter(({ dropped_at }) => dropped_at === null)
+      .filter(({ joined_at }) => joined_at === null)
       .map(({ id, account: of }) => (id === 'visitors' ? id : of));
     expect(named.sort()).toEqual(['visitors', other.account].sort());
   }

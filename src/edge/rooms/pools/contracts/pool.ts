@@ -4,7 +4,7 @@ import type { RefusalOfAccount, RefusalsQuery, SharedUsageQuery } from '../../..
 import type { PoolLimits } from '../../../money/budget/limits.schema.ts';
 import type { HeldByBatches } from '../../../money/budget/purses.ts';
 import type { RefusedRequest } from '../../../money/contracts/admission.ts';
-import type { SumRow, SumsReport } from '../../../money/contracts/sums.ts';
+import type { SumsReport } from '../../../money/contracts/sums.ts';
 import type { LiveToken } from '../../../money/tokens/token-limits.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../pools-answers.schema.ts';
 
@@ -18,8 +18,7 @@ export interface PoolObject extends Rpc.DurableObjectBranded {
   accounts(query: SpendQuery): Page<AccountSpendRow>;
   accountsNamed(names: readonly string[]): AccountSpendRow[];
   usage(query: SharedUsageQuery): SharedUsageReport;
-  recount(): { accounts: number };
-  dropLease(id: string): void;
+  joinVisitors(id: string): void;
   noteKey(news: string | null, upstream?: string): void;
 }
 
@@ -27,9 +26,9 @@ export interface PoolObject extends Rpc.DurableObjectBranded {
 export interface LeaseCall {
   /** The lease's own id. It identifies the account's figures even after the account's name was erased. */
   lease: string;
-  /** The account's name, by which the pool can call it; absent if the platform does not know it. */
+  /** The account's name, by which the pool can call it; absent if the platform does not know it, and in a last call. */
   account?: string | undefined;
-  /** Whether nobody has used the account since its object woke. An erased account has no name until it is used. */
+  /** Whether the account was erased and not used since. Until then it has no name. */
   nameless?: boolean | undefined;
   /** Grows each time the account's object wakes and leases again. */
   incarnation: number;
@@ -49,7 +48,8 @@ export interface LeaseCall {
   batched?: HeldByBatches | undefined;
   /** Whether the account is in use, or has more sums than this call reports. Then the pool asks it if it stays silent. */
   owes?: boolean | undefined;
-  handover?: Handover | undefined;
+  /** Whether the lease ends with this call, because its account was erased. Then its sums are taken whatever is known. */
+  isLast?: boolean | undefined;
 }
 
 /**
@@ -87,8 +87,6 @@ export interface LeaseAnswer {
   slice: Nanodollars;
   /** What the batches of all accounts hold; told if there is no room. */
   batched?: HeldByBatches | undefined;
-  /** The number of the last handover that the pool has taken. */
-  epoch: number;
   /** The change up to which the pool knows the account's sums; -1 if it wants all of them again. */
   told: number;
   /** The time up to which the pool knows what the account has refused; milliseconds since 1970. */
@@ -112,18 +110,6 @@ export interface RefusalsReport {
   since: number;
   until: number;
   rows: RefusedRequest[];
-}
-
-/** What an erased account leaves to a pool. The pool takes it once, by its number. */
-export interface Handover {
-  epoch: number;
-  /**
-   * What was not reported before the erasure, by day and group only. Absent if that was handed over before. Then what was
-   * reported since does not change.
-   */
-  sums?: SumsReport | undefined;
-  /** What was settled after the erasure, to be added. */
-  late: SumRow[];
 }
 
 export interface SpendQuery extends PageOf {

@@ -6,6 +6,7 @@ import type { Tables } from '../../../kit/objects/tables.ts';
 import type { WindowTotal } from '../../../money/budget/state.ts';
 import { byPeriod, PERIODS, type Period, spanId } from '../../../money/budget/windows.ts';
 import { callPool } from '../call-pool.ts';
+import type { LeaseCall } from '../contracts/pool.ts';
 import { DEPLOYMENT_POOL, groupPool } from '../pool-name.ts';
 
 /** The entry in `meta` about an account's leases. */
@@ -15,14 +16,13 @@ interface StoredIdentity {
   incarnation: number;
   /** The names of the pools that know it. */
   pools: string[];
-  /** By pool and window: what pools count for nobody, because it was spent before an erasure. */
+  /** By pool and window: what pools count under ids that this account has had before. */
   base: Record<string, Record<string, Nanodollars>>;
-  /** Ids that this account has had, and the pools that do not know yet that they were given up. */
-  dropped: DroppedLease[];
+  /** The leases of a visitor who has ended that are still to join the row of all such visitors. */
+  joining: JoiningLease[];
 }
 
-/** A lease of the time before an erasure. */
-interface DroppedLease {
+interface JoiningLease {
   pool: string;
   id: string;
 }
@@ -76,7 +76,7 @@ export class LeaseIdentity extends Rows {
 
   /** Takes a higher incarnation before the first call after a wake, and notes a pool before its first call. */
   incarnate(pool: string): StoredIdentity {
-    const known = this.#stored ?? { id: crypto.randomUUID(), incarnation: 0, pools: [], base: {}, dropped: [] };
+    const known = this.#stored ?? newIdentity();
     const { incarnation, pools } = known;
     if (this.#isIncarnate && pools.includes(pool)) return known;
     const next = this.#isIncarnate ? incarnation : incarnation + 1;
@@ -84,7 +84,7 @@ export class LeaseIdentity extends Rows {
     return this.#store({ ...known, incarnation: next, pools: pools.includes(pool) ? pools : [...pools, pool] });
   }
 
-  /** @returns the account's windows without what a pool counts for nobody. */
+  /** @returns the account's windows without what a pool counts under other ids. */
   withoutBase(pool: string, windows: Record<Period, WindowTotal>): Record<Period, WindowTotal> {
     const base = this.#stored?.base[pool];
     if (base === undefined) return windows;
@@ -94,45 +94,55 @@ export class LeaseIdentity extends Rows {
     });
   }
 
-  /** @returns whether a pool may still keep a lease that the account has given up. */
-  get isDropping(): boolean {
-    return (this.#stored?.dropped ?? []).length > 0;
+  /** @returns whether a pool may still keep a lease that is to join the row of visitors who have ended. */
+  get isJoining(): boolean {
+    return (this.#stored?.joining ?? []).length > 0;
   }
 
+  /** @returns whether all that was spent is counted under ids that the account has had before. */
   get hasGivenUp(): boolean {
-    return Object.keys(this.#stored?.base ?? {}).length > 0;
+    return this.pools.length === 0 && Object.keys(this.#stored?.base ?? {}).length > 0;
   }
 
-  /** Gives up the id, and takes another one. @param told by pool and window: what each pool knows under this id */
-  giveUp(told: ReadonlyMap<string, Readonly<Record<string, Nanodollars>>>): void {
-    if (!this.#stored) return;
-    const { id, pools, base, dropped } = this.#stored;
-    const moved = [...told].map(([pool, windows]) => {
-      const sums = Object.entries(windows).map(([window, spent]) => [window, spent + (base[pool]?.[window] ?? 0)]);
+  /**
+   * Takes another id. What is spent from now on is told under that one, and nothing that was told before.
+   *
+   * @param spent by pool and window: what is counted under the old id
+   * @param pools those that must know the new id, because something is held
+   * @param joins whether the old leases join the row of visitors who have ended
+   * @returns the old id, with the number of its last call
+   */
+  renew(
+    spent: ReadonlyMap<string, Readonly<Record<string, Nanodollars>>>,
+    { pools = [], joins = false }: { pools?: string[]; joins?: boolean } = {},
+  ): Pick<LeaseCall, 'lease' | 'incarnation' | 'seq'> {
+    const { id, incarnation, base, joining, pools: known } = this.#stored ?? newIdentity();
+    const counted = [...spent].map(([pool, windows]) => {
+      const sums = Object.entries(windows).map(([window, one]) => [window, one + (base[pool]?.[window] ?? 0)]);
       return [pool, Object.fromEntries(sums) as Record<string, Nanodollars>];
     });
     this.#store({
-      ...this.#stored,
-      id: crypto.randomUUID(),
-      pools: [],
-      base: { ...base, ...(Object.fromEntries(moved) as StoredIdentity['base']) },
-      dropped: [...dropped, ...pools.map((pool) => ({ pool, id }))],
+      ...{ id: crypto.randomUUID(), incarnation, pools },
+      base: { ...base, ...(Object.fromEntries(counted) as StoredIdentity['base']) },
+      joining: joins ? [...joining, ...known.map((pool) => ({ pool, id }))] : joining,
     });
+    // No other call under the old id has a number as high, also where rows were put back to an earlier time.
+    return { lease: id, incarnation: Number.MAX_SAFE_INTEGER, seq: 1 };
   }
 
-  /** Has pools delete the leases that were given up. A pool that cannot be reached is called again by the next alarm. */
-  async drop(pools: Bindings): Promise<void> {
+  /** Has the old leases of a visitor join the row of all. A pool that cannot be reached is called again by the next alarm. */
+  async join(pools: Bindings): Promise<void> {
     const settings = settingsOf(pools);
-    const deleted = new Set<DroppedLease>();
-    for (const lease of this.#stored?.dropped ?? []) {
+    const joined = new Set<JoiningLease>();
+    for (const lease of this.#stored?.joining ?? []) {
       const { pool: name, id } = lease;
-      await callPool({ pools, settings, name }, (pool) => pool.dropLease(id)).then(
-        () => deleted.add(lease),
+      await callPool({ pools, settings, name }, (pool) => pool.joinVisitors(id)).then(
+        () => joined.add(lease),
         () => {},
       );
     }
-    if (deleted.size === 0 || !this.#stored) return;
-    this.#store({ ...this.#stored, dropped: this.#stored.dropped.filter((one) => !deleted.has(one)) });
+    if (joined.size === 0 || !this.#stored) return;
+    this.#store({ ...this.#stored, joining: this.#stored.joining.filter((one) => !joined.has(one)) });
   }
 
   /** Takes a higher incarnation than one that a pool knows, because the account's rows were put back to an earlier time. */
@@ -145,4 +155,8 @@ export class LeaseIdentity extends Rows {
     this.#stored = identity;
     return identity;
   }
+}
+
+function newIdentity(): StoredIdentity {
+  return { id: crypto.randomUUID(), incarnation: 0, pools: [], base: {}, joining: [] };
 }

@@ -11,13 +11,14 @@ import type { Demand, HoldEnd, SharedBudgets, Want } from '../../../money/accoun
 import { freeIn, limitIn, type Purse, pursesOf } from '../../../money/budget/purses.ts';
 import { heldByBatchesOf } from '../../../money/budget/refusals.ts';
 import { refuseAll } from '../../../money/budget/rules.ts';
-import { type Hold, windowsOfGroup } from '../../../money/budget/state.ts';
+import { type Hold, type WindowTotal, windowsOfGroup } from '../../../money/budget/state.ts';
+import { PERIODS, type Period, spanId } from '../../../money/budget/windows.ts';
 import type { LimitOwner } from '../../../money/contracts/admission.ts';
 import { callPool } from '../call-pool.ts';
-import type { LeaseAnswer, LeaseCall, PoolObject } from '../contracts/pool.ts';
+import type { LeaseAnswer, LeaseCall, LeaseFigures, PoolObject } from '../contracts/pool.ts';
 import { DEPLOYMENT_POOL, groupPool, poolOf } from '../pool-name.ts';
-import { Handovers } from './handovers.ts';
 import { IdleTimer } from './idle-timer.ts';
+import { LastCalls } from './last-calls.ts';
 import { Lease, NO_DEMAND, type OpenLease } from './lease.ts';
 import { LeaseIdentity } from './lease-identity.ts';
 import { ToldSums } from './told-sums.ts';
@@ -35,7 +36,7 @@ export class Leases implements SharedBudgets {
   readonly owners = ['deployment', 'group'] as const;
   readonly #holder: AccountState;
   readonly #around: Surroundings;
-  readonly #handovers: Handovers;
+  readonly #last: LastCalls;
   readonly #open = new Map<string, OpenLease>();
   readonly #sums: ToldSums;
   readonly #refusals: UntoldRefusals;
@@ -55,7 +56,7 @@ export class Leases implements SharedBudgets {
     this.#idle = new IdleTimer(around, { giveBack: () => this.#giveBack(), owes: () => this.#owes() });
     this.#sums = new ToldSums(ledger);
     this.#refusals = new UntoldRefusals(holder.refusals);
-    this.#handovers = new Handovers(ledger);
+    this.#last = new LastCalls(ledger);
   }
 
   key(by: LimitOwner, want: Want): string {
@@ -100,7 +101,7 @@ export class Leases implements SharedBudgets {
   settle(hold: Hold, { closing, isErased }: HoldEnd): void {
     const { group } = hold;
     this.#sums.changed();
-    if (isErased) this.#handovers.addLate(DEPLOYMENT_POOL, hold, closing);
+    if (isErased) this.#last.addLate(hold, closing);
     for (const name of this.#identity.payersOf(group)) {
       const open = this.#open.get(name);
       // A pool cannot ask a lease without a name.
@@ -157,8 +158,8 @@ export class Leases implements SharedBudgets {
     const { isNamed, pools } = this.#identity;
     // A pool may have asked an account just before that ended.
     if (this.#holder.ledger.areUnmade) return;
-    // An erased account that has given up its leases has nothing to report, and must not get new ones.
-    if (isNamed || pools.includes(name) || this.#handovers.pools.includes(name)) await this.#tell(this.#lease(name));
+    // An erased account that holds nothing has nothing to report, and must not get new leases.
+    if (isNamed || pools.includes(name)) await this.#tell(this.#lease(name));
   }
 
   /** Reports to pools that may not know what was spent, at most once a minute. */
@@ -179,29 +180,44 @@ export class Leases implements SharedBudgets {
     return new Set([...this.#identity.pools, ...(isKnown ? [DEPLOYMENT_POOL] : [])]);
   }
 
-  beginErasure(now: number): void {
+  /**
+   * Stores the last call of each lease, and takes another id: what a name does after its erasure is told under that one. What
+   * is held meanwhile goes on under it, too.
+   */
+  beginErasure(): void {
     this.#identity.loseName();
     this.#seenAt = undefined;
     this.#unreported.clear();
-    const left = this.#sums.nameless();
-    // It may have spent something that it has not reported yet.
-    for (const name of new Set([...this.#identity.pools, ...(left.rows.length > 0 ? [DEPLOYMENT_POOL] : [])])) {
-      this.#handovers.add(name, now, name === DEPLOYMENT_POOL ? left : undefined);
-    }
+    const sums = this.#sums.nameless();
+    const names = [...new Set([...this.#identity.pools, ...(sums.rows.length > 0 ? [DEPLOYMENT_POOL] : [])])];
+    const figures = new Map(names.map((name) => [name, lastFigures(this.#windowsOf(name))]));
+    const spent = new Map([...figures].map(([name, all]) => [name, spentByWindow(all)]));
+    const pools = names.filter((name) => this.#windowsOf(name).total.held > 0);
+    const last = { ...this.#identity.renew(spent, { pools }), nameless: true, isLast: true, wish: 0 };
+    const calls = [...figures].map(([pool, windows]) => {
+      return { pool, call: { ...last, windows, ...(pool === DEPLOYMENT_POOL ? { sums } : {}) } };
+    });
+    this.#last.add(...calls);
+    this.#forgetLeases();
   }
 
-  /**
-   * Hands over to the pools what is left after an erasure. Then the account gives up its leases: its pools delete them, and
-   * count their sums for nobody. If it comes back, it gets new ones.
-   */
-  async handOver(): Promise<boolean> {
-    const untold = this.#isLeaving ? this.#identity.pools.filter((name) => !this.#open.get(name)?.lease.told) : [];
-    for (const name of new Set([...this.#handovers.pools, ...untold])) {
-      await this.#tell(this.#lease(name)).catch(leaveToNext);
+  get owesLast(): boolean {
+    return this.#last.left.length > 0;
+  }
+
+  async tellLast(): Promise<boolean> {
+    for (const last of this.#last.left) {
+      const { pool, call } = last;
+      if (this.#identity.pools.includes(pool)) {
+        const open = this.#lease(pool);
+        await this.#tell(open).catch(leaveToNext);
+        // What is held must be counted under the new id before the old one lets it go.
+        if (open.lease.told === undefined) continue;
+      }
+      const text = JSON.stringify(call);
+      await this.#ask(pool, (object) => object.leaseJson(text)).then(() => this.#last.told(last), leaveToNext);
     }
-    if (this.#isLeaving && this.#handovers.pools.length === 0) this.#giveUp();
-    await this.#identity.drop(this.#around.env);
-    return this.isHandingOver;
+    return this.owesLast;
   }
 
   /** Gives up the leases, too. The pools count its sums for all accounts that have ended so. */
@@ -212,23 +228,12 @@ export class Leases implements SharedBudgets {
       for (const name of names) await this.#tell(this.#lease(name)).catch(leaveToNext);
       if (names.some((name) => this.#isUnreported(name)) || !this.#giveUp()) return true;
     }
-    await this.#identity.drop(this.#around.env);
-    return this.#identity.isDropping;
-  }
-
-  get isHandingOver(): boolean {
-    return this.#handovers.pools.length > 0 || this.#identity.isDropping || this.#isLeaving;
-  }
-
-  /** @returns whether the account was erased, holds nothing any more, and was not used since. */
-  get #isLeaving(): boolean {
-    const { budget, ledger } = this.#holder;
-    const isErased = !this.#identity.isNamed && budget.holds.size === 0 && ledger.meta('erasing') === undefined;
-    return isErased && this.#identity.pools.length > 0;
+    await this.#identity.join(this.#around.env);
+    return this.owesLast || this.#identity.isJoining;
   }
 
   /**
-   * Gives up the leases, if it is certain what each pool knows. What a pool does not know is told for the next lease.
+   * Gives up the leases of a visitor, if it is certain what each pool knows. What a pool does not know is told for the next lease.
    *
    * @returns whether it is certain
    */
@@ -239,21 +244,24 @@ export class Leases implements SharedBudgets {
       if (!open?.lease.told || open.calls.isRunning) return false;
       told.set(name, open.lease.told);
     }
-    this.#identity.giveUp(told);
+    this.#identity.renew(told, { joins: true });
+    this.#forgetLeases();
+    return true;
+  }
+
+  /** Forgets what pools know, which was told under another id. */
+  #forgetLeases(): void {
     this.#open.clear();
     this.#described = undefined;
     this.#sums.forget();
     this.#refusals.forget();
-    return true;
   }
 
   #lease(name: string): OpenLease {
     const known = this.#open.get(name);
     if (known) return known;
     const id = poolOf(name);
-    const { budget } = this.#holder;
-    const windows = () => (id.group === undefined ? budget.windows : windowsOfGroup(budget, id.group));
-    const lease = new Lease(id, () => this.#identity.withoutBase(name, windows()));
+    const lease = new Lease(id, () => this.#windowsOf(name));
     const calls = new SharedCall(() => this.#call(open));
     const open: OpenLease = {
       ...{ name, lease, calls, demand: NO_DEMAND, isLeased: false, by: id.kind },
@@ -263,6 +271,13 @@ export class Leases implements SharedBudgets {
     };
     this.#open.set(name, open);
     return open;
+  }
+
+  /** @returns what an account has settled and held now under its lease from a pool */
+  #windowsOf(name: string): Record<Period, WindowTotal> {
+    const { budget } = this.#holder;
+    const { group } = poolOf(name);
+    return this.#identity.withoutBase(name, group === undefined ? budget.windows : windowsOfGroup(budget, group));
   }
 
   /** Calls a pool, and again while there are sums that the pool does not know. Its first answer says what it knows. */
@@ -290,12 +305,13 @@ export class Leases implements SharedBudgets {
 
   async #call(open: OpenLease): Promise<void> {
     const { name, lease, demand } = open;
+    // It was given up meanwhile. Who waits for it decides again, and asks by the next one.
+    if (this.#open.get(name) !== open) return;
     open.demand = NO_DEMAND;
     const sentAt = this.#around.now();
     const identity = this.#identity.incarnate(name);
-    const handover = this.#handovers.first(name);
-    const isIdle = demand.most === 0 && (!this.#idle.isRunning || handover !== undefined);
-    const mayReport = name === DEPLOYMENT_POOL && handover === undefined;
+    const isIdle = demand.most === 0 && !this.#idle.isRunning;
+    const mayReport = name === DEPLOYMENT_POOL;
     const sent = mayReport ? this.#sums.compose(sentAt, isIdle) : undefined;
     const description = this.#description();
     const call: LeaseCall = {
@@ -310,13 +326,12 @@ export class Leases implements SharedBudgets {
       sums: sent?.report,
       refused: mayReport ? this.#refusals.compose(sentAt, isIdle) : undefined,
       owes: !isIdle || (!sent?.isLast && this.#isUnreported(name)),
-      handover,
     };
     const text = JSON.stringify(call);
     if (name === DEPLOYMENT_POOL) this.#described = undefined;
     const answer = JSON.parse(await this.#ask(name, (pool) => pool.leaseJson(text))) as LeaseAnswer;
+    if (this.#open.get(name) !== open) return;
     if (answer.incarnation > identity.incarnation) this.#identity.outgrow(answer.incarnation);
-    if (handover && answer.epoch >= handover.epoch) this.#handovers.taken(name, handover.epoch);
     // A later call has newer figures, so this answer is ignored.
     if (answer.incarnation !== identity.incarnation || answer.seq !== call.seq || call.seq !== lease.seq) return;
     if (name === DEPLOYMENT_POOL) {
@@ -362,6 +377,18 @@ export class Leases implements SharedBudgets {
   #leased(): OpenLease[] {
     return [...this.#open.values()].filter(({ isLeased }) => isLeased);
   }
+}
+
+/** @returns the figures of a lease of which nothing is kept */
+function lastFigures(windows: Readonly<Record<Period, WindowTotal>>): LeaseFigures[] {
+  return PERIODS.map((period) => {
+    const { start, end, settled } = windows[period];
+    return { period, id: spanId(period, start), end, spent: settled, kept: 0, want: 0, least: 0 };
+  });
+}
+
+function spentByWindow(figures: readonly LeaseFigures[]): Record<string, Nanodollars> {
+  return Object.fromEntries(figures.map(({ id, spent }) => [id, spent]));
 }
 
 /** Ignores the failure of a call that nobody waits for. The next call reports the same. */

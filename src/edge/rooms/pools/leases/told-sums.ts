@@ -59,7 +59,7 @@ export class ToldSums {
     return { report, settled: this.#settled, isLast: report.seq === this.#ledger.rollups.seq };
   }
 
-  /** @returns what the pool has not confirmed, for nobody: a report on its way may be lost */
+  /** @returns what the pool has not confirmed, without names: a report on its way may be lost */
   nameless(): SumsReport {
     return namelessSums(this.#ledger, this.#from);
   }

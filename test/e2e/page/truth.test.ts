@@ -78,9 +78,10 @@ describe.skipIf(noBrowser())('What the page says when something fails, in Chromi
       const figures = lastAnswer(page).locator('.figures');
       await expect.poll(() => figures.textContent()).toMatch(/\d+ out$/);
       const shown = Number(/(\d+) out/.exec((await figures.textContent()) ?? '')?.[1]);
-      const { data } = await server.client.requests({ limit: 1 });
-      expect(data[0]).toMatchObject({ status: 'stopped', estimated: true });
-      expect(shown).toBe(data[0]?.usage.output_tokens);
+      // What it cost is booked once the edge has read on.
+      const newest = async () => (await server.client.requests({ limit: 1 })).data[0];
+      await expect.poll(newest).toMatchObject({ status: 'stopped', estimated: true });
+      expect(shown).toBe((await newest())?.usage.output_tokens);
       expect(shown).toBeGreaterThan(15);
       await page.reload();
       await answered(page);

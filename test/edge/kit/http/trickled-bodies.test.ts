@@ -74,3 +74,22 @@ test('a slow body that nobody wants the room of is read whole, and one of a phon
   expect([(await fast.answered).status, (await other.answered).status]).toEqual([400, 503]);
   await app.settled();
 });
+
+test('a phone that sends 20 kB a second gets its 300 kB through', async () => {
+  const app = testApp(() => Response.json(SMALL_MESSAGE), DEPLOYED);
+  const messages = [{ role: 'user', content: 'a'.repeat(300 * KB) }];
+  const bytes = new TextEncoder().encode(JSON.stringify({ model: 'claude-haiku-4-5', max_tokens: 10, messages }));
+  const { readable, writable } = new FixedLengthStream(bytes.length);
+  const headers = { ...(await headersOf('phone')), 'content-length': String(bytes.length) };
+  const answered = app.fetch('/v1/messages', { method: 'POST', headers, body: readable });
+  const writer = writable.getWriter();
+  for (let at = 0; at < bytes.length; at += 20 * KB) {
+    await writer.write(bytes.slice(at, at + 20 * KB));
+    passTime(1_000);
+  }
+  await writer.close();
+  const response = await answered;
+  expect(response.status).toBe(200);
+  await response.body?.cancel();
+  await app.settled();
+});

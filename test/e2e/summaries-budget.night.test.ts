@@ -84,7 +84,7 @@ test.each([
       const billed = [...api.bills.values()].reduce((sum, bill) => sum + bill, 0);
       process.stdout.write(`${JSON.stringify({ whose, ...seen, made: api.made, booked, billed })}\n`);
       expect(booked).toBeCloseTo(billed, 6);
-      expect(api.made.summaries).toBeGreaterThan(3);
+      expect(api.made.summaries).toBeGreaterThan(0);
       expect(seen.refused).toBeGreaterThan(0);
       expect(api.faults).toEqual([]);
       expect(lives.faults).toEqual([]);

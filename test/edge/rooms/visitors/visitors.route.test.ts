@@ -7,7 +7,7 @@ import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
 import type { Account } from '../../../../src/edge/money/account/account.ts';
 import { errorOf, type TestApp, testApp } from '../../../support/app.ts';
-import { atNoon } from '../../../support/calendar.ts';
+import { atNoon, passTime } from '../../../support/calendar.ts';
 import { restSooner } from '../../../support/rests.ts';
 import { answeringBy, says } from '../../../support/scripted-runs.ts';
 import { MODEL, SMALL_MESSAGE } from '../../../support/small-message.ts';
@@ -307,4 +307,32 @@ test('whoever is revoked before the first request stays revoked, and their accou
   expect((await leftOf(account)).tables).not.toEqual([]);
   await at(Date.now() + 31 * DAY_MS);
   expect(await leftOf(account)).toEqual(NOTHING_LEFT);
+});
+
+test('a visitor who sends in a trickle holds up neither other visitors nor accounts', async () => {
+  turnstileSays(() => SOLVED);
+  const app = await edge({ limits: { usd_per_day: 1_000 }, pool: { usd_per_day: 10_000 } });
+  const [one, other] = [await visitor(app), await visitor(app)];
+  const announced = 20_900_000;
+  const { readable, writable } = new FixedLengthStream(announced);
+  const headers = { ...one.headers, 'content-type': 'application/json', 'content-length': String(announced) };
+  const answered = app.fetch('/v1/messages', { method: 'POST', headers, body: readable });
+  const writer = writable.getWriter();
+  await writer.write(new Uint8Array(66_000).fill(32));
+  const account = bearer(await tokenOf('honest', ['messages']));
+  const sent: Promise<void>[] = [];
+  for (let second = 0; second < 60; second += 5) {
+    passTime(5_000);
+    // Whoever had to give way is not read any more.
+    sent.push(writer.write(new Uint8Array(1_000).fill(32)).catch(() => undefined));
+    for (const bytes of [1_000, 300_000, 1_000_000]) {
+      const messages = [{ role: 'user', content: 'a'.repeat(bytes) }];
+      const asked = await app.post('/v1/messages', { agent: 'sky', messages }, other.headers);
+      const free = await app.post('/v1/messages', { model: MODEL, max_tokens: 10, messages }, account);
+      expect([await asked.text(), asked.status, await free.text(), free.status]).toMatchObject([{}, 200, {}, 200]);
+    }
+  }
+  await writer.abort(new Error('left')).catch(() => undefined);
+  await Promise.all([answered, ...sent]);
+  await app.settled();
 });

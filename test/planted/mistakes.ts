@@ -450,4 +450,28 @@ export const MISTAKES: readonly Mistake[] = [
     edits: [['.map((step) => ({ ...step, ...withoutCache(step) }))', '']],
     foundBy: 'test/edge/claude/pricing/cost.test.ts',
   },
+  {
+    name: 'money: what is held does not count where a question is said to fit',
+    file: 'src/edge/money/admission/budget-left.ts',
+    edits: [['limit - settled - held));', 'limit - settled));']],
+    foundBy: 'test/edge/money/admission/budget-left.test.ts',
+  },
+  {
+    name: 'isolation: a trickle holds the room of everybody',
+    file: 'src/edge/kit/http/body-room.ts',
+    edits: [['if (pace < slowest) [slowest, found] = [pace, share];', '']],
+    foundBy: 'test/edge/kit/http/trickled-bodies.test.ts',
+  },
+  {
+    name: 'isolation: everybody reads what each account has spent',
+    file: 'src/edge/money/account/usage.route.ts',
+    edits: [["if (!hasScope(c.get('identity'), 'admin')) {", "if (c.get('identity').account === '') {"]],
+    foundBy: 'test/edge/money/account/usage.route.test.ts',
+  },
+  {
+    name: 'history: a backup may bring any words as a summary',
+    file: 'src/edge/rooms/transfer/conversation-backup.schema.ts',
+    edits: [['text.startsWith(SUMMARY_PREFACE)', 'text.length >= 0']],
+    foundBy: 'test/edge/talk/conversations/summaries-useless.test.ts',
+  },
 ];

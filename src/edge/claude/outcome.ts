@@ -21,7 +21,7 @@ export interface RequestOutcome extends Report {
   sent: boolean;
   /** Milliseconds from the request to the first byte of a stream, or to the end of a buffered answer. */
   ttft_ms: number;
-  /** Milliseconds from the first byte to the end, as the caller took them; 0 for a buffered answer. Not in what 0.1 stored. */
+  /** Milliseconds from the first byte to the end, as the caller took them; 0 for a buffered answer. Absent where nothing has come. */
   after_first_ms?: number;
   /** Where nothing has come of an answer: the most tokens of its prompt, by a count. */
   prompt_tokens?: number | undefined;

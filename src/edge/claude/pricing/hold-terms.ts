@@ -78,8 +78,8 @@ export interface Terms {
   outputPrice: Nanodollars;
   /** The most tokens that the model writes in a second. */
   tokensPerSecond: number;
-  /** Whether it may write at `speed: "fast"`; absent in what release 0.1 stored. */
-  isFast?: boolean;
+  /** Whether it may write at `speed: "fast"`. */
+  isFast: boolean;
   /** The longest cache lifetime that was asked for. */
   cache: 'none' | '5m' | '1h';
   /** Whether the API itself may call tools, so that there are several steps. */
@@ -88,7 +88,7 @@ export interface Terms {
   compacts: boolean;
   /** What steps can cost that nobody saw; absent if the API itself calls no tools. */
   served?: ServedTerms;
-  /** The advisors; absent without one. How often they may be asked is not in what release 0.1 stored. */
+  /** The advisors; absent without one. */
   advisor?: SecondModel;
   /** The models that may step in when one declines; absent without one. */
   fallbacks?: SecondModel;

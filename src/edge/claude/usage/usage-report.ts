@@ -23,18 +23,18 @@ export interface Seen {
   unseen_ms: number;
   /** Milliseconds of silence at the end, in which output may have been written. */
   silent_ms: number;
-  /** Milliseconds since the last event or ping: nobody saw what the API did in them. Release 0.1 stored none of these five. */
-  lost_ms?: number;
+  /** Milliseconds since the last event or ping: nobody saw what the API did in them. */
+  lost_ms: number;
   /** Uses of the API's own tools that have begun. */
-  uses?: number;
+  uses: number;
   /** The uses whose result has not come. */
-  running_uses?: number;
+  running_uses: number;
   /** Whether the last event is such a use: in the silence behind it the tool runs. */
   runs_tool?: boolean | undefined;
   /** The most tokens that the result of one of them has added to the prompt. */
-  longest_result?: number;
+  longest_result: number;
   /** Whether the API has run code for the model. No `max_uses` limits how often it does. */
-  runs_code?: boolean;
+  runs_code: boolean;
   /** Web searches that have begun. */
   searches: number;
   /** Uses of an advisor, and the sum of the tokens that had come before each use. */

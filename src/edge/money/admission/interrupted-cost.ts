@@ -86,9 +86,7 @@ export function interruptedCost(
   const unended = isEnded ? 0 : Math.min(written, mostOutput ?? written);
   const output = Math.max(unended, wholeCount(usage.output_tokens));
   // If the cost cannot be derived from what came, all that was set aside is counted.
-  // (A grant that release 0.1 stored does not say what a loop of tools may do.)
-  const isCounted =
-    (cancelStops || isEnded) && seen.opaque_uses === 0 && (terms.steps === 'one' || terms.served !== undefined);
+  const isCounted = (cancelStops || isEnded) && seen.opaque_uses === 0;
   const cacheTtl = terms.cache === '1h' ? '1h' : '5m';
   // Without a prompt that was told, the one counts that was held.
   const isSilent = !isCount(usage.input_tokens) || !tellsPrompt(usage);
@@ -179,7 +177,7 @@ function costOfLaterSteps(
  */
 function costOfUnseenSteps(
   { served, inputPrice, advisor, tokensPerSecond }: Terms,
-  { lost_ms = 0, uses = 0, running_uses: running = 0, searches, longest_result = 0, runs_code = false }: Seen,
+  { lost_ms, uses, running_uses: running, searches, longest_result, runs_code }: Seen,
   prompt: number,
   usualMs: number,
 ): Nanodollars {
@@ -216,7 +214,7 @@ function costOfUnseenSteps(
  */
 function costOfUnseenModels(
   { advisor, fallbacks, tokensPerSecond }: Terms,
-  { advised, lost_ms = 0 }: Seen,
+  { advised, lost_ms }: Seen,
   { prompt, output, handOvers }: { prompt: number; output: number; handOvers: number },
 ): Nanodollars {
   const written = byClock(lost_ms + IN_FLIGHT_MS, tokensPerSecond);

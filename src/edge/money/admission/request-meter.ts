@@ -138,7 +138,7 @@ function byLearnedSpeed(request: MeteredRequest, outcome: RequestOutcome, grant:
   const { written, usage } = outcome;
   if (written) speedsOf(settings).note(keyOf(usage?.speed === 'fast'), identity.account, written, now);
   // What several models write is bounded by the fastest one that may.
-  if (outcome.completed || terms?.isFast === undefined || terms.advisor || models?.length !== 1) return grant;
+  if (outcome.completed || !terms || terms.advisor || models?.length !== 1) return grant;
   const tokensPerSecond = speedsOf(settings).most(keyOf(terms.isFast), terms.tokensPerSecond, now);
   return { ...grant, terms: { ...terms, tokensPerSecond } };
 }

@@ -271,7 +271,7 @@ function outcomeReadOn({ endedAt }: TurnRow, outcome: OutcomeOfTurn, now: number
   const { read_until, seen, usage } = outcome;
   if (read_until === undefined || endedAt === null || !seen) return outcome;
   const ms = Math.max(0, Math.min(now, read_until) - endedAt);
-  const lost_ms = (seen.lost_ms ?? 0) + ms;
+  const lost_ms = seen.lost_ms + ms;
   const more = usage ? { silent_ms: seen.silent_ms + ms } : { unseen_ms: seen.unseen_ms + ms };
   return { ...outcome, seen: { ...seen, ...more, lost_ms } };
 }

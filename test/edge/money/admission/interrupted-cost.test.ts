@@ -11,7 +11,7 @@ const ASK = { model: MODEL, max_tokens: 1_000, messages: [{ role: 'user', conten
 const { terms } = worstCaseOf(ASK, { bytes: 100, models });
 const SEEN: Seen = {
   ...{ said: 0, thinking: 0, unseen_ms: 0, silent_ms: 0, searches: 0, advised: 0, advised_tokens: 0, opaque_uses: 0 },
-  ...{ later_prompts: [], final: false },
+  ...{ lost_ms: 0, uses: 0, running_uses: 0, longest_result: 0, runs_code: false, later_prompts: [], final: false },
 };
 // Nanodollars a token.
 const [INPUT, OUTPUT] = [4_000, 20_000];

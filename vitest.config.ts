@@ -111,6 +111,10 @@ const workerd = () => ({
 
 const inNode = (name: string, include: string[], exclude: string[]) => ({
   plugins: [notesProcesses()],
+  // For objects in a simulated world.
+  resolve: {
+    alias: { 'cloudflare:workers': fileURLToPath(new URL('./test/simulation/workers.ts', import.meta.url)) },
+  },
   define: define(),
   test: {
     ...common,
@@ -152,23 +156,7 @@ export default defineConfig({
         },
       },
       ...HOUSES.map((house) => inNode(house, testsOf(house), [])),
-      inNode('edge', ['test/**/*.test.ts'], [...ofTheWhole, ...simulated, ...HOUSES.flatMap(testsOf)]),
-      {
-        plugins: [notesProcesses()],
-        resolve: {
-          alias: { 'cloudflare:workers': fileURLToPath(new URL('./test/simulation/workers.ts', import.meta.url)) },
-        },
-        define: define(),
-        test: {
-          ...common,
-          name: 'simulation',
-          include: simulated,
-          exclude: leftOut,
-          // A world gives the machine its clock back, and each file has worlds of its own.
-          isolate: false,
-          setupFiles: ['./src/edge/with-all-rooms.ts', './test/runner/simulator.ts', './test/runner/seeds.ts'],
-        },
-      },
+      inNode('edge', ['test/**/*.test.ts'], [...ofTheWhole, ...HOUSES.flatMap(testsOf)]),
       {
         ...workerd(),
         test: {

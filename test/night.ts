@@ -38,7 +38,7 @@ function partsOf(seed: number): Part[] {
   const slices = Array.from({ length: SLICES }, (_, nth) => ({
     name: `schedules-${nth + 1}`,
     env: { SCHEDULES: String(SCHEDULES), SCHEDULE_SEED: String(seed + nth) },
-    args: vitest('--project', 'simulation'),
+    args: vitest('test/simulation/'),
   }));
   return [
     {

@@ -80,10 +80,13 @@ export function notesProcesses(): Vite.Plugin {
   };
 }
 
-// Under its own name Vitest would make its own.
+/** Under its own name Vitest would make its own, and under two it would use none of them for a second file. */
+class NotedForks extends ForksPoolWorker {
+  override name = 'noted-forks';
+}
 const forks: PoolRunnerInitializer = {
   name: 'noted-forks',
-  createPoolWorker: (options) => new ForksPoolWorker(options),
+  createPoolWorker: (options) => new NotedForks(options),
 };
 
 /** One begins after the other, so that what is new then is the one that has begun. */

@@ -8,9 +8,10 @@ import { randomInt } from 'node:crypto';
 const { SCHEDULES = '2000' } = process.env;
 const seed = String(randomInt(1_000_000_000));
 console.log(`SCHEDULES=${SCHEDULES} SCHEDULE_SEED=${seed}`);
-const files = process.argv.slice(2).map((name) => `test/simulation/${name}`);
+const names = process.argv.slice(2);
+const files = (names.length === 0 ? [''] : names).map((name) => `test/simulation/${name}`);
 // Npm runs scripts in the folder of the package.
-const args = ['node_modules/vitest/vitest.mjs', 'run', '--project', 'simulation', ...files];
+const args = ['node_modules/vitest/vitest.mjs', 'run', ...files];
 const child = spawn(process.execPath, args, {
   stdio: 'inherit',
   env: { ...process.env, SCHEDULES, SCHEDULE_SEED: seed },

@@ -1,6 +1,6 @@
 /**
  * How many schedules are tried, and which: a failure prints its seed and its path, and is repeated by
- * `SCHEDULE_SEED=… SCHEDULE_PATH=… npx vitest run --project simulation`. `npm run hunt` tries others.
+ * `SCHEDULE_SEED=… SCHEDULE_PATH=… npx vitest run test/simulation`. `npm run hunt` tries others.
  */
 import fc from 'fast-check';
 import type { Scheduler } from './world.ts';

@@ -28,6 +28,8 @@ async function stretchesOf(done: readonly string[], working: Promise<unknown>): 
 }
 
 afterEach(() => {
+  // What is watched is a fake: restored after it, it would come back.
+  vi.restoreAllMocks();
   vi.useRealTimers();
 });
 

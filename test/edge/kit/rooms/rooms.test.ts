@@ -1,4 +1,4 @@
-import { beforeEach, expect, test, vi } from 'vitest';
+import { afterAll, beforeEach, expect, test, vi } from 'vitest';
 
 // What is shared holds for the whole isolate: each test has the module anew.
 let rooms: typeof import('../../../../src/edge/kit/rooms/rooms.ts');
@@ -6,6 +6,8 @@ beforeEach(async () => {
   vi.resetModules();
   rooms = await import('../../../../src/edge/kit/rooms/rooms.ts');
 });
+// The next file has all rooms.
+afterAll(() => void vi.resetModules());
 
 test('what rooms plug into a seam comes in the order of their list', () => {
   const bells = rooms.seam<string>()('bell');

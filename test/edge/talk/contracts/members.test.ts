@@ -1,4 +1,4 @@
-import { beforeEach, expect, test, vi } from 'vitest';
+import { afterAll, beforeEach, expect, test, vi } from 'vitest';
 import * as z from '../../../../src/edge/kit/http/zod.ts';
 import type { Room } from '../../../../src/edge/rooms/room.ts';
 
@@ -12,6 +12,8 @@ beforeEach(async () => {
   ({ shareRooms: use } = await import('../../../../src/edge/kit/rooms/rooms.ts'));
   members = await import('../../../../src/edge/talk/contracts/members.ts');
 });
+// The next file has all rooms.
+afterAll(() => void vi.resetModules());
 
 test('a header of ours that nothing reads is refused by its name: those of the rooms in use are read, and all others pass', () => {
   use(rooms.filter(({ name, needs = [] }) => name !== 'agents' && !needs.some((one) => one.name === 'agents')));

@@ -34,6 +34,11 @@ interface ReadingOn {
   onLeft(over: Promise<void>): void;
 }
 
+/**
+ * The most milliseconds that the headers of a stream are waited for. They come before anything is written, so what has none
+ * for so long is lost, and the request may be sent again.
+ */
+export const STREAM_HEADERS_MS = 60_000;
 /** Milliseconds for which a stream is read on that nobody wants any more: what was on its way until then is seen. */
 export const READ_ON_MS = 250;
 /** The most milliseconds that its first event is waited for: what runs behind an answer may take 30 seconds in all. */
@@ -160,7 +165,7 @@ export class Exchange {
     const response = await send(upstream, request, {
       maxRetries: settings.UPSTREAM_MAX_RETRIES,
       timeoutMs: this.#timeoutMs,
-      streamHeadersMs: settings.STREAM_HEADERS_MS < this.#timeoutMs ? settings.STREAM_HEADERS_MS : undefined,
+      streamHeadersMs: STREAM_HEADERS_MS < this.#timeoutMs ? STREAM_HEADERS_MS : undefined,
       controller: this.controller,
       course: this.course,
       ...how,

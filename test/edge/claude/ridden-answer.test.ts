@@ -1,11 +1,12 @@
 // In workerd: requests, answers and objects are the runtime's.
-import { describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { MODELS } from '../../../src/edge/claude/pricing/models.ts';
 import { simulatedModels } from '../../../src/edge/claude/simulated-models.ts';
 import { memberTexts } from '../../../src/edge/kit/json/edit.ts';
 import { createSimulator } from '../../../src/simulator/simulator.ts';
 import { bodyOf, errorOf, type Sent, type TestApp, testApp } from '../../support/app.ts';
 import { untilSo } from '../../support/eventually.ts';
+import { waitsBriefly } from '../../support/late-headers.ts';
 import { resetAll } from '../../support/reset.ts';
 import { rounds } from '../../support/rounds.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
@@ -486,7 +487,8 @@ describe('headers that do not come', () => {
     new Promise<Response>((_, reject) =>
       signal?.addEventListener('abort', () => reject(signal.reason), { once: true }),
     );
-  const LATE = { ...LIMITED, STREAM_HEADERS_MS: '80', UPSTREAM_TIMEOUT_MS: '60000', UPSTREAM_MAX_RETRIES: '1' };
+  const LATE = { ...LIMITED, UPSTREAM_MAX_RETRIES: '1' };
+  beforeEach(waitsBriefly);
 
   test.each(['/v1/messages', '/messages'])(
     'of a stream, of %s, are waited for so long, and it is tried again',

@@ -100,10 +100,6 @@ export const settingsSchema = z.object({
     countSetting(600_000, 1),
     'How long to wait for the headers of an answer, retries included.',
   ),
-  STREAM_HEADERS_MS: z.described(
-    countSetting(60_000, 1),
-    'How long to wait for the headers of a stream. Then the request may be sent again.',
-  ),
   STREAM_IDLE_MS: z.described(countSetting(120_000, 1), 'An answer that is silent for so long counts as cut.'),
   HOLD_WAIT_MS: z.described(
     countSetting(30_000),

@@ -1,5 +1,5 @@
 import { isEventStream, refuseEncoding } from '../../claude/content-type.ts';
-import { Exchange, READ_ON_MS } from '../../claude/exchange.ts';
+import { Exchange, READ_ON_MS, STREAM_HEADERS_MS } from '../../claude/exchange.ts';
 import { interrupted, timedOut } from '../../claude/failure.ts';
 import { errorOfEvent, refusalIn } from '../../claude/judge.ts';
 import type { BodyChanges } from '../../claude/kinds/kind.ts';
@@ -121,9 +121,9 @@ export class TurnRunner implements Runner {
       this.#abort.stop();
       return;
     }
-    const { now, waitUntil, settings } = this.#context;
+    const { now, waitUntil } = this.#context;
     progress.isLeft = true;
-    const until = now() + 2 * READ_ON_MS + (hasBegun ? 0 : settings.STREAM_HEADERS_MS);
+    const until = now() + 2 * READ_ON_MS + (hasBegun ? 0 : STREAM_HEADERS_MS);
     const outcome = this.#readOn(this.#onward);
     this.turn.readingOn = { outcome, until };
     this.#abort.stop(true);
@@ -132,13 +132,13 @@ export class TurnRunner implements Runner {
 
   /** Reads the answer on to its first event, or for a moment, and ends the request. Never rejects. */
   async #readOn(onward: () => Promise<unknown>): Promise<OutcomeOfTurn> {
-    const { now, settings } = this.#context;
+    const { now } = this.#context;
     const since = Date.now();
     const over = Promise.withResolvers<void>();
     let closedAt: number | undefined;
     const timer = setInterval(() => {
       if (closedAt !== undefined) over.resolve();
-      else if (this.turn.hasBegun || Date.now() - since >= settings.STREAM_HEADERS_MS) {
+      else if (this.turn.hasBegun || Date.now() - since >= STREAM_HEADERS_MS) {
         closedAt = now();
         // What has come until then is still read.
         this.#abort.controller.abort(stopped());

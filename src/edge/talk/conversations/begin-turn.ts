@@ -93,7 +93,6 @@ export function beginTurn(context: ConversationContext, turn: AskedTurn, planned
   // This throws if the deployment has no upstream. So it comes before anything is stored.
   context.upstream();
   const now = context.now();
-  maintenance.settlements.tell();
   const isNew = !transcript.profile?.exists;
   if (isNew) startWithDefaults(context, request, planned, taken);
   const agent = retainedAgent(context);

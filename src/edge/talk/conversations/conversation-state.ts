@@ -14,7 +14,7 @@ import { describe } from '../history/views.ts';
 import { DamagedTable, damageBy, damageIn } from '../storage/damaged-row.ts';
 import type { Profile, TurnRow } from '../storage/rows.ts';
 import { Transcript } from '../storage/transcript.ts';
-import { latestTurn, wakingTurns } from '../storage/turn-queries.ts';
+import { wakingTurns } from '../storage/turn-queries.ts';
 import { closeCrashedRun, endCrashedRun } from '../turn/crashed-run.ts';
 import { endDamagedTurns } from '../turn/end-damaged.ts';
 import { ownerOfRoom } from '../turn/memory-room.ts';
@@ -216,8 +216,6 @@ export class ConversationState implements OpenConversation {
 function endCrashedTurns(context: ConversationContext, goesOn: (runner: Runner) => void): void {
   const { transcript, maintenance } = context;
   const unsettled = wakingTurns(transcript);
-  const newest = latestTurn(transcript);
-  if (newest) maintenance.settlements.doubt(newest);
   const running = unsettled.filter(({ status }) => status === 'running');
   const damaged = new Set<TurnRow>();
   for (const row of running) {

@@ -216,7 +216,6 @@ export class Conversation extends EdgeObject implements ConversationObject {
     const profile = this.#state.profile();
     if (!profile) return unknownConversation();
     if (this.#state.runner) return failedResult(conflict(profile.id, this.#state.runner.turn.row.id));
-    this.#state.maintenance.settlements.tell();
     const change = rewindTo(this.#state.transcript, before);
     if (!change) return noMessage(before);
     // What was settled together with a turn that has gone may have to be settled by itself.

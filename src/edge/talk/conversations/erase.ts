@@ -41,7 +41,6 @@ async function eraseReadable(state: ConversationState, ends: boolean): Promise<b
   }
   // The turn may have ended by itself, and a summary begun behind it. Its end is settled by the alarm.
   for (const part of context.parts) void part.stop?.();
-  maintenance.settlements.tell();
   storeDeletion(context, transcript.profile ?? profile);
   context.alarm.wakeFor(context.now() + CONFIRM_AGAIN_MS);
   await maintenance.clear();

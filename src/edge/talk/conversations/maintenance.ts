@@ -45,12 +45,11 @@ export class Maintenance {
     this.settlements = new TurnSettlements(object, { wake, onSettled: () => this.rest() });
   }
 
-  /** Confirms soon what a wake has found to be open. @param isOpen whether that is anything but a doubt */
+  /** Confirms soon what a wake has found to be open. @param isOpen whether a settlement is */
   confirmSoon(isOpen: boolean): void {
-    const { transcript, alarm, now, waitUntil } = this.#object;
-    if (isOpen || transcript.profile?.unreported) this.#wakeToConfirm();
-    else if (this.settlements.isInDoubt) alarm.watch(now() + CONFIRM_AGAIN_MS);
-    else return;
+    const { transcript, waitUntil } = this.#object;
+    if (!isOpen && !transcript.profile?.unreported) return;
+    this.#wakeToConfirm();
     waitUntil(this.#confirmPending());
   }
 
@@ -156,11 +155,7 @@ export class Maintenance {
     await this.#confirmPending();
     const { profile } = transcript;
     if (isBusy() || !profile || profile.exists) return;
-    if (
-      profile.unreported ||
-      this.settlements.isInDoubt ||
-      transcript.has("turns where settled = 0 or status = 'running'")
-    ) {
+    if (profile.unreported || transcript.has("turns where settled = 0 or status = 'running'")) {
       this.#wakeToConfirm();
       return;
     }
@@ -245,7 +240,7 @@ export class Maintenance {
     const { profile } = transcript;
     if (!profile) return;
     // A summary that is made or settled must be looked after, too.
-    const isOpen = this.settlements.isInDoubt || unsettledTurns(transcript).length > 0 || isBusy();
+    const isOpen = unsettledTurns(transcript).length > 0 || isBusy();
     if (isOpen || profile.unreported) this.#wakeToConfirm();
     const nextDelivery = transcript.deliveries.next();
     if (nextDelivery !== undefined) this.#object.alarm.wakeFor(nextDelivery);

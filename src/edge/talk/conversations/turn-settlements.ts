@@ -1,6 +1,5 @@
 /** Settles the turns of a conversation until the account has confirmed each one, also turns that began before a crash. */
 
-import { DAY_MS, MINUTE_MS } from '../../kit/async/durations.ts';
 import { within } from '../../kit/async/timeout.ts';
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import type { RequestMeter } from '../../money/admission/metered-request.ts';
@@ -14,9 +13,6 @@ import { addCost, conversationReportOf } from '../turn/turn-ending.ts';
 
 /** Milliseconds to wait for a confirmation of the account. */
 export const CONFIRM_MS = 60_000;
-
-/** A watch comes within half a minute, and clocks may differ. An alarm that is later than this is no watch; milliseconds. */
-const LATEST_WATCH_MS = MINUTE_MS;
 
 /** What settling turns needs from their object. */
 export interface SettlingObject extends ObjectContext {
@@ -40,8 +36,6 @@ export class TurnSettlements {
   readonly #onSettled: () => void;
   /** Turns whose settlement has been sent, and when; milliseconds since 1970. */
   readonly #settling = new Map<number, { row: TurnRow; since: number }>();
-  /** The turn before a wake whose row says that it is settled, although that may not be confirmed. */
-  #doubted: TurnRow | undefined;
   readonly #runs = new Map<number, RunSettlements>();
 
   /**
@@ -56,43 +50,7 @@ export class TurnSettlements {
 
   /** Whether settlements are on their way for which only a watch wakes the object. */
   get isOpen(): boolean {
-    return this.#settling.size > 0 || this.#runs.size > 0 || this.isInDoubt;
-  }
-
-  /** Whether nothing but the row of a turn says that it is settled. */
-  get isInDoubt(): boolean {
-    return this.#doubted !== undefined;
-  }
-
-  /**
-   * Has the newest turn before a wake settled once more, if that may not be confirmed. If it was settled, this changes nothing.
-   * Where the next alarm is no watch, everything was confirmed.
-   */
-  doubt(newest: TurnRow): void {
-    const { run, settled, outcome, grant, endedAt } = newest;
-    // A turn that was copied has no grant.
-    if (run !== null || !settled || !outcome || !grant || endedAt === null) return;
-    const { alarm, now, settings } = this.#object;
-    if (alarm.at !== null && alarm.at > now() + LATEST_WATCH_MS) return;
-    // One that ended long ago may have no row in the ledger any more.
-    if (now() - endedAt < (settings().RETENTION_DAYS * DAY_MS) / 2) this.#doubted = newest;
-  }
-
-  /**
-   * Has the rows say which turns are not settled yet. Call it before anything that believes the rows, or that makes another
-   * turn the newest.
-   */
-  tell(): void {
-    const open = [...this.#settling.values()].map(({ row }) => row);
-    for (const row of this.#doubted ? [...open, this.#doubted] : open) this.#reopen(row);
-    this.#doubted = undefined;
-  }
-
-  #reopen(row: TurnRow): void {
-    if (!row.settled) return;
-    row.settled = false;
-    const { outcome } = row;
-    if (this.#object.transcript.profile) this.#object.transcript.changeTurn(row, { settled: false, outcome });
+    return this.#settling.size > 0 || this.#runs.size > 0;
   }
 
   /** @returns the meter that settles a turn or a summary, even one that began before a crash. */
@@ -173,7 +131,6 @@ export class TurnSettlements {
       if (!row.settled && transcript.profile) transcript.changeTurn(row, { settled: true });
       await this.#noteSettled(row, settled);
     } catch {
-      this.#reopen(row);
       this.#wake();
     } finally {
       if (this.#settling.get(seq) === settling) this.#settling.delete(seq);
@@ -219,10 +176,6 @@ export class TurnSettlements {
   /** Repeats the settlements that were not confirmed. */
   async settlePending(): Promise<void> {
     const { transcript, now } = this.#object;
-    const doubted = this.#doubted;
-    this.#doubted = undefined;
-    if (doubted) await this.#settleAgain(doubted).catch(() => this.#wake());
-    for (const { row, since } of this.#settling.values()) if (now() - since >= CONFIRM_MS) this.#reopen(row);
     for (const { seq, id } of unsettledTurns(transcript)) {
       // This turn may have been confirmed while the code waited for the one before.
       const row = turnAt(transcript, seq);

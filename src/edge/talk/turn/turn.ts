@@ -21,7 +21,7 @@ import { repairPaused } from '../history/repair-paused.ts';
 import { type Block, blocksWithout, calledTools, isPending, replayableBlocks } from '../history/replayable-blocks.ts';
 import { withTurn } from '../storage/history-cache.ts';
 import { isFreeId, withAnswerId } from '../storage/message-rows.ts';
-import { type OutcomeOfTurn, refOf, type TurnRow, type TurnStatus } from '../storage/rows.ts';
+import { type OutcomeOfTurn, refOf, type TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { messagesOf, toolsTakenUp } from '../storage/turn-queries.ts';
 import { inputTokens, outcomeOfAnswer, type TimesOfAnswer } from './answer-report.ts';
@@ -395,19 +395,11 @@ export class Turn {
       tokens: complete && usage ? inputTokens(usage) + (usage.output_tokens ?? 0) : null,
       frame: complete && content.length === this.builder.blocks.length ? this.row.frame : null,
       events: this.log.events,
-      settled: isUnmetered || this.#isSettledBy(status),
+      // That a step is settled is noted in the row of its run.
+      settled: isUnmetered || (this.row.run !== null && status === 'complete'),
       model: outcome.model ?? this.row.model,
       calls,
     };
-  }
-
-  /**
-   * Whether a row may say at its end that it is settled, although that is not confirmed yet. Of a step its run says it; of the
-   * newest turn the alarm, until everything is confirmed.
-   */
-  #isSettledBy(status: TurnStatus): boolean {
-    if (this.row.run !== null) return status === 'complete';
-    return status !== 'failed' && !this.#options.recovered;
   }
 
   /** Stores the end, and shows it. @returns whether results that the model has refused go up in words from now on */

@@ -238,7 +238,7 @@ describe('each room can be left out, and all of them', () => {
     ['show', 'GET', '/conversations/rooms/stream?show=text', undefined, 'show: it names a part of the answer'],
     ['pools', 'GET', '/usage', undefined, 'account: all accounts are summed'],
     ['pools', 'GET', '/usage?group_by=group', undefined, 'account: all accounts are summed'],
-    ['pools', 'GET', '/usage/requests?status=refused', undefined, 'account: all accounts are summed'],
+    ['pools', 'GET', '/usage/requests?outcome=refused', undefined, 'account: all accounts are summed'],
     ['classify-batches', 'POST', '/classify', { ...LABELS, inputs: [{ id: 'a', input: 'Hi' }], batch: true }, 'batch:'],
     ['runs', 'POST', '/messages', { ...TURN, tools: [{ name: 'clock', run: 'worker' }] }, 'tools.0.run:'],
     ['runs', 'POST', '/messages', { ...TURN, background: true, retry: true }, 'retry: only a run'],

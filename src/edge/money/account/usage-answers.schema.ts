@@ -144,14 +144,14 @@ const refusalSchema = z.object({
 
 /** A request in a list of them. */
 export const listedRequestSchema = z.extend(ledgerRowSchema, {
-  account: z.optionally(z.string(), 'Whose it is, where refused ones of all accounts are asked for.'),
+  account: z.optionally(z.string(), 'Whose it is, where those of all accounts are asked for.'),
   refusal: z.described(z.optional(refusalSchema), 'Only where refused ones are asked for: why it was refused.'),
 });
 
 /** What a list of requests says beside its rows. */
 export const ownerOfListSchema = z.described(
   z.nullable(z.string()),
-  'Whose requests these are. null: refused ones of all accounts.',
+  'Whose requests these are; null for those of all accounts.',
 );
 
 /** One request by its id, with each of its tries. Every try that may have run is paid for. */

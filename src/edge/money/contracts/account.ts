@@ -39,8 +39,7 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   restoreJson(backup: string, digest: string): boolean;
 
   usage(query: UsageQuery): UsageReport;
-  requests(page: PageOf, filter?: RequestsFilter): Page<LedgerRow>;
-  refusals(page: PageOf, filter?: RequestsFilter): Page<ListedRequest>;
+  requests(page: PageOf, filter?: RequestsFilter): Page<ListedRequest>;
   request(id: string): LedgerRequest | undefined;
   isKnown(): boolean;
   exportRows(cursor?: string, limit?: number): { rows: LedgerRow[]; next: string | null };
@@ -119,7 +118,11 @@ export interface Days {
   to?: string | undefined;
 }
 
+/** How a request went wrong: a limit has refused it, or it failed later. */
+export type ListedOutcome = 'refused' | 'failed';
+
 export interface RequestsFilter extends Days {
+  outcome?: ListedOutcome | undefined;
   token?: string | undefined;
 }
 

@@ -239,7 +239,7 @@ describe('each room can be left out, and all of them', () => {
     ['pools', 'GET', '/usage', undefined, 'account: all accounts are summed'],
     ['pools', 'GET', '/usage?group_by=group', undefined, 'account: all accounts are summed'],
     ['pools', 'GET', '/usage/requests?outcome=refused', undefined, 'account: all accounts are summed'],
-    ['classify-batches', 'POST', '/classify', { ...LABELS, inputs: [{ id: 'a', input: 'Hi' }], batch: true }, 'batch:'],
+    ['batches', 'POST', '/classify', { ...LABELS, inputs: [{ id: 'a', input: 'Hi' }], batch: true }, 'batch:'],
     ['runs', 'POST', '/messages', { ...TURN, tools: [{ name: 'clock', run: 'worker' }] }, 'tools.0.run:'],
     ['runs', 'POST', '/messages', { ...TURN, background: true, retry: true }, 'retry: only a run'],
     ['runs', 'PUT', '/agents/a', { ...AGENT, limits: { max_usd: 1 } }, 'limits.max_usd: runs hold it'],

@@ -2,6 +2,7 @@ import { count, time, usd } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 import { limitsSchema, tokenLimits, unpaidSearchesSchema } from '../budget/limits.schema.ts';
 import type { ShownAbout } from '../contracts/about.ts';
+import { outcomeCounts } from '../lists/batches-answers.schema.ts';
 
 const tokenCountsSchema = z.object({
   input_tokens: z.described(count, 'Neither read from nor written to the cache.'),
@@ -87,9 +88,6 @@ export const erasureAnswer = z.extend(accountRow, {
   done: z.boolean(),
   remaining: z.described(z.int(), 'Rows and conversations that are still to be erased.'),
 });
-
-/** How many items of a batch have ended with each outcome. */
-export const outcomeCounts = z.object({ succeeded: count, errored: count, canceled: count, expired: count });
 
 export const ledgerRowSchema = z.object({
   request_id: z.string(),

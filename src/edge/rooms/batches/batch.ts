@@ -4,12 +4,11 @@ import { deliverEnd } from '../../kit/delivery/deliver-event.ts';
 import type * as z from '../../kit/http/zod.ts';
 import type { Bindings } from '../../kit/objects/bindings.ts';
 import { EdgeObject } from '../../kit/objects/edge-object.ts';
-import type { ClassificationEnded } from '../../named/classify/classifications-answers.schema.ts';
 import { BatchRecord } from './batch-record.ts';
 import type { batchEnded } from './batches-answers.schema.ts';
 import type { BatchObject, BatchOpening, BatchState, CreateAnswer } from './contracts/batch.ts';
-import { batchOf, isOpen, type Journal, NO_OUTCOMES } from './journal.ts';
-import { endBatch, pollBatch, tellCancel } from './poll-batch.ts';
+import { batchOf, isOpen, type Journal } from './journal.ts';
+import { pollBatch, tellCancel } from './poll-batch.ts';
 import { keptUntil, REFUSAL_MS, tidyBatch } from './tidy-batch.ts';
 import { decideUnknown, isListed, listedNextAt } from './unknown-batch.ts';
 
@@ -47,21 +46,7 @@ export class Batch extends EdgeObject implements BatchObject {
   prepare(opening: BatchOpening): void {
     if (this.#journal) return;
     this.#record.begin({ ...opening, phase: 'prepared', createdAt: this.now() });
-    this.#record.labels?.begin();
     this.#record.wakeIn(PREPARED_MS);
-  }
-
-  async endEmpty(): Promise<void> {
-    if (this.#journal?.phase !== 'prepared') return;
-    await endBatch(this.#record, { outcomes: NO_OUTCOMES, cost: 0 });
-    this.#record.wakeIn(0);
-  }
-
-  async part(method: string, ...args: readonly unknown[]): Promise<unknown> {
-    const { methods = {} } = this.#record.labels ?? {};
-    const called = Object.hasOwn(methods, method) ? methods[method] : undefined;
-    if (!called) throw new TypeError(`Labels have no method ${method} in a batch.`);
-    return await called(...args);
   }
 
   closing(): boolean {
@@ -128,14 +113,11 @@ export class Batch extends EdgeObject implements BatchObject {
   async erase(): Promise<void> {
     const journal = this.#journal;
     if (!journal || journal.isErased) return;
-    this.#record.labels?.clear();
     this.#record.change({ isErased: true, isReported: true });
     if (isOpen(journal) && journal.cancelAt === undefined) this.#record.change({ cancelAt: this.now() });
     // Its last byte will not be sent any more.
     if (journal.phase === 'prepared') this.#record.change({ phase: 'unsent' });
     this.#record.wakeIn(0);
-    // They must be there before the account empties the cache.
-    await this.#record.labels?.kept();
   }
 
   /** Does the work that is due. It never throws, and sets the alarm again while anything is open. */
@@ -143,7 +125,6 @@ export class Batch extends EdgeObject implements BatchObject {
     this.around.alarm.fired();
     await this.#record.try(() => this.#work());
     await this.#record.try(() => this.#deliverEnd());
-    await this.#record.try(async () => await this.#record.labels?.keep());
     await this.#record.try(() => tidyBatch(this.#record));
     this.#wakeForNext();
   }
@@ -176,12 +157,6 @@ export class Batch extends EdgeObject implements BatchObject {
   async #deliverEnd(): Promise<void> {
     const journal = this.#journal;
     if (!journal || journal.isErased) return;
-    const classification = this.#record.labels?.report();
-    if (classification) {
-      const event_id = `evt_${classification.id}`;
-      const what = () => ({ event_id, classification });
-      return await deliverEnd<ClassificationEnded>(this.#record, 'classification.ended', what);
-    }
     await deliverEnd<BatchEnded>(this.#record, 'batch.ended', () => ({ batch: batchOf(journal, this.now()) }));
   }
 

@@ -12,37 +12,44 @@ import type { BatchOpening, BatchState, CreateAnswer } from './contracts/batch.t
  * not said whether it was made), running (it is known there), ended (settled), refused (the upstream did not take it), unsent
  * (given up before its last byte).
  */
-type Phase = 'prepared' | 'closing' | 'unknown' | 'running' | 'ended' | 'refused' | 'unsent';
+export type Phase = 'prepared' | 'closing' | 'unknown' | 'running' | 'ended' | 'refused' | 'unsent';
+
+/**
+ * What others are owed: `alert`, the operator, that nobody knows whether it was made; `missing`, the operator, that the upstream
+ * does not know it; `cancel`, the upstream; `release`, the account, its hold; `report`, the account's list.
+ */
+export type Debt = 'alert' | 'missing' | 'cancel' | 'release' | 'report';
+
+/** What is owed when a phase begins, in place of what was before. */
+export const OWED: Readonly<Record<Phase, readonly Debt[]>> = {
+  prepared: [],
+  closing: ['report'],
+  unknown: ['alert', 'report'],
+  running: ['report'],
+  ended: ['report'],
+  refused: ['release'],
+  unsent: ['release'],
+};
 
 export interface Journal extends BatchOpening {
   phase: Phase;
+  owes: readonly Debt[];
   /** Times in milliseconds since 1970. */
   createdAt: number;
   closingAt?: number;
   upstreamId?: string;
-  /** Whether the operator has been told that nobody knows whether it was made. */
-  isAlerted?: boolean;
   /** Whether the upstream's whole list had no batch that it could be. */
   isAbsent?: boolean;
-  /** Since when the upstream has answered that it does not know it, in milliseconds since 1970. */
+  /** Since when the upstream has answered that it does not know it. */
   missingSince?: number | undefined;
-  /** Whether the operator has been told of that. */
-  isMissingAlerted?: boolean;
   expiresAt?: string;
   cancelAt?: number;
-  /** Whether the upstream has been asked to cancel. */
-  isCancelTold?: boolean;
   /** How often reading its results has failed, and when they are read again. */
-  misreads?: number;
-  readAt?: number;
+  rereading?: { failures: number; nextAt: number };
   endedAt?: number;
   outcomes?: OutcomeCounts;
   cost?: Nanodollars;
   refusal?: Pick<Extract<CreateAnswer, { kind: 'refused' }>, 'status' | 'body' | 'headers'>;
-  /** Whether the account knows the latest change. */
-  isReported?: boolean;
-  /** Whether the hold of a batch that was not made has been released. */
-  isReleased?: boolean;
   /** The state of the delivery of its end; absent if nothing is delivered. */
   delivery?: PendingDelivery;
   isErased?: boolean;
@@ -100,12 +107,17 @@ export function stateOf(journal: Journal | undefined, now: number): BatchState {
   };
 }
 
+/** @returns those of some debts that are owed. Of an erased batch nobody wants to know any more */
+export function owedBy({ isErased }: Pick<Journal, 'isErased'>, debts: readonly Debt[]): readonly Debt[] {
+  return isErased ? debts.filter((debt) => debt === 'cancel' || debt === 'release') : debts;
+}
+
 /** @returns how many items a batch has. */
 export function itemsOf({ rows }: Pick<Journal, 'rows'>): number {
   return rows.reduce((sum, { items }) => sum + items, 0);
 }
 
 /** @returns whether the upstream may still work on a batch. */
-export function isOpen({ phase }: Journal): boolean {
+export function isOpen({ phase }: Pick<Journal, 'phase'>): boolean {
   return phase === 'closing' || phase === 'unknown' || phase === 'running';
 }

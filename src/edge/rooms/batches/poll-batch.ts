@@ -4,12 +4,11 @@ import { isClaudeApi, pricesAt } from '../../claude/upstreams/prices.ts';
 import type { MadeId } from '../../claude/usage/made-ids.ts';
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
 import { firstDelivery } from '../../kit/delivery/deliver-event.ts';
-import { logFailure } from '../../kit/http/log.ts';
 import type { BatchSettlementRow } from '../../money/contracts/settlement.ts';
 import type { BatchRecord } from './batch-record.ts';
-import { itemsOf, type Journal, NO_OUTCOMES } from './journal.ts';
+import { type Debt, itemsOf, type Journal, NO_OUTCOMES } from './journal.ts';
 import { type ResultSums, readResults } from './read-results.ts';
-import { BatchCallFailed, isUnknownThere } from './upstream-batches.ts';
+import { isUnknownThere } from './upstream-batches.ts';
 
 /** If the upstream has not known a batch for this time, it is settled at its hold. Milliseconds. */
 export const FORGOTTEN_MS = 30 * DAY_MS;
@@ -21,8 +20,8 @@ const MOST_READ_PAUSE_MS = 6 * HOUR_MS;
 
 /** Asks the upstream, and settles the batch if it has ended. */
 export async function pollBatch(record: BatchRecord, journal: Journal): Promise<void> {
-  const { upstreamId = '', closingAt = journal.createdAt, readAt = 0 } = journal;
-  if (record.now < readAt) return;
+  const { upstreamId = '', closingAt = journal.createdAt, rereading } = journal;
+  if (rereading && record.now < rereading.nextAt) return;
   let sums: ResultSums;
   try {
     const { status } = await record.calls.read(upstreamId);
@@ -41,12 +40,15 @@ export async function pollBatch(record: BatchRecord, journal: Journal): Promise<
   await settleRows(record, rows, sums);
 }
 
+/** Notes that the upstream knows it. Of a batch that was missing the operator is told once. */
 function noteFound(record: BatchRecord): void {
-  if (record.journal?.missingSince !== undefined) record.change({ missingSince: undefined });
+  const { owes = [] } = record.journal ?? {};
+  if (owes.includes('missing'))
+    record.change({ missingSince: undefined, owes: owes.filter((debt) => debt !== 'missing') });
 }
 
 function noteMissing(record: BatchRecord): void {
-  if (record.journal && record.journal.missingSince === undefined) record.change({ missingSince: record.now });
+  if (record.journal?.missingSince === undefined) record.owe(['missing'], { missingSince: record.now });
 }
 
 /** Reads the results as `readSums` does. If that fails again and again, the pauses become longer. */
@@ -57,9 +59,9 @@ async function readSumsAgain(record: BatchRecord, journal: Journal, upstreamId: 
     if (sums.items !== items) throw new Error(`${sums.items} of ${items} results`);
     return sums;
   } catch (thrown) {
-    const misreads = (record.journal?.misreads ?? 0) + 1;
-    const pauseMs = Math.min(MOST_READ_PAUSE_MS, READ_PAUSE_MS * 2 ** (misreads - FREE_MISREADS - 1));
-    record.change({ misreads, ...(misreads > FREE_MISREADS ? { readAt: record.now + pauseMs } : {}) });
+    const failures = (record.journal?.rereading?.failures ?? 0) + 1;
+    const pauseMs = Math.min(MOST_READ_PAUSE_MS, READ_PAUSE_MS * 2 ** (failures - FREE_MISREADS - 1));
+    record.change({ rereading: { failures, nextAt: failures > FREE_MISREADS ? record.now + pauseMs : 0 } });
     throw thrown;
   }
 }
@@ -104,25 +106,11 @@ async function settleRows(
   endBatch(record, { outcomes, cost });
 }
 
-/** Notes that a batch has ended, and that its end must be delivered. */
-export function endBatch(record: BatchRecord, more: Pick<Journal, 'outcomes' | 'cost'>): void {
+/** Notes that a batch has ended, and that its end must be delivered. @param owed if it is not what an ended batch usually owes */
+export function endBatch(record: BatchRecord, more: Pick<Journal, 'outcomes' | 'cost'>, owed?: readonly Debt[]): void {
   const { journal, now } = record;
   const delivery = journal?.isErased ? {} : firstDelivery(record);
-  record.change({ phase: 'ended', endedAt: now, isReported: false, ...more, ...delivery });
-}
-
-/** Asks the upstream to cancel a batch, if that is wanted and not done yet. A failure is logged, and it is tried again. */
-export async function tellCancel(record: BatchRecord): Promise<void> {
-  const { id = '', cancelAt, isCancelTold, upstreamId } = record.journal ?? {};
-  if (cancelAt === undefined || isCancelTold || upstreamId === undefined) return;
-  try {
-    await record.calls.cancel(upstreamId);
-  } catch (thrown) {
-    // It has already ended, or is gone. The next poll will see that.
-    const isRefused = thrown instanceof BatchCallFailed && thrown.status >= 400 && thrown.status < 500;
-    if (!isRefused) return logFailure({ batch: id }, thrown);
-  }
-  if (record.journal?.upstreamId === upstreamId) record.change({ isCancelTold: true });
+  record.enter('ended', { endedAt: now, ...more, ...delivery }, owed);
 }
 
 /** @returns the settlement rows of a batch without results. @param share 1 books its hold, 0 nothing */

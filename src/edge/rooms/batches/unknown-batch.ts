@@ -43,7 +43,10 @@ export async function decideUnknown(record: BatchRecord, journal: Journal): Prom
     if (isThere === false) record.change({ isAbsent: true });
   }
   if (isThere || (isThere === undefined && isLate)) await settleUnknown(record);
-  else if (isLate) endBatch(record, { outcomes: { ...NO_OUTCOMES, expired: itemsOf(journal) }, cost: 0 });
+  else if (isLate) {
+    const outcomes = { ...NO_OUTCOMES, expired: itemsOf(journal) };
+    endBatch(record, { outcomes, cost: 0 }, ['release', 'report']);
+  }
 }
 
 /** @returns when the list is read next; milliseconds since 1970 */

@@ -220,7 +220,7 @@ function arm(killer: Killer): void {
     const result = await run();
     const object = killer.objects.get(before?.id ?? '');
     const point = 'mid-settlement: the object dies once the account has settled';
-    if (object && before?.phase === 'running' && before.isReported && isTime(point, before.id))
+    if (object && before?.phase === 'running' && !before.owes.includes('report') && isTime(point, before.id))
       return await killer.die(object);
     return result;
   });

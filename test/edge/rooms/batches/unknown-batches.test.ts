@@ -256,6 +256,20 @@ test('what comes late is taken: the batch runs, and costs what it costs', async 
   expect((await shown('alice', id)).request_counts).toMatchObject({ succeeded: 1 });
 });
 
+test('a cancellation that comes before the upstream’s answer is told once that is there, and listed', async () => {
+  const { id, stub } = await prepared('alice');
+  await stub.cancel();
+  expect(await stub.closing()).toBe(true);
+  const { id: made = '' } = (await api.handle('POST', PATH, JSON.stringify(bodyOf(['a1']))).json()) as { id?: string };
+  instead = () => new Response(null, { status: 500 });
+  await stub.answered({ kind: 'made', id: made, expiresAt: '' });
+  expect(api.batches.get(made)).toMatchObject({ canceled: false });
+  instead = () => undefined;
+  await wakeBatch(id, 'alice');
+  expect(api.batches.get(made)).toMatchObject({ canceled: true });
+  expect((await shown('alice', id)).processing_status).toBe('canceling');
+});
+
 test('a batch that the upstream has forgotten is booked at its hold', async () => {
   creates = 'answered';
   const id = await make('alice', ['a1', 'a2']);

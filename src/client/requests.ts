@@ -250,9 +250,10 @@ export interface UsageRequest {
   if_absent?: 'empty';
 }
 
-/** Which rows of the ledger are listed; `refused`: what the edge has refused, with its reasons, in place of the rows. */
+/** Which rows of the ledger are listed: all, those that failed, or in place of them what a limit has refused, with its reasons. */
 export interface RequestsRequest extends Pick<UsageRequest, 'from' | 'to' | 'account' | 'if_absent'> {
-  status?: 'refused';
+  /** An admin who names no account gets those of all. */
+  outcome?: 'refused' | 'failed';
   /** Only those with the credential of this jti. */
   token?: string;
 }

@@ -23,6 +23,7 @@ export type {
 export type { AlertRow } from './money/alerts/alerts-answers.schema.ts';
 export type { Limits } from './money/budget/limits.schema.ts';
 export type { ShownAbout } from './money/contracts/about.ts';
+export type { MessageBatch } from './money/lists/batches-answers.schema.ts';
 export type { MintedTokenAnswer } from './money/tokens/tokens-answers.schema.ts';
 export type { putClassifier } from './named/classify/classifiers.schema.ts';
 export type { classifierContent } from './named/classify/classifiers-answers.schema.ts';
@@ -35,7 +36,7 @@ export type { Below, Segment, ServedPath } from './paths.ts';
 export type { putAgent } from './rooms/agents/agents.schema.ts';
 export type { AgentContent } from './rooms/agents/agents-answers.schema.ts';
 export type { decisionRequest } from './rooms/approvals/approvals.schema.ts';
-export type { batchEstimate, deletedBatch, MessageBatch } from './rooms/batches/batches-answers.schema.ts';
+export type { batchEstimate, deletedBatch } from './rooms/batches/batches-answers.schema.ts';
 export type { evaluateRequest } from './rooms/evaluation/evaluation.schema.ts';
 export type { evaluation } from './rooms/evaluation/evaluation-answers.schema.ts';
 export type { AccountSpendRow, DeploymentReport, PoolQuotaReport } from './rooms/pools/pools-answers.schema.ts';

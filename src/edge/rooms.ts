@@ -3,7 +3,6 @@ import { approvalsRoom } from './rooms/approvals/room.ts';
 import { backgroundRoom } from './rooms/background/room.ts';
 import { batchesRoom } from './rooms/batches/room.ts';
 import { choiceRoom } from './rooms/choice/room.ts';
-import { classifyBatchesRoom } from './rooms/classify-batches/room.ts';
 import { cloudsRoom } from './rooms/clouds/room.ts';
 import { evaluationRoom } from './rooms/evaluation/room.ts';
 import { filesRoom } from './rooms/files/room.ts';
@@ -38,7 +37,6 @@ export const ROOMS: readonly Room[] = [
   transferRoom,
   webhooksRoom,
   batchesRoom,
-  classifyBatchesRoom,
   filesRoom,
   evaluationRoom,
   cloudsRoom,

@@ -425,11 +425,10 @@ class Callers {
   async #keyed(what: string, init: RequestInit, path: string, accept: (answer: Answer) => void): Promise<void> {
     const again = async () => {
       const answer = await this.#lives.answered(path, init);
-      const [, id] = /batch msgbatch_(\w{26})/.exec(answer.text) ?? [];
+      const [id] = /msgbatch_\w{26}/.exec(answer.text) ?? [];
       // Nobody knows whether it was made: it ends all the same.
       if (answer.status !== 504 || id === undefined) return answer;
-      const kind = path === '/classify' ? 'clsbatch' : 'msgbatch';
-      return { ...answer, status: 200, text: JSON.stringify({ id: `${kind}_${id}` }) };
+      return { ...answer, status: 200, text: JSON.stringify({ id }) };
     };
     const answer = await again();
     if (answer.status < 300) return accept(answer);
@@ -787,8 +786,8 @@ async function untilEnded(lives: Lives, callers: Callers): Promise<void> {
     const ending = vi.waitFor(
       async () => {
         for (const path of all) {
-          const { processing_status, status } = await lives.get<{ processing_status?: string; status?: string }>(path);
-          expect(processing_status ?? status, path).toBe('ended');
+          const { processing_status } = await lives.get<{ processing_status: string }>(path);
+          expect(processing_status, path).toBe('ended');
         }
       },
       { timeout: nth < MOST_LOOKS ? 2_500 : 240_000, interval: 200 },
@@ -808,11 +807,15 @@ async function untilEnded(lives: Lives, callers: Callers): Promise<void> {
 async function expectEnded(lives: Lives, callers: Callers, api: Api): Promise<void> {
   expect(new Set(callers.batches.map(({ id }) => id)).size).toBe(callers.batches.length);
   for (const [body, made] of api.batches) expect(made.length, body).toBe(1);
-  for (const { id, items } of callers.batches) {
+  const all = [
+    ...callers.batches.map(({ id, items }) => ({ path: `/v1/messages/batches/${id}`, items })),
+    ...callers.classifications.map(({ id, inputs }) => ({ path: `/classifications/${id}`, items: inputs })),
+  ];
+  for (const { path, items } of all) {
     const { request_counts, results_url } = await lives.get<{
       request_counts: Record<string, number>;
       results_url: string | null;
-    }>(`/v1/messages/batches/${id}`);
+    }>(path);
     if (results_url === null) {
       // Its last bytes have never gone up, or nobody knows.
       const { expired = 0, errored = 0 } = request_counts;
@@ -820,17 +823,13 @@ async function expectEnded(lives: Lives, callers: Callers, api: Api): Promise<vo
       expect(expired + errored).toBe(items.length);
       continue;
     }
-    const { text } = await lives.answered(`/v1/messages/batches/${id}/results`);
-    const ids = text.trimEnd().split('\n');
-    expect(ids.map((line) => JSON.parse(line).custom_id).sort()).toEqual(items);
-  }
-  for (const { id, inputs } of callers.classifications) {
-    const { text } = await lives.answered(`/classifications/${id}/results`);
+    const { text } = await lives.answered(`${path}/results`);
     const lines = text
       .trimEnd()
       .split('\n')
       .map((line) => JSON.parse(line));
-    expect(lines.filter(({ type }) => type === 'result').map((line) => line.id)).toEqual(inputs);
+    const ids = lines.filter(({ type }) => type !== 'summary').map((line) => line.custom_id ?? line.id);
+    expect(ids.sort()).toEqual(items);
   }
 }
 

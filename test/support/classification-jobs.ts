@@ -7,7 +7,7 @@ import { type Fetch, type Upstream, upstreamOf } from '../../src/edge/claude/ups
 import { settingsOf } from '../../src/edge/gate/settings/settings.ts';
 import type { Bindings } from '../../src/edge/kit/objects/bindings.ts';
 import { accountStub, batchStub } from '../../src/edge/kit/objects/stubs.ts';
-import type { ClassificationReport } from '../../src/edge/named/classify/classifications-answers.schema.ts';
+import type { MessageBatch } from '../../src/edge/money/lists/batches-answers.schema.ts';
 import type { ClassifyResult, ClassifyUsage } from '../../src/edge/named/classify/classify-answers.schema.ts';
 import { Batch } from '../../src/edge/rooms/batches/batch.ts';
 import { bodyOf, type Sent, TEST_KEY, type TestApp, testApp } from './app.ts';
@@ -54,13 +54,14 @@ export interface JobEdge {
   /** Moves the clock of all objects. */
   pass(milliseconds: number): void;
   ask(body: object, account?: string, headers?: Record<string, string>): Promise<Response>;
-  begin(body: object, account?: string, headers?: Record<string, string>): Promise<ClassificationReport>;
-  read(id: string, account?: string): Promise<ClassificationReport>;
+  begin(body: object, account?: string, headers?: Record<string, string>): Promise<MessageBatch>;
+  read(id: string, account?: string): Promise<MessageBatch>;
   /** Has the account's batches do what is due. */
   wake(account?: string): Promise<void>;
-  /** Has the batch settle, and the classification read its results. */
-  finish(report: ClassificationReport, account?: string): Promise<ClassificationReport>;
-  resultsOf(report: ClassificationReport, account?: string): Promise<{ rows: ResultRow[]; summary: Summary }>;
+  /** Has the batch settle. */
+  finish(report: MessageBatch, account?: string): Promise<MessageBatch>;
+  /** Its results, in the order of their ids. */
+  resultsOf(report: MessageBatch, account?: string): Promise<{ rows: ResultRow[]; summary: Summary }>;
   /** The same by `/classify`, as many at a time as that takes. */
   classified(
     body: object & { inputs: readonly object[] },
@@ -162,7 +163,7 @@ export function jobEdge(vars: Record<string, string> = {}, simulate: Fetch = sim
       const response = await ask(body, account, headers);
       const text = await response.text();
       expect(response.status, text).toBe(202);
-      return JSON.parse(text) as ClassificationReport;
+      return JSON.parse(text) as MessageBatch;
     },
     read,
     wake,
@@ -170,7 +171,7 @@ export function jobEdge(vars: Record<string, string> = {}, simulate: Fetch = sim
       for (let alarms = 0; alarms < 50; alarms += 1) {
         await wake(account);
         const now = await read(id, account);
-        if (now.status === 'ended') return now;
+        if (now.processing_status === 'ended') return now;
       }
       throw new Error('It did not end.');
     },
@@ -181,7 +182,7 @@ export function jobEdge(vars: Record<string, string> = {}, simulate: Fetch = sim
       const rows = lines.map((line) => JSON.parse(line));
       const summary = rows.pop();
       expect(summary.type).toBe('summary');
-      return { rows, summary };
+      return { rows: rows.sort(byId), summary };
     },
     async classified(body, account) {
       const rows: ResultRow[] = [];
@@ -197,7 +198,7 @@ export function jobEdge(vars: Record<string, string> = {}, simulate: Fetch = sim
         for (const kind of Object.keys(usage) as (keyof ClassifyUsage)[]) usage[kind] += answer.usage[kind];
         cost += nanodollarsOf(answer.cost_usd);
       }
-      return { rows, usage, cost };
+      return { rows: rows.sort(byId), usage, cost };
     },
     asked() {
       const all = [...requestsUp().map(({ params }) => params), ...(questions('/v1/messages') as Question[])];
@@ -212,6 +213,11 @@ export function jobEdge(vars: Record<string, string> = {}, simulate: Fetch = sim
     requestsUp,
   };
   return edge;
+}
+
+/** Compares two rows by their ids: a batch has its results in the upstream's order. */
+export function byId(left: { id?: string | undefined }, right: { id?: string | undefined }): number {
+  return String(left.id) < String(right.id) ? -1 : 1;
 }
 
 /**

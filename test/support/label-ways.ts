@@ -54,7 +54,8 @@ async function byBatch({ fetch, batches }: Api, model: string, count: number): P
   const { held } = await paidBy(account);
   batches.end();
   const { rows, summary } = await edge.resultsOf(await edge.finish(begun, account), account);
-  return { labels: rows.map(({ label }) => label), usd: summary.cost_usd, held: held / 1e9 };
+  const labels = new Map(rows.map(({ id, label }) => [id, label]));
+  return { labels: inputsOf(count).map(({ id }) => labels.get(id)), usd: summary.cost_usd, held: held / 1e9 };
 }
 
 async function byWebhook({ fetch }: Api, model: string, count: number): Promise<Labelled> {

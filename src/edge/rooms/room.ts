@@ -21,7 +21,6 @@ import type { CONVERSATION_PARTS } from '../talk/conversations/parts.ts';
 import type { STRATEGIES } from '../talk/history/history.schema.ts';
 import type { COPIED } from '../talk/storage/copied-rows.ts';
 import type { MODEL_CHOICE } from './agents/choice-of-model.ts';
-import type { BATCH_LABELS } from './batches/batch-record.ts';
 import type { CALLED_KINDS } from './runs/called-kind.ts';
 import type { PAUSES } from './runs/pauses.ts';
 
@@ -38,7 +37,6 @@ export interface Room
     Plugged<typeof METRICS>,
     Plugged<typeof KINDS>,
     Plugged<typeof BY_BATCH>,
-    Plugged<typeof BATCH_LABELS>,
     Plugged<typeof SHARED_BUDGETS>,
     Plugged<typeof ACCOUNT_PARTS>,
     Plugged<typeof ALL_ACCOUNTS>,

@@ -12,7 +12,7 @@ const READERS: Readonly<Record<keyof RoomOptions, string>> = { webhooks: 'webhoo
 /** The order of all rooms by their names alone: a bundler keeps the rooms that a Worker imports. */
 const ORDER = [
   ...['visitors', 'page-tokens', 'agents', 'choice', 'summaries', 'runs', 'approvals', 'subagents', 'mcp'],
-  ...['background', 'show', 'transfer', 'webhooks', 'batches', 'classify-batches', 'files', 'evaluation'],
+  ...['background', 'show', 'transfer', 'webhooks', 'batches', 'files', 'evaluation'],
   ...['clouds', 'pools', 'operator'],
 ];
 

@@ -21,7 +21,6 @@ export { backgroundRoom } from '../rooms/background/room.ts';
 export { Batch } from '../rooms/batches/batch.ts';
 export { batchesRoom } from '../rooms/batches/room.ts';
 export { choiceRoom } from '../rooms/choice/room.ts';
-export { classifyBatchesRoom } from '../rooms/classify-batches/room.ts';
 export { cloudsRoom } from '../rooms/clouds/room.ts';
 export { evaluationRoom } from '../rooms/evaluation/room.ts';
 export { filesRoom } from '../rooms/files/room.ts';

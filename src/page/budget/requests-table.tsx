@@ -14,6 +14,7 @@ import { daysName } from './figures/days.ts';
 import { inputTokens } from './figures/input-tokens.ts';
 import {
   hasMoreRequests,
+  isOfAll,
   keepRequests,
   type ListedKind,
   listedKind,
@@ -27,10 +28,14 @@ import { AccountLink, RequestDetails } from './request-details.tsx';
 const KINDS = [
   ['all', 'Sent and refused'],
   ['refused', 'Refused'],
+  ['failed', 'Failed'],
 ] as const;
-const OF_EVERYBODY = ['everyone', 'Refused, all accounts'] as const;
+const OF_ALL = [
+  ['refused of all', 'Refused, all accounts'],
+  ['failed of all', 'Failed, all accounts'],
+] as const;
 
-/** Shows the account's requests, those that were refused too, with the reasons; and to an admin what was refused of anybody. */
+/** Shows the account's requests, those that were refused too, with the reasons; and to an admin what was refused or failed of anybody. */
 export function RequestsTable() {
   useEffect(keepRequests, []);
   const rows = requests.value;
@@ -40,14 +45,16 @@ export function RequestsTable() {
       <div class="apart">
         <h2 id="requests">Last requests</h2>
         <div class="inline filters">
-          <input
-            aria-label="Only of the token"
-            placeholder="Token (jti)"
-            autocomplete="off"
-            spellcheck={false}
-            value={tokenListed.value}
-            onChange={(event) => (tokenListed.value = event.currentTarget.value.trim())}
-          />
+          {!isOfAll(kind) && (
+            <input
+              aria-label="Only of the token"
+              placeholder="Token (jti)"
+              autocomplete="off"
+              spellcheck={false}
+              value={tokenListed.value}
+              onChange={(event) => (tokenListed.value = event.currentTarget.value.trim())}
+            />
+          )}
           <input
             type="datetime-local"
             aria-label="Around this time, in UTC"
@@ -58,7 +65,7 @@ export function RequestsTable() {
           <Select
             label="Which requests"
             value={kind}
-            options={identity.value.admin ? [...KINDS, OF_EVERYBODY] : KINDS}
+            options={identity.value.admin ? [...KINDS, ...OF_ALL] : KINDS}
             onChoose={(one) => (listedKind.value = one as ListedKind)}
           />
           {minuteListed.value === '' && <DaysPicker of="the requests" />}
@@ -67,12 +74,12 @@ export function RequestsTable() {
       {rows === undefined && <p class="quiet">…</p>}
       {rows?.length === 0 && (
         <p class="quiet">
-          {kind === 'all' ? 'No requests' : 'No requests were refused'}{' '}
+          {NONE[kind.split(' ', 1)[0] as keyof typeof NONE]}{' '}
           {minuteListed.value === '' ? daysName() : `around ${minuteListed.value.replace('T', ' ')} UTC`}.
         </p>
       )}
       {rows !== undefined && kind !== 'all' && <NotListed />}
-      {rows !== undefined && rows.length > 0 && <RequestRows rows={rows} isOfAll={kind === 'everyone'} />}
+      {rows !== undefined && rows.length > 0 && <RequestRows rows={rows} kind={kind} />}
       {hasMoreRequests.value && (
         <p>
           <SmallButton name="Show more" onClick={listMoreRequests} />
@@ -84,23 +91,24 @@ export function RequestsTable() {
 
 /** Says where else a request may stand whose caller got an error. */
 function NotListed() {
-  return (
-    <p class="quiet">
-      A 401 is only in the log. What Claude refused (such as 529) is among what its account sent; of all accounts, it is
-      in the log.
-    </p>
-  );
+  return <p class="quiet">A 401 is only in the log. What Claude refused (such as 529) has failed.</p>;
 }
+
+const NONE = { all: 'No requests', refused: 'No requests were refused', failed: 'No requests failed' };
 
 const FIGURES = ['In', 'From cache', 'Out', 'Cost', 'Duration'].map((number) => ({ number }));
 
-/** Running requests show their hold. A press on the time opens the rest of a row. Those of all accounts were all refused. */
-function RequestRows({ rows, isOfAll }: { rows: readonly ListedRequest[]; isOfAll: boolean }) {
+/** Running requests show their hold. A press on the time opens the rest of a row. */
+function RequestRows({ rows, kind }: { rows: readonly ListedRequest[]; kind: ListedKind }) {
+  const areRefused = kind === 'refused of all';
   const opened = useSignal<string | undefined>(undefined);
   return (
     <Table
       label="Requests"
-      columns={['Time', 'Route', 'Model', ...(isOfAll ? ['Why'] : FIGURES), 'Outcome', isOfAll ? 'Account' : 'Part of']}
+      columns={[
+        ...['Time', 'Route', 'Model', ...(areRefused ? ['Why'] : FIGURES), 'Outcome'],
+        isOfAll(kind) ? 'Account' : 'Part of',
+      ]}
     >
       {rows.flatMap((row) => {
         const id = row.request_id;
@@ -109,7 +117,7 @@ function RequestRows({ rows, isOfAll }: { rows: readonly ListedRequest[]; isOfAl
           <RequestRow
             key={id}
             row={row}
-            why={isOfAll ? 1 : FIGURES.length}
+            why={areRefused ? 1 : FIGURES.length}
             isOpen={isOpen}
             onToggle={() => (opened.value = isOpen ? undefined : id)}
           />

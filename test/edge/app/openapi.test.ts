@@ -6,8 +6,8 @@ import { ApiError, type ErrorType } from '../../../src/edge/kit/http/errors.ts';
 import { ERRORS } from '../../../src/edge/kit/reference/errors.ts';
 import type { Content, Described, Resource } from '../../../src/edge/kit/reference/resource.ts';
 import { answersOf } from '../../../src/edge/kit/reference/resource.ts';
+import type { MessageBatch } from '../../../src/edge/money/lists/batches-answers.schema.ts';
 import { createReference, RESOURCES } from '../../../src/edge/openapi.ts';
-import type { MessageBatch } from '../../../src/edge/rooms/batches/batches-answers.schema.ts';
 import { errorOf, settledApps, type TestApp } from '../../support/app.ts';
 import { batchesReach, wakeBatch } from '../../support/batch-objects.ts';
 import { atNoon } from '../../support/calendar.ts';
@@ -139,9 +139,8 @@ describe('the edge answers as it is described', () => {
   }
 
   /** @returns the id of a batch that has ended. */
-  async function endedBatch(app: SimulatedEdge, headers: Record<string, string>): Promise<string> {
-    const params = { model: 'claude-haiku-5-5', max_tokens: 9, messages: [{ role: 'user', content: 'Where to?' }] };
-    const made = await app.post('/v1/messages/batches', { requests: [{ custom_id: 'a', params }] }, headers);
+  async function endedBatch(app: SimulatedEdge, headers: Record<string, string>, path: string, body: object) {
+    const made = await app.post(path, body, headers);
     const { id } = (await made.json()) as { id: string };
     await eventually(async () => {
       app.clock.now += 1_000;
@@ -158,18 +157,6 @@ describe('the edge answers as it is described', () => {
   const decides = (key: string) => key.endsWith('/approvals/:approval');
   const renews = (key: string) => key === 'POST /tokens/renew';
   const aboutFiles = (key: string) => key.includes(' /v1/files');
-
-  /** Makes a classification that has ended: all of its answers are known. */
-  async function endedClassification(app: TestApp, headers: Record<string, string>): Promise<string> {
-    const body = { labels: ['a', 'b'], inputs: [{ id: 'one', input: 'a' }], cache_seconds: 60 };
-    await (await app.post('/classify', body, headers)).text();
-    await app.settled();
-    const { id, status } = (await (
-      await app.post('/classify', { ...body, batch: true, cache_seconds: 3_600 }, headers)
-    ).json()) as Record<'id' | 'status', string>;
-    expect(status).toBe('ended');
-    return id;
-  }
 
   test('to each route’s own example', async () => {
     const clock = { now: Date.now() };
@@ -194,8 +181,12 @@ describe('the edge answers as it is described', () => {
     const names = {
       request_id: said[0]?.headers.get('sluice-request-id') ?? '',
       turn: said[0]?.headers.get('sluice-turn') ?? '',
-      batches: await endedBatch(app, admin),
-      classifications: await endedClassification(app, admin),
+      batches: await endedBatch(app, admin, '/v1/messages/batches', {
+        requests: [{ custom_id: 'a', params: ask }],
+      }),
+      classifications: await endedBatch(app, admin, '/classify', {
+        ...{ labels: ['a', 'b'], inputs: [{ id: 'one', input: 'a' }], batch: true },
+      }),
     };
     for (const one of described.filter(({ key }) => !makes(key) && !deletes(key) && !aboutFiles(key))) {
       if (one.route.needs === 'signature' || decides(one.key) || renews(one.key)) continue;

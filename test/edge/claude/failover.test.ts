@@ -619,7 +619,7 @@ test('a later try waits for nobody: where others hold the money, the failed one 
   expect((await other)?.status).toBe(200);
   await (await other)?.text();
   expect((await rowsOf(app)).map(({ status }) => status)).toEqual(['complete', 'retried']);
-  expect(await (await app.fetch('/usage/requests?status=refused')).json()).toMatchObject({ data: [] });
+  expect(await (await app.fetch('/usage/requests?outcome=refused')).json()).toMatchObject({ data: [] });
 });
 
 test('nothing goes anywhere else once the first byte has gone down', async () => {

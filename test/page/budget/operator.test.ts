@@ -109,22 +109,27 @@ test('finds a request by its id, whosever it is, with what helps if it was refus
   await expect.poll(() => location.hash).toBe('#/budget/accounts/umbrella');
 });
 
-test('lists requests of an account and those refused of all, of some days, a minute or a token, and leads to what a tag cost', async () => {
-  const asked = open(RequestsTable, ({ path }) => list(path.includes('status=refused') ? [REFUSED] : [SENT]));
+test('lists requests of an account and those refused or failed of all, of some days, a minute or a token, and leads to what a tag cost', async () => {
+  const asked = open(RequestsTable, ({ path }) => list(path.includes('outcome=refused') ? [REFUSED] : [SENT]));
   await expect.poll(() => rows().length).toBe(2);
   expect(rows().join()).toContain('This is larger than your whole daily limit.refused: usd_per_day');
   root.querySelectorAll<HTMLButtonElement>('tr[data-refused=true] button')[0]?.click();
   await shows(root, 'What helps: Raise usd_per_day of the account');
-  choose(named(root, 'Which requests'), 'everyone');
+  choose(named(root, 'Which requests'), 'refused of all');
   await shows(root, 'A 401 is only in the log.');
   await expect.poll(rows).toHaveLength(1);
   const heads = [...root.querySelectorAll('thead th')].map(({ textContent }) => textContent);
   expect(heads).toEqual(['Time', 'Route', 'Model', 'Why', 'Outcome', 'Account']);
   expect(root.querySelectorAll('tbody tr:first-child td')).toHaveLength(heads.length);
-  expect(queryOf(asked)).toEqual({ status: 'refused', limit: '20', from: dayAgo(6), to: dayAgo(-1) });
+  expect(queryOf(asked)).toEqual({ outcome: 'refused', limit: '20', from: dayAgo(6), to: dayAgo(-1) });
   choose(named(root, 'Around this time, in UTC'), '2026-01-01T10:14');
   await expect.poll(() => queryOf(asked).from).toBe('2026-01-01T10:09:00.000Z');
   expect(queryOf(asked).to).toBe('2026-01-01T10:19:00.000Z');
+  expect(root.querySelector('[aria-label="Only of the token"]')).toBeNull();
+  choose(named(root, 'Which requests'), 'failed of all');
+  await expect.poll(() => queryOf(asked).outcome).toBe('failed');
+  choose(named(root, 'Which requests'), 'failed');
+  await expect.poll(() => root.querySelector('[aria-label="Only of the token"]')).not.toBeNull();
   choose(named(root, 'Only of the token'), 'nobody');
   await expect.poll(() => queryOf(asked).token).toBe('nobody');
   choose(named(root, 'Which requests'), 'all');
@@ -135,7 +140,8 @@ test('lists requests of an account and those refused of all, of some days, a min
 test.each([
   ['all', '', 'No requests in the last 7 days.'],
   ['refused', '', 'No requests were refused in the last 7 days.'],
-  ['everyone', '2026-01-01T10:14', 'No requests were refused around 2026-01-01 10:14 UTC.'],
+  ['refused of all', '2026-01-01T10:14', 'No requests were refused around 2026-01-01 10:14 UTC.'],
+  ['failed of all', '', 'No requests failed in the last 7 days.'],
 ] as const)('where there are no requests (%s, %s) that is said', async (kind, minute, said) => {
   [listedKind.value, minuteListed.value, tokenListed.value] = [kind, minute, ''];
   open(RequestsTable, () => list([]));

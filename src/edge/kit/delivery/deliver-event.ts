@@ -62,7 +62,7 @@ export async function deliverEvent<Event extends { event_id: string }>(
     : { failures: failures + 1, nextAt: now + Math.max(pause, failed.retryAfter ?? 0) };
 }
 
-/** The journal of something whose end is delivered: a batch, a classification by batch. */
+/** The journal of something whose end is delivered: a batch. */
 interface EndingJournal extends ObjectJournal {
   endedAt?: number;
   /** The address of its own; null if nothing is delivered. Default: BATCH_DELIVER_URL. */
@@ -81,7 +81,7 @@ export function firstDelivery(record: ObjectRecord<EndingJournal>): Pick<EndingJ
 export async function deliverEnd<Event extends { type: string; event_id: string; created_at: string }>(
   record: ObjectRecord<EndingJournal>,
   type: Event['type'],
-  what: () => Omit<Event, 'type' | 'event_id' | 'created_at'> & { event_id?: string },
+  what: () => Omit<Event, 'type' | 'event_id' | 'created_at'>,
 ): Promise<void> {
   const { journal, now } = record;
   if (!journal?.delivery || now < journal.delivery.nextAt) return;

@@ -32,33 +32,6 @@ export async function recallAnswer<Answer>(
   }
 }
 
-/** The most keys that KV reads at once. */
-export const RECALLED_AT_ONCE = 100;
-
-/**
- * Reads many cached answers at once, at most `RECALLED_AT_ONCE`.
- *
- * @returns the cached answers by their hashes; none if KV does not respond
- */
-export async function recallAnswers<Answer>(
-  store: KVNamespace,
-  account: string,
-  hashes: readonly string[],
-): Promise<Map<string, Answer>> {
-  const found = new Map<string, Answer>();
-  try {
-    const keys = hashes.map((hash) => answerKey(account, hash));
-    const answers = await store.get<Answer>(keys, 'json');
-    for (const [index, hash] of hashes.entries()) {
-      const answer = answers.get(keys[index] ?? '');
-      if (answer) found.set(hash, answer);
-    }
-  } catch {
-    // The upstream can answer again, as if nothing were stored.
-  }
-  return found;
-}
-
 /**
  * Stores an answer for some seconds.
  *

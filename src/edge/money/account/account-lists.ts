@@ -3,15 +3,7 @@ import { EdgeObject } from '../../kit/objects/edge-object.ts';
 import type { ConversationPage, Page, PageOf } from '../../kit/objects/page.ts';
 import type { VersionRow } from '../../named/versions/versions-answers.schema.ts';
 import type { ConversationRow } from '../../talk/conversations/conversations-answers.schema.ts';
-import type {
-  AccountObject,
-  BatchReport,
-  NameRow,
-  NewVersion,
-  PointedVersion,
-  PutAnswer,
-  VersionId,
-} from '../contracts/account.ts';
+import type { AccountObject, NameRow, NewVersion, PointedVersion, PutAnswer, VersionId } from '../contracts/account.ts';
 import type {
   Belonging,
   FileDescription,
@@ -22,6 +14,7 @@ import type {
 } from '../contracts/belongings.ts';
 import type { BatchSettlement, ConversationReport } from '../contracts/settlement.ts';
 import { conversationsOf } from '../ledger/queries.ts';
+import type { MessageBatch } from '../lists/batches-answers.schema.ts';
 import { AccountState, ALARM_GRAIN_MS } from './account-state.ts';
 import { answerByRoom, lookAtSums } from './parts.ts';
 import { settleBatch } from './settle-hold.ts';
@@ -158,13 +151,13 @@ export abstract class AccountLists extends EdgeObject {
   }
 
   /** Notes the state of a batch; null if it was deleted. */
-  noteBatch(id: string, report: BatchReport | null): void {
+  noteBatch(id: string, report: MessageBatch | null): void {
     if (report) answerByRoom('noteBatch', this.state, id, report);
     else this.state.elsewhere.batches.forget(id);
   }
 
   /** @returns a page of the account's batches, newest first. */
-  batches(page: PageOf): Page<BatchReport> {
+  batches(page: PageOf): Page<MessageBatch> {
     return answerByRoom('batches', this.state, page);
   }
 

@@ -177,14 +177,10 @@ export class Account extends AccountLists implements AccountObject {
     return usageOf(this.state.ledger, query);
   }
 
-  /** @returns a page of the ledger, newest first. */
-  requests(page: PageOf, filter: RequestsFilter = {}): Page<LedgerRow> {
+  /** @returns a page of the ledger, or of what was refused in place of it, newest first. */
+  requests(page: PageOf, filter: RequestsFilter = {}): Page<ListedRequest> {
+    if (filter.outcome === 'refused') return this.state.refusals.page(page, filter);
     return requestsOf(this.state.ledger, page, filter);
-  }
-
-  /** @returns a page of the refused requests, newest first. */
-  refusals(page: PageOf, filter: RequestsFilter = {}): Page<ListedRequest> {
-    return this.state.refusals.page(page, filter);
   }
 
   /** @returns the ledger's row of a request, or its refusal; undefined if the id is not known. */

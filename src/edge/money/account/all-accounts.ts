@@ -3,22 +3,14 @@
 import type { Context } from 'hono';
 import type { AppEnv } from '../../gate/auth/context.ts';
 import { needsRoom } from '../../kit/http/errors.ts';
-import type { Page, PageOf } from '../../kit/objects/page.ts';
 import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
-import type { UsageQuery } from '../contracts/account.ts';
-import type { RefusedRequest } from '../contracts/admission.ts';
+import type { ListedOutcome, UsageQuery } from '../contracts/account.ts';
 import type { UsageReport } from './usage-answers.schema.ts';
 
-/** Which of the last refusals of all accounts. */
-export interface RefusalsQuery extends PageOf {
-  /** From the first time to before the second; milliseconds since 1970. */
-  from: number;
-  to: number;
-  token?: string | undefined;
-}
-
-export interface RefusalOfAccount extends RefusedRequest {
+/** When an account's last request of an outcome was; milliseconds since 1970. */
+export interface LastOfAccount {
   account: string;
+  at: number;
 }
 
 /** By whole days. */
@@ -31,7 +23,8 @@ export interface SharedUsageQuery extends UsageQuery {
 
 export interface AllAccounts {
   usage(c: Context<AppEnv>, query: SharedUsageQuery): Promise<UsageReport>;
-  refusals(c: Context<AppEnv>, query: RefusalsQuery): Promise<Page<RefusalOfAccount>>;
+  /** @returns the accounts of which a request was refused, or failed, since a time; the newest first */
+  lastOf(c: Context<AppEnv>, outcome: ListedOutcome, from: number): Promise<LastOfAccount[]>;
   /** @returns whether an account has told of itself */
   knows(c: Context<AppEnv>, account: string): Promise<boolean>;
 }

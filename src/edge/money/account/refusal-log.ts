@@ -2,7 +2,7 @@
 
 import { reportTokens } from '../../claude/pricing/usage-sums.ts';
 import { timeOfRequestId } from '../../kit/http/headers/request-id.ts';
-import { pageOfRows } from '../../kit/http/page.ts';
+import { pageOfSelected } from '../../kit/http/page.ts';
 import type { Page, PageOf } from '../../kit/objects/page.ts';
 import { Rows } from '../../kit/objects/rows.ts';
 import type { Tables } from '../../kit/objects/tables.ts';
@@ -23,8 +23,6 @@ const MOST_REFUSALS_LISTED = 1_000;
 const REFUSAL_ROWS_AT_ONCE = 10;
 /** The most milliseconds between the making of a request's id and its refusal. A long body comes in between. */
 const MOST_BETWEEN_MS = 15 * 60_000;
-/** The most refusals that one report tells. Of a flood only the newest are told. */
-const MOST_TOLD = 200;
 /** The most characters of a model's name that are kept: a caller may name anything. */
 const LONGEST_MODEL = 200;
 
@@ -50,11 +48,6 @@ export class RefusalLog extends Rows {
     return this.#lastAt;
   }
 
-  /** @returns the newest refusals after a time, oldest first; 200 at most */
-  since(time: number): RefusedRequest[] {
-    return this.#between(time + 1, Number.MAX_SAFE_INTEGER, MOST_TOLD).reverse();
-  }
-
   add(request: AdmissionRequest, refusal: RefusedRequest['refusal'], now: number): void {
     const { requestId: id, route, conversation, token } = request;
     // A request that costs nothing has no id.
@@ -62,7 +55,7 @@ export class RefusalLog extends Rows {
     this.#unwritten = this.#unwritten.filter((one) => one.id !== id).slice(1 - MOST_IN_A_ROW);
     const model = request.model.slice(0, LONGEST_MODEL);
     const named = { route, model, conversation, about: request.about && summedOf(request.about) };
-    // Two at the same time could not be told apart by who knows all up to a time.
+    // Each row needs a time of its own: that of its last refusal is its key.
     const at = Math.max(now, this.lastAt + 1);
     this.#lastAt = at;
     this.#unwritten.push({ id, at, ...named, token: token?.jti, refusal });
@@ -78,12 +71,20 @@ export class RefusalLog extends Rows {
   }
 
   /**
-   * @returns a page of the refusals of some days, newest first. If there are more than 1,000, only the newest are searched.
+   * @returns a page of the refusals of some days, newest first by their ids, as the ledger's are. If there are more than 1,000,
+   *   only the newest are searched
    */
-  page(page: PageOf, { token, ...days }: RequestsFilter): Page<ListedRequest> {
-    const found = this.#between(...timesOfDays(days), MOST_REFUSALS_LISTED);
-    const rows = found.filter((one) => token === undefined || one.token === token);
-    return pageOfRows(rows.map(listedRefusalOf), page, ({ request_id }) => request_id);
+  page({ limit = 20, after_id, before_id }: PageOf, { token, ...days }: RequestsFilter): Page<ListedRequest> {
+    const found = this.#between(...timesOfDays(days), MOST_REFUSALS_LISTED).filter(
+      (one) =>
+        (token === undefined || one.token === token) &&
+        (after_id === undefined || one.id < after_id) &&
+        (before_id === undefined || one.id > before_id),
+    );
+    const sign = before_id === undefined ? -1 : 1;
+    found.sort((left, right) => (left.id < right.id ? -sign : sign));
+    const rows = found.slice(0, limit + 1).map(listedRefusalOf);
+    return pageOfSelected(rows, limit, before_id !== undefined, ({ request_id }) => request_id);
   }
 
   /** @returns the refusals from one time to before another, newest first; so many at most */
@@ -113,6 +114,7 @@ export class RefusalLog extends Rows {
     if (!this.tables.has('refusals where at <= ?', until)) return;
     this.tables.write('delete from refusals where at <= ?', until);
     this.#rows = undefined;
+    this.#lastAt = undefined;
   }
 
   #read(id: string): RefusedRequest | undefined {
@@ -149,7 +151,7 @@ export class RefusalLog extends Rows {
 }
 
 /** @returns a refused request in the form of a list's row, with the reason. */
-export function listedRefusalOf(refused: RefusedRequest): ListedRequest {
+function listedRefusalOf(refused: RefusedRequest): ListedRequest {
   const { tries: _, refusal, ...row } = refusedRequestOf(refused);
   return { ...row, ...(refusal ? { refusal } : {}) };
 }

@@ -2,6 +2,7 @@ import { count, time, usd } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 import { limitsSchema, tokenLimits, unpaidSearchesSchema } from '../budget/limits.schema.ts';
 import type { ShownAbout } from '../contracts/about.ts';
+import { outcomeCounts } from '../lists/batches-answers.schema.ts';
 
 const tokenCountsSchema = z.object({
   input_tokens: z.described(count, 'Neither read from nor written to the cache.'),
@@ -88,9 +89,6 @@ export const erasureAnswer = z.extend(accountRow, {
   remaining: z.described(z.int(), 'Rows and conversations that are still to be erased.'),
 });
 
-/** How many items of a batch have ended with each outcome. */
-export const outcomeCounts = z.object({ succeeded: count, errored: count, canceled: count, expired: count });
-
 export const ledgerRowSchema = z.object({
   request_id: z.string(),
   created_at: time,
@@ -144,14 +142,14 @@ const refusalSchema = z.object({
 
 /** A request in a list of them. */
 export const listedRequestSchema = z.extend(ledgerRowSchema, {
-  account: z.optionally(z.string(), 'Whose it is, where refused ones of all accounts are asked for.'),
+  account: z.optionally(z.string(), 'Whose it is, where those of all accounts are asked for.'),
   refusal: z.described(z.optional(refusalSchema), 'Only where refused ones are asked for: why it was refused.'),
 });
 
 /** What a list of requests says beside its rows. */
 export const ownerOfListSchema = z.described(
   z.nullable(z.string()),
-  'Whose requests these are. null: refused ones of all accounts.',
+  'Whose requests these are; null for those of all accounts.',
 );
 
 /** One request by its id, with each of its tries. Every try that may have run is paid for. */

@@ -109,7 +109,7 @@ export const usage: Resource = {
       operation: 'listRequests',
       summary: 'Page through the ledger, newest first',
       description:
-        'It is of one account: of the own one, where an admin names no other. The answer says whose it is. What failed has an `error_type`; nothing lists that of all accounts: `GET /usage?group_by=account` counts it (`failed`), and the log has each.',
+        'It is of one account: of the own one, where an admin names no other. The answer says whose it is. With an `outcome` and no account it is of all: accounts are asked, the one with the newest such request first, until no other can have a newer one.',
       answer: jsonAnswer('A page of requests.', ledgerPage, {
         data: [row],
         has_more: false,

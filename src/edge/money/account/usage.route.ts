@@ -8,15 +8,14 @@ import { route } from '../../gate/auth/route.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { finalError, invalidRequest, notFound } from '../../kit/http/errors.ts';
 import { markIn } from '../../kit/http/headers/request-id.ts';
-import { type PageQuery, readPage } from '../../kit/http/page.ts';
+import { readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { accountList } from '../../kit/kv/name-list.ts';
 import { spanId } from '../budget/windows.ts';
-import type { Days, RequestsFilter } from '../contracts/account.ts';
-import { timesOfDays } from '../ledger/queries.ts';
+import type { Days } from '../contracts/account.ts';
 import { ownOrAny, requireKnown } from './accounts.route.ts';
 import { allAccounts } from './all-accounts.ts';
-import { listedRefusalOf } from './refusal-log.ts';
+import { requestsOfAll } from './requests-of-all.ts';
 import { isReportedGroup, isSharedGroup, requestsQuery, usageQuery } from './usage.schema.ts';
 import type { LedgerRequest, UsageReport } from './usage-answers.schema.ts';
 
@@ -43,15 +42,13 @@ export const USAGE_ROUTES = [
   }),
   route('GET /usage/requests', { needs: 'credential', pages: true, query: requestsQuery }, async (c, { query }) => {
     const page = readPage(c.req.query());
-    const { status, from, to, token } = validate(query, c.req.query());
-    const filter = { from, to, token };
-    const isRefused = status === 'refused';
-    if (isRefused && isOfAny(c)) return c.json({ ...(await refusalsOfAll(c, page, filter)), account: null });
+    const { outcome, from, to, token } = validate(query, c.req.query());
+    if (outcome && isOfAny(c)) {
+      if (token !== undefined) throw invalidRequest('A token is of one account. Name its `account`.');
+      return c.json({ ...(await requestsOfAll(c, page, { outcome, from, to })), account: null });
+    }
     const id = accountAsked(c);
-    const list = await accountOf(
-      c,
-      id,
-    )((object) => (isRefused ? object.refusals(page, filter) : object.requests(page, filter)));
+    const list = await accountOf(c, id)((object) => object.requests(page, { outcome, from, to, token }));
     if (list.data.length === 0) await requireKnown(c, id);
     return c.json({ ...list, account: id });
   }),
@@ -88,13 +85,6 @@ function ofKey(report: UsageReport, key: string): UsageReport {
   const data = report.data.filter((group) => group.key === key);
   const { key: _, ...total } = data[0] ?? { key, ...usageTotal(addSums([])) };
   return { ...report, data, total };
-}
-
-/** @returns a page of what was refused, of all accounts as they have told it, each with its account's name */
-async function refusalsOfAll(c: Context<AppEnv>, page: PageQuery, { token, ...days }: RequestsFilter) {
-  const [from, to] = timesOfDays(days);
-  const list = await allAccounts().refusals(c, { ...page, from, to, token });
-  return { ...list, data: list.data.map(({ account, ...refused }) => ({ ...listedRefusalOf(refused), account })) };
 }
 
 /** @returns whether an admin asks without naming an account. */

@@ -39,15 +39,14 @@ export const absentQuery = z.object({
 
 export const requestsQuery = z.object({
   ...daysQuery.shape,
-  status: z.described(
-    z.optional(
-      z.literal('refused', {
-        error: 'Input should be `refused`. What failed is in its account’s list, and in the log',
-      }),
-    ),
-    '`refused`: those that this edge has refused, each with its reason, in place of the ledger’s; the last 1,000. To an admin who names no account: the last 10,000 of all accounts, as they have told them, within a minute.',
+  outcome: z.optionally(
+    z.enum(['refused', 'failed']),
+    '`failed`: only those with an `error_type`. `refused`: in place of the ledger’s those that a limit has refused, each with its reason; the last 1,000 of an account. An admin who names no account gets those of all, which tell within a minute that they have some.',
   ),
-  token: z.optionally(z.string(), 'Only with the credential of this jti.'),
+  token: z.optionally(
+    z.string(),
+    'Only with the credential of this jti. With an `outcome` an admin names its account.',
+  ),
   ...accountQuery.shape,
   ...absentQuery.shape,
 });

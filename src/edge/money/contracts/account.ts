@@ -11,6 +11,7 @@ import type {
   UsageReport,
 } from '../account/usage-answers.schema.ts';
 import type { Limits, LimitsPatch, TokenLimits } from '../budget/limits.schema.ts';
+import type { MessageBatch } from '../lists/batches-answers.schema.ts';
 import type { CredentialUse, KeptHold } from './admission.ts';
 import type { Belonging, FileDescription, FileRow, UploadDecision, UploadReport, UploadRequest } from './belongings.ts';
 import type { ConversationReport, Settled, Settlement } from './settlement.ts';
@@ -39,8 +40,7 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   restoreJson(backup: string, digest: string): boolean;
 
   usage(query: UsageQuery): UsageReport;
-  requests(page: PageOf, filter?: RequestsFilter): Page<LedgerRow>;
-  refusals(page: PageOf, filter?: RequestsFilter): Page<ListedRequest>;
+  requests(page: PageOf, filter?: RequestsFilter): Page<ListedRequest>;
   request(id: string): LedgerRequest | undefined;
   isKnown(): boolean;
   exportRows(cursor?: string, limit?: number): { rows: LedgerRow[]; next: string | null };
@@ -51,8 +51,8 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
 
   admitBatchJson(order: string): string | Promise<string>;
   settleBatchJson(settlement: string): void;
-  noteBatch(id: string, report: BatchReport | null): void;
-  batches(page: PageOf): Page<BatchReport>;
+  noteBatch(id: string, report: MessageBatch | null): void;
+  batches(page: PageOf): Page<MessageBatch>;
   belongings(ids: readonly string[]): Belonging[];
   noteMade(made: readonly Belonging[]): void;
   beginUpload(upload: UploadRequest): UploadDecision;
@@ -78,11 +78,6 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   versionHistory(kind: string, name: string, page: PageOf): Page<VersionRow> | undefined;
   retainVersion(id: VersionId, holder: string): boolean;
   releaseVersion(id: VersionId, holder: string): Promise<void>;
-}
-
-/** What a batch says of itself. The room of batches adds its members. */
-export interface BatchReport {
-  id: string;
 }
 
 export interface Erasure {
@@ -119,7 +114,11 @@ export interface Days {
   to?: string | undefined;
 }
 
+/** How a request went wrong: a limit has refused it, or it failed later. */
+export type ListedOutcome = 'refused' | 'failed';
+
 export interface RequestsFilter extends Days {
+  outcome?: ListedOutcome | undefined;
   token?: string | undefined;
 }
 

@@ -71,9 +71,18 @@ export function conversationsOf(ledger: Ledger, requestIds: Iterable<string>): S
   return ids;
 }
 
-/** @returns a page of the requests, newest first. */
-export function requestsOf(ledger: Ledger, page: PageOf, { token, ...days }: RequestsFilter): Page<LedgerRow> {
-  const select = '* from ledger where at >= ?3 and at < ?4 and (?5 is null or token = ?5)';
+/** @returns when the newest request that failed began, in milliseconds since 1970; undefined if none has failed */
+export function lastFailure(ledger: Ledger): number | undefined {
+  return ledger.figure(`select at ${FAILED} order by id desc limit 1`);
+}
+
+/** What failed, by the index that has nothing else. */
+const FAILED = 'from ledger indexed by failures where error_type is not null';
+
+/** @returns a page of the requests, or of those that failed, newest first. */
+export function requestsOf(ledger: Ledger, page: PageOf, { token, outcome, ...days }: RequestsFilter): Page<LedgerRow> {
+  const from = outcome === 'failed' ? `${FAILED} and` : 'from ledger where';
+  const select = `* ${from} at >= ?3 and at < ?4 and (?5 is null or token = ?5)`;
   const rows = ledger.page<LedgerTableRow>({ select, order: ['id'] }, page, ...timesOfDays(days), token ?? null);
   return { ...rows, data: rows.data.map(ledgerRow) };
 }

@@ -125,6 +125,7 @@ export const LEDGER_TABLES = `
     output_full_at real not null,
     ${COURSE}
   ) strict, without rowid;
+  create index failures on ledger (id) where error_type is not null;
   create table rollups (
     day integer not null,
     model text not null,

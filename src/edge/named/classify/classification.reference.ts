@@ -1,8 +1,8 @@
 import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer, linesContent } from '../../kit/reference/answers.ts';
 import { type Content, type Resource, words } from '../../kit/reference/resource.ts';
+import { messageBatch } from '../../money/lists/batches-answers.schema.ts';
 import { storedParameters, storedRoutes } from '../versions/versions.reference.ts';
-import { classificationReport } from './classifications-answers.schema.ts';
 import { CLASSIFIER_ROUTES } from './classifiers.route.ts';
 import { putClassifier } from './classifiers.schema.ts';
 import { classifierContent, classifierDeleted } from './classifiers-answers.schema.ts';
@@ -16,22 +16,21 @@ const stored = { ...named, labels, multi: false, allow_none: false };
 const usage = { input_tokens: 259, output_tokens: 9, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
 const askOnce = { label: 'billing', confidence: null, fields: null, cached: false };
 const spent = { usage, cost_usd: 0.0000304, model: 'claude-haiku-5-5' };
-export const classificationBatch = z.withMeta(classificationReport, { id: 'ClassificationBatch' });
+export const shownBatch = z.withMeta(messageBatch, { id: 'MessageBatch' });
 
-/** A classification that runs; the answer to `POST /classify` with `batch`. */
-export const runningClassification = {
-  id: 'clsbatch_01m7w6qgcqbcyj201bk2gjctdn',
-  type: 'classification_batch',
-  status: 'in_progress',
-  classifier: 'tickets@de2c16f90b30cb81a5d9fa6ff0b5cb2e',
-  model: 'claude-haiku-5-5',
-  counts: { inputs: 3, cached: 1, repeated: 1, requests: 1, processing: 3, labelled: 0, failed: 0 },
-  batch: 'msgbatch_01m7w6qgcqbcyj201bk2gjctdn',
-  usage: null,
-  cost_usd: null,
+/** A batch that runs; the answer to `POST /classify` with `batch`. */
+export const runningBatch = {
+  id: 'msgbatch_01m7w6qgcqbcyj201bk2gjctdn',
+  type: 'message_batch',
+  processing_status: 'in_progress',
+  request_counts: { processing: 1, succeeded: 0, errored: 0, canceled: 0, expired: 0 },
   created_at: '2026-11-20T10:06:14.000Z',
+  expires_at: '2026-11-21T10:06:14.000Z',
   ended_at: null,
+  cancel_initiated_at: null,
+  archived_at: null,
   results_url: null,
+  cost_usd: null,
 };
 const headers = ['sluice-cost-usd', 'sluice-upstream', 'anthropic-ratelimit-requests-remaining'] as const;
 
@@ -81,7 +80,7 @@ export const classification: Resource = {
             content: [evaluationContent, ...severalLabels.contents],
             headers,
           },
-          202: jsonAnswer('With `batch`: how the classification stands.', classificationBatch, runningClassification),
+          202: jsonAnswer('With `batch`: the batch.', shownBatch, runningBatch),
         },
         errors: [404, 429, 503, 504, 529],
       },

@@ -51,7 +51,7 @@ export const CLASSIFY_ROUTES = [
       if (batch && inputs) {
         const digest = (await sha256Hex(bytes)) + (c.req.header('sluice-prefix') ?? '');
         const byBatch = pluggedOne(BY_BATCH);
-        if (!byBatch) throw needsRoom('classify-batches', 'batch: the inputs are labelled by batch');
+        if (!byBatch) throw needsRoom('batches', 'batch: the inputs are labelled by batch');
         return await byBatch(c, { task, inputs, digest, deliverUrl });
       }
       const format = formatAsked(c, stream);

@@ -38,7 +38,7 @@ export const classifyRequest = z
     ),
     deliver_url: z.optionally(
       z.string({ error: 'Input should be a valid string' }).check(z.maxLength(2_048)),
-      'With `batch`: where `classification.ended` goes, signed; its host must be in DELIVER_HOSTS. Default: BATCH_DELIVER_URL.',
+      'With `batch`: where `batch.ended` goes, signed; its host must be in DELIVER_HOSTS. Default: BATCH_DELIVER_URL.',
     ),
   })
   .check(
@@ -47,6 +47,9 @@ export const classifyRequest = z
     }),
     z.refine(({ inputs, batch, stream }) => !batch || (inputs !== undefined && !stream), {
       error: 'batch: it takes `inputs`, and its results are read later. Leave `input` and `stream` out.',
+    }),
+    z.refine(({ batch, cache_seconds }) => !batch || cache_seconds === undefined, {
+      error: 'cache_seconds: the labels of a batch are not kept. Leave it out.',
     }),
     z.refine(({ batch, deliver_url }) => batch || deliver_url === undefined, {
       error: 'deliver_url: only the end of a batch is delivered. Send `batch: true` with it.',

@@ -3,8 +3,8 @@
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { Page, PageOf } from '../../kit/objects/page.ts';
 import type { Tables } from '../../kit/objects/tables.ts';
+import type { MessageBatch } from '../../money/lists/batches-answers.schema.ts';
 import { ListedRows } from '../../money/lists/listed-rows.ts';
-import type { MessageBatch } from './batches-answers.schema.ts';
 
 /** If a create is sent again within this time, it finds the batch that was made. Milliseconds. */
 const ATTACHES_MS = DAY_MS;

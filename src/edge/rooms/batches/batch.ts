@@ -4,13 +4,12 @@ import { deliverEnd } from '../../kit/delivery/deliver-event.ts';
 import type * as z from '../../kit/http/zod.ts';
 import type { Bindings } from '../../kit/objects/bindings.ts';
 import { EdgeObject } from '../../kit/objects/edge-object.ts';
-import type { ClassificationEnded } from '../../named/classify/classifications-answers.schema.ts';
 import { BatchRecord } from './batch-record.ts';
 import type { batchEnded } from './batches-answers.schema.ts';
 import type { BatchObject, BatchOpening, BatchState, CreateAnswer } from './contracts/batch.ts';
-import { batchOf, isOpen, type Journal, NO_OUTCOMES } from './journal.ts';
-import { endBatch, pollBatch, tellCancel } from './poll-batch.ts';
-import { keptUntil, REFUSAL_MS, tidyBatch } from './tidy-batch.ts';
+import { batchOf, isOpen, type Journal } from './journal.ts';
+import { pollBatch } from './poll-batch.ts';
+import { dueAt, forgottenAt, tidyBatch } from './tidy-batch.ts';
 import { decideUnknown, isListed, listedNextAt } from './unknown-batch.ts';
 
 /**
@@ -46,27 +45,13 @@ export class Batch extends EdgeObject implements BatchObject {
 
   prepare(opening: BatchOpening): void {
     if (this.#journal) return;
-    this.#record.begin({ ...opening, phase: 'prepared', createdAt: this.now() });
-    this.#record.labels?.begin();
+    this.#record.begin({ ...opening, phase: 'prepared', owes: [], createdAt: this.now() });
     this.#record.wakeIn(PREPARED_MS);
-  }
-
-  async endEmpty(): Promise<void> {
-    if (this.#journal?.phase !== 'prepared') return;
-    await endBatch(this.#record, { outcomes: NO_OUTCOMES, cost: 0 });
-    this.#record.wakeIn(0);
-  }
-
-  async part(method: string, ...args: readonly unknown[]): Promise<unknown> {
-    const { methods = {} } = this.#record.labels ?? {};
-    const called = Object.hasOwn(methods, method) ? methods[method] : undefined;
-    if (!called) throw new TypeError(`Labels have no method ${method} in a batch.`);
-    return await called(...args);
   }
 
   closing(): boolean {
     if (this.#journal?.phase === 'prepared') {
-      this.#record.change({ phase: 'closing', closingAt: this.now(), isReported: false });
+      this.#record.enter('closing', { closingAt: this.now() });
       this.#wakeForNext();
     }
     // A repeated call gets the same yes. Only the sender of the last byte asks, and asks again if the answer was lost.
@@ -78,12 +63,11 @@ export class Batch extends EdgeObject implements BatchObject {
     if (journal && isUnanswered(journal)) {
       if (answer.kind === 'made') {
         const { id: upstreamId, expiresAt } = answer;
-        this.#record.change({ phase: 'running', upstreamId, expiresAt, isReported: false });
+        this.#record.enter('running', { upstreamId, expiresAt });
       } else if (answer.kind === 'refused') this.#refuse(answer);
-      else if (journal.phase === 'closing') this.#becomeUnknown();
+      else if (journal.phase === 'closing') this.#record.enter('unknown');
       this.#record.wakeIn(this.#journal?.phase === 'running' ? LEAST_POLL_MS : FAILED_MS);
       if (answer.kind === 'doubtful') await this.#record.try(() => this.#decideDoubtful(answer));
-      await tellCancel(this.#record);
       await this.#record.try(() => tidyBatch(this.#record));
     }
     return this.#record.state;
@@ -92,7 +76,7 @@ export class Batch extends EdgeObject implements BatchObject {
   async drop(isHeld: boolean): Promise<void> {
     const journal = this.#journal;
     if (!journal || !(journal.phase === 'prepared' || isUnanswered(journal))) return;
-    this.#record.change({ phase: 'unsent', isReleased: !isHeld });
+    this.#record.enter('unsent', {}, isHeld ? undefined : []);
     this.#record.wakeIn(0);
     await this.#record.try(() => tidyBatch(this.#record));
   }
@@ -106,9 +90,8 @@ export class Batch extends EdgeObject implements BatchObject {
     const journal = this.#journal;
     const mayRun = journal && !journal.isErased && (isOpen(journal) || journal.phase === 'prepared');
     if (mayRun && journal.cancelAt === undefined) {
-      this.#record.change({ cancelAt: this.now(), isReported: false });
+      this.#record.owe(isOpen(journal) ? ['cancel', 'report'] : ['cancel'], { cancelAt: this.now() });
       this.#record.wakeIn(FAILED_MS);
-      await tellCancel(this.#record);
       await this.#record.try(() => tidyBatch(this.#record));
     }
     return this.#record.state;
@@ -118,7 +101,7 @@ export class Batch extends EdgeObject implements BatchObject {
     const journal = this.#journal;
     if (this.#record.state.kind !== 'known' || !journal) return 'none';
     if (journal.phase !== 'ended') return 'running';
-    this.#record.change({ isErased: true, isReported: true });
+    this.#record.owe([], { isErased: true });
     this.#record.wakeIn(FAILED_MS);
     // For the caller it is deleted now. If something fails, the alarm does it later.
     await this.#record.try(() => tidyBatch(this.#record));
@@ -128,14 +111,11 @@ export class Batch extends EdgeObject implements BatchObject {
   async erase(): Promise<void> {
     const journal = this.#journal;
     if (!journal || journal.isErased) return;
-    this.#record.labels?.clear();
-    this.#record.change({ isErased: true, isReported: true });
-    if (isOpen(journal) && journal.cancelAt === undefined) this.#record.change({ cancelAt: this.now() });
+    const isCancelled = isOpen(journal) && journal.cancelAt === undefined;
+    this.#record.owe(isCancelled ? ['cancel'] : [], { isErased: true, ...(isCancelled && { cancelAt: this.now() }) });
     // Its last byte will not be sent any more.
-    if (journal.phase === 'prepared') this.#record.change({ phase: 'unsent' });
+    if (journal.phase === 'prepared') this.#record.enter('unsent');
     this.#record.wakeIn(0);
-    // They must be there before the account empties the cache.
-    await this.#record.labels?.kept();
   }
 
   /** Does the work that is due. It never throws, and sets the alarm again while anything is open. */
@@ -143,7 +123,6 @@ export class Batch extends EdgeObject implements BatchObject {
     this.around.alarm.fired();
     await this.#record.try(() => this.#work());
     await this.#record.try(() => this.#deliverEnd());
-    await this.#record.try(async () => await this.#record.labels?.keep());
     await this.#record.try(() => tidyBatch(this.#record));
     this.#wakeForNext();
   }
@@ -156,17 +135,16 @@ export class Batch extends EdgeObject implements BatchObject {
     const journal = this.#journal;
     switch (journal?.phase) {
       case 'prepared':
-        if (this.now() >= journal.createdAt + PREPARED_MS) this.#record.change({ phase: 'unsent' });
+        if (this.now() >= journal.createdAt + PREPARED_MS) this.#record.enter('unsent');
         return;
       case 'closing':
         if (this.now() < this.#answeredBy(journal)) return;
-        this.#becomeUnknown();
+        this.#record.enter('unknown');
         return this.#record.wakeIn(0);
       case 'unknown':
         return await decideUnknown(this.#record, journal);
       case 'running':
         this.#polledAt = this.now();
-        await tellCancel(this.#record);
         return await pollBatch(this.#record, journal);
       default:
         return;
@@ -176,17 +154,7 @@ export class Batch extends EdgeObject implements BatchObject {
   async #deliverEnd(): Promise<void> {
     const journal = this.#journal;
     if (!journal || journal.isErased) return;
-    const classification = this.#record.labels?.report();
-    if (classification) {
-      const event_id = `evt_${classification.id}`;
-      const what = () => ({ event_id, classification });
-      return await deliverEnd<ClassificationEnded>(this.#record, 'classification.ended', what);
-    }
     await deliverEnd<BatchEnded>(this.#record, 'batch.ended', () => ({ batch: batchOf(journal, this.now()) }));
-  }
-
-  #becomeUnknown(): void {
-    this.#record.change({ phase: 'unknown', isReported: false });
   }
 
   /** Reads the upstream's list after a failure that does not say whether the batch was made. */
@@ -197,24 +165,44 @@ export class Batch extends EdgeObject implements BatchObject {
   }
 
   #refuse({ kind: _, ...refusal }: Extract<CreateAnswer, { kind: 'refused' | 'doubtful' }>): void {
-    this.#record.change({ phase: 'refused', refusal, endedAt: this.now() });
+    this.#record.enter('refused', { refusal, endedAt: this.now() });
   }
 
   #wakeForNext(): void {
     const journal = this.#journal;
     if (!journal) return;
+    const { alarm } = this.around;
+    const soon = this.now() + FAILED_MS;
+    for (const debt of journal.owes) {
+      const at = dueAt(debt, journal);
+      if (Number.isFinite(at)) alarm.wakeFor(Math.max(soon, at));
+    }
+    try {
+      alarm.wakeFor(this.#nextAt(journal, soon));
+    } catch {
+      // Unreadable settings are reported elsewhere.
+      alarm.wakeFor(this.now() + UNREADABLE_MS);
+    }
+  }
+
+  /** @returns when the phase of a batch goes on; milliseconds since 1970 @throws ApiError for unreadable settings */
+  #nextAt(journal: Journal, soon: number): number {
+    const { phase, createdAt, closingAt = createdAt, delivery, rereading, isErased } = journal;
     const now = this.now();
-    const { phase, createdAt, closingAt = createdAt, endedAt = createdAt, delivery } = journal;
-    if (isUntidy(journal)) this.#record.wakeIn(FAILED_MS);
-    if (phase === 'prepared') this.around.alarm.wakeFor(createdAt + PREPARED_MS);
-    else if (phase === 'refused') this.around.alarm.wakeFor(endedAt + REFUSAL_MS);
-    else if (phase === 'ended')
-      this.around.alarm.wakeFor(delivery?.nextAt ?? this.#orLater(() => keptUntil(this.#record, journal)));
-    else if (phase === 'closing') this.around.alarm.wakeFor(this.#orLater(() => this.#answeredBy(journal)));
-    else if (phase === 'unknown') this.around.alarm.wakeFor(listedNextAt(journal, now));
-    else {
-      const poll = Math.min(MOST_POLL_MS, Math.max(LEAST_POLL_MS, (now - closingAt) / 10));
-      this.around.alarm.wakeFor(Math.max(now + poll, journal.readAt ?? 0));
+    switch (phase) {
+      case 'prepared':
+        return createdAt + PREPARED_MS;
+      case 'closing':
+        return this.#answeredBy(journal);
+      case 'unknown':
+        return listedNextAt(journal, now);
+      case 'running':
+        return Math.max(
+          now + Math.min(MOST_POLL_MS, Math.max(LEAST_POLL_MS, (now - closingAt) / 10)),
+          rereading?.nextAt ?? 0,
+        );
+      default:
+        return delivery && !isErased ? delivery.nextAt : Math.max(soon, forgottenAt(this.#record, journal));
     }
   }
 
@@ -222,29 +210,9 @@ export class Batch extends EdgeObject implements BatchObject {
   #answeredBy({ createdAt, closingAt = createdAt }: Journal): number {
     return closingAt + this.settings().UPSTREAM_TIMEOUT_MS + ANSWER_MS;
   }
-
-  #orLater(time: () => number): number {
-    try {
-      return time();
-    } catch {
-      // Unreadable settings are reported elsewhere.
-      return this.now() + UNREADABLE_MS;
-    }
-  }
 }
 
 /** @returns whether the upstream's answer to the create may still come. */
 function isUnanswered({ phase }: Journal): boolean {
   return phase === 'closing' || phase === 'unknown';
-}
-
-/** @returns whether some failed work is left to do. */
-function isUntidy({ phase, isReported, isReleased, isErased, isAlerted, upstreamId }: Journal): boolean {
-  const isVoid = phase === 'refused' || phase === 'unsent';
-  return (
-    (isReported === false && !isErased && !isVoid) ||
-    (isVoid && !isReleased) ||
-    (phase === 'ended' && (isErased === true || (upstreamId === undefined && !isReleased))) ||
-    (phase === 'unknown' && !isAlerted && !isErased)
-  );
 }

@@ -1,32 +1,19 @@
 import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer, namedList, pageAnswer } from '../../kit/reference/answers.ts';
 import { type Resource, words } from '../../kit/reference/resource.ts';
+import { runningBatch, shownBatch } from '../../named/classify/classification.reference.ts';
 import { BATCH_ROUTES } from './batches.route.ts';
 import { createBatchRequest } from './batches.schema.ts';
-import { batchEstimate, deletedBatch, messageBatch } from './batches-answers.schema.ts';
+import { batchEstimate, deletedBatch } from './batches-answers.schema.ts';
 
-const schema = z.withMeta(messageBatch, { id: 'MessageBatch' });
-const id = 'msgbatch_01m7w6qgcqbcyj201bk2gjctdn';
+const { id } = runningBatch;
 const example = {
-  id,
-  type: 'message_batch',
+  ...runningBatch,
   processing_status: 'ended',
   request_counts: { processing: 0, succeeded: 1, errored: 0, canceled: 0, expired: 0 },
-  created_at: '2026-11-20T10:06:14.000Z',
-  expires_at: '2026-11-21T10:06:14.000Z',
   ended_at: '2026-11-20T10:31:02.000Z',
-  cancel_initiated_at: null,
-  archived_at: null,
   results_url: `https://claude.example.com/v1/messages/batches/${id}/results`,
   cost_usd: 0.0001546,
-};
-const running = {
-  ...example,
-  processing_status: 'in_progress',
-  request_counts: { ...example.request_counts, processing: 1, succeeded: 0 },
-  ended_at: null,
-  results_url: null,
-  cost_usd: null,
 };
 const body = {
   requests: [
@@ -56,7 +43,10 @@ export const batches: Resource = {
       answer: {
         description: 'The batch; with `dry_run=true` what it would cost.',
         content: [
-          { schema: z.union([schema, z.withMeta(batchEstimate, { id: 'MessageBatchEstimate' })]), example: running },
+          {
+            schema: z.union([shownBatch, z.withMeta(batchEstimate, { id: 'MessageBatchEstimate' })]),
+            example: runningBatch,
+          },
         ],
       },
       errors: [404, 429, 503, 504, 529],
@@ -64,12 +54,12 @@ export const batches: Resource = {
     'GET /v1/messages/batches': {
       operation: 'listBatches',
       summary: 'List the batches, newest first',
-      answer: pageAnswer(namedList('MessageBatchList', schema), example, example.id, 'A page of them.'),
+      answer: pageAnswer(namedList('MessageBatchList', shownBatch), example, example.id, 'A page of them.'),
     },
     'GET /v1/messages/batches/:id': {
       operation: 'getBatch',
       summary: 'Read a batch',
-      answer: jsonAnswer('The batch.', schema, example),
+      answer: jsonAnswer('The batch.', shownBatch, example),
     },
     'DELETE /v1/messages/batches/:id': {
       operation: 'deleteBatch',
@@ -80,8 +70,8 @@ export const batches: Resource = {
     'POST /v1/messages/batches/:id/cancel': {
       operation: 'cancelBatch',
       summary: 'Cancel what no model has begun to answer',
-      answer: jsonAnswer('The batch.', schema, {
-        ...running,
+      answer: jsonAnswer('The batch.', shownBatch, {
+        ...runningBatch,
         processing_status: 'canceling',
         cancel_initiated_at: '2026-11-20T10:07:00.000Z',
       }),

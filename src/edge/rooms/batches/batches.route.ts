@@ -1,16 +1,19 @@
 import type { Context } from 'hono';
 import { carriedDown } from '../../claude/carried-down.ts';
+import type { AnsweredCall } from '../../claude/exchange.ts';
 import { upstreamFor } from '../../claude/upstream.ts';
 import { type AppEnv, accountOf, contextOf } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
 import { finalError, notFound, tryAgain } from '../../kit/http/errors.ts';
 import { readPage } from '../../kit/http/page.ts';
+import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
+import type { MessageBatch } from '../../money/lists/batches-answers.schema.ts';
 import { batchQuery } from './batches.schema.ts';
-import type { MessageBatch } from './batches-answers.schema.ts';
 import { callBatch } from './call-batch.ts';
-import type { BatchState } from './contracts/batch.ts';
+import type { BatchState, LabelTask, UpstreamBatch } from './contracts/batch.ts';
 import { createBatch, isBatchId } from './create-batch.ts';
-import { BATCHES_PATH, isUnknownThere, UpstreamBatches } from './upstream-batches.ts';
+import { labelLines } from './label-results.ts';
+import { BATCHES_PATH, CLASSIFICATIONS_PATH, isUnknownThere, UpstreamBatches } from './upstream-batches.ts';
 
 /** The routes of message batches, the same as Anthropic's. Each batch belongs to the account that has made it. */
 export const BATCH_ROUTES = [
@@ -38,24 +41,60 @@ export const BATCH_ROUTES = [
   route('GET /v1/messages/batches/:id/results', { needs: 'messages' }, (c) => results(c)),
 ];
 
+/** The same of classifications: a batch that was asked of `/classify`, whose results are read as labels. */
+export const CLASSIFICATION_ROUTES = [
+  route('GET /classifications/:id', { needs: 'classify' }, async (c) =>
+    c.json(withOwnUrl(c, labelledBatch(await callBatch(batchPlace(c), (batch) => batch.read())).batch)),
+  ),
+  route('GET /classifications/:id/results', { needs: 'classify' }, async (c) => {
+    const { batch, upstream, labels } = labelledBatch(await callBatch(batchPlace(c), (object) => object.read()));
+    const lines = labelLines(await openResults(c, batch, upstream), labels, batch.cost_usd);
+    return new Response(streamOfTexts(lines), { headers: { 'content-type': 'application/jsonl' } });
+  }),
+  route('POST /classifications/:id/cancel', { needs: 'classify' }, async (c) => {
+    const place = batchPlace(c);
+    labelledBatch(await callBatch(place, (batch) => batch.read()));
+    return c.json(withOwnUrl(c, labelledBatch(await callBatch(place, (batch) => batch.cancel())).batch));
+  }),
+];
+
 /** The error for a batch without results. A batch that never reached the upstream has none either. */
 const NO_RESULTS = 'This batch has no results, or has not ended yet.';
 
 /** Streams the results to the caller unchanged. */
 async function results(c: Context<AppEnv>): Promise<Response> {
   const { batch, upstream } = knownBatch(await callBatch(batchPlace(c), (object) => object.read()));
+  const answered = await openResults(c, batch, upstream);
+  // Not the upstream's type: in a browser, what a model has written must never be a page of this edge.
+  const { waitUntil } = contextOf(c);
+  return carriedDown(answered, { 'content-type': 'application/x-jsonl' }, { entry: c.get('entry'), waitUntil });
+}
+
+/** Has the upstream send results. @throws ApiError 404 if there are none, 503 if they cannot be read now */
+async function openResults(
+  c: Context<AppEnv>,
+  batch: MessageBatch,
+  upstream: UpstreamBatch | undefined,
+): Promise<AnsweredCall> {
   if (batch.results_url === null || !upstream) throw notFound(NO_RESULTS);
-  const settings = c.get('settings');
-  const calls = new UpstreamBatches(upstreamFor(c), settings, upstream);
+  const calls = new UpstreamBatches(upstreamFor(c), c.get('settings'), upstream);
   try {
-    const answered = await calls.results(upstream.id, c.req.raw.signal);
-    // Not the upstream's type: in a browser, what a model has written must never be a page of this edge.
-    const { waitUntil } = contextOf(c);
-    return carriedDown(answered, { 'content-type': 'application/x-jsonl' }, { entry: c.get('entry'), waitUntil });
+    return await calls.results(upstream.id, c.req.raw.signal);
   } catch (thrown) {
     if (isUnknownThere(thrown)) throw notFound(NO_RESULTS);
     throw tryAgain('The results could not be read. Try again.', 'batch_results', { cause: thrown });
   }
+}
+
+/** @throws ApiError 404 if it is not a classification of this caller */
+function labelledBatch(state: BatchState): {
+  batch: MessageBatch;
+  upstream: UpstreamBatch | undefined;
+  labels: LabelTask;
+} {
+  const { labels, ...known } = knownBatch(state);
+  if (labels === undefined) throw noBatch();
+  return { ...known, labels: JSON.parse(labels) as LabelTask };
 }
 
 /** @throws ApiError 404 if it is not a batch of this caller */
@@ -68,8 +107,9 @@ function knownBatch(state: BatchState): Extract<BatchState, { kind: 'known' }> {
 function withOwnUrl(c: Context<AppEnv>, batch: MessageBatch): MessageBatch {
   if (batch.results_url === null) return batch;
   const { origin, pathname } = new URL(c.req.url);
-  const base = pathname.slice(0, pathname.lastIndexOf(BATCHES_PATH));
-  return { ...batch, results_url: `${origin}${base}${BATCHES_PATH}/${batch.id}/results` };
+  const path = pathname.includes(BATCHES_PATH) ? BATCHES_PATH : CLASSIFICATIONS_PATH;
+  const base = pathname.slice(0, pathname.lastIndexOf(path));
+  return { ...batch, results_url: `${origin}${base}${path}/${batch.id}/results` };
 }
 
 function batchPlace(c: Context<AppEnv>) {

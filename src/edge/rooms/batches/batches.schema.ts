@@ -6,9 +6,12 @@ import * as z from '../../kit/http/zod.ts';
 /** The most items of a batch, as the API allows. */
 export const MOST_ITEMS = 100_000;
 
+/** What identifies an item in its batch. */
+export const CUSTOM_ID = /^[a-zA-Z0-9_-]{1,64}$/;
+
 const customId = z
   .string({ error: fieldError('Input should be a valid string') })
-  .check(z.regex(/^[a-zA-Z0-9_-]{1,64}$/, 'String should match pattern ^[a-zA-Z0-9_-]{1,64}$'));
+  .check(z.regex(CUSTOM_ID, `String should match pattern ${CUSTOM_ID.source}`));
 
 /** One request of a batch. Its `params` are checked as a request to `/v1/messages` is. */
 export const batchItem = z.looseObject({

@@ -23,14 +23,14 @@ import { callAccount } from '../../money/contracts/call-account.ts';
 import { BatchBody } from './batch-body.ts';
 import { batchQuery, MOST_ITEMS } from './batches.schema.ts';
 import type { batchEstimate } from './batches-answers.schema.ts';
-import { type BatchPlace, callBatch } from './call-batch.ts';
-import type { BatchDecision, BatchOpening, BatchOrder, LabelsOpening } from './contracts/batch.ts';
+import { callBatch } from './call-batch.ts';
+import type { BatchDecision, BatchOpening, BatchOrder, LabelTask } from './contracts/batch.ts';
 import { batchOrRefusal, finishUpload, refusedOf, refusedUpstream } from './create-answer.ts';
 import { type BatchContext, ItemReader } from './item.ts';
 import { streamBody } from './stream-body.ts';
 import { BatchTotal } from './total.ts';
 import { RefusedEarly, Upload } from './upload.ts';
-import { BATCHES_PATH, type BatchTarget, batchTarget } from './upstream-batches.ts';
+import { BATCHES_PATH, type BatchTarget, batchTarget, CLASSIFICATIONS_PATH } from './upstream-batches.ts';
 
 /** The most bytes of an item. An item must be in memory as a whole before its end is known. */
 const MOST_ITEM_BYTES = 16 * 1024 * 1024;
@@ -45,15 +45,10 @@ const MOST_WRITTEN_BYTES = 256 * 1024 * 1024;
 
 /** What the edge decides instead of the caller, for a batch that is a classification. */
 interface OwnBatch {
-  id: string;
   /** A hash of the request for it. */
   digest: string;
   deliverUrl: string | undefined;
-  labels: LabelsOpening;
-  /** Whether nothing has to go up. */
-  isEmpty: boolean;
-  /** Hands the inputs to the object, once the hold stands and before the batch exists. */
-  giveInputs(place: BatchPlace): Promise<void>;
+  labels: LabelTask;
 }
 
 /** A request for a batch on its way. */
@@ -92,8 +87,7 @@ export async function createBatch(c: BatchContext, own?: OwnBatch): Promise<Resp
   const items = new ItemReader(c, (only, model, owned) => batchTarget(upstream, settings, { only, model, owned }));
   const upload = new Upload((body, signal) => chosenTarget(items).create(query, headers, body, signal));
   const total = new BatchTotal();
-  const { id = newBatchId() } = own ?? {};
-  const creation: Creation = { c, context, id, items, total, upload, isDry, own };
+  const creation: Creation = { c, context, id: newBatchId(), items, total, upload, isDry, own };
   try {
     return await readAndClose(creation);
   } catch (thrown) {
@@ -115,9 +109,6 @@ function chosenTarget({ target }: ItemReader): BatchTarget {
 
 async function readAndClose(creation: Creation): Promise<Response> {
   const { c, context, items, total, upload, isDry, own } = creation;
-  if (own?.isEmpty) {
-    return await closeBatch(creation, await orderOf(creation, own.digest), { url: own.deliverUrl, others: new Map() });
-  }
   const mostBytes = own ? MOST_WRITTEN_BYTES : context.settings.MAX_BATCH_BYTES;
   const body = new BatchBody(MOST_ITEM_BYTES);
   const digest = new crypto.DigestStream('SHA-256');
@@ -175,7 +166,7 @@ async function closeBatch(
   order: BatchOrder,
   { url, others }: { url: string | undefined; others: ReadonlyMap<string, string> },
 ): Promise<Response> {
-  const { context, upload, items, id, total, own } = creation;
+  const { context, upload, items, id, total } = creation;
   const { settings } = context;
   const place = { env: creation.c.env, settings, account: context.identity.account, id };
   await callBatch(place, (batch) => batch.prepare(batchOpening(creation, order, url)));
@@ -194,12 +185,6 @@ async function closeBatch(
     }
     if ('unlisted' in decision && decision.unlisted) context.waitUntil(putOnList(context));
     if (decision.outcome !== 'admitted') throw refusal(decision, total);
-    await own?.giveInputs(place);
-    if (order.items === 0) {
-      isClosing = true;
-      await callBatch(place, (batch) => batch.endEmpty());
-      return batchOrRefusal(await callBatch(place, (batch) => batch.read()), context);
-    }
     isClosing = await callBatch(place, (batch) => batch.closing());
     if (!isClosing) throw tryAgain('The batch could not be sent. Send it again.', 'batch_late');
   } finally {
@@ -229,7 +214,7 @@ async function decided(
 
 function batchOpening(
   { c, context, id, items: reader, total, own }: Creation,
-  { rows, items }: BatchOrder,
+  { rows }: BatchOrder,
   url: string | undefined,
 ): BatchOpening {
   const headers: Record<string, string> = {};
@@ -241,16 +226,14 @@ function batchOpening(
   return {
     id,
     account: context.identity.account,
-    requestId: context.requestId,
-    base: origin + pathname.slice(0, pathname.lastIndexOf(BATCHES_PATH)) + BATCHES_PATH,
-    items,
+    base: origin + pathname.slice(0, pathname.lastIndexOf(BATCHES_PATH)) + (own ? CLASSIFICATIONS_PATH : BATCHES_PATH),
     rows: rows.map(({ requestId, model, cost, items }) => ({ requestId, model, hold: cost, items })),
     cacheTtl: total.cachesLong ? '1h' : '5m',
     makesThings: total.makesThings,
     upstream: reader.target?.name,
     headers,
     deliverUrl: url,
-    labels: own?.labels,
+    labels: own && JSON.stringify(own.labels),
   };
 }
 
@@ -295,7 +278,7 @@ function queryUp(url: string): string {
 }
 
 /** @returns an id that sorts by time, like the ids of requests. */
-export function newBatchId(): string {
+function newBatchId(): string {
   return createRequestId().replace('req_', 'msgbatch_');
 }
 

@@ -51,7 +51,7 @@ export interface BoundedItem {
   makesThings: boolean;
 }
 
-const CUSTOM_ID = /"custom_id"\s*:\s*"([a-zA-Z0-9_-]{1,64})"/;
+const QUOTED_ID = /"custom_id"\s*:\s*"([a-zA-Z0-9_-]{1,64})"/;
 /** How many bytes of an item that cannot be parsed are searched for its id. */
 const SEARCHED_BYTES = 4_096;
 /** Members that are for the edge alone, and not for items. */
@@ -296,5 +296,5 @@ function ofItem(error: ApiError, index: number, customId: string | undefined): A
 }
 
 function idIn(bytes: Uint8Array): string | undefined {
-  return CUSTOM_ID.exec(decoder.decode(bytes.subarray(0, SEARCHED_BYTES)))?.[1];
+  return QUOTED_ID.exec(decoder.decode(bytes.subarray(0, SEARCHED_BYTES)))?.[1];
 }

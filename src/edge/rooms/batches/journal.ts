@@ -4,8 +4,7 @@ import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { PendingDelivery } from '../../kit/delivery/deliver-event.ts';
 import { isoTime, isoTimeOrNull } from '../../kit/http/times.ts';
-import type { ClassifyUsage } from '../../named/classify/classify-answers.schema.ts';
-import type { MessageBatch, OutcomeCounts } from './batches-answers.schema.ts';
+import type { MessageBatch, OutcomeCounts } from '../../money/lists/batches-answers.schema.ts';
 import type { BatchOpening, BatchState, CreateAnswer } from './contracts/batch.ts';
 
 /**
@@ -13,40 +12,44 @@ import type { BatchOpening, BatchState, CreateAnswer } from './contracts/batch.t
  * not said whether it was made), running (it is known there), ended (settled), refused (the upstream did not take it), unsent
  * (given up before its last byte).
  */
-type Phase = 'prepared' | 'closing' | 'unknown' | 'running' | 'ended' | 'refused' | 'unsent';
+export type Phase = 'prepared' | 'closing' | 'unknown' | 'running' | 'ended' | 'refused' | 'unsent';
+
+/**
+ * What others are owed: `alert`, the operator, that nobody knows whether it was made; `missing`, the operator, that the upstream
+ * does not know it; `cancel`, the upstream; `release`, the account, its hold; `report`, the account's list.
+ */
+export type Debt = 'alert' | 'missing' | 'cancel' | 'release' | 'report';
+
+/** What is owed when a phase begins, in place of what was before. */
+export const OWED: Readonly<Record<Phase, readonly Debt[]>> = {
+  prepared: [],
+  closing: ['report'],
+  unknown: ['alert', 'report'],
+  running: ['report'],
+  ended: ['report'],
+  refused: ['release'],
+  unsent: ['release'],
+};
 
 export interface Journal extends BatchOpening {
   phase: Phase;
+  owes: readonly Debt[];
   /** Times in milliseconds since 1970. */
   createdAt: number;
   closingAt?: number;
   upstreamId?: string;
-  /** Whether the operator has been told that nobody knows whether it was made. */
-  isAlerted?: boolean;
   /** Whether the upstream's whole list had no batch that it could be. */
   isAbsent?: boolean;
-  /** Since when the upstream has answered that it does not know it, in milliseconds since 1970. */
+  /** Since when the upstream has answered that it does not know it. */
   missingSince?: number | undefined;
-  /** Whether the operator has been told of that. */
-  isMissingAlerted?: boolean;
   expiresAt?: string;
   cancelAt?: number;
-  /** Whether the upstream has been asked to cancel. */
-  isCancelTold?: boolean;
   /** How often reading its results has failed, and when they are read again. */
-  misreads?: number;
-  readAt?: number;
+  rereading?: { failures: number; nextAt: number };
   endedAt?: number;
   outcomes?: OutcomeCounts;
   cost?: Nanodollars;
-  /** Of a classification: what has become of its inputs, and what its answers have used. */
-  labelled?: { labelled: number; failed: number };
-  usage?: ClassifyUsage | undefined;
   refusal?: Pick<Extract<CreateAnswer, { kind: 'refused' }>, 'status' | 'body' | 'headers'>;
-  /** Whether the account knows the latest change. */
-  isReported?: boolean;
-  /** Whether the hold of a batch that was not made has been released. */
-  isReleased?: boolean;
   /** The state of the delivery of its end; absent if nothing is delivered. */
   delivery?: PendingDelivery;
   isErased?: boolean;
@@ -62,7 +65,7 @@ export const RESULTS_MS = 29 * DAY_MS;
 
 /** @returns a batch as the API shows it. */
 export function batchOf(journal: Journal, now: number): MessageBatch {
-  const { id, items, createdAt, endedAt, cancelAt, outcomes, cost, base, upstreamId, expiresAt } = journal;
+  const { id, createdAt, endedAt, cancelAt, outcomes, cost, base, upstreamId, expiresAt } = journal;
   const isEnded = journal.phase === 'ended';
   const archivedAt = createdAt + RESULTS_MS;
   const isArchived = isEnded && now >= archivedAt;
@@ -70,7 +73,7 @@ export function batchOf(journal: Journal, now: number): MessageBatch {
     id,
     type: 'message_batch',
     processing_status: isEnded ? 'ended' : cancelAt === undefined ? 'in_progress' : 'canceling',
-    request_counts: { processing: isEnded ? 0 : items, ...(outcomes ?? NO_OUTCOMES) },
+    request_counts: { processing: isEnded ? 0 : itemsOf(journal), ...(outcomes ?? NO_OUTCOMES) },
     created_at: isoTime(createdAt),
     expires_at: expiresAt || isoTime(createdAt + EXPIRES_MS),
     ended_at: isoTimeOrNull(endedAt),
@@ -83,26 +86,38 @@ export function batchOf(journal: Journal, now: number): MessageBatch {
   };
 }
 
-function toldOfUnknown({ id, items, closingAt }: Journal): string {
-  return `The upstream did not say whether it has made the batch ${id}. Look for one of ${items} items made about ${isoTimeOrNull(closingAt)} in its list, as in the Console: only there are its results. If it has none, send it again with another idempotency-key. Its cost is held for 25 hours, then given back unless that list has one as large.`;
+function toldOfUnknown(journal: Journal): string {
+  const { id, closingAt } = journal;
+  return `The upstream did not say whether it has made the batch ${id}. Look for one of ${itemsOf(journal)} items made about ${isoTimeOrNull(closingAt)} in its list, as in the Console: only there are its results. If it has none, send it again with another idempotency-key. Its cost is held for 25 hours, then given back unless that list has one as large.`;
 }
 
-/** @returns what other objects get to know about a batch; of one of labels, without them. */
+/** @returns what other objects get to know about a batch. */
 export function stateOf(journal: Journal | undefined, now: number): BatchState {
   if (!journal || journal.isErased || journal.phase === 'unsent') return { kind: 'none' };
   if (journal.phase === 'refused') {
     return journal.refusal ? { kind: 'refused', ...journal.refusal } : { kind: 'none' };
   }
-  const { upstreamId, upstream: name, headers } = journal;
+  const { upstreamId, upstream: name, headers, labels } = journal;
   return {
     kind: 'known',
     batch: batchOf(journal, now),
     isSent: journal.phase !== 'prepared',
+    labels,
     upstream: upstreamId === undefined ? undefined : { id: upstreamId, name, headers },
   };
 }
 
+/** @returns those of some debts that are owed. Of an erased batch nobody wants to know any more */
+export function owedBy({ isErased }: Pick<Journal, 'isErased'>, debts: readonly Debt[]): readonly Debt[] {
+  return isErased ? debts.filter((debt) => debt === 'cancel' || debt === 'release') : debts;
+}
+
+/** @returns how many items a batch has. */
+export function itemsOf({ rows }: Pick<Journal, 'rows'>): number {
+  return rows.reduce((sum, { items }) => sum + items, 0);
+}
+
 /** @returns whether the upstream may still work on a batch. */
-export function isOpen({ phase }: Journal): boolean {
+export function isOpen({ phase }: Pick<Journal, 'phase'>): boolean {
   return phase === 'closing' || phase === 'unknown' || phase === 'running';
 }

@@ -4,13 +4,11 @@ import { isClaudeApi, pricesAt } from '../../claude/upstreams/prices.ts';
 import type { MadeId } from '../../claude/usage/made-ids.ts';
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
 import { firstDelivery } from '../../kit/delivery/deliver-event.ts';
-import { logFailure } from '../../kit/http/log.ts';
 import type { BatchSettlementRow } from '../../money/contracts/settlement.ts';
-import type { ClassifyUsage } from '../../named/classify/classify-answers.schema.ts';
 import type { BatchRecord } from './batch-record.ts';
-import { type Journal, NO_OUTCOMES } from './journal.ts';
+import { type Debt, itemsOf, type Journal, NO_OUTCOMES } from './journal.ts';
 import { type ResultSums, readResults } from './read-results.ts';
-import { BatchCallFailed, isUnknownThere } from './upstream-batches.ts';
+import { isUnknownThere } from './upstream-batches.ts';
 
 /** If the upstream has not known a batch for this time, it is settled at its hold. Milliseconds. */
 export const FORGOTTEN_MS = 30 * DAY_MS;
@@ -20,14 +18,11 @@ const FREE_MISREADS = 3;
 const READ_PAUSE_MS = MINUTE_MS;
 const MOST_READ_PAUSE_MS = 6 * HOUR_MS;
 
-/** The sums of results; of a classification with what its answers have used. */
-type LabelledSums = ResultSums & { usage?: ClassifyUsage | undefined };
-
 /** Asks the upstream, and settles the batch if it has ended. */
 export async function pollBatch(record: BatchRecord, journal: Journal): Promise<void> {
-  const { upstreamId = '', closingAt = journal.createdAt, readAt = 0 } = journal;
-  if (record.now < readAt) return;
-  let sums: LabelledSums;
+  const { upstreamId = '', closingAt = journal.createdAt, rereading } = journal;
+  if (rereading && record.now < rereading.nextAt) return;
+  let sums: ResultSums;
   try {
     const { status } = await record.calls.read(upstreamId);
     if (status !== 'ended') return noteFound(record);
@@ -45,30 +40,34 @@ export async function pollBatch(record: BatchRecord, journal: Journal): Promise<
   await settleRows(record, rows, sums);
 }
 
+/** Notes that the upstream knows it. Of a batch that was missing the operator is told once. */
 function noteFound(record: BatchRecord): void {
-  if (record.journal?.missingSince !== undefined) record.change({ missingSince: undefined });
+  const { owes = [] } = record.journal ?? {};
+  if (owes.includes('missing'))
+    record.change({ missingSince: undefined, owes: owes.filter((debt) => debt !== 'missing') });
 }
 
 function noteMissing(record: BatchRecord): void {
-  if (record.journal && record.journal.missingSince === undefined) record.change({ missingSince: record.now });
+  if (record.journal?.missingSince === undefined) record.owe(['missing'], { missingSince: record.now });
 }
 
 /** Reads the results as `readSums` does. If that fails again and again, the pauses become longer. */
-async function readSumsAgain(record: BatchRecord, { items }: Journal, upstreamId: string): Promise<LabelledSums> {
+async function readSumsAgain(record: BatchRecord, journal: Journal, upstreamId: string): Promise<ResultSums> {
   try {
     const sums = await readSums(record, upstreamId);
+    const items = itemsOf(journal);
     if (sums.items !== items) throw new Error(`${sums.items} of ${items} results`);
     return sums;
   } catch (thrown) {
-    const misreads = (record.journal?.misreads ?? 0) + 1;
-    const pauseMs = Math.min(MOST_READ_PAUSE_MS, READ_PAUSE_MS * 2 ** (misreads - FREE_MISREADS - 1));
-    record.change({ misreads, ...(misreads > FREE_MISREADS ? { readAt: record.now + pauseMs } : {}) });
+    const failures = (record.journal?.rereading?.failures ?? 0) + 1;
+    const pauseMs = Math.min(MOST_READ_PAUSE_MS, READ_PAUSE_MS * 2 ** (failures - FREE_MISREADS - 1));
+    record.change({ rereading: { failures, nextAt: failures > FREE_MISREADS ? record.now + pauseMs : 0 } });
     throw thrown;
   }
 }
 
-/** Reads the results of a batch at the upstream to their end. Notes the ids in them, and writes the labels. */
-async function readSums(record: BatchRecord, upstreamId: string): Promise<LabelledSums> {
+/** Reads the results of a batch at the upstream to their end. Notes the ids in them. */
+async function readSums(record: BatchRecord, upstreamId: string): Promise<ResultSums> {
   const { settings, journal } = record;
   if (!journal) throw new Error('The batch was deleted meanwhile.');
   const answered = await record.calls.results(upstreamId);
@@ -79,14 +78,11 @@ async function readSums(record: BatchRecord, upstreamId: string): Promise<Labell
     if (record.journal?.isErased) return;
     await record.account((account) => account.noteMade(made.map((one) => ({ ...one, upstream }))));
   };
-  const writer = record.labels?.writer();
-  const sums = await readResults(answered, journal, {
+  return await readResults(answered, journal, {
     models,
     isClaudeApi: isClaudeApi(settings, journal.upstream),
     note: makesThings && !isErased ? note : undefined,
-    write: writer && ((line) => writer.add(line)),
   });
-  return { ...sums, usage: writer?.end() };
 }
 
 /** Books the hold of a batch as its cost, because the real cost is not known any more. */
@@ -94,7 +90,7 @@ export async function settleUnknown(record: BatchRecord): Promise<void> {
   const { journal } = record;
   if (!journal) return;
   const held = journal.rows.reduce((sum, { hold }) => sum + hold, 0);
-  const outcomes = { ...NO_OUTCOMES, errored: journal.items };
+  const outcomes = { ...NO_OUTCOMES, errored: itemsOf(journal) };
   await settleRows(record, rowsWithoutResults(journal, 'unknown', 1), { outcomes, cost: held });
 }
 
@@ -102,39 +98,19 @@ export async function settleUnknown(record: BatchRecord): Promise<void> {
 async function settleRows(
   record: BatchRecord,
   rows: BatchSettlementRow[],
-  { outcomes, cost, usage }: Pick<LabelledSums, 'outcomes' | 'cost' | 'usage'>,
+  { outcomes, cost }: Pick<ResultSums, 'outcomes' | 'cost'>,
 ): Promise<void> {
   const { id: batch, createdAt: startedAt } = record.journal ?? {};
   const text = JSON.stringify({ batch, rows, startedAt });
   await record.account((account) => account.settleBatchJson(text));
-  await endBatch(record, { outcomes, cost, usage });
+  endBatch(record, { outcomes, cost });
 }
 
-/** Notes that a batch has ended, and that its end must be delivered. */
-export async function endBatch(record: BatchRecord, more: Pick<Journal, 'outcomes' | 'cost' | 'usage'>): Promise<void> {
-  const { phase } = record.journal ?? {};
-  const labelled = await record.labels?.count();
-  // It was ended or forgotten meanwhile.
+/** Notes that a batch has ended, and that its end must be delivered. @param owed if it is not what an ended batch usually owes */
+export function endBatch(record: BatchRecord, more: Pick<Journal, 'outcomes' | 'cost'>, owed?: readonly Debt[]): void {
   const { journal, now } = record;
-  if (!journal || journal.phase !== phase) return;
-  const delivery = journal.isErased ? {} : firstDelivery(record);
-  // Of what never went up the account has no batch to show.
-  const isReported = journal.items === 0;
-  record.change({ phase: 'ended', endedAt: now, isReported, ...more, ...(labelled && { labelled }), ...delivery });
-}
-
-/** Asks the upstream to cancel a batch, if that is wanted and not done yet. A failure is logged, and it is tried again. */
-export async function tellCancel(record: BatchRecord): Promise<void> {
-  const { id = '', cancelAt, isCancelTold, upstreamId } = record.journal ?? {};
-  if (cancelAt === undefined || isCancelTold || upstreamId === undefined) return;
-  try {
-    await record.calls.cancel(upstreamId);
-  } catch (thrown) {
-    // It has already ended, or is gone. The next poll will see that.
-    const isRefused = thrown instanceof BatchCallFailed && thrown.status >= 400 && thrown.status < 500;
-    if (!isRefused) return logFailure({ batch: id }, thrown);
-  }
-  if (record.journal?.upstreamId === upstreamId) record.change({ isCancelTold: true });
+  const delivery = journal?.isErased ? {} : firstDelivery(record);
+  record.enter('ended', { endedAt: now, ...more, ...delivery }, owed);
 }
 
 /** @returns the settlement rows of a batch without results. @param share 1 books its hold, 0 nothing */

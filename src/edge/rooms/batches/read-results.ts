@@ -12,7 +12,7 @@ import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import { tokensByKind } from '../../money/admission/book-outcome.ts';
 import type { Tokens } from '../../money/contracts/settlement.ts';
 import { NO_TOKENS } from '../../money/ledger/settlement.ts';
-import type { OutcomeCounts } from './batches-answers.schema.ts';
+import type { OutcomeCounts } from '../../money/lists/batches-answers.schema.ts';
 import type { Journal } from './journal.ts';
 import { NO_OUTCOMES } from './journal.ts';
 
@@ -39,7 +39,7 @@ export interface ResultSums {
 }
 
 /** What reading needs to know about a batch. */
-export type ReadBatch = Pick<Journal, 'rows' | 'cacheTtl' | 'items'>;
+export type ReadBatch = Pick<Journal, 'rows' | 'cacheTtl'>;
 
 interface ResultsReading {
   /** The prices at the upstream that has answered. */
@@ -48,8 +48,6 @@ interface ResultsReading {
   isClaudeApi: boolean;
   /** Called with the ids of things that answers have made, some at a time; absent if nobody needs them. */
   note?: ((made: readonly MadeId[]) => Promise<void>) | undefined;
-  /** Called with each result; absent if nothing of it is kept. */
-  write?: ((line: Json) => void) | undefined;
 }
 
 /** How many ids are noted in one call. */
@@ -63,12 +61,11 @@ const NOTED_AT_ONCE = 500;
 export async function readResults(
   answered: AnsweredCall,
   batch: ReadBatch,
-  { note, write, ...place }: ResultsReading,
+  { note, ...place }: ResultsReading,
 ): Promise<ResultSums> {
   const sums = new Sums(batch, place, note !== undefined);
   for await (const line of resultLines(answered)) {
-    const added = sums.add(line);
-    if (added) write?.(added);
+    sums.add(line);
     if (note && sums.made.length >= NOTED_AT_ONCE) await note(sums.made.splice(0));
   }
   if (note && sums.made.length > 0) await note(sums.made.splice(0));
@@ -76,7 +73,7 @@ export async function readResults(
 }
 
 /** Yields the lines of results as they come, and closes the call at their end. */
-async function* resultLines({ response, exchange }: AnsweredCall): AsyncGenerator<Uint8Array, void> {
+export async function* resultLines({ response, exchange }: AnsweredCall): AsyncGenerator<Uint8Array, void> {
   let held: Uint8Array[] = [];
   let heldBytes = 0;
   try {
@@ -98,6 +95,19 @@ async function* resultLines({ response, exchange }: AnsweredCall): AsyncGenerato
   } finally {
     exchange.close();
   }
+}
+
+/** @returns what a line says of which item; undefined for an empty line. @throws Error if it is not a result */
+export function batchResult(bytes: Uint8Array): { id: string; result: Json } | undefined {
+  if (bytes.every((byte) => byte <= 32)) return undefined;
+  const { custom_id: id, result } = parseObject(bytes) ?? {};
+  if (typeof id !== 'string' || !isObject(result)) throw new Error('no result');
+  return { id, result };
+}
+
+/** @returns the answer of a result; undefined if there is none */
+export function answerInResult({ type, message }: Json): Json | undefined {
+  return type === 'succeeded' && isObject(message) ? message : undefined;
 }
 
 class Sums {
@@ -131,23 +141,20 @@ class Sums {
     }));
   }
 
-  /** Adds a line. @returns what it says, the first time. @throws Error if it is not a result */
-  add(bytes: Uint8Array): Json | undefined {
-    if (bytes.every((byte) => byte <= 32)) return undefined;
-    const line = parseObject(bytes);
-    const { custom_id: id, result } = line ?? {};
-    if (!line || typeof id !== 'string' || !isObject(result)) throw new Error('no result');
+  /** Adds a line. @throws Error if it is not a result */
+  add(bytes: Uint8Array): void {
+    const line = batchResult(bytes);
     // A repeated result counts once.
-    if (this.#ids.has(id)) return undefined;
+    if (!line || this.#ids.has(line.id)) return;
+    const { id, result } = line;
     this.#ids.add(id);
     const outcome = outcomeOf(result);
     this.#outcomes[outcome] += 1;
-    const message = outcome === 'succeeded' && isObject(result.message) ? result.message : undefined;
+    const message = answerInResult(result);
     const row = this.#rowOf(message);
     row.outcomes[outcome] += 1;
     if (outcome === 'succeeded') this.#price(row, message ?? {});
     if (message && this.#readsIds) this.made.push(...idsMade(message));
-    return line;
   }
 
   end(): ResultSums {
@@ -175,7 +182,7 @@ class Sums {
     if (!usage || (!isFree && !isFinal({ ...report, completed: true }))) {
       // Its usage is not known, so the average worst case of its model is booked.
       const of = this.#batch.rows.find(({ requestId }) => requestId === row.requestId);
-      row.cost += Math.ceil((of?.hold ?? 0) / Math.max(1, of?.items ?? this.#batch.items));
+      row.cost += Math.ceil((of?.hold ?? 0) / Math.max(1, of?.items ?? 1));
       row.estimated = true;
       return;
     }

@@ -4,7 +4,8 @@ import type { AccountPart } from '../../money/account/parts.ts';
 import type { Room } from '../room.ts';
 import { decideBatch } from './admit-batch.ts';
 import { BatchList } from './batch-list.ts';
-import { BATCH_ROUTES } from './batches.route.ts';
+import { BATCH_ROUTES, CLASSIFICATION_ROUTES } from './batches.route.ts';
+import { classifyByBatch } from './classify-by-batch.ts';
 import type { BatchOrder } from './contracts/batch.ts';
 
 /** What batches have in an account: they are admitted there, and listed. */
@@ -28,10 +29,11 @@ const batchesPart: AccountPart = {
       .then(() => true),
 };
 
-/** Batches of messages. */
+/** Batches of messages, and classifications by batch. */
 export const batchesRoom: Room = {
   name: 'batches',
-  routes: BATCH_ROUTES,
+  routes: [...BATCH_ROUTES, ...CLASSIFICATION_ROUTES],
+  classifyByBatch,
   bindings: { BATCH: 'Batch' },
   account: batchesPart,
 };

@@ -1,76 +1,81 @@
-/** Tidies up a batch: releases unneeded holds, reports its state, and forgets it when nothing is left to do. */
+/** Pays what a batch owes, and forgets it when nothing is left to do. */
 
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
 import { sendAlert } from '../../money/alerts/alert-outbox.ts';
 import { missingBatchAlert, unknownBatchAlert } from '../../money/budget/thresholds.ts';
 import type { BatchRecord } from './batch-record.ts';
-import { batchOf, isOpen, type Journal, RESULTS_MS } from './journal.ts';
+import { batchOf, type Debt, type Journal, RESULTS_MS } from './journal.ts';
 import { rowsWithoutResults } from './poll-batch.ts';
+import { BatchCallFailed } from './upstream-batches.ts';
 
 /** Milliseconds for which a refusal is kept for callers who send the same again. */
-export const REFUSAL_MS = 10 * MINUTE_MS;
+const REFUSAL_MS = 10 * MINUTE_MS;
+/** The operator is told of a batch that the upstream has not known for this time. Milliseconds. */
+const MISSING_MS = HOUR_MS;
 
-/** Does all work that is due now. Each part may run twice, and the batch may be forgotten during a wait. */
+/** How each debt is paid, in this order. Each may be paid twice. */
+const PAY: Readonly<Record<Debt, (record: BatchRecord, journal: Journal) => Promise<void>>> = {
+  alert: ({ env, now }, { id, account }) => sendAlert(env, { ...unknownBatchAlert(account, id, now), account }),
+  missing: ({ env, now }, { id, account }) => sendAlert(env, { ...missingBatchAlert(account, id, now), account }),
+  cancel,
+  release,
+  report: async (record, journal) => {
+    const shown = batchOf(journal, record.now);
+    await record.account((account) => account.noteBatch(journal.id, shown));
+  },
+};
+
+/** Pays what is due now, and forgets a batch of which nothing is left. A debt that cannot be paid is paid later. */
 export async function tidyBatch(record: BatchRecord): Promise<void> {
-  await alertOfUnknown(record);
-  await alertOfMissing(record);
-  await release(record);
-  await report(record);
+  for (const [debt, pay] of Object.entries(PAY) as [Debt, (typeof PAY)[Debt]][]) {
+    const { journal, now } = record;
+    // It may have been forgotten during a wait.
+    if (!journal?.owes.includes(debt) || now < dueAt(debt, journal)) continue;
+    await record.try(async () => {
+      await pay(record, journal);
+      record.paid(debt, journal);
+    });
+  }
   const { journal, now } = record;
-  if (!journal) return;
-  const { id, phase, isErased, isReleased, endedAt = 0, upstreamId } = journal;
-  if (phase === 'ended' && isErased && upstreamId !== undefined) await record.calls.remove(upstreamId);
-  if (phase === 'ended' && (isErased || now >= keptUntil(record, journal))) {
+  if (!journal || journal.owes.length > 0 || now < forgottenAt(record, journal)) return;
+  const { id, phase, isErased, upstreamId } = journal;
+  if (phase === 'ended') {
+    if (isErased && upstreamId !== undefined) await record.calls.remove(upstreamId);
     await record.account((account) => account.noteBatch(id, null));
-    await record.forget();
-  } else if (phase === 'unsent' && isReleased) await record.forget();
-  else if (phase === 'refused' && isReleased && now >= endedAt + REFUSAL_MS) await record.forget();
+  }
+  await record.forget();
 }
 
-/** @returns until when an ended batch is kept, in milliseconds since 1970. @throws ApiError for unreadable settings */
-export function keptUntil(record: BatchRecord, { createdAt, endedAt = createdAt }: Journal): number {
+/** @returns from when on a debt can be paid; milliseconds since 1970 */
+export function dueAt(debt: Debt, { missingSince = Number.POSITIVE_INFINITY, upstreamId }: Journal): number {
+  if (debt === 'missing') return missingSince + MISSING_MS;
+  return debt === 'cancel' && upstreamId === undefined ? Number.POSITIVE_INFINITY : 0;
+}
+
+/** @returns when a batch is forgotten that owes nothing; milliseconds since 1970 @throws ApiError for unreadable settings */
+export function forgottenAt(record: BatchRecord, journal: Journal): number {
+  const { phase, createdAt, endedAt = createdAt, isErased } = journal;
+  if (phase === 'unsent' || (phase === 'ended' && isErased)) return 0;
+  if (phase === 'refused') return endedAt + REFUSAL_MS;
+  if (phase !== 'ended') return Number.POSITIVE_INFINITY;
   return Math.max(createdAt + RESULTS_MS, endedAt + record.settings.RETENTION_DAYS * DAY_MS);
 }
 
-/** Tells the operator that nobody knows whether a batch was made. */
-async function alertOfUnknown(record: BatchRecord): Promise<void> {
-  const { id = '', account = '', phase, isAlerted, isErased } = record.journal ?? {};
-  if (phase !== 'unknown' || isAlerted || isErased) return;
-  await sendAlert(record.env, { ...unknownBatchAlert(account, id, record.now), account });
-  record.change({ isAlerted: true });
-}
-
-/** Tells the operator that the upstream has not known a batch for an hour. It is asked for on for a month. */
-async function alertOfMissing(record: BatchRecord): Promise<void> {
-  const { id = '', account = '', phase, missingSince, isMissingAlerted, isErased } = record.journal ?? {};
-  if (phase !== 'running' || missingSince === undefined || isMissingAlerted || isErased) return;
-  if (record.now < missingSince + HOUR_MS) return;
-  await sendAlert(record.env, { ...missingBatchAlert(account, id, record.now), account });
-  record.change({ isMissingAlerted: true });
+/** Asks the upstream to cancel the batch. */
+async function cancel({ calls }: BatchRecord, { upstreamId = '' }: Journal): Promise<void> {
+  try {
+    await calls.cancel(upstreamId);
+  } catch (thrown) {
+    // It has already ended, or is gone. The next poll will see that.
+    if (!(thrown instanceof BatchCallFailed && thrown.status >= 400 && thrown.status < 500)) throw thrown;
+  }
 }
 
 /** Releases the hold of a batch that was never made. */
-async function release(record: BatchRecord): Promise<void> {
-  const { journal } = record;
-  if (!journal || journal.isReleased) return;
+async function release(record: BatchRecord, journal: Journal): Promise<void> {
   const { id, phase, createdAt: startedAt } = journal;
-  const isVoid = phase === 'refused' || phase === 'unsent' || (phase === 'ended' && journal.upstreamId === undefined);
-  if (!isVoid) return;
   const rows = rowsWithoutResults(journal, phase === 'refused' ? 'refused_upstream' : 'unsent', 0);
   const text = JSON.stringify({ batch: id, rows, startedAt });
   await record.account((account) => account.settleBatchJson(text));
   if (phase !== 'ended') await record.account((account) => account.noteBatch(id, null));
-  record.change({ isReleased: true });
-}
-
-/** Reports the state of the batch to the account, for its list. */
-async function report(record: BatchRecord): Promise<void> {
-  const { journal, now } = record;
-  if (journal?.isReported !== false || journal.isErased) return;
-  const { id, phase, cancelAt } = journal;
-  if (phase !== 'ended' && !isOpen(journal)) return;
-  const shown = batchOf(journal, now);
-  await record.account((account) => account.noteBatch(id, shown));
-  const { journal: latest } = record;
-  if (latest?.phase === phase && latest.cancelAt === cancelAt) record.change({ isReported: true });
 }

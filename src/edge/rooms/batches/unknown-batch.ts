@@ -2,7 +2,7 @@
 
 import { HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
 import type { BatchRecord } from './batch-record.ts';
-import { type Journal, NO_OUTCOMES } from './journal.ts';
+import { itemsOf, type Journal, NO_OUTCOMES } from './journal.ts';
 import { endBatch, FORGOTTEN_MS, settleUnknown } from './poll-batch.ts';
 
 /** Milliseconds by which the upstream's clock may differ from this one, and that it may take to make a batch. */
@@ -15,7 +15,8 @@ const LIST_PAUSE_MS = HOUR_MS;
 
 /** @returns whether the upstream's list has a batch that it could be; undefined if it has none, but was not read whole. */
 export async function isListed(record: BatchRecord, journal: Journal): Promise<boolean | undefined> {
-  const { items, closingAt = journal.createdAt } = journal;
+  const { closingAt = journal.createdAt } = journal;
+  const items = itemsOf(journal);
   const { rows, isWhole } = await record.calls.since(closingAt - CLOCK_MS);
   const isThere = rows.some((row) => row.items === items && row.createdAt <= closingAt + MAKING_MS);
   return isThere || (isWhole ? false : undefined);
@@ -26,7 +27,7 @@ export async function isListed(record: BatchRecord, journal: Journal): Promise<b
  * had one.
  */
 export async function decideUnknown(record: BatchRecord, journal: Journal): Promise<void> {
-  const { items, createdAt, closingAt = createdAt, isAbsent } = journal;
+  const { createdAt, closingAt = createdAt, isAbsent } = journal;
   const age = record.now - closingAt;
   const isLate = age > LOST_MS;
   if (age < MAKING_MS + CLOCK_MS) return;
@@ -42,7 +43,10 @@ export async function decideUnknown(record: BatchRecord, journal: Journal): Prom
     if (isThere === false) record.change({ isAbsent: true });
   }
   if (isThere || (isThere === undefined && isLate)) await settleUnknown(record);
-  else if (isLate) await endBatch(record, { outcomes: { ...NO_OUTCOMES, expired: items }, cost: 0 });
+  else if (isLate) {
+    const outcomes = { ...NO_OUTCOMES, expired: itemsOf(journal) };
+    endBatch(record, { outcomes, cost: 0 }, ['release', 'report']);
+  }
 }
 
 /** @returns when the list is read next; milliseconds since 1970 */

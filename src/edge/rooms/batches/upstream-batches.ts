@@ -16,6 +16,8 @@ import { asText, isObject, type Json } from '../../kit/json/object.ts';
 import type { UpstreamBatch } from './contracts/batch.ts';
 
 export const BATCHES_PATH = '/v1/messages/batches';
+/** Where the results of a classification are read as labels. */
+export const CLASSIFICATIONS_PATH = '/classifications';
 /** Milliseconds in which an answer about one batch must come, and results must begin. */
 const BATCH_CALL_MS = 60_000;
 /** The most rows of a page of the API. */

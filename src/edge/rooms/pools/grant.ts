@@ -159,7 +159,7 @@ export function answerFor(
   rules: PoolRules,
   lease: KnownLease,
   asked: readonly LeaseFigures[],
-): Omit<LeaseAnswer, 'told' | 'refused'> {
+): Omit<LeaseAnswer, 'told'> {
   let slice = Number.POSITIVE_INFINITY;
   let batched: HeldByBatches | undefined;
   const windows = asked.flatMap(({ id, period, spent, kept, least }): LeaseGrant[] => {

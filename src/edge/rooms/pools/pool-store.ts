@@ -2,7 +2,9 @@ import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { columnsOf, membersOf, type RawRow } from '../../kit/objects/columns.ts';
 import { makeOnWrite } from '../../kit/objects/schema.ts';
 import { Tables } from '../../kit/objects/tables.ts';
+import type { LastOfAccount } from '../../money/account/all-accounts.ts';
 import { byPeriod, PERIODS, type Period } from '../../money/budget/windows.ts';
+import type { ListedOutcome } from '../../money/contracts/account.ts';
 import type { ToldLimits } from './contracts/pool.ts';
 import type { KnownLease } from './grant.ts';
 import { POOL_TABLES } from './tables.ts';
@@ -15,11 +17,12 @@ export interface PoolLease extends KnownLease {
   group: string | null;
   /** When the account was last used; milliseconds since 1970. */
   seenAt: number | null;
+  /** When a request of it was last refused, and when its newest that failed began; milliseconds since 1970. */
+  refusedAt: number | null;
+  failedAt: number | null;
   limits: ToldLimits | null;
   /** The change up to which it has reported what it has spent; -1 if it must report everything again. */
   told: number;
-  /** The time up to which it has told what it has refused; milliseconds since 1970. */
-  refused: number;
   /** When its visitor has ended; milliseconds since 1970. Then its sums are in the row of all such visitors. */
   joinedAt: number | null;
 }
@@ -70,6 +73,16 @@ export class PoolStore extends Tables {
         spent: byPeriod(PERIODS, (period) => Number(spent[period])),
       };
     }
+  }
+
+  /** @returns the accounts that have a name of which a request was refused, or failed, since a time; the newest first. */
+  lastOf(outcome: ListedOutcome, from: number): LastOfAccount[] {
+    const column = `${outcome}_at`;
+    return this.read<{ account: string; at: number }>(
+      `select account, ${column} as at from leases
+       where ${column} >= ? and account is not null and erased = 0 order by at desc`,
+      from,
+    );
   }
 
   /** @returns a lease by its id; undefined if there is none. */

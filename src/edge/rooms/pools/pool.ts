@@ -1,15 +1,15 @@
-import { retentionOf } from '../../gate/settings/retention.ts';
 import { settingsOf } from '../../gate/settings/settings.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
 import type { Bindings } from '../../kit/objects/bindings.ts';
 import { EdgeObject } from '../../kit/objects/edge-object.ts';
 import type { Page } from '../../kit/objects/page.ts';
-import type { RefusalOfAccount, RefusalsQuery, SharedUsageQuery } from '../../money/account/all-accounts.ts';
+import type { LastOfAccount, SharedUsageQuery } from '../../money/account/all-accounts.ts';
 import { AlertOutbox, OF_NO_ACCOUNT } from '../../money/alerts/alert-outbox.ts';
 import type { PoolLimits } from '../../money/budget/limits.schema.ts';
 import { rulesOf } from '../../money/budget/rules.ts';
 import { thresholdsReached } from '../../money/budget/thresholds.ts';
 import { limitName, PERIODS, type Period, spanAt, spanId } from '../../money/budget/windows.ts';
+import type { ListedOutcome } from '../../money/contracts/account.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
 import type { LeaseAnswer, LeaseCall, LeaseFigures, PoolObject, SpendQuery } from './contracts/pool.ts';
 import {
@@ -24,7 +24,6 @@ import {
   reportWindows,
 } from './grant.ts';
 import { DEPLOYMENT_POOL, groupPool, poolOf } from './pool-name.ts';
-import { PoolRefusals } from './pool-refusals.ts';
 import { type PoolLease, PoolStore } from './pool-store.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from './pools-answers.schema.ts';
 import { RefusedKey } from './refused-key.ts';
@@ -56,7 +55,6 @@ const ASK_ON_MS = 1_000;
 export class Pool extends EdgeObject implements PoolObject {
   readonly #store: PoolStore;
   readonly #used: UsedSums;
-  readonly #refusals: PoolRefusals;
   readonly #name: string;
   readonly #alerts: AlertOutbox;
   readonly #key: RefusedKey;
@@ -73,7 +71,6 @@ export class Pool extends EdgeObject implements PoolObject {
     this.#name = ctx.id.name ?? DEPLOYMENT_POOL;
     this.#store = new PoolStore(ctx.storage);
     this.#used = new UsedSums(this.#store);
-    this.#refusals = new PoolRefusals(this.#store);
     this.#alerts = new AlertOutbox(this.#store, this.around);
     this.#key = new RefusedKey(this.#store, this.#alerts, this.around);
     this.#books = booksOf(this.#store.leases(), this.now());
@@ -88,7 +85,6 @@ export class Pool extends EdgeObject implements PoolObject {
     const answer: LeaseAnswer = {
       ...answerFor(this.#books, this.#rulesNow(), lease, call.windows),
       told: lease.told,
-      refused: lease.refused,
     };
     return JSON.stringify(answer);
   }
@@ -99,7 +95,7 @@ export class Pool extends EdgeObject implements PoolObject {
     const had = windows.map(({ id, end, spent, kept }) => [id, { end, spent, granted: spent + kept }]);
     const nothing = { id: lease, incarnation, seq, toldAt: 0, open: false, windows: Object.fromEntries(had) };
     const granted = answerFor(this.#books, this.#rulesNow(), nothing, windows);
-    const answer: LeaseAnswer = { ...granted, told: -1, refused: 0 };
+    const answer: LeaseAnswer = { ...granted, told: -1 };
     return JSON.stringify(answer);
   }
 
@@ -132,13 +128,9 @@ export class Pool extends EdgeObject implements PoolObject {
     return this.#used.usage(query);
   }
 
-  /** @returns a page of the last refusals of all accounts, newest first. */
-  refusals(query: RefusalsQuery): Page<RefusalOfAccount> {
-    return this.#refusals.page(query, this.now() - (this.#retention ?? this.now()));
-  }
-
-  get #retention(): number | undefined {
-    return retentionOf(() => this.settings());
+  /** @returns the accounts of which a request was refused, or failed, since a time; the newest first. */
+  lastOf(outcome: ListedOutcome, from: number): LastOfAccount[] {
+    return this.#store.lastOf(outcome, from);
   }
 
   /** Adds what a visitor has spent to the row of all who have ended, and deletes the lease. One that is not there was added. */
@@ -147,10 +139,10 @@ export class Pool extends EdgeObject implements PoolObject {
     if (!lease || lease.joinedAt !== null) return;
     const now = this.now();
     const windows = joinLease(this.#books, lease, this.#store.lease(VISITORS_LEASE), now);
-    const nameless = { account: null, isErased: true, group: null, seenAt: null, limits: null, open: false };
+    const unseen = { seenAt: null, refusedAt: null, failedAt: null };
+    const nameless = { ...unseen, account: null, isErased: true, group: null, limits: null, open: false };
     this.#store.together(() => {
       this.#used.joinVisitors(id);
-      this.#refusals.forget(id);
       this.#store.put({ ...lease, ...nameless, id: VISITORS_LEASE, incarnation: 0, seq: 0, windows, toldAt: now });
       // A call that was on its way must not bring it back, so its number is known for some time.
       this.#store.put({ ...lease, ...nameless, windows: {}, joinedAt: now });
@@ -170,10 +162,6 @@ export class Pool extends EdgeObject implements PoolObject {
     const now = this.now();
     await this.#alerts.send();
     await this.#key.tryAll();
-    if (this.#retention !== undefined) {
-      const first = this.#refusals.prune(now - this.#retention);
-      if (first !== undefined) this.around.alarm.wakeFor(first + this.#retention + 1);
-    }
     const silent = this.#open().filter((lease) => this.#askAt(lease) <= now);
     const asked = silent.slice(0, ASKED_AT_ONCE);
     for (let at = 0; at < asked.length; at += ASKED_TOGETHER) {
@@ -193,8 +181,6 @@ export class Pool extends EdgeObject implements PoolObject {
     // A report that leaves out something unknown here is ignored. The answer says from which change on to report.
     const sums = call.sums && (isLast || call.sums.since <= known) ? call.sums : undefined;
     const told = sums?.seq ?? known;
-    const heard = before?.refused ?? 0;
-    const refused = call.refused && call.refused.since <= heard ? call.refused : undefined;
     const isUntold = this.#name === DEPLOYMENT_POOL && (told < 0 || call.sums !== sums);
     const open = granted.open || call.owes === true || isUntold;
     const lease: PoolLease = {
@@ -206,8 +192,9 @@ export class Pool extends EdgeObject implements PoolObject {
       group: call.group ?? null,
       seenAt: call.seenAt ?? (isErased ? null : (before?.seenAt ?? null)),
       limits: isErased ? null : (call.limits ?? null),
+      refusedAt: call.refusedAt ?? null,
+      failedAt: call.failedAt ?? null,
       told,
-      refused: Math.max(heard, refused?.until ?? 0),
       joinedAt: null,
     };
     if (open) this.#books.open.set(lease.id, lease);
@@ -216,10 +203,7 @@ export class Pool extends EdgeObject implements PoolObject {
       this.#store.put(lease);
       if (sums) this.#used.put(lease.id, sums);
       if (isLast) this.#used.keepModels(lease.id);
-      if (isLast) this.#refusals.forget(lease.id);
-      if (refused) this.#refusals.put(lease.id, { ...refused, since: heard });
     });
-    if (refused && this.#retention !== undefined) this.around.alarm.wakeFor(this.now() + this.#retention);
     // The long-running request has ended, so the pool asks often again.
     if (before && isChanged(before, lease)) this.#asked.delete(lease.id);
     if (lease.open) this.around.alarm.wakeFor(this.#askAt(lease));

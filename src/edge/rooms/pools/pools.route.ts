@@ -124,7 +124,7 @@ export const DEPLOYMENT_ROUTES = [
 /** What the deployment's pool is told by all accounts. */
 export const toldByAll: AllAccounts = {
   usage: (c, query) => deploymentPool(c)((pool) => pool.usage(query)),
-  refusals: (c, query) => deploymentPool(c)((pool) => pool.refusals(query)),
+  lastOf: (c, outcome, from) => deploymentPool(c)((pool) => pool.lastOf(outcome, from)),
   knows: async (c, account) => {
     const told = await deploymentPool(c)((pool) => pool.accountsNamed([account]));
     // A visitor's may be told of by the row of all visitors.

@@ -15,9 +15,6 @@ export const VISITORS_LEASE = 'visitors';
  * visitors, and it is deleted soon after `joined_at`. `told` is the change up to which an account has reported its sums.
  *
  * `used` has the sums of a day by model, token, user or tag, and by the group that has paid; of an erased account by model alone.
- *
- * A row of `refusals` has what one report told of refused requests, as JSON; `first` and `at` are the times of the first and
- * the last. `leases.refused` is the time up to which an account has told its own.
  */
 export const POOL_TABLES = `
   create table leases (
@@ -31,10 +28,11 @@ export const POOL_TABLES = `
     open integer not null,
     windows text not null,
     seen_at integer,
+    refused_at integer,
+    failed_at integer,
     limits text,
     told integer not null default -1,
-    joined_at integer,
-    refused integer not null default 0
+    joined_at integer
   ) strict, without rowid;
   create index joined on leases (joined_at) where joined_at is not null;
   create table used (
@@ -45,12 +43,4 @@ export const POOL_TABLES = `
     pool_group text not null,
     ${SUM_COLUMNS.map((column) => `${column} integer not null default 0`).join(', ')},
     primary key (dimension, day, lease, value, pool_group)
-  ) strict, without rowid;
-  create table refusals (
-    at integer not null,
-    lease text not null,
-    first integer not null,
-    count integer not null,
-    refused text not null,
-    primary key (at, lease)
   ) strict, without rowid;`;

@@ -13,8 +13,9 @@ const REQUESTS_A_PAGE = 20;
 const AROUND_MS = 5 * 60_000;
 const MOST_REQUESTS_SHOWN = 1_000;
 
-/** Which requests are listed: all of an account, those that this edge has refused, or those refused of all accounts. */
-export type ListedKind = 'all' | 'refused' | 'everyone';
+/** Which requests are listed: all of an account, what of it was refused or has failed, or that of all accounts. */
+export type ListedKind = 'all' | ListedOutcome | `${ListedOutcome} of all`;
+type ListedOutcome = 'refused' | 'failed';
 export const listedKind = signal<ListedKind>('all');
 /** The credential (its jti) whose requests are listed; empty for all of them. */
 export const tokenListed = signal('');
@@ -30,11 +31,11 @@ const wantedRequests = signal(REQUESTS_A_PAGE);
 export function keepRequests(): () => void {
   return effect(() => {
     const kind = listedKind.value;
-    const query = {
-      ...(timesAround(minuteListed.value) ?? chosenDays()),
-      ...(kind === 'everyone' ? {} : ofAccount(account.value)),
-      ...(tokenListed.value === '' ? {} : { token: tokenListed.value }),
-    };
+    const days = timesAround(minuteListed.value) ?? chosenDays();
+    // No token is known of all accounts.
+    const ofOne = { ...ofAccount(account.value), ...(tokenListed.value === '' ? {} : { token: tokenListed.value }) };
+    const query = { ...days, ...(isOfAll(kind) ? {} : ofOne) };
+    const outcome = kind.startsWith('failed') ? 'failed' : 'refused';
     return untracked(() => {
       // What is known of another account, or of other days, is not shown as these.
       requests.value = undefined;
@@ -43,7 +44,7 @@ export function keepRequests(): () => void {
         async (isCurrent) => {
           const limit = wantedRequests.value;
           const lists = await Promise.all([
-            edge().requests({ ...query, status: 'refused', limit }),
+            edge().requests({ ...query, outcome, limit }),
             ...(kind === 'all' ? [edge().requests({ ...query, limit })] : []),
           ]);
           if (!isCurrent()) return;
@@ -58,6 +59,11 @@ export function keepRequests(): () => void {
       );
     });
   });
+}
+
+/** @returns whether requests of all accounts are listed */
+export function isOfAll(kind: ListedKind): boolean {
+  return kind.endsWith('of all');
 }
 
 /** Has ten times as many listed. */

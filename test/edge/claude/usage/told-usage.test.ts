@@ -9,8 +9,8 @@ import { WholeMessage } from '../../../../src/edge/claude/whole-message.ts';
 import { utf8 } from '../../../../src/edge/kit/http/bytes.ts';
 import { type Json, memberOf, parseObject } from '../../../../src/edge/kit/json/object.ts';
 import { FrameReader } from '../../../../src/edge/kit/sse/frames.ts';
+import { labelLines } from '../../../../src/edge/rooms/batches/label-results.ts';
 import { readResults } from '../../../../src/edge/rooms/batches/read-results.ts';
-import { LabelWriter } from '../../../../src/edge/rooms/classify-batches/label-results.ts';
 import { completeReport } from '../../../../src/edge/talk/turn/answer-report.ts';
 import { MessageBuilder } from '../../../../src/edge/talk/turn/message-builder.ts';
 import { eventsOf } from '../../../../src/edge/talk/turn/message-events.ts';
@@ -157,11 +157,10 @@ test.each([
   expect(sums).toMatchObject({ cost: bill, rows: [{ estimated: false, tokens: { input: 100_000 } }] });
 });
 
-test.each(FORMS)('a vote that came in a batch tells what can be counted: %s', (_, form) => {
-  const task = { classifier: { labels: [{ name: 'a' }] }, structured: false, votes: 1 } as never;
-  const writer = new LabelWriter(task, () => {});
-  writer.add(succeeded('0-0', form));
-  const usage = writer.end();
+test.each(FORMS)('a label that came in a batch tells what can be counted: %s', async (_, form) => {
+  const task = { classifier: { labels: [{ name: 'a' }] }, structured: false } as never;
+  const lines = await Array.fromAsync(labelLines(answered([succeeded('a', form)]), task, 0));
+  const { usage } = JSON.parse(lines.at(-1) ?? '') as { usage: Usage };
   const { input_tokens } = USED;
   const told = { all: USED, output: usageMessage(form).usage, prompt: { input_tokens }, nothing: {} };
   for (const kind of ['input_tokens', 'output_tokens'] as const) {

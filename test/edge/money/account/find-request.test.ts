@@ -150,7 +150,7 @@ describe('a refused request', () => {
     await runInDurableObject(object('alice'), (_, { storage }) => {
       const midnight = Date.parse(today);
       const refused = [-2, -1, 0, 1].map((index) => ({
-        id: `req_${index}`,
+        id: `req_00${index + 2}`,
         at: midnight + index * 1_000,
         route: 'messages',
         model: 'claude-haiku-5-5',
@@ -169,7 +169,7 @@ describe('a refused request', () => {
       storage.sql.exec('insert into refusals (at, refused) values (?, ?)', midnight + 1_500, JSON.stringify(refused));
     });
     const listed = async (query: string, headers?: Record<string, string>) => {
-      const response = await app.fetch(`/usage/requests?status=refused&${query}`, {
+      const response = await app.fetch(`/usage/requests?outcome=refused&${query}`, {
         headers: headers ?? (await admin()),
       });
       await app.settled();
@@ -180,13 +180,13 @@ describe('a refused request', () => {
       return [rows.map(({ request_id }) => request_id), page.has_more];
     };
     const newest = [...ids].reverse();
-    expect(await listed('account=alice')).toEqual([[...newest, 'req_1', 'req_0', 'req_-1', 'req_-2'], false]);
-    expect(await listed(`account=alice&from=${today}`)).toEqual([[...newest, 'req_1', 'req_0'], false]);
-    expect(await listed(`account=alice&to=${today}`)).toEqual([['req_-1', 'req_-2'], false]);
+    expect(await listed('account=alice')).toEqual([[...newest, 'req_003', 'req_002', 'req_001', 'req_000'], false]);
+    expect(await listed(`account=alice&from=${today}`)).toEqual([[...newest, 'req_003', 'req_002'], false]);
+    expect(await listed(`account=alice&to=${today}`)).toEqual([['req_001', 'req_000'], false]);
     expect(await listed('account=alice&limit=1')).toEqual([[newest[0]], true]);
-    expect(await listed(`account=alice&limit=2&after_id=${newest[0]}`)).toEqual([[newest[1], 'req_1'], true]);
+    expect(await listed(`account=alice&limit=2&after_id=${newest[0]}`)).toEqual([[newest[1], 'req_003'], true]);
     expect(await listed('', bearer(await tokenOf('bob')))).toEqual([[], false]);
-    // Without `status` they are the requests that went up.
+    // Without an outcome they are the requests that went up.
     const asIs = await app.fetch(`/usage/requests?account=alice&from=${today}`, { headers: await admin() });
     expect(await asIs.json()).toMatchObject({ data: [] });
   });

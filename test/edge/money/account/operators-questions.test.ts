@@ -6,44 +6,32 @@ import { DAY_MS, MINUTE_MS } from '../../../../src/edge/kit/async/durations.ts';
 import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
 import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import type { Account } from '../../../../src/edge/money/account/account.ts';
-import type { RefusedRequest } from '../../../../src/edge/money/contracts/admission.ts';
 import type { Pool } from '../../../../src/edge/rooms/pools/pool.ts';
 import { testApp } from '../../../support/app.ts';
 import { atNoon } from '../../../support/calendar.ts';
 import { alarmsByHand } from '../../../support/in-flight.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
 import { told } from '../../rooms/pools/lease-calls.ts';
+import { counting } from './counting-calls.ts';
 
 atNoon();
 const bindings = env as unknown as Bindings;
 const pools = env as unknown as { POOL: DurableObjectNamespace<Pool> };
 const ACCOUNTS = 10_000;
-const REFUSED_OF_EACH = 20;
 const LIMIT_USD = 1;
 /** The rows of an index and of what is sorted count, too. So many take SQLite less than 300 ms of a core. */
 const MOST_ROWS_READ = 400_000;
 const MOST_CALLS = 5;
 const REQUESTS_OF_ONE = 10_000;
 
-/** Has ten thousand accounts tell the pool what they have spent this month, and 20 refusals of the last minutes each. */
+/** Has ten thousand accounts tell the pool what they have spent this month. */
 async function tellPool(now: number): Promise<void> {
   await runInDurableObject(pools.POOL.get(pools.POOL.idFromName('deployment')), (pool: Pool, { storage }) => {
     for (let at = 0; at < ACCOUNTS; at += 1) {
-      const rows = Array.from({ length: REFUSED_OF_EACH }, (_, n): RefusedRequest => {
-        const time = now - ACCOUNTS * 20 + at * 20 + n;
-        return {
-          ...{ id: `req_${at}_${n}`, at: time, route: 'messages', model: 'claude-haiku-5-5', token: `token-${at}` },
-          refusal: {
-            ...{ kind: 'refused', reason: 'spend', by: 'account', limit: 'usd_per_day', retryAfter: 60 },
-            ...{ resetsAt: now + DAY_MS, needed: 5_000, left: 1_000, never: false },
-          },
-        };
-      });
       const call = {
         ...told(`account-${at}`, 1, at * 90_000, now),
         limits: { usd_per_month: LIMIT_USD },
         seenAt: now - at,
-        refused: { since: 0, until: rows.at(-1)?.at, rows },
       };
       pool.leaseJson(JSON.stringify(call));
     }
@@ -98,20 +86,7 @@ async function countingRows(stub: DurableObjectStub<Account | Pool>): Promise<()
   return () => cursors.reduce((sum, { rowsRead }) => sum + rowsRead, 0);
 }
 
-function counting<T extends object>(namespace: T, calls: string[]): T {
-  return new Proxy<T>(namespace, {
-    get: (target, name) => {
-      const value: unknown = Reflect.get(target, name);
-      if (name !== 'get') return typeof value === 'function' ? (value.bind(target) as unknown) : value;
-      return (id: DurableObjectId) => {
-        calls.push(id.name ?? '');
-        return (value as (id: DurableObjectId) => unknown).call(target, id);
-      };
-    },
-  });
-}
-
-test(`an operator's questions of 10,000 accounts, 200,000 refusals and a year are answered in ${MOST_CALLS} object calls, by few rows`, async () => {
+test(`an operator's questions of 10,000 accounts and a year are answered in ${MOST_CALLS} object calls, by few rows`, async () => {
   alarmsByHand();
   const now = Date.now();
   await tellPool(now);
@@ -131,9 +106,6 @@ test(`an operator's questions of 10,000 accounts, 200,000 refusals and a year ar
   const questions = {
     'who spent this month': '/accounts?sort=spent',
     'who spent this week': `/usage?group_by=account&limit=500&${week}`,
-    'who was refused in that second': `/usage/requests?status=refused&from=${iso(6_000)}&to=${iso(5_000)}`,
-    'who was refused last': '/usage/requests?status=refused&limit=1000',
-    'whose refusals are of this token': '/usage/requests?status=refused&token=token-9990',
     'what did a conversation cost this week': `/usage?account=account-7&group_by=conversation&key=c7&${week}`,
     'what did an agent cost this week': `/usage?group_by=agent&key=agent-7&${week}`,
     'what did a tag cost this week': `/usage?group_by=tag&key=customer=7&${week}`,

@@ -9,9 +9,9 @@ import { room } from '../../../../src/edge/kit/http/body-room.ts';
 import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
 import { accountStub, batchStub, inboxStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import { Account } from '../../../../src/edge/money/account/account.ts';
+import type { MessageBatch } from '../../../../src/edge/money/lists/batches-answers.schema.ts';
 import { Batch } from '../../../../src/edge/rooms/batches/batch.ts';
 import { BatchRecord } from '../../../../src/edge/rooms/batches/batch-record.ts';
-import type { MessageBatch } from '../../../../src/edge/rooms/batches/batches-answers.schema.ts';
 import { type TestApp, testApp } from '../../../support/app.ts';
 import { fakeBatchApi } from '../../../support/batch-api.ts';
 import { eventually } from '../../../support/eventually.ts';
@@ -220,7 +220,7 @@ function arm(killer: Killer): void {
     const result = await run();
     const object = killer.objects.get(before?.id ?? '');
     const point = 'mid-settlement: the object dies once the account has settled';
-    if (object && before?.phase === 'running' && before.isReported && isTime(point, before.id))
+    if (object && before?.phase === 'running' && !before.owes.includes('report') && isTime(point, before.id))
       return await killer.die(object);
     return result;
   });

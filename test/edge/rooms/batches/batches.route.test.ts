@@ -4,7 +4,7 @@ import { computeCost, toUsd } from '../../../../src/edge/claude/pricing/cost.ts'
 import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
 import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
 import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
-import type { MessageBatch } from '../../../../src/edge/rooms/batches/batches-answers.schema.ts';
+import type { MessageBatch } from '../../../../src/edge/money/lists/batches-answers.schema.ts';
 import { errorOf, type Sent, type TestApp, testApp } from '../../../support/app.ts';
 import { type FakeBatchApi, fakeBatchApi } from '../../../support/batch-api.ts';
 import { batchesReach, wakeBatch } from '../../../support/batch-objects.ts';

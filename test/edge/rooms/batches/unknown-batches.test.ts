@@ -5,8 +5,8 @@ import { env } from 'cloudflare:workers';
 import { beforeEach, expect, test, vi } from 'vitest';
 import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
 import { accountStub, batchStub, inboxStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import type { MessageBatch } from '../../../../src/edge/money/lists/batches-answers.schema.ts';
 import { Batch } from '../../../../src/edge/rooms/batches/batch.ts';
-import type { MessageBatch } from '../../../../src/edge/rooms/batches/batches-answers.schema.ts';
 import type { BatchOpening } from '../../../../src/edge/rooms/batches/contracts/batch.ts';
 import { errorOf, type TestApp, testApp } from '../../../support/app.ts';
 import { type FakeBatchApi, fakeBatchApi } from '../../../support/batch-api.ts';
@@ -254,6 +254,20 @@ test('what comes late is taken: the batch runs, and costs what it costs', async 
   api.end();
   await ended(['alice', id]);
   expect((await shown('alice', id)).request_counts).toMatchObject({ succeeded: 1 });
+});
+
+test('a cancellation that comes before the upstream’s answer is told once that is there, and listed', async () => {
+  const { id, stub } = await prepared('alice');
+  await stub.cancel();
+  expect(await stub.closing()).toBe(true);
+  const { id: made = '' } = (await api.handle('POST', PATH, JSON.stringify(bodyOf(['a1']))).json()) as { id?: string };
+  instead = () => new Response(null, { status: 500 });
+  await stub.answered({ kind: 'made', id: made, expiresAt: '' });
+  expect(api.batches.get(made)).toMatchObject({ canceled: false });
+  instead = () => undefined;
+  await wakeBatch(id, 'alice');
+  expect(api.batches.get(made)).toMatchObject({ canceled: true });
+  expect((await shown('alice', id)).processing_status).toBe('canceling');
 });
 
 test('a batch that the upstream has forgotten is booked at its hold', async () => {

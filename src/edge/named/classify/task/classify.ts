@@ -62,7 +62,7 @@ export async function classify(task: Task, input: unknown, by: Classifying): Pro
 }
 
 /** @returns the key of the answer to an input: a hash of everything that decides the answer */
-export function taskHash({ classifier, model, prefix, votes }: Task, input: string): Promise<string> {
+function taskHash({ classifier, model, prefix, votes }: Task, input: string): Promise<string> {
   const { description: _, cache_seconds: __, model: ___, votes: ____, ...deciding } = classifier;
   return answerHash([deciding, model, prefix ?? null, votes, input]);
 }

@@ -1,18 +1,15 @@
 /** The contracts of a batch's object, and of an account's decisions about batches. */
 
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
+import type * as z from '../../../kit/http/zod.ts';
 import type { AdmissionCaller, AdmissionDecision } from '../../../money/contracts/admission.ts';
-import type { ClassificationReport } from '../../../named/classify/classifications-answers.schema.ts';
-import type { MessageBatch } from '../batches-answers.schema.ts';
+import type { MessageBatch } from '../../../money/lists/batches-answers.schema.ts';
+import type { classifierContent } from '../../../named/classify/classifiers-answers.schema.ts';
 
 declare module '../../../kit/objects/bindings.ts' {
   interface Bindings {
     BATCH: DurableObjectNamespace<BatchObject>;
   }
-}
-
-declare module '../../../money/contracts/account.ts' {
-  interface BatchReport extends MessageBatch {}
 }
 
 /** Asks an account to set aside the cost of a batch. */
@@ -55,18 +52,22 @@ export type BatchDecision =
   /** The idempotency key was used for another body. */
   | { outcome: 'mismatched' };
 
-/** What the answers of a batch are read by if they are labels. The room that makes such batches adds its members. Plain JSON. */
-// biome-ignore lint/suspicious/noEmptyInterface: a room fills it
-export interface LabelsOpening {}
+/** What the answers of a batch are read by if they are labels. */
+export interface LabelTask {
+  classifier: Pick<z.output<typeof classifierContent>, 'labels' | 'multi' | 'allow_none'> & {
+    fields?: Record<string, unknown>;
+  };
+  /** Whether they come as structured output. */
+  structured: boolean;
+  model: string;
+}
 
 /** A batch at its beginning. This is enough to bring it to its end after any crash. Plain JSON. */
 export interface BatchOpening {
   id: string;
   account: string;
-  requestId: string;
-  /** The origin and path by which the caller reached this edge, for `results_url`. */
+  /** The origin and path by which the caller reaches its results, for `results_url`. */
   base: string;
-  items: number;
   /** One entry for each model, with the most that it can cost. */
   rows: { requestId: string; model: string; hold: Nanodollars; items: number }[];
   /** The longest cache lifetime that an item asks for. */
@@ -79,8 +80,8 @@ export interface BatchOpening {
   headers: Record<string, string>;
   /** The address to which its end is reported; null for none. Default: BATCH_DELIVER_URL. */
   deliverUrl?: string | null | undefined;
-  /** If it is a classification. */
-  labels?: LabelsOpening | undefined;
+  /** If it is a classification: a `LabelTask` as JSON. */
+  labels?: string | undefined;
 }
 
 /** The upstream's answer to a create. */
@@ -101,8 +102,8 @@ export type BatchState =
       batch: MessageBatch;
       upstream: UpstreamBatch | undefined;
       isSent: boolean;
-      /** If it is a classification, once it is sent. */
-      classification?: ClassificationReport | undefined;
+      /** If it is a classification: a `LabelTask` as JSON. */
+      labels: string | undefined;
     }
   | { kind: 'refused'; status: number; body: string; headers: Record<string, string> }
   | { kind: 'none' };
@@ -123,10 +124,6 @@ export interface BatchObject extends Rpc.DurableObjectBranded {
    * @returns false if the batch was given up meanwhile: then the last byte must not go up
    */
   closing(): boolean;
-  /** Ends a batch of which nothing has to go up. */
-  endEmpty(): Promise<void>;
-  /** Calls a method of what the room of labels has in this object. @returns what it returns */
-  part(method: string, ...args: readonly unknown[]): Promise<unknown>;
   /** Takes the upstream's answer. */
   answered(answer: CreateAnswer): Promise<BatchState>;
   /**

@@ -1,9 +1,9 @@
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
 import type { Page, PageOf } from '../../../kit/objects/page.ts';
-import type { RefusalOfAccount, RefusalsQuery, SharedUsageQuery } from '../../../money/account/all-accounts.ts';
+import type { LastOfAccount, SharedUsageQuery } from '../../../money/account/all-accounts.ts';
 import type { PoolLimits } from '../../../money/budget/limits.schema.ts';
 import type { HeldByBatches } from '../../../money/budget/purses.ts';
-import type { RefusedRequest } from '../../../money/contracts/admission.ts';
+import type { ListedOutcome } from '../../../money/contracts/account.ts';
 import type { SumsReport } from '../../../money/contracts/sums.ts';
 import type { LiveToken } from '../../../money/tokens/token-limits.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../pools-answers.schema.ts';
@@ -12,7 +12,7 @@ import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../poo
 export interface PoolObject extends Rpc.DurableObjectBranded {
   leaseJson(call: string): string;
   lookJson(call: string): string;
-  refusals(query: RefusalsQuery): Page<RefusalOfAccount>;
+  lastOf(outcome: ListedOutcome, from: number): LastOfAccount[];
   standing(): PoolQuotaReport;
   setLimits(limits: PoolLimits | null): void;
   accounts(query: SpendQuery): Page<AccountSpendRow>;
@@ -43,8 +43,9 @@ export interface LeaseCall {
   limits?: ToldLimits | undefined;
   /** Sums of what it has spent, for reports. Only the deployment's pool gets them. */
   sums?: SumsReport | undefined;
-  /** What it has refused since its last report. Only the deployment's pool gets it. */
-  refused?: RefusalsReport | undefined;
+  /** When a request of it was last refused, and when its newest that failed began. Only the deployment's pool gets them. */
+  refusedAt?: number | undefined;
+  failedAt?: number | undefined;
   batched?: HeldByBatches | undefined;
   /** Whether the account is in use, or has more sums than this call reports. Then the pool asks it if it stays silent. */
   owes?: boolean | undefined;
@@ -89,8 +90,6 @@ export interface LeaseAnswer {
   batched?: HeldByBatches | undefined;
   /** The change up to which the pool knows the account's sums; -1 if it wants all of them again. */
   told: number;
-  /** The time up to which the pool knows what the account has refused; milliseconds since 1970. */
-  refused: number;
 }
 
 export interface LeaseGrant {
@@ -102,14 +101,6 @@ export interface LeaseGrant {
   free: Nanodollars;
   /** What nobody has spent. This is more than `free` while others hold or lease something. */
   left: Nanodollars;
-}
-
-/** A report of what an account has refused, between two times; milliseconds since 1970. */
-export interface RefusalsReport {
-  /** The time up to which the pool must know them already; otherwise it ignores this report. */
-  since: number;
-  until: number;
-  rows: RefusedRequest[];
 }
 
 export interface SpendQuery extends PageOf {

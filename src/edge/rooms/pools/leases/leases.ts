@@ -14,6 +14,7 @@ import { refuseAll } from '../../../money/budget/rules.ts';
 import { type Hold, type WindowTotal, windowsOfGroup } from '../../../money/budget/state.ts';
 import { PERIODS, type Period, spanId } from '../../../money/budget/windows.ts';
 import type { LimitOwner } from '../../../money/contracts/admission.ts';
+import { lastFailure } from '../../../money/ledger/queries.ts';
 import { callPool } from '../call-pool.ts';
 import type { LeaseAnswer, LeaseCall, LeaseFigures, PoolObject } from '../contracts/pool.ts';
 import { DEPLOYMENT_POOL, groupPool, poolOf } from '../pool-name.ts';
@@ -23,7 +24,6 @@ import { Lease, NO_DEMAND, type OpenLease } from './lease.ts';
 import { LeaseIdentity } from './lease-identity.ts';
 import { ToldSums } from './told-sums.ts';
 import { UnreportedPools } from './unreported-pools.ts';
-import { UntoldRefusals } from './untold-refusals.ts';
 
 /** How many reports are sent one after the other. A long history needs several. */
 const MOST_REPORTS = 20;
@@ -39,11 +39,12 @@ export class Leases implements SharedBudgets {
   readonly #last: LastCalls;
   readonly #open = new Map<string, OpenLease>();
   readonly #sums: ToldSums;
-  readonly #refusals: UntoldRefusals;
   readonly #identity: LeaseIdentity;
   readonly #unreported: UnreportedPools;
   readonly #idle: IdleTimer;
   #seenAt: number | undefined;
+  /** The last refusal that the deployment's pool knows; milliseconds since 1970. */
+  #refusalTold = 0;
   /** What the deployment's pool knows of the account's limits; undefined if a call may still change that. */
   #described: string | undefined;
 
@@ -55,7 +56,6 @@ export class Leases implements SharedBudgets {
     this.#unreported = new UnreportedPools(around, () => this.#poolsAfterWake());
     this.#idle = new IdleTimer(around, { giveBack: () => this.#giveBack(), owes: () => this.#owes() });
     this.#sums = new ToldSums(ledger);
-    this.#refusals = new UntoldRefusals(holder.refusals);
     this.#last = new LastCalls(ledger);
   }
 
@@ -254,7 +254,7 @@ export class Leases implements SharedBudgets {
     this.#open.clear();
     this.#described = undefined;
     this.#sums.forget();
-    this.#refusals.forget();
+    this.#refusalTold = 0;
   }
 
   #lease(name: string): OpenLease {
@@ -311,9 +311,10 @@ export class Leases implements SharedBudgets {
     const sentAt = this.#around.now();
     const identity = this.#identity.incarnate(name);
     const isIdle = demand.most === 0 && !this.#idle.isRunning;
-    const mayReport = name === DEPLOYMENT_POOL;
-    const sent = mayReport ? this.#sums.compose(sentAt, isIdle) : undefined;
+    const isOfAll = name === DEPLOYMENT_POOL;
+    const sent = isOfAll ? this.#sums.compose(sentAt, isIdle) : undefined;
     const description = this.#description();
+    const { lastAt } = this.#holder.refusals;
     const call: LeaseCall = {
       lease: identity.id,
       account: this.#holder.accountId,
@@ -324,20 +325,22 @@ export class Leases implements SharedBudgets {
       seenAt: this.#lastUse(),
       ...description,
       sums: sent?.report,
-      refused: mayReport ? this.#refusals.compose(sentAt, isIdle) : undefined,
-      owes: !isIdle || (!sent?.isLast && this.#isUnreported(name)),
+      ...(isOfAll && this.#identity.isNamed
+        ? { refusedAt: lastAt || undefined, failedAt: lastFailure(this.#holder.ledger) }
+        : {}),
+      owes: !isIdle || (!sent?.isLast && isOfAll && this.#sums.isBehind),
     };
     const text = JSON.stringify(call);
-    if (name === DEPLOYMENT_POOL) this.#described = undefined;
+    if (isOfAll) this.#described = undefined;
     const answer = JSON.parse(await this.#ask(name, (pool) => pool.leaseJson(text))) as LeaseAnswer;
     if (this.#open.get(name) !== open) return;
     if (answer.incarnation > identity.incarnation) this.#identity.outgrow(answer.incarnation);
     // A later call has newer figures, so this answer is ignored.
     if (answer.incarnation !== identity.incarnation || answer.seq !== call.seq || call.seq !== lease.seq) return;
-    if (name === DEPLOYMENT_POOL) {
+    if (isOfAll) {
       this.#described = JSON.stringify(description);
       this.#sums.heard(answer.told, sent);
-      this.#refusals.heard(answer.refused);
+      this.#refusalTold = lastAt;
     }
     lease.take(answer, sentAt);
   }
@@ -355,7 +358,7 @@ export class Leases implements SharedBudgets {
   }
 
   #isUnreported(name: string): boolean {
-    return name === DEPLOYMENT_POOL && (this.#sums.isBehind || this.#refusals.areThere);
+    return name === DEPLOYMENT_POOL && (this.#sums.isBehind || this.#holder.refusals.lastAt > this.#refusalTold);
   }
 
   /** Returns what is not held. @returns once each pool has heard it, or cannot be reached */

@@ -27,7 +27,7 @@ class Leasing {
     this.counted = granted;
     if (reaches === 'pool') return wish;
     const grants = windows.map(({ id }) => ({ id, granted, limit: 1e9, free, left: free }));
-    this.lease.take({ incarnation: 0, seq, windows: grants, slice: 1e9, told: 0, refused: 0 }, this.now);
+    this.lease.take({ incarnation: 0, seq, windows: grants, slice: 1e9, told: 0 }, this.now);
     return wish;
   }
 
@@ -81,7 +81,7 @@ test('a lease that is used while its return is on the way stays open, so that th
   // A pool without a limit has granted everything, so this one holds and settles without a call.
   leasing.lease.used(0);
   leasing.lease.used(300);
-  leasing.lease.take({ incarnation: 0, seq, windows: [], slice: 1e9, told: 0, refused: 0 }, leasing.now);
+  leasing.lease.take({ incarnation: 0, seq, windows: [], slice: 1e9, told: 0 }, leasing.now);
   expect(leasing.lease.isOpen).toBe(true);
   leasing.call(0, { returns: true });
   expect(leasing.lease.isOpen).toBe(false);

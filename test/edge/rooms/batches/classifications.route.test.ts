@@ -5,82 +5,58 @@ import { HOUR_MS } from '../../../../src/edge/kit/async/durations.ts';
 import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
 import { accountStub, batchStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import { errorOf } from '../../../support/app.ts';
-import { inputsOf, jobEdge, LABELS, ticket } from '../../../support/classification-jobs.ts';
+import { byId, inputsOf, jobEdge, LABELS, ticket } from '../../../support/classification-jobs.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { bearer, tokenOf } from '../../../support/tokens.ts';
 
 const bindings = env as unknown as Bindings;
 
+const ROUTES = [
+  ['', 'GET'],
+  ['/results', 'GET'],
+  ['/cancel', 'POST'],
+] as const;
+
 const credential = async (account: string) => bearer(await tokenOf(account, ['classify']));
 const standing = async (account = 'ada') => await accountStub(bindings, {}, account).standing();
 
 describe('a classification by batch', () => {
-  test('asked for, answers what is known from the cache, and puts what it learns there', async () => {
-    const edge = jobEdge();
-    const inputs = inputsOf(9);
-    const keeping = { inputs, cache_seconds: 3_600 };
-    await edge.classified({ inputs: inputs.slice(0, 3) }, 'ada');
-    await edge.app.settled();
-    const report = await edge.begin(keeping);
-    expect(report.counts).toMatchObject({ inputs: 9, cached: 3, requests: 6 });
-    const ended = await edge.finish(report);
-    expect((await edge.resultsOf(ended)).rows.map(({ cached }) => cached)).toEqual([
-      ...[true, true, true],
-      ...Array.from({ length: 6 }, () => false),
-    ]);
-    // Answers go into the cache some at a time.
-    for (let alarms = 0; alarms < 3; alarms += 1) await edge.wake();
-    const sent = edge.app.sent.length;
-    const after = await edge.classified({ inputs }, 'ada');
-    expect(after.cost).toBe(0);
-    expect(after.rows.every(({ cached }) => cached)).toBe(true);
-    expect(edge.app.sent.length).toBe(sent);
-    const again = await edge.begin(keeping);
-    expect(again).toMatchObject({ status: 'ended', batch: null, cost_usd: 0, counts: { cached: 9, requests: 0 } });
-    expect((await edge.resultsOf(again)).rows.length).toBe(9);
-  });
-
-  test('reads and writes no value of KV unless the request or its classifier says how long an answer is kept', async () => {
+  test('is a batch with an item for each input, whose results are read as labels', async () => {
     const edge = jobEdge();
     const inputs = [...inputsOf(3), { id: 'again', input: ticket(0) }];
-    const kept = async () => (await bindings.STORE.list({ prefix: 'classified:ada:' })).keys.length;
-    await edge.classified({ inputs: inputs.slice(0, 1) }, 'ada');
-    await edge.app.settled();
-    expect(await kept()).toBe(1);
-    const report = await edge.begin({ inputs });
-    // Equal texts are asked about once all the same.
-    expect(report.counts).toMatchObject({ inputs: 4, cached: 0, repeated: 1, requests: 3 });
-    await edge.finish(report);
-    for (let alarms = 0; alarms < 3; alarms += 1) await edge.wake();
-    expect(await kept()).toBe(1);
-    const stored = await edge.app.fetch('/classifiers/tickets', {
-      method: 'PUT',
-      headers: { ...bearer(await tokenOf('ada', ['prefixes'])), 'content-type': 'application/json' },
-      body: JSON.stringify({ labels: LABELS, cache_seconds: 60 }),
-    });
-    expect(stored.status).toBe(200);
-    const keeping = await edge.finish(await edge.begin({ classifier: 'tickets', labels: undefined, inputs }));
-    for (let alarms = 0; alarms < 3; alarms += 1) await edge.wake();
-    // For how long an answer is kept does not change it, so the one of the direct request was known.
-    expect(keeping.counts).toMatchObject({ cached: 2, repeated: 0, requests: 2 });
-    expect(await kept()).toBe(3);
+    const begun = await edge.begin({ inputs });
+    expect(begun).toMatchObject({ type: 'message_batch', processing_status: 'in_progress', results_url: null });
+    expect(begun.request_counts.processing).toBe(4);
+    expect(edge.requestsUp().map(({ custom_id }) => custom_id)).toEqual(inputs.map(({ id }) => id));
+    const early = await edge.app.fetch(`/classifications/${begun.id}/results`, { headers: await credential('ada') });
+    expect(early.status).toBe(404);
+    const ended = await edge.finish(begun);
+    expect(ended.results_url).toMatch(new RegExp(`/classifications/${begun.id}/results$`));
+    expect((await edge.resultsOf(ended)).rows).toEqual(
+      (await edge.classified({ inputs }, 'grace')).rows.map((row) => ({
+        ...row,
+        cached: false,
+      })),
+    );
+    const headers = bearer(await tokenOf('ada', ['messages']));
+    const batch = await edge.app.fetch(`/v1/messages/batches/${begun.id}`, { headers });
+    expect(await batch.json()).toMatchObject({ id: begun.id, results_url: expect.stringMatching(/batches/) as string });
+    // Its labels are in no cache.
+    expect((await bindings.STORE.list({ prefix: 'classified:ada:' })).keys).toEqual([]);
   });
 
-  test('asks once about equal inputs, and tells what is no text', async () => {
+  test('a batch of messages is none', async () => {
     const edge = jobEdge();
-    const inputs = [
-      { id: 'a', input: ticket(0) },
-      { id: 'b', input: 5 },
-      { id: 'c', input: ticket(0) },
-      { id: 'd', input: ' ' },
-      { id: 'e', input: ticket(1) },
-    ];
-    const report = await edge.begin({ inputs });
-    expect(report.counts).toMatchObject({ inputs: 5, repeated: 1, requests: 2 });
-    const ended = await edge.finish(report);
-    expect(ended.counts).toMatchObject({ labelled: 3, failed: 2 });
-    const direct = await edge.classified({ inputs }, 'grace');
-    expect((await edge.resultsOf(ended)).rows).toEqual(direct.rows);
+    const params = { model: 'claude-haiku-5-5', max_tokens: 9, messages: [{ role: 'user', content: 'Hi' }] };
+    const headers = bearer(await tokenOf('ada', ['messages', 'classify']));
+    const made = await edge.app.post('/v1/messages/batches', { requests: [{ custom_id: 'a', params }] }, headers);
+    const { id } = (await made.json()) as { id: string };
+    for (const [path, method] of ROUTES) {
+      expect((await edge.app.fetch(`/classifications/${id}${path}`, { method, headers })).status).toBe(404);
+    }
+    expect(await (await edge.app.fetch(`/v1/messages/batches/${id}`, { headers })).json()).toMatchObject({
+      cancel_initiated_at: null,
+    });
   });
 
   test.each([
@@ -89,36 +65,19 @@ describe('a classification by batch', () => {
     ['claude-opus-5-5', undefined],
   ])('asks %s in each item to label without thinking, as a single request does', async (model, thinking) => {
     const edge = jobEdge();
-    const report = await edge.begin({ inputs: inputsOf(3), votes: 2, model });
-    expect(edge.requestsUp().map(({ params }) => params.thinking)).toEqual(Array.from({ length: 6 }, () => thinking));
+    const report = await edge.begin({ inputs: inputsOf(3), model });
+    expect(edge.requestsUp().map(({ params }) => params.thinking)).toEqual(Array.from({ length: 3 }, () => thinking));
     // A batch has no second try.
     const tokens = edge.requestsUp().map(({ params }) => Number(params.max_tokens));
     for (const most of tokens) expect(most - (thinking ? 0 : 8_192)).toBeLessThan(200);
     const ended = await edge.finish(report);
-    expect(ended.counts).toMatchObject({ labelled: 3, failed: 0 });
-  });
-
-  test('makes as many requests as there are votes', async () => {
-    const edge = jobEdge();
-    const report = await edge.begin({ inputs: inputsOf(3), votes: 3 });
-    expect(report.counts.requests).toBe(9);
-    expect(new Set(edge.requestsUp().map(({ custom_id }) => custom_id)).size).toBe(9);
-    const ended = await edge.finish(report);
-    expect((await edge.resultsOf(ended)).rows).toMatchObject([
-      { label: 'billing', confidence: 1 },
-      { label: 'bug', confidence: 1 },
-      { label: 'account', confidence: 1 },
-    ]);
+    expect((await edge.resultsOf(ended)).rows.map(({ error }) => error)).toEqual([null, null, null]);
   });
 
   test('belongs to its account, and is erased with it', async () => {
     const edge = jobEdge();
     const report = await edge.finish(await edge.begin({ inputs: inputsOf(2) }));
-    for (const [path, method] of [
-      ['', 'GET'],
-      ['/results', 'GET'],
-      ['/cancel', 'POST'],
-    ] as const) {
+    for (const [path, method] of ROUTES) {
       const headers = await credential('mallory');
       const response = await edge.app.fetch(`/classifications/${report.id}${path}`, { method, headers });
       expect(response.status).toBe(404);
@@ -126,7 +85,7 @@ describe('a classification by batch', () => {
     }
     const account = accountStub(bindings, {}, 'ada');
     await account.erase();
-    const object = batchStub(bindings, {}, { account: 'ada', id: report.id.replace('cls', 'msg') });
+    const object = batchStub(bindings, {}, { account: 'ada', id: report.id });
     // The account may be at its alarm just now.
     await eventually(async () => {
       await runDurableObjectAlarm(account);
@@ -195,19 +154,17 @@ describe('a classification by batch', () => {
     const ended = await edge.finish(report);
     const rows = (await edge.resultsOf(ended)).rows;
     expect(rows.length).toBe(3);
-    expect(ended.counts.labelled + ended.counts.failed).toBe(3);
+    expect(ended.request_counts.processing).toBe(0);
   });
 
   test('results that break off are read again, and come to the same', async () => {
     const edge = jobEdge();
     const inputs = inputsOf(20);
     edge.breaks = 3;
-    const ended = await edge.finish(await edge.begin({ inputs, votes: 2 }));
+    const ended = await edge.finish(await edge.begin({ inputs }));
     expect(edge.breaks).toBe(0);
-    expect(ended.counts).toMatchObject({ labelled: 20, failed: 0, requests: 40 });
     const rows = (await edge.resultsOf(ended)).rows;
-    expect(rows.map(({ id }) => id)).toEqual(inputs.map(({ id }) => id));
-    expect(rows.every(({ confidence }) => confidence === 1)).toBe(true);
+    expect(rows.map(({ id, error }) => [id, error])).toEqual(inputs.sort(byId).map(({ id }) => [id, null]));
     const { day } = await standing();
     expect([day.held_usd, day.settled_usd]).toEqual([0, ended.cost_usd]);
   });
@@ -215,7 +172,6 @@ describe('a classification by batch', () => {
   test('its end is told once, signed, and under the same id where the receiver fails', async () => {
     const edge = jobEdge({
       DELIVER_HOSTS: 'a.test',
-      // The batch behind it is nobody's: its end is not told.
       BATCH_DELIVER_URL: 'https://a.test/batches',
       DELIVERY_SIGNING_SECRET: 'whsec_dGhlIHNlY3JldCBvZiB0aGUgZGVsaXZlcmllcyBvZiB0ZXN0cw==',
     });
@@ -234,8 +190,8 @@ describe('a classification by batch', () => {
     expect(told.map(({ id }) => id)).toEqual([`evt_${ended.id}`, `evt_${ended.id}`]);
     expect(told[1]?.signature).toMatch(/^v1,/);
     expect(told[1]?.body).toMatchObject({
-      type: 'classification.ended',
-      classification: { id: ended.id, status: 'ended', counts: { labelled: 2 } },
+      type: 'batch.ended',
+      batch: { id: ended.id, processing_status: 'ended', request_counts: { succeeded: 2 } },
     });
   });
 
@@ -243,6 +199,11 @@ describe('a classification by batch', () => {
     ['a single input', { input: 'x' }, /batch: it takes `inputs`/],
     ['a stream', { inputs: inputsOf(1), stream: true }, /batch: it takes `inputs`/],
     ['two ids that are the same', { inputs: [...inputsOf(1), ...inputsOf(1)] }, /each needs an id of its own/],
+    ['more than one vote', { inputs: inputsOf(1), votes: 3 }, /^votes: .*without `batch`/],
+    ['keeping', { inputs: inputsOf(1), cache_seconds: 60 }, /^cache_seconds: /],
+    ['an id that no item can have', { inputs: [{ id: 'a b', input: 'x' }] }, /^inputs\.0\.id: /],
+    ['what is no text', { inputs: [...inputsOf(1), { id: 'b', input: 5 }] }, /^inputs\.1\.input: /],
+    ['an empty text', { inputs: [...inputsOf(1), { id: 'b', input: ' ' }] }, /^inputs\.1\.input: /],
     ['a receiver that is not allowed', { inputs: inputsOf(1), deliver_url: 'https://a.test/' }, /deliver_url/],
   ])('%s is refused, and nothing goes up', async (_, body, said) => {
     const edge = jobEdge();

@@ -1,0 +1,31 @@
+/** A batch of messages, as its account lists it and its routes answer it. */
+
+import { count, time, usd } from '../../kit/http/fields.ts';
+import * as z from '../../kit/http/zod.ts';
+
+/** How many items of a batch have ended with each outcome. */
+export const outcomeCounts = z.object({ succeeded: count, errored: count, canceled: count, expired: count });
+export type OutcomeCounts = z.output<typeof outcomeCounts>;
+
+/** A batch, as the API has it. */
+export const messageBatch = z.object({
+  id: z.string(),
+  type: z.literal('message_batch'),
+  processing_status: z.enum(['in_progress', 'canceling', 'ended']),
+  request_counts: z.described(
+    z.object({ processing: count, ...outcomeCounts.shape }),
+    'Until the batch has ended all of them are `processing`.',
+  ),
+  created_at: time,
+  expires_at: time,
+  ended_at: z.nullable(time),
+  cancel_initiated_at: z.nullable(time),
+  archived_at: z.nullable(time),
+  results_url: z.nullable(z.string()),
+  cost_usd: z.described(z.nullable(usd), 'What all items have cost; null until the batch has ended.'),
+  unknown: z.optionally(
+    z.string(),
+    'There while nobody knows whether the upstream has made the batch: what to do. It ends within about a day, without results.',
+  ),
+});
+export type MessageBatch = z.output<typeof messageBatch>;

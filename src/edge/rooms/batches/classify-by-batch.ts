@@ -1,0 +1,88 @@
+/** Makes a batch of inputs that are to be labelled. */
+
+import type { Context } from 'hono';
+import { HonoRequest } from 'hono/request';
+import { API_VERSION } from '../../claude/ask-message.ts';
+import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
+import { Pacer } from '../../kit/async/in-steps.ts';
+import { checkedDeliverUrl } from '../../kit/delivery/deliver-event.ts';
+import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
+import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
+import type { BatchWork } from '../../named/classify/classify.route.ts';
+import { faultInInput } from '../../named/classify/task/classify.ts';
+import { BATCH_THINKING_TOKENS, classificationRequest } from '../../named/classify/task/prompt.ts';
+import { CUSTOM_ID } from './batches.schema.ts';
+import { createBatch } from './create-batch.ts';
+import { BATCHES_PATH } from './upstream-batches.ts';
+
+/** About how many characters of the batch's body are made at once. */
+const CHUNK_CHARACTERS = 65_536;
+/** Headers of the request that its batch does not get. */
+const NOT_PASSED_ON = ['content-length', 'accept'];
+
+/**
+ * Answers a request to `/classify` with `batch`: makes a batch with an item for each input, whose results are read as labels.
+ *
+ * @throws ApiError 400 for what cannot go into a batch, and those of a batch
+ */
+export async function classifyByBatch(c: Context<AppEnv>, work: BatchWork): Promise<Response> {
+  const { settings } = contextOf(c);
+  const { task, digest } = work;
+  if (task.votes > 1) {
+    throw invalidRequest('votes: a batch asks about each input once. Send `votes: 1`, or the inputs without `batch`.');
+  }
+  checkInputs(work.inputs);
+  const deliverUrl = checkedDeliverUrl(work.deliverUrl, settings.BATCH_DELIVER_URL, settings);
+  const { model, prompt } = task;
+  const { labels: names, multi, allow_none, fields } = task.classifier;
+  const classifier = { labels: names, multi, allow_none, ...(fields && { fields }) };
+  const labels = { classifier, structured: prompt.structured, model };
+  const made = await createBatch(batchRequest(c, work), { digest, deliverUrl, labels });
+  return made.ok ? new Response(made.body, { status: 202, headers: made.headers }) : made;
+}
+
+/** @throws ApiError for an input that no model can label, and for an id that an item of a batch cannot have */
+function checkInputs(inputs: BatchWork['inputs']): void {
+  for (const [n, { id, input }] of inputs.entries()) {
+    if (!CUSTOM_ID.test(id)) {
+      throw invalidRequest(`inputs.${n}.id: with \`batch\` it should match pattern ${CUSTOM_ID.source}`);
+    }
+    const fault = faultInInput(input);
+    if (fault) throw new ApiError(fault.type, `inputs.${n}.${fault.message}`, fault);
+  }
+}
+
+/** @returns a request that makes the batch, as if the caller had sent it */
+function batchRequest(c: Context<AppEnv>, work: BatchWork) {
+  const { origin, pathname } = new URL(c.req.url);
+  const headers = new Headers(c.req.raw.headers);
+  for (const name of NOT_PASSED_ON) headers.delete(name);
+  headers.set('content-type', 'application/json');
+  headers.set('anthropic-version', API_VERSION);
+  const mount = pathname.slice(0, pathname.lastIndexOf('/classify'));
+  const request = new Request(`${origin}${mount}${BATCHES_PATH}`, {
+    method: 'POST',
+    headers,
+    body: streamOfTexts(bodyOfBatch(work)),
+    signal: c.req.raw.signal,
+  });
+  return { req: new HonoRequest(request), env: c.env, get: c.get };
+}
+
+async function* bodyOfBatch({ task, inputs }: BatchWork): AsyncGenerator<string> {
+  // Limits may allow a model by its alias, so they get the requested name.
+  const room = task.prompt.room && BATCH_THINKING_TOKENS;
+  const prompt = { ...task.prompt, room, model: task.modelAsked };
+  const pacer = new Pacer();
+  let chunk = '{"requests":[';
+  for (const [n, { id, input }] of inputs.entries()) {
+    // JSON that goes up cannot hold half a surrogate pair.
+    const text = String(input).toWellFormed();
+    await pacer.before(text.length);
+    chunk += `${n > 0 ? ',' : ''}{"custom_id":"${id}","params":${classificationRequest(prompt, text).text}}`;
+    if (chunk.length < CHUNK_CHARACTERS) continue;
+    yield chunk;
+    chunk = '';
+  }
+  yield `${chunk}]}`;
+}

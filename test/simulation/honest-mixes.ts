@@ -303,12 +303,14 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
       };
       const body = bodyOf(json);
       const known = getOrMake(lengths, account, () => new AnswerLengths(() => []));
-      const leastOf = (bound: WorstCase) => {
-        const usefulOutput = known.worthTrying(model, bound.usefulOutput ?? 0);
+      const leastOf = (bound: WorstCase, by: 'room' | 'worthTrying' = 'worthTrying') => {
+        const usefulOutput = known[by](model, bound.usefulOutput ?? 0);
         return rangeOf({ ...bound, usefulOutput }, rulesOf(limits)).least;
       };
       const { worstCase } = worstCaseOf(json, { bytes: body.bytes.length, models, count: input });
       const least = leastOf(worstCase);
+      // Who waits for others does not wait for less than that.
+      const leastToWait = leastOf(worstCase, 'room');
       const leastUncounted = leastOf(worstCaseOf(json, { bytes: body.bytes.length, models }).worstCase);
       const inputCost = (limits.served_tools === 'estimate' && worstCase.served?.inputCost) || worstCase.inputCost;
       const beganAt = world.clock.now;
@@ -330,7 +332,7 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
           if (!(thrown instanceof ApiError)) throw thrown;
           const { free, part, isNearEnd } = left(account);
           told.refused += 1;
-          if (free >= 2 * least) told.refusedWithRoom += 1;
+          if (free >= 2 * leastToWait) told.refusedWithRoom += 1;
           if (!isNearEnd) told.refusedEarly += 1;
           const isOver = thrown.type === 'billing_error';
           const before = said.get(account);

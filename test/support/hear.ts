@@ -8,7 +8,7 @@ import type { Json } from '../../src/edge/kit/json/object.ts';
 import type { StoredGrant } from '../../src/edge/money/admission/book-outcome.ts';
 import { MessageBuilder } from '../../src/edge/talk/turn/message-builder.ts';
 import { unseenAtCrash } from '../../src/edge/talk/turn/restore-turn.ts';
-import { storeAfterMs } from '../../src/edge/talk/turn/store-schedule.ts';
+import { storeAfterMs, TOUCH_MS } from '../../src/edge/talk/turn/store-schedule.ts';
 import { type Answer, billOf, type Deed, type Draw, type End, NOTICE_MS } from './audit.ts';
 
 /** Milliseconds of silence after which the edge counts an answer as cut. */
@@ -101,9 +101,14 @@ function killed(
     storedAt = now;
     unseenMs = reader.reportAt(now).seen?.unseen_ms ?? 0;
   };
+  /** While a tool runs, the row says every few seconds that nothing has come. */
+  const goOn = (until: number) => {
+    if (due <= until) store(due);
+    while (reader.reportAt(storedAt).seen?.runs_tool && storedAt + TOUCH_MS <= until) store(storedAt + TOUCH_MS);
+  };
   for (const deed of events) {
     const { at, event = '' } = deed;
-    if (due <= at) store(due);
+    goOn(at);
     // The object says every fifteen seconds that it goes on.
     while (at > coversUntil - 5_000) coversUntil += 15_000;
     if (event.startsWith('event: ping')) continue;
@@ -116,7 +121,7 @@ function killed(
       due = Math.min(due, at + storeAfterMs(storedAt - (beganAt ?? storedAt), grant.terms?.served !== undefined));
     else store(at);
   }
-  if (due <= diedAt) store(due);
+  goOn(diedAt);
   while (diedAt > coversUntil - 5_000) coversUntil += 15_000;
   const wokeAt = diedAt + draw(50, isLate && draw(0, 1) > 0.5 ? 60_000 : 1_000);
   const newest = events.length > 0 ? { at: storedAt, unseenMs } : undefined;

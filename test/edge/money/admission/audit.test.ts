@@ -211,9 +211,10 @@ test.runIf(process.env.FIGURES)('the figures are written down', () => {
     return [values.length, ...[least, median, high].map((one) => one.toFixed(2))].join(' ');
   };
   const lines = CLASSES.flatMap((kind) =>
-    ENDS.flatMap((end) =>
+    [...ENDS, 'late' as const].flatMap((end) =>
       [true, false].flatMap((isSeen) => {
-        const cases = casesOf(kind, end).filter((one) => one.isSeen === isSeen);
+        const all = end === 'late' ? casesOf(kind, 'killed', true) : casesOf(kind, end);
+        const cases = all.filter((one) => one.isSeen === isSeen);
         if (cases.length === 0) return [];
         const figures = [told(cases.map((one) => one.learned)), told(cases.map((one) => one.unlearned))];
         return [kind, end, isSeen ? 'seen' : 'unseen', ...figures].join(' ');

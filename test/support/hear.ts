@@ -111,14 +111,19 @@ function killed(
     goOn(at);
     // The object says every fifteen seconds that it goes on.
     while (at > coversUntil - 5_000) coversUntil += 15_000;
-    if (event.startsWith('event: ping')) continue;
+    const soon = at + storeAfterMs(storedAt - (beganAt ?? storedAt), grant.terms?.served !== undefined);
+    if (event.startsWith('event: ping')) {
+      // It is shown at once, and stored with what comes next.
+      unstored.push(deed);
+      due = Math.min(due, soon);
+      continue;
+    }
     const { index, content_block } = dataOf(event) as { index?: number; content_block?: { type: string } };
     if (content_block) types.set(index, content_block.type);
     unstored.push(deed);
     const isWords = ['text', 'thinking', 'redacted_thinking'].includes(types.get(index) ?? '');
     const mayWait = beganAt !== undefined && (event.startsWith(DELTA) || (isWords && index !== undefined));
-    if (mayWait)
-      due = Math.min(due, at + storeAfterMs(storedAt - (beganAt ?? storedAt), grant.terms?.served !== undefined));
+    if (mayWait) due = Math.min(due, soon);
     else store(at);
   }
   goOn(diedAt);

@@ -106,7 +106,7 @@ const MOST: Partial<Record<Class, Most>> = {
   search: SERVED,
   fetch: SERVED,
   mcp: SERVED,
-  code: { any: [2, 16], silence: [60, 120], killed: [12, 120] },
+  code: { any: [2, 16], silence: [60, 120], killed: [10, 60] },
   slow: { any: [2, 4], cut: [3, 60], silence: [3, 16], killed: [8, 80] },
   // While it thinks unseen, it may as well have searched.
   pondered: { any: [2, 25], silence: [3, 12], killed: [6, 60] },

@@ -4,7 +4,8 @@ import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import type { LedgerRow, QuotaReport } from '../../src/edge/money/account/usage-answers.schema.ts';
+import type { LedgerRow, QuotaReport, UsageReport } from '../../src/edge/money/account/usage-answers.schema.ts';
+import type { PoolQuotaReport } from '../../src/edge/rooms/pools/pools-answers.schema.ts';
 import {
   type Answer,
   answerOf,
@@ -51,6 +52,8 @@ const settings = () => ({
   ANTHROPIC_API_KEY: 'sk-ant-of-the-deployment',
   ANTHROPIC_BASE_URL: upstream.url,
   UPSTREAM_MAX_RETRIES: '0',
+  // Without a limit: what accounts spend is summed, and changes no answer.
+  DEPLOYMENT_LIMITS: '{}',
 });
 const impatient = () => ({ ...settings(), STREAM_IDLE_MS: String(IDLE_MS) });
 
@@ -113,10 +116,39 @@ function billed({ kind, end, answer, endsAt }: Case): number {
   return billOf(answer, closedAt + NOTICE_MS);
 }
 
-async function api<T>(at: Edge, path: string, account: string, init: RequestInit = {}): Promise<T> {
+async function reach(at: Edge, path: string, account: string, init: RequestInit = {}): Promise<Response> {
   const headers = { 'content-type': 'application/json', ...bearer(await tokenOf(account, ['admin', 'messages'])) };
-  const response = await fetch(at.url + path, { ...init, headers });
-  return (await response.json()) as T;
+  return await fetch(at.url + path, { ...init, headers });
+}
+
+async function api<T>(at: Edge, path: string, account: string, init: RequestInit = {}): Promise<T> {
+  return (await (await reach(at, path, account, init)).json()) as T;
+}
+
+const nano = (usd = 0) => Math.round(usd * 1e9);
+
+/** @returns what an account has spent, by each who sums it up; nanodollars */
+async function sumsOf(at: Edge, account: string): Promise<Record<string, number>> {
+  const { data } = await api<{ data: LedgerRow[] }>(at, `/usage/requests?account=${account}`, account);
+  const { day, total } = await api<QuotaReport>(at, `/accounts/${account}`, account);
+  const usage = await api<UsageReport>(at, `/usage?account=${account}`, account);
+  const csv = await (await reach(at, `/usage?account=${account}&group_by=model&format=csv`, account)).text();
+  const [names = [], ...lines] = csv
+    .trim()
+    .split('\r\n')
+    .map((line) => line.split(','));
+  const column = names.indexOf('cost_usd');
+  const list = await api<{ data: { cost_usd: number }[] }>(at, '/conversations', account);
+  const rows = data.reduce((sum, { cost_usd }) => sum + nano(cost_usd), 0);
+  return {
+    rows,
+    day: nano(day.settled_usd),
+    total: nano(total.settled_usd),
+    usage: nano(usage.total.cost_usd),
+    csv: lines.reduce((sum, cells) => sum + nano(Number(cells[column])), 0),
+    // A relayed answer has none.
+    conversation: list.data[0] ? nano(list.data[0].cost_usd) : rows,
+  };
 }
 
 /** Asks for an answer, and reads it until everything before its end has come. */
@@ -157,7 +189,7 @@ async function finish(one: Case): Promise<void> {
   await over;
 }
 
-test('no answer is booked below its bill over HTTP, of whatever class and however it ended', async () => {
+test('no answer is booked below its bill over HTTP, of whatever class and however it ended, and all sums are the same', async () => {
   const all = CLASSES.flatMap((kind, index) => ENDS.map((end, at) => caseOf(kind, end, index * ENDS.length + at)));
   const killed = all.filter(({ end }) => end === 'killed');
   const dying = Promise.all(killed.map((one) => begin(one, mortal)));
@@ -167,6 +199,7 @@ test('no answer is booked below its bill over HTTP, of whatever class and howeve
   for (const { leave } of begun) leave();
   mortal = await startEdge(inject('deployed').code, settings(), folder);
   await finished;
+  const spent = new Map<Edge, number>();
   for (const one of all) {
     const at = one.end === 'killed' ? mortal : edge;
     if (one.end === 'killed') await api(at, `/conversations/${one.name}`, one.name);
@@ -183,6 +216,20 @@ test('no answer is booked below its bill over HTTP, of whatever class and howeve
     const { data } = await api<{ data: LedgerRow[] }>(at, `/usage/requests?account=${one.name}`, one.name);
     expect(data, one.name).toHaveLength(1);
     expect(data[0]?.estimated, one.name).toBe(true);
-    expect(Math.round((data[0]?.cost_usd ?? 0) * 1e9), one.name).toBeGreaterThanOrEqual(Math.floor(billed(one)));
+    const cost = nano(data[0]?.cost_usd);
+    expect(cost, one.name).toBeGreaterThanOrEqual(Math.floor(billed(one)));
+    const same = { rows: cost, day: cost, total: cost, usage: cost, csv: cost, conversation: cost };
+    // What its object tells its account of a conversation comes a moment later.
+    await expect.poll(() => sumsOf(at, one.name), { message: one.name }).toEqual(same);
+    spent.set(at, (spent.get(at) ?? 0) + cost);
+  }
+  for (const [at, sum] of spent) {
+    // Each account tells it within a minute.
+    await expect
+      .poll(async () => nano((await api<PoolQuotaReport>(at, '/pools/deployment', 'root')).total.spent_usd), {
+        timeout: 120_000,
+        interval: 1_000,
+      })
+      .toBe(sum);
   }
 });

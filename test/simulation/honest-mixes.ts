@@ -3,15 +3,18 @@
  * they pay for an answer without a word. The admission, its line and its pools are those of the edge.
  */
 
+import type { WorstCase } from '../../src/edge/claude/pricing/hold-terms.ts';
 import { ModelTable } from '../../src/edge/claude/pricing/models.ts';
 import { worstCaseOf } from '../../src/edge/claude/pricing/worst-case.ts';
 import { settingsOf } from '../../src/edge/gate/settings/settings.ts';
+import { getOrMake } from '../../src/edge/kit/cache/get-or-make.ts';
 import type { JsonBody } from '../../src/edge/kit/http/body/json-body.ts';
 import { ApiError } from '../../src/edge/kit/http/errors.ts';
 import type { Json } from '../../src/edge/kit/json/object.ts';
 import { admit } from '../../src/edge/money/admission/admission.ts';
 import { shareUsed } from '../../src/edge/money/admission/budget-left.ts';
 import type { MeterRequest } from '../../src/edge/money/admission/metered-request.ts';
+import { AnswerLengths } from '../../src/edge/money/budget/answer-lengths.ts';
 import { rangeOf } from '../../src/edge/money/budget/budget.ts';
 import type { Limits } from '../../src/edge/money/budget/limits.schema.ts';
 import { rulesOf } from '../../src/edge/money/budget/rules.ts';
@@ -89,6 +92,15 @@ const VISITORS: Asking = {
   says: [50, 400],
   pause: [5, 40],
 };
+/** None of their answers is longer than 900 tokens. */
+const SONNET: Asking = {
+  ...VISITORS,
+  model: 'claude-sonnet-5-5',
+  maxTokens: 8_192,
+  input: [500, 1_500],
+  thinks: [40, 500, 700],
+  says: [50, 200],
+};
 
 /** A chat whose history grows to some 50,000 tokens. */
 const LONG_SEARCHES: Omit<Asking, 'model'> = { ...SEARCHES, searches: 3, grows: [500, 2_000] };
@@ -138,6 +150,12 @@ export const MIXES: readonly Mix[] = [
     limits: { usd_per_day: 0.02 },
     shared: 0.25,
     people: [{ asks: VISITORS, count: 30, each: 20 }],
+  },
+  {
+    name: '10 visitors of Sonnet, $0.05 each',
+    limits: { usd_per_day: 0.05 },
+    shared: 0.5,
+    people: [{ asks: SONNET, count: 10, each: 20 }],
   },
 ];
 
@@ -261,6 +279,8 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
     /** What the last answer to an account has said that still fits, and how many of its requests had begun or ended by then. */
     const said = new Map<string, { fits: boolean; least: number; changes: number }>();
     const changes = new Map<string, number>();
+    /** How long the answers to each account were. */
+    const lengths = new Map<string, AnswerLengths>();
     const change = (account: string) => {
       const count = (changes.get(account) ?? 0) + 1;
       changes.set(account, count);
@@ -282,10 +302,16 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
         ...(cached > 0 && { cache_control: { type: 'ephemeral' } }),
       };
       const body = bodyOf(json);
+      const known = getOrMake(lengths, account, () => new AnswerLengths(() => []));
+      const leastOf = (bound: WorstCase, by: 'room' | 'worthTrying' = 'worthTrying') => {
+        const usefulOutput = known[by](model, bound.usefulOutput ?? 0);
+        return rangeOf({ ...bound, usefulOutput }, rulesOf(limits)).least;
+      };
       const { worstCase } = worstCaseOf(json, { bytes: body.bytes.length, models, count: input });
-      const { least } = rangeOf(worstCase, rulesOf(limits));
-      const uncounted = worstCaseOf(json, { bytes: body.bytes.length, models }).worstCase;
-      const leastUncounted = rangeOf(uncounted, rulesOf(limits)).least;
+      const least = leastOf(worstCase);
+      // Who waits for others does not wait for less than that.
+      const leastToWait = leastOf(worstCase, 'room');
+      const leastUncounted = leastOf(worstCaseOf(json, { bytes: body.bytes.length, models }).worstCase);
       const inputCost = (limits.served_tools === 'estimate' && worstCase.served?.inputCost) || worstCase.inputCost;
       const beganAt = world.clock.now;
       for (let tries = 1; ; tries += 1) {
@@ -306,7 +332,7 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
           if (!(thrown instanceof ApiError)) throw thrown;
           const { free, part, isNearEnd } = left(account);
           told.refused += 1;
-          if (free >= 2 * least) told.refusedWithRoom += 1;
+          if (free >= 2 * leastToWait) told.refusedWithRoom += 1;
           if (!isNearEnd) told.refusedEarly += 1;
           const isOver = thrown.type === 'billing_error';
           const before = said.get(account);
@@ -356,6 +382,7 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
         const { budget, done } = admitted.settle(outcome);
         const isAlone = begun === askedAs + 1 && changes.get(account) === begun;
         await done;
+        known.note({ model, tokens: output });
         const isStillAlone = isAlone && changes.get(account) === begun;
         const changed = change(account);
         if (!budget) throw new Violation('An answer has not said what is left.');

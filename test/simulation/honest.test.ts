@@ -15,6 +15,7 @@ test.each(mixes)(
   async (mix) => {
     const sum = {
       asked: 0,
+      answered: 0,
       refused: 0,
       refusedEarly: 0,
       early: 0,
@@ -28,6 +29,7 @@ test.each(mixes)(
       const told = await live(mix, seed);
       const { answered, refused, refusedWithRoom, refusedEarly, early, cutWithMoney, wordless } = told;
       sum.asked += answered + refused;
+      sum.answered += answered;
       sum.refusedEarly += refusedEarly;
       sum.refused += refusedWithRoom;
       sum.early += early;
@@ -44,7 +46,7 @@ test.each(mixes)(
     // Of the budget each answer says what the ledger says, and who is told that the last question fits is not refused for it.
     expect(sum).toMatchObject({ saidWrong: 0, misled: 0 });
     // Of an account with many callers hardly any answer is alone.
-    if (mix.shared !== undefined) expect(sum.compared).toBeGreaterThan(400);
+    if (mix.shared !== undefined) expect(sum.compared / sum.answered).toBeGreaterThan(0.9);
     // A limit pays for some fifteen of its longest requests.
     if (mix.name.startsWith('Long')) expect(sum.refusedEarly / sum.asked).toBeLessThanOrEqual(0.01);
   },
@@ -55,8 +57,9 @@ test('who has a budget alone is told what the ledger says, and asks as long as t
   const { answered, compared, saidWrong, misled, saidNot } = await live(SPENDERS, 1);
   expect(answered).toBeGreaterThan(40);
   expect([compared, saidWrong, misled]).toEqual([answered, 0, 0]);
-  // Each hears once, with the last answer, that no other fits.
-  expect(saidNot).toBe(40);
+  // Each hears once, with the last answer, that no other fits: but for those whose last answer was so long that the next needs more.
+  expect(saidNot).toBeGreaterThanOrEqual(36);
+  expect(saidNot).toBeLessThanOrEqual(40);
 });
 
 /** Milliseconds of the simulated clock that the count of a prompt takes: who finds no room at once is counted before it waits. */

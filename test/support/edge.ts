@@ -47,12 +47,24 @@ export async function startEdgeAhead(
   persist: string,
   { library, seconds }: { library: string; seconds: number },
 ): Promise<Edge> {
-  const environment = { LD_PRELOAD: library, CLOCK_AHEAD: String(seconds) };
-  // Only the runtime is to have it, which takes its own from this process.
+  return await withEnvironment({ LD_PRELOAD: library, CLOCK_AHEAD: String(seconds) }, () =>
+    startEdge(inject('worker'), vars, persist),
+  );
+}
+
+/** Starts workerd with the deployed Worker and a heap of so many MB. What needs more ends the runtime. */
+export async function startEdgeWithHeap(megabytes: number, vars: Record<string, string>): Promise<Edge> {
+  return await withEnvironment({ MINIFLARE_WORKERD_V8_FLAGS: `--max-heap-size=${megabytes}` }, () =>
+    startEdge(inject('deployed').code, vars),
+  );
+}
+
+/** Starts a runtime with an environment of its own, which it takes from this process. */
+async function withEnvironment(environment: Record<string, string>, start: () => Promise<Edge>): Promise<Edge> {
   const before = Object.keys(environment).map((name) => [name, process.env[name]] as const);
   Object.assign(process.env, environment);
   try {
-    return await startEdge(inject('worker'), vars, persist);
+    return await start();
   } finally {
     for (const [name, value] of before) {
       if (value === undefined) delete process.env[name];

@@ -8,7 +8,7 @@ import type { Json } from '../../src/edge/kit/json/object.ts';
 import type { StoredGrant } from '../../src/edge/money/admission/book-outcome.ts';
 import { MessageBuilder } from '../../src/edge/talk/turn/message-builder.ts';
 import { unseenAtCrash } from '../../src/edge/talk/turn/restore-turn.ts';
-import { storeAfterMs } from '../../src/edge/talk/turn/store-schedule.ts';
+import { storeAfterMs, TOUCH_MS } from '../../src/edge/talk/turn/store-schedule.ts';
 import { type Answer, billOf, type Deed, type Draw, type End, NOTICE_MS } from './audit.ts';
 
 /** Milliseconds of silence after which the edge counts an answer as cut. */
@@ -101,22 +101,32 @@ function killed(
     storedAt = now;
     unseenMs = reader.reportAt(now).seen?.unseen_ms ?? 0;
   };
+  /** While a tool runs, the row says every few seconds that nothing has come. */
+  const goOn = (until: number) => {
+    if (due <= until) store(due);
+    while (reader.reportAt(storedAt).seen?.runs_tool && storedAt + TOUCH_MS <= until) store(storedAt + TOUCH_MS);
+  };
   for (const deed of events) {
     const { at, event = '' } = deed;
-    if (due <= at) store(due);
+    goOn(at);
     // The object says every fifteen seconds that it goes on.
     while (at > coversUntil - 5_000) coversUntil += 15_000;
-    if (event.startsWith('event: ping')) continue;
+    const soon = at + storeAfterMs(storedAt - (beganAt ?? storedAt), grant.terms?.served !== undefined);
+    if (event.startsWith('event: ping')) {
+      // It is shown at once, and stored with what comes next.
+      unstored.push(deed);
+      due = Math.min(due, soon);
+      continue;
+    }
     const { index, content_block } = dataOf(event) as { index?: number; content_block?: { type: string } };
     if (content_block) types.set(index, content_block.type);
     unstored.push(deed);
     const isWords = ['text', 'thinking', 'redacted_thinking'].includes(types.get(index) ?? '');
     const mayWait = beganAt !== undefined && (event.startsWith(DELTA) || (isWords && index !== undefined));
-    if (mayWait)
-      due = Math.min(due, at + storeAfterMs(storedAt - (beganAt ?? storedAt), grant.terms?.served !== undefined));
+    if (mayWait) due = Math.min(due, soon);
     else store(at);
   }
-  if (due <= diedAt) store(due);
+  goOn(diedAt);
   while (diedAt > coversUntil - 5_000) coversUntil += 15_000;
   const wokeAt = diedAt + draw(50, isLate && draw(0, 1) > 0.5 ? 60_000 : 1_000);
   const newest = events.length > 0 ? { at: storedAt, unseenMs } : undefined;

@@ -50,9 +50,13 @@ interface DecisionOptions {
  */
 export function decideAdmission(
   state: AccountState,
-  request: AdmissionRequest,
+  asked: AdmissionRequest,
 ): AdmissionDecision | Promise<AdmissionDecision> {
   const { line } = state;
+  const request = {
+    ...asked,
+    bound: asked.bound && withRoom(asked.bound, (room) => state.lengths.room(asked.model, room)),
+  };
   const waiting = line.find(request.requestId);
   if (waiting !== undefined) return waiting;
   const waits = (request.waitMs ?? 0) > 0;
@@ -70,6 +74,15 @@ export function decideAdmission(
   };
   if (attempt.outcome !== 'short') return decided(attempt);
   return withLeases(state, attempt, () => tryIt(false)).then(decided);
+}
+
+/**
+ * @param roomFor returns the tokens that are enough, from those that leave room for a text whatever the model thinks. A budget for
+ *   thinking may be used up, so there they stay
+ */
+function withRoom(bound: WorstCase, roomFor: (room: number) => number): WorstCase {
+  const { usefulOutput, leastOutput } = bound;
+  return usefulOutput === undefined || leastOutput > 1 ? bound : { ...bound, usefulOutput: roomFor(usefulOutput) };
 }
 
 const COUNT_NEEDED = { outcome: 'count_needed' } as const;
@@ -124,6 +137,11 @@ function waitInLine(
 /** @returns the least that a request can hold, in nanodollars */
 function leastOf({ limits }: AccountState, { bound }: AdmissionRequest): Nanodollars {
   return bound ? rangeOf(bound, limits.rules).least : 0;
+}
+
+/** @returns the worst case with the least room for a text with which it is tried where it would be refused for want of money */
+function triedFor({ lengths }: AccountState, { model }: AdmissionRequest, bound: WorstCase): WorstCase {
+  return withRoom(bound, (room) => lengths.worthTrying(model, room));
 }
 
 /** Notes a refusal, so that it can be looked up. @returns the decision */
@@ -225,11 +243,19 @@ function placeHold(
   const purses = pursesFor(state, request, now);
   const typical = canWait || ahead ? (room: number) => state.lengths.typical(request.model, room) : undefined;
   const circumstances = { repeats, counted, purses, models, most, earlier, typical, room: ahead?.room };
-  const decision = decide(budget, rules, worstCase, now, circumstances);
+  const decideOn = (bound: WorstCase) => {
+    const decision = decide(budget, rules, bound, now, circumstances);
+    const isOpen = decision.kind === 'count_needed' || decision.kind === 'behind';
+    return { decision, short: isOpen ? undefined : shortOf(decision, leases, rangeOf(bound, rules), mayAsk, now) };
+  };
+  let { decision, short } = decideOn(worstCase);
+  if (!short && decision.kind === 'refused' && decision.reason === 'spend') {
+    const tried = triedFor(state, request, worstCase);
+    if (tried !== worstCase) ({ decision, short } = decideOn(tried));
+  }
   if (decision.kind === 'count_needed') return { outcome: 'count_needed' };
   const { least } = rangeOf(worstCase, rules);
   if (decision.kind === 'behind') return refuse(state, { ...(ahead as Ahead).refusal, needed: least }, now, token?.jti);
-  const short = shortOf(decision, leases, rangeOf(worstCase, rules), mayAsk, now);
   if (short) return short;
   if (decision.kind === 'refused') {
     if (request.counted) takeCount(budget, rules);
@@ -300,7 +326,9 @@ function admitHeld(
     hold: hold.nanodollars,
     ...(isLowered && { maxTokens: hold.maxTokens, ...(hold.loweredBy && { loweredBy: hold.loweredBy }) }),
     ...(inUsd && { inUsd }),
-    ...(isOwn && { least: leastOf(state, request) }),
+    ...(isOwn && {
+      least: leastOf(state, { ...request, bound: request.bound && triedFor(state, request, request.bound) }),
+    }),
     ...fallbacksOf(state),
     standing,
     unlisted: !state.listed,

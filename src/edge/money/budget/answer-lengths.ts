@@ -7,6 +7,10 @@ const MOST_ANSWERS = 64;
 const MOST_LEARNT_MODELS = 64;
 /** So many of the longest are no measure. */
 const OUTLIERS = 2;
+/** From so many known answers on they say how much room the next one needs. */
+const ENOUGH_ANSWERS = 16;
+/** Tokens that are enough to try where fewer are known and the request would be refused. */
+export const WORTH_TRYING = 1_024;
 /** How much longer than the longest of the others, or than what leaves room for a text, the next answer may become. */
 const PATIENCE_FACTOR = 1.5;
 
@@ -37,11 +41,32 @@ export class AnswerLengths {
 
   /** @returns tokens that are likely to be enough for the next answer of a model. @param room tokens that leave room for a text */
   typical(model: string, room: number): number {
+    return atMost(room, this.#longest(model)[OUTLIERS]);
+  }
+
+  /** @returns the tokens that leave room for a text, as far as earlier answers show that: no more than `room` */
+  room(model: string, room: number): number {
+    const lengths = this.#longest(model);
+    return lengths.length < ENOUGH_ANSWERS ? room : Math.min(room, atMost(0, lengths[OUTLIERS]));
+  }
+
+  /** @returns the tokens that are worth a try where the request would be refused: no more than `room` */
+  worthTrying(model: string, room: number): number {
+    const lengths = this.#longest(model);
+    if (lengths.length >= ENOUGH_ANSWERS) return this.room(model, room);
+    return Math.min(room, Math.max(WORTH_TRYING, atMost(0, lengths[0])));
+  }
+
+  /** @returns the known lengths, the longest first */
+  #longest(model: string): number[] {
     if (!this.#known) {
       this.#known = new Map();
       for (const answer of this.#read()) this.note(answer);
     }
-    const lengths = [...(this.#known.get(model) ?? [])].sort((one, other) => other - one);
-    return Math.ceil(PATIENCE_FACTOR * Math.max(room, lengths[OUTLIERS] ?? 0));
+    return [...(this.#known.get(model) ?? [])].sort((one, other) => other - one);
   }
+}
+
+function atMost(room: number, length = 0): number {
+  return Math.ceil(PATIENCE_FACTOR * Math.max(room, length));
 }

@@ -214,6 +214,10 @@ export class StepLog implements TurnLog {
     if (time) this.#log.store(time);
   }
 
+  touch(time: { at: number; unseenMs: number }): void {
+    this.#log.touch(time);
+  }
+
   show(): void {
     this.#log.show();
   }

@@ -128,6 +128,11 @@ export class LogRows extends Rows {
     return { ...row, characters, sum };
   }
 
+  /** Notes in a row of a log that nothing has come up to a time. */
+  touch(turn: number, n: number, { at, unseenMs }: RowTime): void {
+    this.tables.update('log', { at, unseen_ms: unseenMs }, 'turn = ? and n = ?', turn, n);
+  }
+
   /** @returns the row in which an event begins, or if it is lost, the one that comes next: its number and its first event */
   rowOf(turn: number, event: number): { n: number; first: number } | undefined {
     const query = 'select n, first from log where turn = ? and first <= ? order by n desc limit 1';

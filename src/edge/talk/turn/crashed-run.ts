@@ -204,6 +204,7 @@ class LogOfStep extends EventLog {
 
   override add(): void {}
   override store(): void {}
+  override touch(): void {}
   override finish(): void {}
   override end(): void {}
 }

@@ -183,6 +183,11 @@ export class EventLog {
     this.#show(fresh, this.#stored);
   }
 
+  /** Notes in the newest row that the turn still runs, where everything is stored. @param time as for `store` */
+  touch(time: { at: number; unseenMs: number }): void {
+    if (this.#rows > 0 && this.#frames.length === 0) this.#transcript.log.touch(this.#turn.seq, this.#rows - 1, time);
+  }
+
   show(): void {
     this.#show(this.#unshownText, this.events);
   }

@@ -1,4 +1,4 @@
-import { storeAfterMs } from './store-schedule.ts';
+import { storeAfterMs, TOUCH_MS } from './store-schedule.ts';
 import type { Turn } from './turn.ts';
 import type { TakenPiece } from './turn-ending.ts';
 
@@ -20,6 +20,8 @@ export class Publisher {
   #storesFirst = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #hasEnded = false;
+  /** When the newest row was written or touched. */
+  #storedAt = 0;
   /** When the first delta was stored. */
   #beganAt: number | undefined;
   /** Milliseconds from one storing to the next. */
@@ -51,6 +53,26 @@ export class Publisher {
     this.at = Date.now();
   }
 
+  /**
+   * Notes in the log that the turn still runs, if a tool of the API does and nothing has come for a while: after a crash only the
+   * time behind its newest row counts.
+   *
+   * @returns after how many milliseconds that may be due again
+   */
+  touch(): number {
+    if (!this.#isServed || this.#hasEnded) return Number.POSITIVE_INFINITY;
+    const now = this.#now();
+    const leftMs = this.#turn.runsTool ? this.#storedAt + TOUCH_MS - now : TOUCH_MS;
+    if (leftMs > 0) return leftMs;
+    this.#storedAt = now;
+    this.#turn.log.touch({ at: now, unseenMs: this.#turn.unseenUntil(now) });
+    return TOUCH_MS;
+  }
+
+  get #isServed(): boolean {
+    return this.#turn.row.grant?.terms?.served !== undefined;
+  }
+
   /** Stops the timer. The end of the turn stores the remaining events. */
   end(): void {
     this.#hasEnded = true;
@@ -64,7 +86,8 @@ export class Publisher {
     if (this.#hasEnded) return;
     const now = this.#now();
     if (this.hasDelta) this.#beganAt ??= now;
-    this.#storeAfterMs = storeAfterMs(now - (this.#beganAt ?? now), this.#turn.row.grant?.terms?.served !== undefined);
+    this.#storeAfterMs = storeAfterMs(now - (this.#beganAt ?? now), this.#isServed);
+    if (this.#turn.log.unstored > 0) this.#storedAt = now;
     this.#turn.grants.store();
     this.#turn.log.store({ at: now, unseenMs: this.#turn.unseenUntil(now) });
   }

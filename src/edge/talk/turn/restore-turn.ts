@@ -1,8 +1,9 @@
 /** Restores turns from their rows: turns that a crash interrupted, and turns that a client asks for again. */
 
-import { isThinkingType } from '../../claude/usage/hidden-output.ts';
+import { ADVISOR, isThinkingType } from '../../claude/usage/hidden-output.ts';
 import { encoder } from '../../kit/http/bytes.ts';
 import { readEvent } from '../../kit/json/block-texts.ts';
+import type { Json } from '../../kit/json/object.ts';
 import { FrameReader } from '../../kit/sse/frames.ts';
 import type { StoredGrant } from '../../money/admission/book-outcome.ts';
 import { replayableBlocks } from '../history/replayable-blocks.ts';
@@ -11,10 +12,13 @@ import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { EventLog } from './event-log.ts';
 import { MessageBuilder } from './message-builder.ts';
-import { storeAfterMs } from './store-schedule.ts';
+import { storeAfterMs, TOUCH_MS } from './store-schedule.ts';
 import { Turn } from './turn.ts';
 import { type Ended, errorIn } from './turn-ending.ts';
 import { COVER_MS } from './turn-grants.ts';
+
+/** Milliseconds behind its newest row, or what else it has stored, within which a turn has died while a tool of the API ran. */
+const TOUCHED_MS = TOUCH_MS + 1_000;
 
 /** Milliseconds for which a timer or the end of a connection may be late. */
 const LATE_MS = 1_000;
@@ -68,6 +72,11 @@ export function restoreEnded(transcript: Transcript, row: TurnRow): Turn {
   return turn;
 }
 
+/** @returns whether a block that has ended is a use of a tool of the API, which runs. An advisor writes */
+function runsTool({ type, name }: Json = {}): boolean {
+  return typeof type === 'string' && type !== 'tool_use' && type.endsWith('tool_use') && name !== ADVISOR;
+}
+
 /** For how long nobody saw what the model did before a crash; milliseconds. */
 interface UnseenAtCrash {
   /** How long it may have written unseen output, in all. */
@@ -78,7 +87,8 @@ interface UnseenAtCrash {
 
 /**
  * Measures what a crash has hidden, as far as the turn's rows say. The connection to the upstream died with the object, so it
- * ended at the latest when the object woke again. While a text was shown, it ended when the next row was due.
+ * ended at the latest when the object woke again. While a text was shown, it ended when the next row was due; while a tool of the
+ * API ran, when the newest row was to be touched.
  *
  * @param newest the times of the newest row of its log
  * @param wokeAt when the object woke again; milliseconds since 1970
@@ -96,8 +106,9 @@ export function unseenAtCrash(
   // The input of a call may come in large pieces.
   const isHidden = isThinkingType(last?.value.type) || last?.value.type === 'tool_use';
   const isUnseen = !last || openIndices.length === 0 || isHidden;
+  const coveredAt = (row.coversUntil ?? 0) - COVER_MS;
   const due = isUnseen
-    ? Math.max(row.coversUntil ?? 0, at + COVER_MS)
+    ? Math.max(coveredAt, at) + (newest && openIndices.length === 0 && runsTool(last?.value) ? TOUCHED_MS : COVER_MS)
     : at + storeAfterMs(at - sentAt, row.grant?.terms?.served !== undefined) + LATE_MS;
   const lostMs = Math.max(0, Math.min(due, Math.max(wokeAt, at) + LATE_MS) - at);
   return { unseenMs: unseenMs + lostMs, lostMs };

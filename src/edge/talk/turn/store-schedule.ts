@@ -3,6 +3,9 @@ const [SOONEST_MS, LATEST_MS] = [2_000, 4_000];
 /** The same where the API has tools of its own. */
 const SERVED_MS = 250;
 
+/** Milliseconds after which a log's newest row is touched while a tool of the API runs, so that a crash tells when it was. */
+export const TOUCH_MS = 4_000;
+
 /**
  * @param writtenMs how long the answer had been written when it was stored last
  * @param isServed whether the API has tools of its own. Then time that nobody saw is too dear for anything but a short time

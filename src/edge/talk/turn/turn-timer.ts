@@ -70,9 +70,10 @@ export class TurnTimer {
       this.#events.onTimeout(reason());
       return;
     }
+    const touchMs = this.#publisher.touch();
     if (now - this.#publisher.at >= PING_MS) this.#events.onSilence();
     if (this.#isQuick) this.#isQuick = !this.#events.onFirstTick();
     const step = this.#isQuick ? Math.min(FIRST_TICKS_MS, this.#stepMs) : this.#stepMs;
-    this.#tickIn(Math.min(timeoutAt - now, this.#publisher.at + PING_MS - now, step));
+    this.#tickIn(Math.min(timeoutAt - now, this.#publisher.at + PING_MS - now, touchMs, step));
   }
 }

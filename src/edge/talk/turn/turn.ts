@@ -439,6 +439,11 @@ export class Turn {
     this.#now = now;
   }
 
+  /** Whether a tool of the API runs. */
+  get runsTool(): boolean {
+    return this.#clock?.runsTool === true;
+  }
+
   /** @returns for how many milliseconds, up to a time, unseen output may have been written. */
   unseenUntil(at: number): number {
     return this.#options.recovered?.unseenMs ?? this.#clock?.until(at) ?? at - (this.progress.sentAt ?? at);

@@ -1,55 +1,16 @@
 import { writeFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import type { RequestOutcome } from '../../../../src/edge/claude/outcome.ts';
-import { worstCaseOf } from '../../../../src/edge/claude/pricing/worst-case.ts';
 import { HiddenOutputClock, USUAL_PAUSE_MS } from '../../../../src/edge/claude/usage/hidden-output.ts';
 import { UsageReader } from '../../../../src/edge/claude/usage/usage-reader.ts';
 import { openOutputIn } from '../../../../src/edge/claude/usage/writing-speeds.ts';
-import { parseSettings, type Settings } from '../../../../src/edge/gate/settings/settings.ts';
+import type { Settings } from '../../../../src/edge/gate/settings/settings.ts';
 import { getOrMake } from '../../../../src/edge/kit/cache/get-or-make.ts';
-import type { AccountBinding } from '../../../../src/edge/kit/objects/stubs.ts';
-import type { StoredGrant } from '../../../../src/edge/money/admission/book-outcome.ts';
-import { grantOf, requestMeterOf } from '../../../../src/edge/money/admission/request-meter.ts';
-import {
-  type Answer,
-  answerOf,
-  billOf,
-  CLASSES,
-  type Class,
-  ENDS,
-  type End,
-  modelOf,
-  random,
-} from '../../../support/audit.ts';
+import { answerOf, billOf, CLASSES, type Class, ENDS, type End, modelOf, random } from '../../../support/audit.ts';
+import { booked, grantFor, newEdge, quantiles, WHOLE_BILL } from '../../../support/audited-bills.ts';
 import { hear } from '../../../support/hear.ts';
 
 const CASES = 150;
 const [TAUGHT, TAUGHT_UNASKED] = [200, 100];
-
-const nobody = {} as AccountBinding;
-/** A deployment that has learned nothing yet. */
-const newEdge = () => parseSettings({});
-
-function grantFor({ body }: Answer, settings: Settings): StoredGrant {
-  const { worstCase, terms } = worstCaseOf(body, { bytes: JSON.stringify(body).length, models: settings.models });
-  const hold = worstCase.inputCost + worstCase.outputTokens * worstCase.outputPrice;
-  return grantOf(worstCase, terms, { outcome: 'admitted', hold, maxTokens: undefined } as never);
-}
-
-/** @returns what an edge books for an answer; nanodollars */
-function booked(answer: Answer, settings: Settings, outcome: Partial<RequestOutcome>, account = 'alice'): number {
-  const request = {
-    identity: { account },
-    accounts: nobody,
-    settings,
-    requestId: 'req_1',
-    model: answer.model.id,
-    stub: { settleJson: async () => '{}' } as never,
-  };
-  const ended = { status: 200, end: 'cut', upstream_request_id: undefined, sent: true, ttft_ms: 0 } as const;
-  return requestMeterOf(request, grantFor(answer, settings)).settle({ ...ended, ...outcome } as RequestOutcome)
-    .nanodollars;
-}
 
 /** Has an edge hear answers to their end, as its turns do. Each is booked at its bill. */
 function teach(settings: Settings): void {
@@ -106,16 +67,6 @@ function casesOf(kind: Class, end: End, isLate = false): readonly Case[] {
   );
 }
 
-/** @returns the least, the median and the 95th percentile */
-function quantiles(values: readonly number[]): { least: number; median: number; high: number } {
-  const sorted = values.toSorted((one, other) => one - other);
-  const at = (share: number) => sorted[Math.floor((sorted.length - 1) * share)] ?? Number.NaN;
-  return { least: at(0), median: at(0.5), high: at(0.95) };
-}
-
-/** Booked less than this, an answer is booked below its bill: beyond the rounding of sums. */
-const WHOLE_BILL = 1 - 1e-9;
-
 describe.each(CLASSES)('an answer of the class %s that did not end by itself', (kind) => {
   test.each(ENDS)('is never booked below its bill, whatever was learned: %s', (end) => {
     const cases = [...casesOf(kind, end), ...(end === 'killed' ? casesOf(kind, end, true) : [])];
@@ -155,7 +106,7 @@ const MOST: Partial<Record<Class, Most>> = {
   search: SERVED,
   fetch: SERVED,
   mcp: SERVED,
-  code: { any: [2, 16], silence: [60, 120], killed: [12, 120] },
+  code: { any: [2, 16], silence: [60, 120], killed: [10, 60] },
   slow: { any: [2, 4], cut: [3, 60], silence: [3, 16], killed: [8, 80] },
   // While it thinks unseen, it may as well have searched.
   pondered: { any: [2, 25], silence: [3, 12], killed: [6, 60] },
@@ -211,9 +162,10 @@ test.runIf(process.env.FIGURES)('the figures are written down', () => {
     return [values.length, ...[least, median, high].map((one) => one.toFixed(2))].join(' ');
   };
   const lines = CLASSES.flatMap((kind) =>
-    ENDS.flatMap((end) =>
+    [...ENDS, 'late' as const].flatMap((end) =>
       [true, false].flatMap((isSeen) => {
-        const cases = casesOf(kind, end).filter((one) => one.isSeen === isSeen);
+        const all = end === 'late' ? casesOf(kind, 'killed', true) : casesOf(kind, end);
+        const cases = all.filter((one) => one.isSeen === isSeen);
         if (cases.length === 0) return [];
         const figures = [told(cases.map((one) => one.learned)), told(cases.map((one) => one.unlearned))];
         return [kind, end, isSeen ? 'seen' : 'unseen', ...figures].join(' ');

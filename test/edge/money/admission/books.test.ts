@@ -536,6 +536,25 @@ describe('room for more than one', () => {
   });
 });
 
+test('a visitor of Sonnet on $0.05 asks until little is left, where answers were short', async () => {
+  const model = 'claude-sonnet-5-5';
+  const short = () =>
+    sse(
+      start({ input_tokens: 500 }, model) +
+        block(0, { type: 'text', text: '' }, said('A sluice is a gate.')) +
+        final({ output_tokens: 200 }),
+    );
+  const poor = account(short, { usd_per_day: 0.05 });
+  let spent = 0;
+  for (let times = 0; times < 20; times += 1) {
+    const response = await poor.ask({ ...ASK, model });
+    await response.text();
+    if (response.status !== 200) break;
+    spent = (await poor.rows()).reduce((sum, { cost_usd }) => sum + cost_usd, 0);
+  }
+  expect(spent).toBeGreaterThan(0.05 * 0.75);
+});
+
 describe('features that a dollar a day pays for, on Opus 5.5', () => {
   const DAY = { usd_per_day: 1 };
   const answer = () =>

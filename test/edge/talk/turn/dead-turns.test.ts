@@ -34,8 +34,8 @@ interface Timed {
   /** When its object dies. */
   diedAt: number;
   now: number;
-  /** When what was shown is to be stored. */
-  store: { due: number; run: () => void } | undefined;
+  /** When what was shown is to be stored, and when its log is to be touched. */
+  timers: { due: number; run: () => void }[];
   taken: number;
   /** Called when it has taken more. */
   wake: () => void;
@@ -77,10 +77,10 @@ beforeEach(() => {
   // What is shown is stored by the turn's own clock, and the turn looks at once at what has come.
   const { setTimeout: wait } = globalThis;
   const waiting = vi.spyOn(globalThis, 'setTimeout').mockImplementation(((run: () => void, ms = 0) => {
-    if (!working || ms < storeAfterMs(0) || ms > storeAfterMs(Number.POSITIVE_INFINITY)) {
+    if (!working || ms <= TOGETHER_MS || ms > storeAfterMs(Number.POSITIVE_INFINITY)) {
       return wait(run, ms === SHOW_MS ? 0 : ms);
     }
-    working.store = { due: working.now + ms, run };
+    working.timers.push({ due: working.now + ms, run });
     return wait(() => {}, 0);
   }) as typeof setTimeout);
   onTestFinished(() => {
@@ -89,11 +89,13 @@ beforeEach(() => {
 });
 /** Lets the time of a turn pass. */
 function pass(turn: Timed, until: number): void {
-  const { store } = turn;
-  if (store && store.due <= until) {
-    turn.store = undefined;
-    turn.now = store.due;
-    store.run();
+  for (;;) {
+    const [next] = turn.timers.sort((one, other) => one.due - other.due);
+    if (!next || next.due > until) break;
+    turn.timers.shift();
+    turn.now = next.due;
+    working = turn;
+    next.run();
   }
   turn.now = until;
 }
@@ -175,7 +177,7 @@ async function deadTurns(kinds: readonly Class[], rounds: number): Promise<Dead[
         diedAt,
         draw,
         now: sentAt,
-        store: undefined,
+        timers: [],
         taken: 0,
         wake() {},
         isAtDeath: false,
@@ -189,7 +191,7 @@ async function deadTurns(kinds: readonly Class[], rounds: number): Promise<Dead[
     await abortAllDurableObjects();
     await Promise.all(lost);
     for (const [id, turn] of begun) {
-      turn.store = undefined;
+      turn.timers = [];
       turn.now = turn.diedAt + turn.draw(50, 1_000);
       await stubOf(id).read();
     }

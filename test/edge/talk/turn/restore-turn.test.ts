@@ -1,8 +1,10 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { writeJson } from '../../../../src/edge/kit/json/kept-text.ts';
+import { FrameReader } from '../../../../src/edge/kit/sse/frames.ts';
 import type { TurnRow } from '../../../../src/edge/talk/storage/rows.ts';
 import type { Transcript } from '../../../../src/edge/talk/storage/transcript.ts';
-import { restoreCrashed } from '../../../../src/edge/talk/turn/restore-turn.ts';
+import { MessageBuilder } from '../../../../src/edge/talk/turn/message-builder.ts';
+import { restoreCrashed, unseenAtCrash } from '../../../../src/edge/talk/turn/restore-turn.ts';
 import { TEXT_STREAM } from '../../../fixtures/streams.ts';
 import { block, start } from '../../../support/wire.ts';
 
@@ -37,4 +39,29 @@ test('a call that had come whole is restored with its input as it was written', 
       block(call('server_tool_use', 'b'), [], 1).replace('"input":{}', `"input":${two}`),
   ).builder;
   expect(blocks.map(({ value }) => writeJson(value.input))).toEqual([one, two]);
+});
+
+describe('a turn whose object woke a minute after its newest row', () => {
+  const use = (name: string) => ({ type: 'server_tool_use', id: 's', name, input: {} });
+  const lostOf = (text: string, coversUntil: number | null = null) => {
+    const builder = new MessageBuilder();
+    for (const { data } of new FrameReader().push(new TextEncoder().encode(start() + text)))
+      builder.take(JSON.parse(data));
+    return unseenAtCrash({ at: 1_000, unseenMs: 0 }, { ...ROW, coversUntil }, builder, 61_000).lostMs;
+  };
+
+  test('died at most five seconds behind it where a tool of the API ran, which touches it every four', () => {
+    expect(lostOf(block(use('web_search')))).toBe(5_000);
+    expect(lostOf(block({ type: 'mcp_tool_use', id: 'm', name: 'ask', input: {} }))).toBe(5_000);
+  });
+
+  test('died later where its row says that it still ran', () => {
+    expect(lostOf(block(use('web_search')), 9_000 + 20_000)).toBe(13_000);
+  });
+
+  test('may have run for longer where anything else was last', () => {
+    expect(lostOf('')).toBe(20_000);
+    expect(lostOf(block(use('advisor')))).toBe(20_000);
+    expect(lostOf(block({ type: 'tool_use', id: 't', name: 'f', input: {} }))).toBe(20_000);
+  });
 });

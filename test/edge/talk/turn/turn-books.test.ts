@@ -1,4 +1,4 @@
-import { abortAllDurableObjects } from 'cloudflare:test';
+import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
 import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
@@ -117,12 +117,40 @@ describe('a turn that ends while a search runs, after eight seconds of silence',
     expect(await booked(8_000, async () => undefined, false)).toBeGreaterThan(ITS_RESULT + SILENCE);
   });
 
-  test('pays for the silence, if its object died', async () => {
+  test('pays for five seconds of the silence, if its object died: until then it had said that it ran', async () => {
     const die = async () => {
       await abortAllDurableObjects();
       await stubOf('c1').read();
     };
-    expect(await booked(8_000, die)).toBeGreaterThan(ITS_RESULT + SILENCE);
+    expect(await booked(8_000, die)).toBeGreaterThan(ITS_RESULT + (SILENCE * 5) / 8);
+  });
+
+  test('says in the row of its log every four seconds that it runs, and writes no other', async () => {
+    const ticks: (() => void)[] = [];
+    // Its timers are those of all tests here, but that it is told when it ticks.
+    const timers = vi.mocked(globalThis.setTimeout);
+    const wait = timers.getMockImplementation();
+    timers.mockImplementation(((run: () => void, ms = 0) => {
+      if (ms > 1_000 && ms <= 4_000) ticks.push(run);
+      else return wait?.(run, ms);
+    }) as typeof setTimeout);
+    const logOf = async () =>
+      await runInDurableObject(stubOf('c1'), (_, { storage }) => {
+        return storage.sql.exec<{ at: number; text: string }>('select at, text from log').toArray();
+      });
+    answering(() => [{ text: RUNNING }]);
+    const reader = (await begun('c1', bodyOf('Hi', { max_tokens: 128_000, tools }))).getReader();
+    await until(reader, 'content_block_stop');
+    const [before] = await logOf();
+    for (const silence of [4_000, 8_000, 12_000]) {
+      await eventually(() => expect(ticks).not.toHaveLength(0));
+      time.now += 4_000;
+      await runInDurableObject(stubOf('c1'), () => ticks.splice(0).at(-1)?.());
+      expect(await logOf()).toEqual([{ at: (before?.at ?? 0) + silence, text: before?.text }]);
+    }
+    await stubOf('c1').stop();
+    await reader.cancel();
+    await ledger();
   });
 });
 

@@ -4,7 +4,6 @@ import type { IdleTimeout } from '../../kit/async/idle-timeout.ts';
 import { NO_BYTES } from '../../kit/http/bytes.ts';
 import type { UsageReader } from '../usage/usage-reader.ts';
 import type { ErrorMask } from './error-mask.ts';
-import { gather } from './gather.ts';
 import { type Piece, readTee, SMALL_PIECE_BYTES } from './tee-reader.ts';
 
 /**
@@ -33,33 +32,14 @@ interface Carriage {
 }
 
 /**
- * Carries the rest of a stream down. It is gathered while it is dense; otherwise the native pipe carries it.
+ * Carries the rest of a stream down.
  *
  * @returns whether the caller has stayed
- * @throws the error that broke a gathered stream, after everything that came before it
+ * @throws the error that broke a masked stream, after everything that came before it
  */
-export async function carryDown(
-  body: ReadableStream<Uint8Array>,
-  density: 'dense' | 'sparse',
-  carriage: Carriage,
-): Promise<boolean> {
-  const { writable, usage, mask, watchdog, onLeft } = carriage;
-  const carrySparse = (stream: ReadableStream<Uint8Array>) =>
-    mask ? carryMasked(stream, mask, carriage) : carryNatively(stream, carriage);
-  if (density === 'sparse') return await carrySparse(body);
-  const writer = writable.getWriter();
-  const gathered = await gather(body, {
-    take(piece) {
-      watchdog.touch();
-      usage.push(piece);
-      const bytes = mask ? mask.pass(piece) : piece;
-      return bytes.length > 0 ? writer.write(bytes) : Promise.resolve();
-    },
-    onWait: (waits) => (waits ? watchdog.pause() : watchdog.touch()),
-    onLeft,
-  }).finally(() => writer.releaseLock());
-  if (typeof gathered === 'string') return gathered === 'ended';
-  return await carrySparse(gathered.sparse);
+export async function carryDown(body: ReadableStream<Uint8Array>, carriage: Carriage): Promise<boolean> {
+  const { mask } = carriage;
+  return mask ? await carryMasked(body, mask, carriage) : await carryNatively(body, carriage);
 }
 
 /**

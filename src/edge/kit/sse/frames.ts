@@ -70,19 +70,6 @@ export class FrameReader {
 const DELTA = 'content_block_delta';
 /** The beginning of a delta, before its data. Most events are deltas. */
 export const DELTA_LINES = `event: ${DELTA}\ndata: `;
-/** The end of a delta, after its string. */
-export const DELTA_END = '"}}\n\n';
-
-/** Deltas that follow each other and differ in one string only. */
-export interface SimilarDeltas {
-  /** The events as they came. One alone may be padded. */
-  text: string;
-  /** The text before the string in the data of each. */
-  head: string;
-  /** The strings as they are written. */
-  strings: readonly string[];
-}
-
 /** @returns the event between two places of a text, whose name may be empty; undefined if it has no data */
 export function readFrame(text: string, start: number, end: number): Frame | undefined {
   if (text.startsWith(DELTA_LINES, start)) {

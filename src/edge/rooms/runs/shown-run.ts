@@ -6,15 +6,13 @@
 import { edit } from '../../kit/json/edit.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
-import { DELTA_LINES, type Frame, type SimilarDeltas } from '../../kit/sse/frames.ts';
+import type { Frame } from '../../kit/sse/frames.ts';
 import { shownCall, shownResult } from '../../talk/history/edge-blocks.ts';
 import type { EventLog, TurnLog } from '../../talk/turn/event-log.ts';
 import type { LogBlocks } from '../../talk/turn/log-blocks.ts';
 import type { MessageBuilder } from '../../talk/turn/message-builder.ts';
 import { addBlock, eventsSoFar } from '../../talk/turn/message-events.ts';
 import type { ToolResult } from './tool-result.ts';
-
-const INDEX = /^\{"type":"content_block_delta","index":(\d+),/;
 
 export class ShownRun {
   readonly log: EventLog;
@@ -185,25 +183,6 @@ export class StepLog implements TurnLog {
   #showCall(index: number): void {
     const block = this.#builder.blockAt(index);
     if (block && !block.broken && !block.open) this.#run.showCall(block.value);
-  }
-
-  addDeltas(deltas: SimilarDeltas): void {
-    const { text, head } = deltas;
-    const shown = this.#shownHead(head);
-    if (shown === head) this.#log.addDeltas(deltas);
-    else if (shown !== undefined) {
-      // No string of JSON has a line end in it, so this finds the beginnings of events alone.
-      const rewritten = text.replaceAll(DELTA_LINES + head, () => DELTA_LINES + shown);
-      this.#log.addDeltas({ ...deltas, text: rewritten, head: shown });
-    }
-  }
-
-  /** @returns the text before a delta's string, with the shown number of its block; undefined if the block is not shown. */
-  #shownHead(head: string): string | undefined {
-    const index = Number(INDEX.exec(head)?.[1]);
-    const shown = this.#indices.get(index);
-    if (shown === undefined || shown === index) return shown === undefined ? undefined : head;
-    return head.replace(INDEX, `{"type":"content_block_delta","index":${shown},`);
   }
 
   /**

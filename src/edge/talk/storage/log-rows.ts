@@ -1,7 +1,6 @@
 import type { RawRow } from '../../kit/objects/columns.ts';
 import { Rows } from '../../kit/objects/rows.ts';
 import { checked, checksumOf, DamagedRow, damageBy } from './damaged-row.ts';
-import { eventsAsShown, type ShownEvents } from './log-text.ts';
 import { divideText, PIECE_CHARACTERS } from './message-text.ts';
 import { GRACE_MS, type TurnRow } from './rows.ts';
 
@@ -16,14 +15,10 @@ export interface GrowingRow {
   n: number;
   characters: number;
   sum: number;
-  /** Whether its text is shortened. */
-  isShort: boolean;
 }
 
 /** A row grows to so many characters: who reads one of its events reads all of it. */
-const MOST_OF_GROWING = 131_072;
-/** Shortened, a row may have many times as many, but so many are shown at once. */
-export const SHOWN_AT_ONCE = 524_288;
+export const MOST_OF_GROWING = 131_072;
 /** Numbers of deleted turns are used again, so only the rows say which logs have expired. */
 const EXPIRED_ROW = '(turn, n) = (select turn, n from log join turns on seq = turn where ended_at <= ? limit 1)';
 
@@ -50,7 +45,6 @@ export class LogRows extends Rows {
    * @param first the number of the first event
    * @param frames returns each event as it is shown; called only if the events must be divided
    * @param text all events joined
-   * @param short the same text, shortened; undefined if it cannot be shortened
    * @returns the number of the next row, and the one that was written, if it can grow
    */
   write(
@@ -58,7 +52,7 @@ export class LogRows extends Rows {
     start: number,
     first: number,
     frames: () => readonly string[],
-    { text, short }: { text: string; short: string | undefined },
+    text: string,
     time: RowTime | undefined,
   ): { next: number; growing?: GrowingRow } {
     let n = start;
@@ -71,9 +65,7 @@ export class LogRows extends Rows {
       return sum;
     };
     if (text.length <= PIECE_CHARACTERS) {
-      const stored = short ?? text;
-      const growing = { n, characters: stored.length, isShort: short !== undefined };
-      return { next: n + 1, growing: { ...growing, sum: insert(first, stored) } };
+      return { next: n + 1, growing: { n: start, characters: text.length, sum: insert(first, text) } };
     }
     let batch = '';
     let begins = first;
@@ -110,20 +102,14 @@ export class LogRows extends Rows {
    *
    * @returns the row as it is now; undefined if they must be written to a new one
    */
-  grow(
-    turn: number,
-    row: GrowingRow,
-    { text, short }: { text: string; short: string | undefined },
-    time: RowTime | undefined,
-  ): GrowingRow | undefined {
-    const added = short ?? text;
-    const characters = row.characters + added.length;
-    if (row.isShort !== (short !== undefined) || characters > MOST_OF_GROWING) return undefined;
-    const sum = checksumOf(added, 0, added.length, row.sum);
+  grow(turn: number, row: GrowingRow, text: string, time: RowTime | undefined): GrowingRow | undefined {
+    const characters = row.characters + text.length;
+    if (characters > MOST_OF_GROWING) return undefined;
+    const sum = checksumOf(text, 0, text.length, row.sum);
     const { at = null, unseenMs = null } = time ?? {};
     this.tables.write(
       'update log set text = text || ?, sum = ?, at = coalesce(?, at), unseen_ms = coalesce(?, unseen_ms) where turn = ? and n = ?',
-      ...[added, sum, at, unseenMs, turn, row.n],
+      ...[text, sum, at, unseenMs, turn, row.n],
     );
     return { ...row, characters, sum };
   }
@@ -143,26 +129,19 @@ export class LogRows extends Rows {
   /**
    * Reads a row of the log. The id is checked too, because numbers of deleted turns are used again.
    *
-   * @param from the number of the first event that is wanted
-   * @returns as many of its events as are shown at once, or undefined after the last row
+   * @returns its events, or undefined after the last row
    */
-  textOf({ seq, id }: Pick<TurnRow, 'seq' | 'id'>, n: number, from?: number): ShownEvents | undefined {
+  textOf({ seq, id }: Pick<TurnRow, 'seq' | 'id'>, n: number): string | undefined {
     const query =
-      'select l.first, l.text, l.sum from log l join turns t on t.seq = l.turn where l.turn = ? and l.n = ? and t.id = ?';
+      'select l.text, l.sum from log l join turns t on t.seq = l.turn where l.turn = ? and l.n = ? and t.id = ?';
     const [row] = this.tables.read(query, seq, n, id);
-    return row && shownOf(row, id, from, SHOWN_AT_ONCE);
+    return row && textIn(row, id);
   }
 
   /** @returns the whole log of a turn, as it is shown. */
   of({ seq, id }: Pick<TurnRow, 'seq' | 'id'>): { text: string; rows: number } {
     const rows = this.#rowsOf(seq);
-    return { text: rows.map((row) => shownOf(row, id).text).join(''), rows: rows.length };
-  }
-
-  /** @returns the whole log of a turn, as it is stored: what is longer than others of its kind stands in it as it is shown. */
-  storedOf({ seq, id }: Pick<TurnRow, 'seq' | 'id'>): string {
-    const rows = this.#rowsOf(seq);
-    return rows.map(({ text, sum }) => checked(`the log of ${id}`, String(text), sum)).join('');
+    return { text: rows.map((row) => textIn(row, id)).join(''), rows: rows.length };
   }
 
   /**
@@ -172,7 +151,7 @@ export class LogRows extends Rows {
    */
   cutDamage({ seq, id }: Pick<TurnRow, 'seq' | 'id'>): DamagedRow | undefined {
     for (const [at, row] of this.#rowsOf(seq).entries()) {
-      const damage = row.n === at ? damageBy(() => shownOf(row, id)) : new DamagedRow(`the log of ${id}`);
+      const damage = row.n === at ? damageBy(() => textIn(row, id)) : new DamagedRow(`the log of ${id}`);
       if (!damage) continue;
       const newest = this.last(seq);
       this.tables.write('delete from log where turn = ? and n >= ?', seq, at);
@@ -187,7 +166,7 @@ export class LogRows extends Rows {
   }
 
   #rowsOf(turn: number) {
-    return this.tables.read('select n, first, text, sum from log where turn = ? order by n', turn);
+    return this.tables.read('select n, text, sum from log where turn = ? order by n', turn);
   }
 
   /** @returns how many rows the log of a turn has. */
@@ -200,11 +179,7 @@ export class LogRows extends Rows {
   }
 }
 
-/** @returns the events of a row as they are shown. @throws DamagedRow if its text is not what was written */
-function shownOf(
-  { first, text, sum }: Record<string, SqlStorageValue>,
-  turn: string,
-  ...piece: [from?: number, most?: number]
-): ShownEvents {
-  return eventsAsShown(checked(`the log of ${turn}`, String(text), sum), turn, Number(first), ...piece);
+/** @returns the events of a row. @throws DamagedRow if its text is not what was written */
+function textIn({ text, sum }: Record<string, SqlStorageValue>, turn: string): string {
+  return checked(`the log of ${turn}`, String(text), sum);
 }

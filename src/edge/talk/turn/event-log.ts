@@ -6,9 +6,8 @@
  */
 
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
-import { DELTA_END, DELTA_LINES, type Frame, type SimilarDeltas } from '../../kit/sse/frames.ts';
-import { type GrowingRow, SHOWN_AT_ONCE } from '../storage/log-rows.ts';
-import { LogText } from '../storage/log-text.ts';
+import type { Frame } from '../../kit/sse/frames.ts';
+import { type GrowingRow, MOST_OF_GROWING } from '../storage/log-rows.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { Listener, makePlace } from './listener.ts';
@@ -37,8 +36,6 @@ export class EventLog {
   readonly #shared: { listeners: Set<Listener>; blocks?: LogBlocks };
   /** Events that are not stored yet, without their ids. */
   #frames: string[] = [];
-  /** The same events, as they are stored. */
-  #batch = new LogText();
   /** The `id:` line of an event, up to the number. */
   readonly #idLine: string;
   #characters = 0;
@@ -107,7 +104,7 @@ export class EventLog {
   get blocks(): LogBlocks {
     const { blocks } = this.#shared;
     if (blocks?.turn === this.id) return blocks;
-    const stored = this.#rows > 0 ? this.#transcript.log.storedOf(this.#turn) : '';
+    const stored = this.#rows > 0 ? this.#transcript.log.of(this.#turn).text : '';
     this.#shared.blocks = new LogBlocks(this.id, stored + this.#frames.join(''));
     return this.#shared.blocks;
   }
@@ -117,23 +114,8 @@ export class EventLog {
     const said = text + remark;
     const { blocks } = this.#shared;
     if (blocks?.turn === this.id && event === 'content_block_start') blocks.read(data);
-    this.#batch.add(said);
     this.#frames.push(said);
     this.#characters += said.length + this.#idLine.length;
-  }
-
-  /** Adds deltas that differ in one string only, as they came. */
-  addDeltas(deltas: SimilarDeltas): void {
-    const { text, head, strings } = deltas;
-    this.#batch.addDeltas(deltas);
-    const around = DELTA_LINES.length + head.length + DELTA_END.length;
-    let at = 0;
-    for (const { length } of strings) {
-      const end = strings.length === 1 ? text.length : at + around + length;
-      this.#frames.push(text.slice(at, end));
-      at = end;
-    }
-    this.#characters += text.length + strings.length * this.#idLine.length;
   }
 
   /** @returns events that are not stored yet, as they are shown: each after its id. */
@@ -152,11 +134,7 @@ export class EventLog {
   store(time?: { at: number; unseenMs: number }): void {
     if (this.#frames.length === 0) return;
     const first = (this.#gapAfter ?? this.#stored) + 1;
-    const isAfterGap = this.#gapAfter !== undefined;
-    // After a gap the ids cannot be made from the row's first event.
-    const short = isAfterGap ? undefined : this.#batch.text;
     this.#gapAfter = undefined;
-    this.#batch = new LogText();
     // Most of what is stored is shown now, so one text serves both.
     const text = this.#shownText(0);
     const fresh = this.#shown === this.#stored ? text : this.#unshownText;
@@ -170,11 +148,10 @@ export class EventLog {
         return text.slice(begin, end);
       });
     const { log } = this.#transcript;
-    const grown = this.#growing && log.grow(this.#turn.seq, this.#growing, { text, short }, time);
-    const written = grown ? undefined : log.write(this.#turn, row, first, frames, { text, short }, time);
+    const grown = this.#growing && log.grow(this.#turn.seq, this.#growing, text, time);
+    const written = grown ? undefined : log.write(this.#turn, row, first, frames, text, time);
     this.#rows = written?.next ?? row;
-    // Events after a gap have ids of their own.
-    this.#growing = grown ?? (isAfterGap ? undefined : written?.growing);
+    this.#growing = grown ?? written?.growing;
     const isOne = written?.next === row + 1;
     this.#latest = isOne && text.length <= LONGEST_IN_MEMORY ? { row, text } : undefined;
     this.#stored += this.#frames.length;
@@ -257,7 +234,7 @@ export class EventLog {
         listener.askedAt = Date.now();
         const { row, cursor, pacer } = listener;
         if (row !== undefined || cursor < (this.#gapAfter ?? this.#stored)) {
-          const unseen = Math.min((this.#stored - cursor) * EVENT_BYTES, SHOWN_AT_ONCE);
+          const unseen = Math.min((this.#stored - cursor) * EVENT_BYTES, MOST_OF_GROWING);
           await pacer.before(READ_BYTES + unseen);
         }
         listener.isWaiting = true;
@@ -319,15 +296,10 @@ export class EventLog {
       return text === '' ? undefined : text;
     }
     const latest = this.#latest?.row === listener.row ? this.#latest.text : undefined;
-    const read =
-      latest === undefined ? this.#transcript.log.textOf(this.#turn, listener.row, begins?.event) : { text: latest };
-    if (read === undefined) return listener.lose();
-    const { text, next } = read;
+    const text = latest ?? this.#transcript.log.textOf(this.#turn, listener.row);
+    if (text === undefined) return listener.lose();
     listener.row += 1;
-    if (next !== undefined) {
-      listener.row = undefined;
-      listener.cursor = next - 1;
-    } else if (listener.row >= this.#rows) {
+    if (listener.row >= this.#rows) {
       listener.row = undefined;
       listener.cursor = lastStored;
     }

@@ -38,7 +38,7 @@ export function restoreCrashed(transcript: Transcript, row: TurnRow, wokeAt: num
   let events = 0;
   for (const { data } of frames.push(stored)) {
     events += 1;
-    if (builder.form?.takeData(data) === undefined) builder.take(readEvent(data) ?? {}, data);
+    builder.take(readEvent(data) ?? {});
   }
   const log = new EventLog(transcript, row, { events, rows });
   log.skip(SKIPPED_EVENT_NUMBERS);

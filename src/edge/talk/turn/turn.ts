@@ -115,12 +115,6 @@ export class Turn {
     this.#now = now;
     const all: TakenPiece = { hasFraming: false, hasEffect: false, hasDelta: false };
     this.#frames.scan(piece, (text, start, end) => {
-      const deltas = this.builder.form?.take(text, start, end);
-      if (deltas) {
-        this.log.addDeltas(deltas);
-        all.hasDelta = true;
-        return start + deltas.text.length;
-      }
       const frame = readFrame(text, start, end);
       if (!frame) return end + 2;
       const { hasFraming, hasEffect, hasDelta, how } = this.#takeFrame(frame);
@@ -211,7 +205,7 @@ export class Turn {
       frame = { event: frame.event, data: edit(frame.data, { message }) };
     }
     if (data.type === 'content_block_start') frame = this.#mendCall(data, frame);
-    this.builder.take(data, frame.data);
+    this.builder.take(data);
     if (data.type === 'content_block_start') this.#clock?.start(blockTypeOf(data), this.#now);
     else if (data.type === 'content_block_stop') this.#clock?.stop(this.#now);
     else if (data.type === 'ping') this.#clock?.ping(this.#now);

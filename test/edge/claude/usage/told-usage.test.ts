@@ -33,7 +33,7 @@ const readingOf = (report: Omit<Report, 'bytes'>): Reading => ({ usage: report.u
 
 function builderOf(stream: string): MessageBuilder {
   const builder = new MessageBuilder();
-  for (const { data } of new FrameReader().push(utf8(stream))) builder.take(parseObject(data) ?? {}, data);
+  for (const { data } of new FrameReader().push(utf8(stream))) builder.take(parseObject(data) ?? {});
   return builder;
 }
 

@@ -81,10 +81,9 @@ test('a log is in few rows, and whoever follows it gets what was stored, once an
           } else {
             const said = one === 'long delta' ? LONG : `"said ${log.events}`;
             const string = JSON.stringify(said).slice(1, -1);
-            const text = `event: content_block_delta\ndata: ${HEAD}"${string}"}}\n\n`;
             if (one === 'whole') log.add({ event: 'ping', data: '{"type":"ping"}' });
             else if (one === 'odd') log.add({ event: 'ping', data: '{"type":"ping","odd":"\u0002"}' });
-            else log.addDeltas({ text, head: `${HEAD}"`, strings: [string] });
+            else log.add({ event: 'content_block_delta', data: `${HEAD}"${string}"}}` });
             fresh.push(log.events);
           }
         }
@@ -128,8 +127,7 @@ test('twenty seconds of an answer are one row, and letting it go deletes one', a
     const before = transcript.rowsWritten;
     for (let stored = 0; stored < 9; stored += 1) {
       for (let nth = 0; nth < 50; nth += 1) {
-        const text = `event: content_block_delta\ndata: ${HEAD}"word"}}\n\n`;
-        log.addDeltas({ text, head: `${HEAD}"`, strings: ['word'] });
+        log.add({ event: 'content_block_delta', data: `${HEAD}"word"}}` });
       }
       log.store({ at: stored, unseenMs: 0 });
     }

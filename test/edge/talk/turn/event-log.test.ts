@@ -6,7 +6,6 @@ import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { followed } from '../../../../src/edge/talk/answers/hidden-answer.ts';
 import { resumeTurn } from '../../../../src/edge/talk/answers/resume-turn.ts';
 import { viewOfTurn } from '../../../../src/edge/talk/contracts/answer-view.ts';
-import { eventsAsShown, LogText } from '../../../../src/edge/talk/storage/log-text.ts';
 import type { Transcript } from '../../../../src/edge/talk/storage/transcript.ts';
 import { EventLog } from '../../../../src/edge/talk/turn/event-log.ts';
 import type { Runner } from '../../../../src/edge/talk/turn/running-turn.ts';
@@ -157,7 +156,7 @@ test('the rows of a log are read in turns, one at a time: others work between tw
   let reads = 0;
   const textOf = (_: unknown, n: number) => {
     reads += 1;
-    return n < 2 ? { text: `id: turn_z-${n + 1}\nevent: ping\ndata: {}\n\n` } : undefined;
+    return n < 2 ? `id: turn_z-${n + 1}\nevent: ping\ndata: {}\n\n` : undefined;
   };
   const log = new EventLog(
     { log: { textOf } } as unknown as Transcript,
@@ -177,27 +176,6 @@ test('the rows of a log are read in turns, one at a time: others work between tw
   expect(new Set(await Promise.all(texts))).toEqual(
     new Set(['id: turn_z-1\nevent: ping\ndata: {}\n\nid: turn_z-2\nevent: ping\ndata: {}\n\n\0{}']),
   );
-});
-
-test('a row that is long as it is shown is read in pieces, also by who has seen some of it', async () => {
-  const head = '{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"';
-  const shown = (text: string) => `event: content_block_delta\ndata: ${head}${text}"}}\n\n`;
-  const words = Array.from({ length: 30 }, (_, at) => `word ${at}`);
-  const stored = new LogText();
-  for (const word of words) stored.addDeltas({ text: shown(word), head, strings: [word] });
-  let longest = 0;
-  const textOf = (_: unknown, n: number, from?: number) => {
-    const piece = n === 0 ? eventsAsShown(stored.text ?? '', 'turn_z', 1, from, 500) : undefined;
-    longest = Math.max(longest, piece?.text.length ?? 0);
-    return piece;
-  };
-  const transcript = { log: { textOf, rowOf: () => ({ n: 0, first: 1 }) } } as unknown as Transcript;
-  const log = new EventLog(transcript, { seq: 1, id: 'turn_z', beganAt: 0 }, { events: 30, rows: 1 }, '{}');
-  const all = words.map((word, at) => `id: turn_z-${at + 1}\n${shown(word)}`);
-  for (const after of [0, 1, 17, 29]) {
-    expect(await new Response(log.follow(after)).text()).toBe(`${all.slice(after).join('')}\0{}`);
-  }
-  expect(longest).toBeLessThan(700);
 });
 
 test('a block that begins while somebody follows is known to who comes later, also where it has another form', async () => {

@@ -1,7 +1,6 @@
 /** Stored rows that are taken from one conversation, damaged, and put into another. */
 import { runInDurableObject } from 'cloudflare:test';
 import { makeTables } from '../../src/edge/kit/objects/schema.ts';
-import { withoutSum, withSum } from '../../src/edge/talk/storage/damaged-row.ts';
 import { CONVERSATION_TABLES } from '../../src/edge/talk/storage/tables.ts';
 import { stubOf } from './conversations.ts';
 
@@ -14,9 +13,9 @@ export const TABLES = ['meta', 'turns', 'messages', 'pieces', 'log', 'calls', 'a
 /** Changes the stored profile as its own code would. */
 export function changeProfile(sql: SqlStorage, change: (profile: Record<string, unknown>) => unknown): void {
   const [row] = sql.exec<{ value: string }>("select value from meta where key = 'profile'").toArray();
-  const profile = JSON.parse(withoutSum('its profile', row?.value ?? '')) as Record<string, unknown>;
+  const profile = JSON.parse(row?.value ?? '') as Record<string, unknown>;
   change(profile);
-  sql.exec("update meta set value = ? where key = 'profile'", withSum('its profile', JSON.stringify(profile)));
+  sql.exec("update meta set value = ? where key = 'profile'", JSON.stringify(profile));
 }
 
 /** @returns all rows of a conversation, as they are stored now */

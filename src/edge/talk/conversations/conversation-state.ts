@@ -217,17 +217,9 @@ function endCrashedTurns(context: ConversationContext, goesOn: (runner: Runner) 
   const { transcript, maintenance } = context;
   const unsettled = wakingTurns(transcript);
   const running = unsettled.filter(({ status }) => status === 'running');
-  const damaged = new Set<TurnRow>();
-  for (const row of running) {
-    // Steps have no log.
-    const damage = transcript.log.cutDamage(row);
-    if (!damage) continue;
-    damaged.add(row);
-    maintenance.noteDamage(damage);
-  }
   const going = [
     ...running.filter(({ run, seq }) => run === seq).map((row) => endOrResume(context, row)),
-    ...running.filter(({ run }) => run === null).map((row) => endOrBegin(context, row, damaged.has(row))),
+    ...running.filter(({ run }) => run === null).map((row) => endOrBegin(context, row)),
   ].filter((runner) => runner !== undefined);
   for (const runner of going) goesOn(runner);
   const { profile } = transcript;
@@ -269,7 +261,7 @@ function endOrResume(context: ConversationContext, row: TurnRow): Runner | undef
 }
 
 /** Ends a turn that was interrupted, unless it begins again. */
-function endOrBegin(context: ConversationContext, row: TurnRow, isDamaged: boolean): Runner | undefined {
+function endOrBegin(context: ConversationContext, row: TurnRow): Runner | undefined {
   const { transcript, now, waitUntil, maintenance } = context;
   let error = turnInterrupted();
   try {
@@ -281,8 +273,6 @@ function endOrBegin(context: ConversationContext, row: TurnRow, isDamaged: boole
     error = toApiError(thrown);
   }
   const turn = restoreCrashed(transcript, row, now());
-  // Whatever is left of its log, somebody has heard of it.
-  turn.isAcknowledged ||= isDamaged;
   const meter = maintenance.settlements.meterOf(turn.row);
   const settled = transcript.together(() => {
     const confirmed = turn.end({ kind: 'cut', error, end: 'cut' }, meter, now());

@@ -1,7 +1,7 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { columnsOf, membersOf } from '../../kit/objects/columns.ts';
 import { Rows } from '../../kit/objects/rows.ts';
-import { checked, checksumOf, DamagedRow } from './damaged-row.ts';
+import { DamagedRow, parseStored } from './damaged-row.ts';
 import { PIECE_CHARACTERS } from './message-text.ts';
 import { ownersIn, pieceOwner, readDivided, writeDivided } from './pieces.ts';
 
@@ -56,7 +56,7 @@ function subagentColumn(share: SubagentShare | undefined): { subagent?: string }
 
 function readCalls(text: unknown): NewCall[] {
   if (typeof text !== 'string') return [];
-  const calls = JSON.parse(text) as [string, string][];
+  const calls = parseStored<[string, string][]>('the calls of a step', text);
   if (!Array.isArray(calls) || !calls.every(Array.isArray)) throw new DamagedRow('the calls of a step');
   return calls.map(([id, name]) => ({ id, name }));
 }
@@ -80,18 +80,16 @@ export class CallRows extends Rows {
   end({ turn, n, id, name, beganAt, endedAt, isError, bytes, event, tries, result, subagent }: EndedCall): void {
     const isDivided = result.length > PIECE_CHARACTERS;
     const row = columnsOf({ turn, n, id, name, beganAt, endedAt, isError, bytes, event, tries });
-    const stored = isDivided ? { result: null } : { result, sum: checksumOf(result) };
-    const all = { ...row, ...subagentColumn(subagent), ...stored };
+    const all = { ...row, ...subagentColumn(subagent), result: isDivided ? null : result };
     this.tables.insert('calls', all, 'insert or replace');
     if (isDivided) writeDivided(this.tables, pieceOwner(turn, n), result);
   }
 
   /** Changes the result of a call that has ended. @param result the `tool_result` block as JSON text, which is short */
   changeResult(turn: number, id: string, result: string): void {
-    const sum = checksumOf(result);
     for (const { n } of this.tables.read('select n from calls where turn = ? and id = ?', turn, id)) {
       this.tables.write('delete from pieces where owner = ?', pieceOwner(turn, Number(n)));
-      this.tables.update('calls', { result, sum }, 'turn = ? and n = ?', turn, Number(n));
+      this.tables.update('calls', { result }, 'turn = ? and n = ?', turn, Number(n));
     }
   }
 
@@ -117,15 +115,13 @@ export class CallRows extends Rows {
   /** @returns the `tool_result` blocks of a step's calls as JSON texts, by the ids of the calls. */
   results(turn: number): Map<string, string> {
     const rows = this.tables.read(
-      'select n, id, result, sum from calls where turn = ? and ended_at is not null order by n',
+      'select n, id, result from calls where turn = ? and ended_at is not null order by n',
       turn,
     );
     return new Map(
-      rows.map(({ n, id, result, sum }) => [
+      rows.map(({ n, id, result }) => [
         String(id),
-        typeof result === 'string'
-          ? checked('the result of a call', result, sum)
-          : readDivided(this.tables, pieceOwner(turn, Number(n))),
+        typeof result === 'string' ? result : readDivided(this.tables, pieceOwner(turn, Number(n))),
       ]),
     );
   }

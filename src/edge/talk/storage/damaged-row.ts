@@ -1,10 +1,10 @@
-/** Finds damage in what a conversation has stored, so that nothing damaged is shown, sent up or read for ever. */
+/** Finds damage in what a conversation has stored: a text that cannot be parsed, or a table that cannot be read. */
 
 import { ApiError, DO_NOT_RETRY } from '../../kit/http/errors.ts';
 
 const SENTENCE = 'Something that this conversation has stored is damaged: ';
 
-/** A stored text that is not what was written, or a table that cannot be read. */
+/** A stored text that cannot be parsed, or a table that cannot be read. */
 export class DamagedRow extends ApiError {
   override name = 'DamagedRow';
   readonly what: string;
@@ -48,34 +48,11 @@ export function damageBy(act: () => unknown): DamagedRow | undefined {
   }
 }
 
-/**
- * @param before the checksum of the text that this one continues
- * @returns a checksum: another one for a text with characters that are missing, changed or in another order
- */
-export function checksumOf(text: string, from = 0, to = text.length, before = 0): number {
-  let sum = before;
-  for (let at = from; at < to; at += 1) sum = (Math.imul(sum, 31) + text.charCodeAt(at)) | 0;
-  return sum;
-}
-
-/**
- * @param what names the row
- * @returns a stored text
- * @throws DamagedRow if its checksum is not the stored one
- */
-export function checked(what: string, text: string, sum: SqlStorageValue | undefined): string {
-  if (checksumOf(text) !== sum) throw new DamagedRow(what);
-  return text;
-}
-
-/** @param what names it, so that it is not taken for something else. @returns the JSON text of an object, with its checksum */
-export function withSum(what: string, json: string): string {
-  return `${json.slice(0, -1)},"sum":${checksumOf(what + json)}}`;
-}
-
-/** @returns what `withSum` was given. @throws DamagedRow if it is not the same text */
-export function withoutSum(what: string, text: string): string {
-  const [, before = '', sum] = /^(.*),"sum":(-?\d+)\}$/s.exec(text) ?? [];
-  if (checksumOf(`${what}${before}}`) !== Number(sum)) throw new DamagedRow(what);
-  return `${before}}`;
+/** @param what names the row; never what it holds @returns what its JSON text says @throws DamagedRow if that cannot be parsed */
+export function parseStored<T>(what: string, text: string): T {
+  try {
+    return JSON.parse(text) as T;
+  } catch (thrown) {
+    throw new DamagedRow(what, thrown);
+  }
 }

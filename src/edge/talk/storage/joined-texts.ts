@@ -4,8 +4,7 @@
  */
 
 import type { JoinedMessages } from '../../claude/request/sent-history.ts';
-import { encoder, exactDecoder } from '../../kit/http/bytes.ts';
-import { checksumOf, DamagedRow } from './damaged-row.ts';
+import { encoder } from '../../kit/http/bytes.ts';
 import { withoutThinking } from './message-text.ts';
 import { NO_ANSWER } from './tables.ts';
 import type { Transcript } from './transcript.ts';
@@ -19,8 +18,8 @@ const SENT = "('complete', 'interrupted', 'stopped', 'empty')";
 
 const textsQuery = (from: string) => `
   select cast(group_concat(text, ',') filter (where ${SHORT}) as blob) as joined, count(*) as messages,
-    count(*) filter (where ${SHORT}) as short, group_concat(characters || ' ' || sum) as sums
-  from (select text, characters, sum from ${from} order by m.seq)`;
+    count(*) filter (where ${SHORT}) as short
+  from (select text, characters from ${from} order by m.seq)`;
 const OF_ALL_TURNS = textsQuery(`messages m where m.seq between ? and ? and text is not '${NO_ANSWER}'`);
 const OF_SENT_TURNS = textsQuery(
   `messages m join turns t on t.seq = m.turn
@@ -35,7 +34,6 @@ const THOUGHTFUL = `(instr(text, 'thinking"') or instr(text, 'connector_text"'))
  *
  * @param unbound the turns whose thinking is left out
  * @param until the number of the last message; default: all
- * @throws DamagedRow for a message that is not what was written
  */
 export function* joinedTexts(
   transcript: Transcript,
@@ -54,9 +52,7 @@ export function* joinedTexts(
     const isWhole =
       unbound.size === 0 || !transcript.has(`messages where seq between ? and ? and ${THOUGHTFUL}`, first, to);
     if (row?.short === messages && isWhole) {
-      const bytes = new Uint8Array(row.joined as ArrayBuffer);
-      checkJoined(exactDecoder.decode(bytes), String(row.sums), `a message from number ${first} to ${to}`);
-      yield { bytes, messages };
+      yield { bytes: new Uint8Array(row.joined as ArrayBuffer), messages };
     } else {
       const texts = Array.from(transcript.messages.texts({ from: first, to, sent: true }), ({ text, turn }) =>
         unbound.has(turn) ? withoutThinking(text) : text,
@@ -64,15 +60,4 @@ export function* joinedTexts(
       yield { bytes: encoder.encode(texts.join(',')), messages };
     }
   }
-}
-
-/** @param sums of each message its length in characters, a space and its checksum, with commas between them */
-function checkJoined(joined: string, sums: string, what: string): void {
-  let at = 0;
-  for (const each of sums.split(',')) {
-    const [length = 0, sum] = each.split(' ').map(Number);
-    if (checksumOf(joined, at, at + length) !== sum) throw new DamagedRow(what);
-    at += length + 1;
-  }
-  if (at !== joined.length + 1) throw new DamagedRow(what);
 }

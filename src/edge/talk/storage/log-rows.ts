@@ -1,6 +1,5 @@
 import type { RawRow } from '../../kit/objects/columns.ts';
 import { Rows } from '../../kit/objects/rows.ts';
-import { checked, checksumOf, DamagedRow, damageBy } from './damaged-row.ts';
 import { divideText, PIECE_CHARACTERS } from './message-text.ts';
 import { GRACE_MS, type TurnRow } from './rows.ts';
 
@@ -14,7 +13,6 @@ export interface RowTime {
 export interface GrowingRow {
   n: number;
   characters: number;
-  sum: number;
 }
 
 /** A row grows to so many characters: who reads one of its events reads all of it. */
@@ -57,15 +55,14 @@ export class LogRows extends Rows {
   ): { next: number; growing?: GrowingRow } {
     let n = start;
     const { at = null, unseenMs: unseen_ms = null } = time ?? {};
-    const insert = (first: number, text: string): number => {
-      const sum = checksumOf(text);
-      const row = { turn, n, first, text, sum, at, unseen_ms };
+    const insert = (first: number, text: string): void => {
+      const row = { turn, n, first, text, at, unseen_ms };
       if (!this.#writeOver(row, beganAt)) this.tables.insert('log', row);
       n += 1;
-      return sum;
     };
     if (text.length <= PIECE_CHARACTERS) {
-      return { next: n + 1, growing: { n: start, characters: text.length, sum: insert(first, text) } };
+      insert(first, text);
+      return { next: n, growing: { n: start, characters: text.length } };
     }
     let batch = '';
     let begins = first;
@@ -105,13 +102,12 @@ export class LogRows extends Rows {
   grow(turn: number, row: GrowingRow, text: string, time: RowTime | undefined): GrowingRow | undefined {
     const characters = row.characters + text.length;
     if (characters > MOST_OF_GROWING) return undefined;
-    const sum = checksumOf(text, 0, text.length, row.sum);
     const { at = null, unseenMs = null } = time ?? {};
     this.tables.write(
-      'update log set text = text || ?, sum = ?, at = coalesce(?, at), unseen_ms = coalesce(?, unseen_ms) where turn = ? and n = ?',
-      ...[text, sum, at, unseenMs, turn, row.n],
+      'update log set text = text || ?, at = coalesce(?, at), unseen_ms = coalesce(?, unseen_ms) where turn = ? and n = ?',
+      ...[text, at, unseenMs, turn, row.n],
     );
-    return { ...row, characters, sum };
+    return { ...row, characters };
   }
 
   /** Notes in a row of a log that nothing has come up to a time. */
@@ -132,41 +128,15 @@ export class LogRows extends Rows {
    * @returns its events, or undefined after the last row
    */
   textOf({ seq, id }: Pick<TurnRow, 'seq' | 'id'>, n: number): string | undefined {
-    const query =
-      'select l.text, l.sum from log l join turns t on t.seq = l.turn where l.turn = ? and l.n = ? and t.id = ?';
+    const query = 'select l.text from log l join turns t on t.seq = l.turn where l.turn = ? and l.n = ? and t.id = ?';
     const [row] = this.tables.read(query, seq, n, id);
-    return row && textIn(row, id);
+    return row && String(row.text);
   }
 
   /** @returns the whole log of a turn, as it is shown. */
-  of({ seq, id }: Pick<TurnRow, 'seq' | 'id'>): { text: string; rows: number } {
-    const rows = this.#rowsOf(seq);
-    return { text: rows.map((row) => textIn(row, id)).join(''), rows: rows.length };
-  }
-
-  /**
-   * Deletes a log from its first damaged row on. The time of what it has lost then counts as unseen output.
-   *
-   * @returns the damage; undefined if there is none
-   */
-  cutDamage({ seq, id }: Pick<TurnRow, 'seq' | 'id'>): DamagedRow | undefined {
-    for (const [at, row] of this.#rowsOf(seq).entries()) {
-      const damage = row.n === at ? damageBy(() => textIn(row, id)) : new DamagedRow(`the log of ${id}`);
-      if (!damage) continue;
-      const newest = this.last(seq);
-      this.tables.write('delete from log where turn = ? and n >= ?', seq, at);
-      const kept = this.last(seq);
-      if (newest && kept) {
-        const change = { at: newest.at, unseen_ms: newest.unseenMs + newest.at - kept.at };
-        this.tables.update('log', change, 'turn = ? and n = ?', seq, at - 1);
-      }
-      return damage;
-    }
-    return undefined;
-  }
-
-  #rowsOf(turn: number) {
-    return this.tables.read('select n, text, sum from log where turn = ? order by n', turn);
+  of({ seq }: Pick<TurnRow, 'seq'>): { text: string; rows: number } {
+    const rows = this.tables.read('select text from log where turn = ? order by n', seq);
+    return { text: rows.map(({ text }) => String(text)).join(''), rows: rows.length };
   }
 
   /** @returns how many rows the log of a turn has. */
@@ -177,9 +147,4 @@ export class LogRows extends Rows {
   delete(turn: number): void {
     this.tables.write('delete from log where turn = ?', turn);
   }
-}
-
-/** @returns the events of a row. @throws DamagedRow if its text is not what was written */
-function textIn({ text, sum }: Record<string, SqlStorageValue>, turn: string): string {
-  return checked(`the log of ${turn}`, String(text), sum);
 }

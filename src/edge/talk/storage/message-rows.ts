@@ -1,7 +1,6 @@
 /** The messages of the history, as they are read. They are written with the turn that they belong to. */
 import type { RawRow } from '../../kit/objects/columns.ts';
 import { Rows } from '../../kit/objects/rows.ts';
-import { checked, checksumOf } from './damaged-row.ts';
 import type { MessageText } from './history-cache.ts';
 import { OF_SHOWN, readDivided } from './pieces.ts';
 import {
@@ -32,7 +31,7 @@ const SHORT_MESSAGE = 1_300;
 
 /** @returns the columns of a message and its turn. @param text what selects its text */
 const columnsWith = (text: string) =>
-  `m.seq, m.turn, m.id, m.role, m.created_at, ${text}, m.shown, m.sum, m.origin, t.status, t.cost, t.outcome, t.model, t.run,
+  `m.seq, m.turn, m.id, m.role, m.created_at, ${text}, m.shown, m.origin, t.status, t.cost, t.outcome, t.model, t.run,
    t.chosen_by, coalesce((select r.id from turns r where r.seq = t.run), t.id) as turn_id`;
 
 export class MessageRows extends Rows<ReadableTables> {
@@ -51,13 +50,13 @@ export class MessageRows extends Rows<ReadableTables> {
 
   /** Reads only role, text and status of each message: in a long history every further column costs time. */
   *texts(range: Range = {}): Generator<MessageText & { turn: number; status: TurnStatus; run: number | null }> {
-    const columns = `m.seq, m.turn, m.role, m.text, m.sum, t.status, t.run${range.shown ? ', m.shown' : ''}`;
-    for (const [seq, turn, role, text, sum, status, run, shown] of this.#select(columns, range)?.raw() ?? []) {
+    const columns = `m.seq, m.turn, m.role, m.text, t.status, t.run${range.shown ? ', m.shown' : ''}`;
+    for (const [seq, turn, role, text, status, run, shown] of this.#select(columns, range)?.raw() ?? []) {
       yield {
         turn: Number(turn),
         run: typeof run === 'number' ? run : null,
         role: String(role),
-        text: this.#textOf(seq, text, sum, shown),
+        text: this.#textOf(seq, text, shown),
         status: String(status) as TurnStatus,
       };
     }
@@ -67,15 +66,15 @@ export class MessageRows extends Rows<ReadableTables> {
    * Reads what decides how messages are shown. Of the texts it reads only the user's, which may be only results of the edge.
    */
   *outlines(range: Range = {}): Generator<MessageOutline> {
-    const columns = "m.seq, m.turn, m.id, m.role, t.run, case when m.role = 'user' then m.text end, m.sum, m.shown";
-    for (const [seq, turn, id, role, run, text, sum, shown] of this.#select(columns, range)?.raw() ?? []) {
+    const columns = "m.seq, m.turn, m.id, m.role, t.run, case when m.role = 'user' then m.text end, m.shown";
+    for (const [seq, turn, id, role, run, text, shown] of this.#select(columns, range)?.raw() ?? []) {
       yield {
         seq: Number(seq),
         turn: Number(turn),
         id: String(id),
         role: String(role),
         run: typeof run === 'number' ? run : null,
-        text: () => this.#textOf(seq, text, sum, shown),
+        text: () => this.#textOf(seq, text, shown),
       };
     }
   }
@@ -125,10 +124,9 @@ export class MessageRows extends Rows<ReadableTables> {
   readonly #shownAt = (seq: number): string => readDivided(this.tables, OF_SHOWN + seq);
 
   /** @param shown 1 for a message that is read as it is shown, where that differs */
-  #textOf(seq: SqlStorageValue | undefined, ...[text, sum, shown]: (SqlStorageValue | undefined)[]): string {
+  #textOf(seq: SqlStorageValue | undefined, ...[text, shown]: (SqlStorageValue | undefined)[]): string {
     if (shown === 1) return this.#shownAt(Number(seq));
-    const whole = typeof text === 'string' ? text : readDivided(this.tables, Number(seq));
-    return checked(`message number ${seq}`, whole, sum);
+    return typeof text === 'string' ? text : readDivided(this.tables, Number(seq));
   }
 }
 
@@ -159,6 +157,13 @@ function knownIds(transcript: ReadableTables): AnswerIds {
   return { from: nextMessage, marks: answerIds.marks + marksOf(rows.map(({ id }) => id)) };
 }
 
+/** @returns four characters for each id: two ids may have the same */
 function marksOf(ids: readonly string[]): string {
-  return ids.map((id) => (isEdgeId(id) ? '' : (checksumOf(id) >>> 0).toString(36).slice(-4))).join('');
+  return ids.map((id) => (isEdgeId(id) ? '' : hashOf(id).toString(36).slice(-4))).join('');
+}
+
+function hashOf(id: string): number {
+  let hash = 0;
+  for (let at = 0; at < id.length; at += 1) hash = (Math.imul(hash, 31) + id.charCodeAt(at)) | 0;
+  return hash >>> 0;
 }

@@ -1,5 +1,4 @@
 import type { Tables } from '../../kit/objects/tables.ts';
-import { checked, checksumOf } from './damaged-row.ts';
 import { divideText } from './message-text.ts';
 
 /** The most owners behind a turn: results of calls, of which an answer has far fewer. */
@@ -22,18 +21,12 @@ export function ownersIn(turns: string): string {
 
 /** Stores a text of any length in as many rows as it needs. @param owner the number under which it is found again */
 export function writeDivided(tables: Tables, owner: number, whole: string): void {
-  for (const [n, text] of divideText(whole).entries())
-    tables.insert('pieces', { owner, n, text, sum: checksumOf(text) });
+  for (const [n, text] of divideText(whole).entries()) tables.insert('pieces', { owner, n, text });
 }
 
-/** @returns the text of an owner; empty if there is none. @throws DamagedRow if it is not what was written */
+/** @returns the text of an owner; empty if there is none */
 export function readDivided(tables: Tables, owner: number): string {
-  const rows = tables.read('select text, sum from pieces where owner = ? order by n', owner);
+  const rows = tables.read('select text from pieces where owner = ? order by n', owner);
   // Concatenated, not joined: it is mostly put into another text, and only that is then written in one piece.
-  return rows.reduce((text, row) => text + pieceOf(row), '');
-}
-
-/** @returns the text of a row. @throws DamagedRow if it is not what was written */
-export function pieceOf({ text, sum }: Record<string, SqlStorageValue>): string {
-  return checked('a long text', String(text), sum);
+  return rows.reduce((text, row) => text + String(row.text), '');
 }

@@ -8,7 +8,7 @@ import type { LoweredBy } from '../../money/contracts/admission.ts';
 import type { ParentCall } from '../contracts/conversation.ts';
 import type { HistorySetting } from '../history/history.schema.ts';
 import type { ChosenBy } from './chosen-by.schema.ts';
-import { checked, DamagedRow, withoutSum, withSum } from './damaged-row.ts';
+import { DamagedRow, parseStored } from './damaged-row.ts';
 
 /**
  * The status of a turn. A `failed` turn is not part of the history. Its row stays until it is settled and its log expires.
@@ -233,12 +233,7 @@ export function seldomOf({ background, deliverUrl, request, chosenBy }: TurnRow)
 
 /** @returns the columns of a turn's members */
 export function turnColumns(members: Partial<TurnRow>): RawRow {
-  const columns = columnsOf(members);
-  for (const name of ['grant', 'outcome', 'request']) {
-    const json = columns[name];
-    if (typeof json === 'string') columns[name] = withSum(`the ${name} of a turn`, json);
-  }
-  return columns;
+  return columnsOf(members);
 }
 
 /** @returns a turn from its row. @throws DamagedRow if that cannot be read */
@@ -249,7 +244,7 @@ export function turnOf(row: RawRow): TurnRow {
   const json = {
     grant: storedJson<StoredGrant>('grant', grant),
     outcome: storedJson<OutcomeOfTurn>('outcome', outcome),
-    request: typeof request === 'string' ? withoutSum('the request of a turn', request) : null,
+    request: typeof request === 'string' ? request : null,
   };
   return { ...turn, ...json, settled: settled === 1, follows: follows === 1 };
 }
@@ -265,11 +260,11 @@ export function messageRowOf(
   shownOf: (seq: number) => string,
 ): MessageRow {
   const message = membersOf(row) as unknown as MessageRow;
-  const text = checked(`message ${message.id}`, message.text ?? divided(message.seq), row.sum);
+  const text = message.text ?? divided(message.seq);
   const shown = row.shown === 1 ? shownOf(message.seq) : null;
   return { ...message, text, shown, outcome: storedJson<OutcomeOfTurn>('outcome', row.outcome) };
 }
 
 function storedJson<T>(name: 'grant' | 'outcome', value: SqlStorageValue | undefined): T | null {
-  return typeof value === 'string' ? (JSON.parse(withoutSum(`the ${name} of a turn`, value)) as T) : null;
+  return typeof value === 'string' ? parseStored<T>(`the ${name} of a turn`, value) : null;
 }

@@ -2,7 +2,7 @@ import type { RequestOutcome } from '../../claude/outcome.ts';
 import { columnsOf, membersOf, type RawRow } from '../../kit/objects/columns.ts';
 import { Rows } from '../../kit/objects/rows.ts';
 import type { StoredGrant } from '../../money/admission/book-outcome.ts';
-import { withoutSum, withSum } from './damaged-row.ts';
+import { parseStored } from './damaged-row.ts';
 import type { ReadableTables } from './rows.ts';
 
 /** A summary of the beginning of a history. Times are milliseconds since 1970. */
@@ -55,9 +55,6 @@ const TABLE = `create table if not exists summaries (
 /** One that can be sent: a backup may bring one that ends behind its last message. */
 const COMPLETE = "status = 'complete' and exists (select 1 from messages where seq = until)";
 
-/** The members that are JSON, which are stored with a checksum. */
-const JSON_COLUMNS = ['text', 'grant', 'outcome'] as const;
-
 /** The summaries of a conversation. Their ids are used only once: turns name by them what they were sent behind. */
 export class SummaryRows extends Rows<ReadableTables> {
   /** The highest id that was given; 0 where there is no table yet. */
@@ -69,11 +66,11 @@ export class SummaryRows extends Rows<ReadableTables> {
   add(row: SummaryRow): void {
     this.tables.write(TABLE);
     // What a copy has left that was not stored whole is nobody's.
-    this.tables.insert('summaries', storedColumns(row), 'insert or replace');
+    this.tables.insert('summaries', columnsOf(row), 'insert or replace');
   }
 
   change(id: number, change: Partial<SummaryRow>): void {
-    this.tables.update('summaries', storedColumns(change), 'id = ?', id);
+    this.tables.update('summaries', columnsOf(change), 'id = ?', id);
   }
 
   get(id: number): SummaryRow | undefined {
@@ -134,31 +131,17 @@ export class SummaryRows extends Rows<ReadableTables> {
   }
 }
 
-const nameOf = (column: string) => `the ${column} of a summary`;
-
-function storedColumns(members: Partial<SummaryRow>): RawRow {
-  const stored = columnsOf(members);
-  for (const name of JSON_COLUMNS) {
-    const json = stored[name];
-    if (typeof json === 'string') stored[name] = withSum(nameOf(name), json);
-  }
-  return stored;
-}
-
 /** @throws DamagedRow if it cannot be read */
 function summaryOf(row: RawRow): SummaryRow {
   const members = membersOf(row) as unknown as SummaryRow;
-  const json = (name: (typeof JSON_COLUMNS)[number]) => {
-    const stored = row[name];
-    return typeof stored === 'string' ? withoutSum(nameOf(name), stored) : null;
-  };
-  const grant = json('grant');
-  const outcome = json('outcome');
+  const { text, grant, outcome } = row;
+  const json = <T>(name: string, stored: SqlStorageValue | undefined) =>
+    typeof stored === 'string' ? parseStored<T>(`the ${name} of a summary`, stored) : null;
   return {
     ...members,
-    text: json('text'),
-    grant: grant === null ? null : (JSON.parse(grant) as StoredGrant),
-    outcome: outcome === null ? null : (JSON.parse(outcome) as RequestOutcome),
+    text: typeof text === 'string' ? text : null,
+    grant: json<StoredGrant>('grant', grant),
+    outcome: json<RequestOutcome>('outcome', outcome),
     settled: row.settled === 1,
   };
 }

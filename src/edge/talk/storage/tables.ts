@@ -39,14 +39,12 @@ export const CONVERSATION_TABLES = `
     characters integer not null,
     origin text,
     shown integer,
-    text text,
-    sum integer
+    text text
   ) strict;
   create table pieces (
     owner integer not null,
     n integer not null,
     text text not null,
-    sum integer not null,
     primary key (owner, n)
   ) strict, without rowid;
   create table log (
@@ -55,8 +53,7 @@ export const CONVERSATION_TABLES = `
     first integer not null,
     at integer,
     unseen_ms integer,
-    text text not null,
-    sum integer not null
+    text text not null
   ) strict;
   create table calls (
     turn integer not null,
@@ -71,7 +68,6 @@ export const CONVERSATION_TABLES = `
     tries integer not null,
     subagent text,
     result text,
-    sum integer,
     primary key (turn, n)
   ) strict, without rowid;
   create table approvals (

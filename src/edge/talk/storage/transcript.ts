@@ -12,13 +12,13 @@ import { makeTables, readMeta } from '../../kit/objects/schema.ts';
 import { Tables } from '../../kit/objects/tables.ts';
 import { ApprovalRows } from './approval-rows.ts';
 import { CallRows } from './call-rows.ts';
-import { checksumOf, type DamagedRow, DamagedTable, damageBy, withoutSum, withSum } from './damaged-row.ts';
+import { type DamagedRow, DamagedTable, damageBy, parseStored } from './damaged-row.ts';
 import { DeliveryRows } from './delivery-rows.ts';
 import { type CachedHistory, historyCache } from './history-cache.ts';
 import { LogRows } from './log-rows.ts';
 import { MessageRows } from './message-rows.ts';
 import { PIECE_CHARACTERS } from './message-text.ts';
-import { OF_SHOWN, pieceOf, readDivided, writeDivided } from './pieces.ts';
+import { OF_SHOWN, readDivided, writeDivided } from './pieces.ts';
 import { type NewMessage, type Profile, seldomOf, type TurnRow, type TurnStatus, turnColumns, turnOf } from './rows.ts';
 import { SummaryRows } from './summary-rows.ts';
 import { COMMITTED, CONVERSATION_TABLES, OF_UNSETTLED_RUN } from './tables.ts';
@@ -132,7 +132,7 @@ export class Transcript extends Tables {
 
   save(profile: Profile, bytes = this.bytes): void {
     const saved = { ...profile, bytes: bytes + this.#growth(profile) };
-    this.setMeta('profile', withSum('its profile', JSON.stringify(saved)));
+    this.setMeta('profile', JSON.stringify(saved));
     this.#profile = saved;
     this.#isKept = false;
   }
@@ -196,11 +196,11 @@ export class Transcript extends Tables {
   get frozen(): Record<Exclude<FrozenOwner, 'agent'>, string | undefined> {
     const texts = new Map<number, string>();
     const pieces = this.#profile
-      ? this.read('select owner, text, sum from pieces where owner between ? and -1 order by owner, n', OWNERS.runs)
+      ? this.read('select owner, text from pieces where owner between ? and -1 order by owner, n', OWNERS.runs)
       : [];
     for (const piece of pieces) {
       const owner = Number(piece.owner);
-      texts.set(owner, (texts.get(owner) ?? '') + pieceOf(piece));
+      texts.set(owner, (texts.get(owner) ?? '') + String(piece.text));
     }
     const { system, tools, runs } = OWNERS;
     return {
@@ -307,7 +307,7 @@ export class Transcript extends Tables {
     const haveShown = messages.some(({ shown }) => shown);
     const rows = messages.map(({ seq, turn, id, role, createdAt, text, origin = null, shown }) => {
       const { length: characters } = text;
-      const stored = { characters, text: characters > PIECE_CHARACTERS ? null : text, sum: checksumOf(text) };
+      const stored = { characters, text: characters > PIECE_CHARACTERS ? null : text };
       const seldom = { ...(haveOrigin && { origin }), ...(haveShown && { shown: shown ? 1 : null }) };
       return { seq, turn, id, role, created_at: createdAt, ...stored, ...seldom };
     });
@@ -348,7 +348,7 @@ export class Transcript extends Tables {
     const profile = meta.get('profile');
     // Tables without a row are nobody's.
     if (profile === undefined && !this.has('turns')) return;
-    this.#profile = JSON.parse(withoutSum('its profile', profile ?? '')) as Profile;
+    this.#profile = parseStored<Profile>('its profile', profile ?? '');
   }
 }
 

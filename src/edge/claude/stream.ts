@@ -196,7 +196,9 @@ async function pour(
     }
     if (rest && !following?.done) {
       rest.reader.releaseLock();
-      isRead = await carryDown(rest.body, { writable, usage, mask, watchdog, onLeft: exchange.leave });
+      isRead = await carryDown(rest.body, {
+        ...{ writable, usage, mask, watchdog, onLeft: exchange.leave, over: exchange.over },
+      });
     }
   } catch {
     // The stream broke after a complete answer, which does no harm.

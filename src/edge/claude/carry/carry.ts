@@ -29,6 +29,8 @@ interface Carriage {
   watchdog: IdleTimeout;
   /** Called when the caller has left. The stream is read on. @returns a promise that settles when it is no more */
   onLeft(): Promise<void>;
+  /** Settles when the call goes on no longer, also for a caller who left before there was anything to read. Never rejects. */
+  over: Promise<void>;
 }
 
 /**
@@ -52,9 +54,11 @@ export async function carryDown(body: ReadableStream<Uint8Array>, carriage: Carr
 async function carryMasked(
   body: ReadableStream<Uint8Array>,
   mask: ErrorMask,
-  { writable, usage, watchdog, onLeft }: Carriage,
+  { writable, usage, watchdog, onLeft, over }: Carriage,
 ): Promise<boolean> {
   const reader = body.getReader({ mode: 'byob' });
+  const left = over.then(() => false);
+  void left.then(() => reader.cancel().catch(ignoreGone));
   const writer = writable.getWriter();
   let buffer = new ArrayBuffer(SMALL_PIECE_BYTES);
   let isThere = true;
@@ -68,10 +72,11 @@ async function carryMasked(
       const bytes: Uint8Array = isThere ? mask.pass(value) : NO_BYTES;
       if (bytes.length === 0) continue;
       watchdog.pause();
-      isThere = await writer.write(bytes).then(
+      const written = writer.write(bytes).then(
         () => true,
         () => false,
       );
+      isThere = await Promise.race([written, left]);
       watchdog.touch();
       if (!isThere) void onLeft().then(() => reader.cancel().catch(ignoreGone));
     }
@@ -90,7 +95,7 @@ async function carryMasked(
  */
 async function carryNatively(
   body: ReadableStream<Uint8Array>,
-  { writable, usage, watchdog, onLeft }: Carriage,
+  { writable, usage, watchdog, onLeft, over }: Carriage,
 ): Promise<boolean> {
   const [down, copy] = body.tee();
   const pipe = down.pipeTo(writable, { preventClose: true, preventAbort: true }).then(
@@ -111,7 +116,7 @@ async function carryNatively(
     if (hasBroken && isAll) readsBehind += 1;
     if (readsBehind > READS_BEHIND_BREAK) goesOn();
   });
-  const isCarried = await pipe;
+  const isCarried = await Promise.race([pipe, over.then(() => false)]);
   hasBroken = !isCarried;
   if (await (isCarried ? reading : Promise.race([reading, abandoned, wait()]))) return true;
   await Promise.race([reading, onLeft()]);

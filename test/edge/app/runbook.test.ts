@@ -178,7 +178,7 @@ const PROVOKED: Record<string, () => Promise<Seen>> = {
     const app = edge();
     await seen(app, [await alice()], { conversation: 'c1' });
     await runInDurableObject(stubOf(), (_, { storage }) => {
-      storage.sql.exec(`update meta set value = replace(value, '"id"', '"di"') where key = 'profile'`);
+      storage.sql.exec(`update meta set value = '{' where key = 'profile'`);
     });
     await abortAllDurableObjects();
     const answer = await app.fetch('/conversations/c1', { headers: await alice() });

@@ -52,8 +52,8 @@ test('the 2,000th turn writes as many rows as the 10th', async () => {
         storage.sql.exec(`insert into turns (seq, ${rest}) select ?, ${rest} from turns where seq = 10`, turn);
         for (const at of [19, 20]) {
           storage.sql.exec(
-            `insert into messages (seq, turn, id, role, created_at, characters, text, sum)
-             select ?, ?, id || '_' || ?, role, created_at, characters, text, sum from messages where seq = ?`,
+            `insert into messages (seq, turn, id, role, created_at, characters, text)
+             select ?, ?, id || '_' || ?, role, created_at, characters, text from messages where seq = ?`,
             at + 2 * (turn - 10),
             turn,
             turn,
@@ -340,7 +340,7 @@ test('an alarm that forgets failed turns takes as many statements for many as fo
   const forget = (turns: number) =>
     statementsOf(turns, async (object, sql) => {
       sql.exec("update turns set status = 'failed' where seq > 1");
-      sql.exec("insert into log (turn, n, first, text, sum) select seq, 0, 1, '', 0 from turns");
+      sql.exec("insert into log (turn, n, first, text) select seq, 0, 1, '' from turns");
       await object.alarm();
       expect([...sql.exec('select seq from turns')]).toEqual([{ seq: 1 }]);
       expect([...sql.exec('select turn from log')]).toEqual([]);

@@ -10,6 +10,7 @@ import { errorEvent } from '../kit/http/errors.ts';
 import { completion, cutEnding } from '../kit/sse/endings.ts';
 import { carryDown, ignoreGone } from './carry/carry.ts';
 import { ErrorMask } from './carry/error-mask.ts';
+import { probeDensity } from './carry/gather.ts';
 import { keepBuffer, type Piece, SMALL_PIECE_BYTES, takeBuffer } from './carry/tee-reader.ts';
 import { callerLeft, endOf, interrupted } from './failure.ts';
 import { headersDown } from './headers.ts';
@@ -195,10 +196,18 @@ async function pour(
       writeCopy(writable, following.value, mask);
     }
     if (rest && !following?.done) {
-      rest.reader.releaseLock();
-      isRead = await carryDown(rest.body, {
-        ...{ writable, usage, mask, watchdog, onLeft: exchange.leave, over: exchange.over },
+      const take = (piece: Uint8Array, at: number) => {
+        watchdog.touch(at);
+        usage.push(piece, false, at);
+      };
+      const density = await probeDensity(rest.reader, (piece, at) => {
+        writeCopy(writable, piece, mask);
+        take(piece, at);
       });
+      if (density !== 'ended') {
+        rest.reader.releaseLock();
+        isRead = await carryDown(rest.body, density, { writable, usage, mask, watchdog, onLeft: exchange.leave });
+      }
     }
   } catch {
     // The stream broke after a complete answer, which does no harm.

@@ -4,6 +4,7 @@ import type { IdleTimeout } from '../../kit/async/idle-timeout.ts';
 import { NO_BYTES } from '../../kit/http/bytes.ts';
 import type { UsageReader } from '../usage/usage-reader.ts';
 import type { ErrorMask } from './error-mask.ts';
+import { gather } from './gather.ts';
 import { type Piece, readTee, SMALL_PIECE_BYTES } from './tee-reader.ts';
 
 /**
@@ -29,19 +30,36 @@ interface Carriage {
   watchdog: IdleTimeout;
   /** Called when the caller has left. The stream is read on. @returns a promise that settles when it is no more */
   onLeft(): Promise<void>;
-  /** Settles when the call goes on no longer, also for a caller who left before there was anything to read. Never rejects. */
-  over: Promise<void>;
 }
 
 /**
- * Carries the rest of a stream down.
+ * Carries the rest of a stream down. It is gathered while it is dense; otherwise the native pipe carries it.
  *
  * @returns whether the caller has stayed
- * @throws the error that broke a masked stream, after everything that came before it
+ * @throws the error that broke a gathered stream, after everything that came before it
  */
-export async function carryDown(body: ReadableStream<Uint8Array>, carriage: Carriage): Promise<boolean> {
-  const { mask } = carriage;
-  return mask ? await carryMasked(body, mask, carriage) : await carryNatively(body, carriage);
+export async function carryDown(
+  body: ReadableStream<Uint8Array>,
+  density: 'dense' | 'sparse',
+  carriage: Carriage,
+): Promise<boolean> {
+  const { writable, usage, mask, watchdog, onLeft } = carriage;
+  const carrySparse = (stream: ReadableStream<Uint8Array>) =>
+    mask ? carryMasked(stream, mask, carriage) : carryNatively(stream, carriage);
+  if (density === 'sparse') return await carrySparse(body);
+  const writer = writable.getWriter();
+  const gathered = await gather(body, {
+    take(piece) {
+      watchdog.touch();
+      usage.push(piece);
+      const bytes = mask ? mask.pass(piece) : piece;
+      return bytes.length > 0 ? writer.write(bytes) : Promise.resolve();
+    },
+    onWait: (waits) => (waits ? watchdog.pause() : watchdog.touch()),
+    onLeft,
+  }).finally(() => writer.releaseLock());
+  if (typeof gathered === 'string') return gathered === 'ended';
+  return await carrySparse(gathered.sparse);
 }
 
 /**
@@ -54,11 +72,9 @@ export async function carryDown(body: ReadableStream<Uint8Array>, carriage: Carr
 async function carryMasked(
   body: ReadableStream<Uint8Array>,
   mask: ErrorMask,
-  { writable, usage, watchdog, onLeft, over }: Carriage,
+  { writable, usage, watchdog, onLeft }: Carriage,
 ): Promise<boolean> {
   const reader = body.getReader({ mode: 'byob' });
-  const left = over.then(() => false);
-  void left.then(() => reader.cancel().catch(ignoreGone));
   const writer = writable.getWriter();
   let buffer = new ArrayBuffer(SMALL_PIECE_BYTES);
   let isThere = true;
@@ -72,11 +88,10 @@ async function carryMasked(
       const bytes: Uint8Array = isThere ? mask.pass(value) : NO_BYTES;
       if (bytes.length === 0) continue;
       watchdog.pause();
-      const written = writer.write(bytes).then(
+      isThere = await writer.write(bytes).then(
         () => true,
         () => false,
       );
-      isThere = await Promise.race([written, left]);
       watchdog.touch();
       if (!isThere) void onLeft().then(() => reader.cancel().catch(ignoreGone));
     }
@@ -95,7 +110,7 @@ async function carryMasked(
  */
 async function carryNatively(
   body: ReadableStream<Uint8Array>,
-  { writable, usage, watchdog, onLeft, over }: Carriage,
+  { writable, usage, watchdog, onLeft }: Carriage,
 ): Promise<boolean> {
   const [down, copy] = body.tee();
   const pipe = down.pipeTo(writable, { preventClose: true, preventAbort: true }).then(
@@ -116,7 +131,7 @@ async function carryNatively(
     if (hasBroken && isAll) readsBehind += 1;
     if (readsBehind > READS_BEHIND_BREAK) goesOn();
   });
-  const isCarried = await Promise.race([pipe, over.then(() => false)]);
+  const isCarried = await pipe;
   hasBroken = !isCarried;
   if (await (isCarried ? reading : Promise.race([reading, abandoned, wait()]))) return true;
   await Promise.race([reading, onLeft()]);

@@ -111,10 +111,6 @@ const workerd = () => ({
 
 const inNode = (name: string, include: string[], exclude: string[]) => ({
   plugins: [notesProcesses()],
-  // For objects in a simulated world.
-  resolve: {
-    alias: { 'cloudflare:workers': fileURLToPath(new URL('./test/simulation/workers.ts', import.meta.url)) },
-  },
   define: define(),
   test: {
     ...common,
@@ -156,7 +152,24 @@ export default defineConfig({
         },
       },
       ...HOUSES.map((house) => inNode(house, testsOf(house), [])),
-      inNode('edge', ['test/**/*.test.ts'], [...ofTheWhole, ...HOUSES.flatMap(testsOf)]),
+      inNode('edge', ['test/**/*.test.ts'], [...ofTheWhole, ...simulated, ...HOUSES.flatMap(testsOf)]),
+      {
+        plugins: [notesProcesses()],
+        resolve: {
+          alias: { 'cloudflare:workers': fileURLToPath(new URL('./test/simulation/workers.ts', import.meta.url)) },
+        },
+        define: define(),
+        test: {
+          ...common,
+          name: 'simulation',
+          include: simulated,
+          exclude: leftOut,
+          // A world gives the machine its clock back, and each file has worlds of its own. What a file of another kind has left
+          // under way would come into them.
+          isolate: false,
+          setupFiles: ['./src/edge/with-all-rooms.ts', './test/runner/simulator.ts', './test/runner/seeds.ts'],
+        },
+      },
       {
         ...workerd(),
         test: {

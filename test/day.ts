@@ -23,6 +23,7 @@ const HALVES: Readonly<Record<string, readonly string[]>> = {
     '--project=client',
     '--project=page',
     '--project=simulator',
+    '--project=simulation',
     '--project=timing',
     '--maxWorkers=2',
   ],

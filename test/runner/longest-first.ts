@@ -7,7 +7,7 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
  * The order in which projects begin: what waits for servers and browsers while there is other work, and at the end the
  * many small files, so that no processor waits for the last of the long ones.
  */
-const PROJECTS = ['e2e', 'workerd-alone', 'workerd', 'edge', 'client', 'page', 'simulator', 'timing'];
+const PROJECTS = ['e2e', 'simulation', 'workerd-alone', 'workerd', 'edge', 'client', 'page', 'simulator', 'timing'];
 
 /** The files that take longest, by a measured run. The size says it of the others. */
 const LONGEST = [

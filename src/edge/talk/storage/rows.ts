@@ -1,7 +1,7 @@
 /** The rows of a conversation as objects in memory, and how they are read and written. Times are milliseconds since 1970. */
 
 import type { RequestOutcome } from '../../claude/outcome.ts';
-import { columnsOf, membersOf, type RawRow } from '../../kit/objects/columns.ts';
+import { membersOf, type RawRow } from '../../kit/objects/columns.ts';
 import type { Tables } from '../../kit/objects/tables.ts';
 import type { StoredGrant } from '../../money/admission/book-outcome.ts';
 import type { LoweredBy } from '../../money/contracts/admission.ts';
@@ -229,11 +229,6 @@ export function seldomOf({ background, deliverUrl, request, chosenBy }: TurnRow)
     ...(deliverUrl ? { deliverUrl } : {}),
     ...(request ? { request } : {}),
   };
-}
-
-/** @returns the columns of a turn's members */
-export function turnColumns(members: Partial<TurnRow>): RawRow {
-  return columnsOf(members);
 }
 
 /** @returns a turn from its row. @throws DamagedRow if that cannot be read */

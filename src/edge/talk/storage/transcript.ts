@@ -7,7 +7,7 @@
  */
 
 import { encoder } from '../../kit/http/bytes.ts';
-import type { RawRow } from '../../kit/objects/columns.ts';
+import { columnsOf, type RawRow } from '../../kit/objects/columns.ts';
 import { makeTables, readMeta } from '../../kit/objects/schema.ts';
 import { Tables } from '../../kit/objects/tables.ts';
 import { ApprovalRows } from './approval-rows.ts';
@@ -19,7 +19,7 @@ import { LogRows } from './log-rows.ts';
 import { MessageRows } from './message-rows.ts';
 import { PIECE_CHARACTERS } from './message-text.ts';
 import { OF_SHOWN, readDivided, writeDivided } from './pieces.ts';
-import { type NewMessage, type Profile, seldomOf, type TurnRow, type TurnStatus, turnColumns, turnOf } from './rows.ts';
+import { type NewMessage, type Profile, seldomOf, type TurnRow, type TurnStatus, turnOf } from './rows.ts';
 import { SummaryRows } from './summary-rows.ts';
 import { COMMITTED, CONVERSATION_TABLES, OF_UNSETTLED_RUN } from './tables.ts';
 
@@ -229,7 +229,7 @@ export class Transcript extends Tables {
     const { seq, id, requestId, key, hash, route, model, beganAt, frame, sentFrom, follows, run, events } = turn;
     this.#newest = Math.max(seq, this.#newest ?? seq);
     const began = { seq, id, requestId, key, hash, route, model, beganAt, frame, sentFrom, follows, ...seldomOf(turn) };
-    this.insert('turns', turnColumns({ ...began, ...(run === null ? {} : { run, events }), status: 'running' }));
+    this.insert('turns', columnsOf({ ...began, ...(run === null ? {} : { run, events }), status: 'running' }));
     try {
       this.addMessages(messages);
     } catch (thrown) {
@@ -242,12 +242,15 @@ export class Transcript extends Tables {
   /** Stores turns that have ended elsewhere and have the same columns, without their messages. */
   addTurns(turns: readonly Partial<TurnRow>[]): void {
     this.#forgetHistory();
-    this.insertAll('turns', turns.map(turnColumns));
+    this.insertAll(
+      'turns',
+      turns.map((turn) => columnsOf(turn)),
+    );
   }
 
   /** Changes members of a turn's row. The id is checked too, because numbers of deleted turns are used again. */
   changeTurn({ seq, id }: Pick<TurnRow, 'seq' | 'id'>, change: Partial<TurnRow>): void {
-    this.update('turns', turnColumns(change), 'seq = ? and id = ?', seq, id);
+    this.update('turns', columnsOf(change), 'seq = ? and id = ?', seq, id);
   }
 
   /** Stores the end of a turn, and drops the cached history, which lacks it. */

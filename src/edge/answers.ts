@@ -3,7 +3,7 @@
 // It says what rows and messages show of a choice.
 export type { runLimits } from './talk/contracts/run-limits.schema.ts';
 
-import type {} from './rooms/choice/chosen-by.schema.ts';
+import type {} from './rooms/agents/choice/chosen-by.schema.ts';
 
 export type { modelAnswer } from './claude/models/models-answers.schema.ts';
 export type { Scope } from './gate/identity/identity.ts';
@@ -35,13 +35,13 @@ export type { NamedRow, VersionRow } from './named/versions/versions-answers.sch
 export type { Below, Segment, ServedPath } from './paths.ts';
 export type { putAgent } from './rooms/agents/agents.schema.ts';
 export type { AgentContent } from './rooms/agents/agents-answers.schema.ts';
-export type { decisionRequest } from './rooms/approvals/approvals.schema.ts';
 export type { batchEstimate, deletedBatch } from './rooms/batches/batches-answers.schema.ts';
 export type { evaluateRequest } from './rooms/evaluation/evaluation.schema.ts';
 export type { evaluation } from './rooms/evaluation/evaluation-answers.schema.ts';
 export type { AccountSpendRow, DeploymentReport, PoolQuotaReport } from './rooms/pools/pools-answers.schema.ts';
+export type { decisionRequest } from './rooms/runs/approvals/approvals.schema.ts';
 export type { runSchema, workerRunSchema } from './rooms/runs/runs.schema.ts';
-export type { agentRunSchema } from './rooms/subagents/subagents.schema.ts';
+export type { agentRunSchema } from './rooms/runs/subagents/subagents.schema.ts';
 export type { forkRequest } from './rooms/transfer/transfer.schema.ts';
 export type { SHIPPED_SOURCES } from './rooms/webhooks/shipped-sources.ts';
 export type { EventRow } from './rooms/webhooks/webhooks-answers.schema.ts';

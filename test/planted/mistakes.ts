@@ -227,13 +227,13 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'history: a decision replaces another',
-    file: 'src/edge/rooms/approvals/decide.ts',
+    file: 'src/edge/rooms/runs/approvals/decide.ts',
     edits: [['if (row.decision !== null) {', 'if (row.decision !== null && row.continuedBy !== null) {']],
     foundBy: 'test/simulation/approvals.test.ts',
   },
   {
     name: 'history: a call is made that was denied',
-    file: 'src/edge/rooms/approvals/owed-calls.ts',
+    file: 'src/edge/rooms/runs/approvals/owed-calls.ts',
     edits: [["if (approval.decision === 'approve') calls", 'if (approval.id) calls']],
     foundBy: 'test/simulation/approvals.test.ts',
   },

@@ -5,7 +5,7 @@ import {
   ledgerRequestSchema as requestOfCore,
   ledgerRowSchema as rowOfCore,
 } from '../money/account/usage-answers.schema.ts';
-import { OF_CHOICE } from '../rooms/choice/chosen-by.schema.ts';
+import { OF_CHOICE } from '../rooms/agents/choice/chosen-by.schema.ts';
 
 export const ledgerRowSchema = z.extend(rowOfCore, OF_CHOICE.shown);
 export const ledgerRequestSchema = z.extend(requestOfCore, {

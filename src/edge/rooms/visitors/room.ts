@@ -1,4 +1,4 @@
-import { pageTokensRoom } from '../page-tokens/room.ts';
+import { pageTokensRoom } from '../agents/page-tokens/room.ts';
 import { poolsRoom } from '../pools/room.ts';
 import type { Room } from '../room.ts';
 import { checkVisitors } from './visitor-settings.ts';

@@ -2,7 +2,7 @@ import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } fro
 import { describe, expect, test, vi } from 'vitest';
 import { createRequestId } from '../../../../src/edge/kit/http/headers/request-id.ts';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { subagentId } from '../../../../src/edge/rooms/subagents/call-agent.ts';
+import { subagentId } from '../../../../src/edge/rooms/runs/subagents/call-agent.ts';
 import { receivedText } from '../../../../src/edge/talk/answers/crossing-answer.ts';
 import type { CrossingText, Result } from '../../../../src/edge/talk/contracts/conversation.ts';
 import { Conversation } from '../../../../src/edge/talk/conversations/conversation.ts';

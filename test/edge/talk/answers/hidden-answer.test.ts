@@ -3,7 +3,7 @@ import { expect, test, vi } from 'vitest';
 import { encoder } from '../../../../src/edge/kit/http/bytes.ts';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { FrameReader } from '../../../../src/edge/kit/sse/frames.ts';
-import { readableBlocks } from '../../../../src/edge/rooms/show/readable-blocks.ts';
+import { readableBlocks } from '../../../../src/edge/rooms/agents/show/readable-blocks.ts';
 import { followed, hiddenAnswer } from '../../../../src/edge/talk/answers/hidden-answer.ts';
 import { viewOfTurn } from '../../../../src/edge/talk/contracts/answer-view.ts';
 import { hiddenBlock } from '../../../../src/edge/talk/history/hidden-blocks.ts';

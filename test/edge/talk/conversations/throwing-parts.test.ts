@@ -2,7 +2,7 @@ import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { expect, onTestFinished, test } from 'vitest';
 import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import { shareRooms } from '../../../../src/edge/kit/rooms/rooms.ts';
-import { showRoom } from '../../../../src/edge/rooms/show/room.ts';
+import { showRoom } from '../../../../src/edge/rooms/agents/show/room.ts';
 import { ROOMS } from '../../../../src/edge/rooms.ts';
 import type { ConversationPart, OpenPart } from '../../../../src/edge/talk/conversations/parts.ts';
 import { bindings, readOf, rowsOf, stubOf } from '../../../support/conversations.ts';

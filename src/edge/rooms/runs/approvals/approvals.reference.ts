@@ -1,0 +1,63 @@
+import * as z from '../../../kit/http/zod.ts';
+import { jsonAnswer, namedList } from '../../../kit/reference/answers.ts';
+import { type Resource, words } from '../../../kit/reference/resource.ts';
+import { conversationId, turnExample, turnSchema } from '../../../talk/conversations/conversations.reference.ts';
+import { approvalRow } from '../../../talk/conversations/conversations-answers.schema.ts';
+import { APPROVAL_ROUTES } from './approvals.route.ts';
+
+const approval = {
+  type: 'approval',
+  id: 'appr_2m4gmfejmm3a_2_0',
+  tool_use_id: 'toolu_01A',
+  name: 'pay',
+  input: { amount: 500 },
+  input_text: '{"amount":500}',
+  turn: 'turn_2m4gmfejmm3a',
+  approvers: 'owner',
+  created_at: '2026-11-20T10:06:18.780Z',
+  decision: null,
+  reason: null,
+  changed_input: null,
+  decided_at: null,
+  continued_by: null,
+};
+const approvalSchema = z.withMeta(approvalRow, { id: 'Approval' });
+const approvalList = namedList('ApprovalList', approvalSchema);
+const decided = z.union([approvalSchema, turnSchema]);
+
+export const approvals: Resource = {
+  tag: 'Conversations',
+  parameters: {
+    id: conversationId,
+    approval: { description: 'The id of what waits for approval.', example: 'appr_2m4gmfejmm3a_2_0' },
+  },
+  errors: [503],
+  routes: words(APPROVAL_ROUTES, {
+    'GET /conversations/:id/approvals': {
+      operation: 'listApprovals',
+      summary: 'List the calls that wait for approval',
+      answer: jsonAnswer('All of them, in the order of their calls.', approvalList, {
+        ...{ data: [approval], has_more: false, first_id: approval.id, last_id: approval.id },
+      }),
+    },
+    'POST /conversations/:id/approvals/:approval': {
+      operation: 'decideApproval',
+      summary: 'Approve a call, or deny it',
+      description:
+        'By `approvers` of the agent: the account itself, or an admin. The same decision again changes nothing; another one is a 409.',
+      body: {
+        id: 'ApprovalDecision',
+        example: { decision: 'deny', reason: 'It was paid in May.' },
+      },
+      answers: {
+        200: jsonAnswer(
+          'The call: others of its step still wait. Or the turn that has gone on with it.',
+          decided,
+          approval,
+        ),
+        202: jsonAnswer('The turn that goes on: all calls of the step are decided.', turnSchema, turnExample),
+      },
+      errors: [409],
+    },
+  }),
+};

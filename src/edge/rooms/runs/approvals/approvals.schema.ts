@@ -1,0 +1,42 @@
+import * as z from '../../../kit/http/zod.ts';
+import { parseObject } from '../../../kit/json/object.ts';
+
+/** The most characters, as JSON, of an input that replaces the one of a call. */
+const MOST_INPUT_CHARACTERS = 262_144;
+
+/** What a person decides about a call. */
+export const decisionRequest = z
+  .strictObject({
+    decision: z.enum(['approve', 'deny'], { error: 'Input should be approve or deny' }),
+    reason: z.optionally(z.string().check(z.minLength(1), z.maxLength(4_000)), 'Why it is denied: the model is told.'),
+    input: z.optionally(
+      z.looseObject({}, { error: 'Input should be an object: what the tool is called with' }).check(
+        z.refine((input) => JSON.stringify(input).length <= MOST_INPUT_CHARACTERS, {
+          error: `Input should have at most ${MOST_INPUT_CHARACTERS} characters`,
+        }),
+      ),
+      'What the tool is called with, in place of what the model said; the model is told.',
+    ),
+    input_text: z.optionally(
+      z.string().check(
+        z.maxLength(MOST_INPUT_CHARACTERS),
+        z.refine((text) => parseObject(text) !== undefined, { error: 'Input should be the JSON text of an object' }),
+      ),
+      'The same as JSON text: the tool gets it as it is written.',
+    ),
+  })
+  .check(
+    z.refine(({ decision, input, input_text }) => decision === 'approve' || (input ?? input_text) === undefined, {
+      path: ['input'],
+      error: 'only with `approve`: a call that is denied is not made',
+    }),
+    z.refine(({ input, input_text }) => input === undefined || input_text === undefined, {
+      path: ['input_text'],
+      error: 'send it or `input`, not both',
+    }),
+  );
+
+/** Whose conversation is meant: an admin may decide for any account. */
+export const approvalsQuery = z.object({
+  account: z.optionally(z.string(), 'Another account’s conversation; an admin may ask.'),
+});

@@ -1,0 +1,140 @@
+/** Shows the tool calls that wait for approval in a conversation, and stores what people decide about them. */
+
+import { ApiError, DO_NOT_RETRY, finalError, invalidRequest, notFound } from '../../../kit/http/errors.ts';
+import { listOf } from '../../../kit/http/page.ts';
+import type * as z from '../../../kit/http/zod.ts';
+import { writeJson } from '../../../kit/json/kept-text.ts';
+import { describeDecision, describeTurn, inputsIn } from '../../../talk/answers/turn-report.ts';
+import type { CalledDecision, DecisionAnswer } from '../../../talk/contracts/conversation.ts';
+import type { approvalRow } from '../../../talk/conversations/conversations-answers.schema.ts';
+import type { ApprovalRow } from '../../../talk/storage/approval-rows.ts';
+import type { TurnRow } from '../../../talk/storage/rows.ts';
+import type { Transcript } from '../../../talk/storage/transcript.ts';
+import { turnAt, turnWithId } from '../../../talk/storage/turn-queries.ts';
+
+export type ShownApproval = z.output<typeof approvalRow>;
+
+/** The most characters of all inputs that people change in one run: all of them are in memory when the run goes on. */
+const MOST_INPUTS_CHARACTERS = 1_048_576;
+
+/** @returns the calls that nobody has decided on, in their order, as a JSON list */
+export function openApprovals(transcript: Transcript): string {
+  const rows = transcript.profile ? transcript.approvals.open() : [];
+  return writeJson(listOf(describeApprovals(transcript, rows), false, ({ id }) => id));
+}
+
+/** Describes calls that wait for approval, or have waited. Each answer that made such calls is read only once. */
+export function describeApprovals(transcript: Transcript, rows: readonly ApprovalRow[]): ShownApproval[] {
+  const inputs = new Map([...new Set(rows.map(({ turn }) => turn))].map((turn) => [turn, inputsIn(transcript, turn)]));
+  return rows.map((row) => describeApproval(transcript, row, inputs.get(row.turn)));
+}
+
+function describeApproval(
+  transcript: Transcript,
+  row: ApprovalRow,
+  inputs = inputsIn(transcript, row.turn),
+): ShownApproval {
+  const { id, toolUseId, name, approvers, createdAt, continuedBy } = row;
+  const input = inputs.get(toolUseId) ?? null;
+  return {
+    type: 'approval',
+    id,
+    tool_use_id: toolUseId,
+    name,
+    input,
+    input_text: input === null ? null : writeJson(input),
+    turn: turnAt(transcript, row.run)?.id ?? '',
+    approvers,
+    created_at: new Date(createdAt).toISOString(),
+    ...describeDecision(row),
+    continued_by: continuedBy === null ? null : (turnAt(transcript, continuedBy)?.id ?? null),
+  };
+}
+
+/**
+ * Answers a decision: with the turn that goes on, or the call itself while other calls are not decided.
+ *
+ * @param hides whether who decides does not see tools. The call that waited is in the list of approvals
+ */
+export function answerDecision(transcript: Transcript, id: string, goesOn: boolean, hides: boolean): DecisionAnswer {
+  const row = transcript.approvals.find(id);
+  if (!row) throw notFound('This approval is not there any more.');
+  const next = row.continuedBy === null ? undefined : turnAt(transcript, row.continuedBy);
+  // The report of the turn has more than the caller may read.
+  const told = next && !hides ? describeTurn(transcript, next) : describeApproval(transcript, row);
+  const turn = next?.id ?? turnAt(transcript, row.run)?.id ?? '';
+  const shown = (name: string, value: unknown) => (/^(changed_)?input(_text)?$/.test(name) ? null : value);
+  return { status: goesOn ? 202 : 200, turn, body: hides ? JSON.stringify(told, shown) : writeJson(told) };
+}
+
+/**
+ * Stores a decision. Call it in one transaction with what follows from the decision.
+ *
+ * @returns the run that goes on with the calls of its `step`, if this was its last open call
+ * @throws ApiError 404 for an unknown approval, 403 for a caller who may not decide, 409 if it was decided differently
+ */
+export function storeDecision(
+  transcript: Transcript,
+  { id, decision, reason: given, input, isAdmin }: CalledDecision,
+  now: number,
+): { paused: TurnRow; step: number } | undefined {
+  const row = transcript.profile && transcript.approvals.find(id);
+  if (!row) throw notFound(`Nothing waits for the approval ${JSON.stringify(id).slice(0, 300)}.`);
+  if (row.approvers === 'admin' && !isAdmin) {
+    throw finalError('permission_error', 'Only an admin decides on the calls of this agent.');
+  }
+  const reason = given ?? null;
+  const changed = input ?? null;
+  if (row.decision !== null) {
+    const isSame = row.decision === decision && row.reason === reason && row.input === changed;
+    if (isSame) return undefined;
+    const was = { approve: 'was approved', deny: 'was denied', cancel: 'was cancelled' }[row.decision];
+    throw finalError('conflict_error', `This call ${was} before, and that stays. Read it at GET …/turns/:turn.`);
+  }
+  const before = () => transcript.number('select sum(length(input)) from approvals where run = ?', row.run);
+  if (changed !== null && changed.length + before() > MOST_INPUTS_CHARACTERS) {
+    throw invalidRequest(
+      `input: with this one the inputs that were changed would have more than ${MOST_INPUTS_CHARACTERS} characters together. Approve the call as it is, or deny it.`,
+    );
+  }
+  transcript.update('approvals', { decision, reason, input: changed, decided_at: now }, 'id = ?', id);
+  const paused = turnAt(transcript, row.run);
+  const isOpen = transcript.has('approvals where run = ? and decision is null', row.run);
+  return isOpen || !paused ? undefined : { paused, step: row.turn };
+}
+
+/** Cancels a turn that waits for approval. Its open calls are not made, and the conversation is free for a new turn. */
+export function cancelWaiting(transcript: Transcript, id: string, now: number): void {
+  const turn = transcript.profile && turnWithId(transcript, id);
+  const open = turn ? transcript.approvals.ofRun(turn.seq).filter(({ continuedBy }) => continuedBy === null) : [];
+  if (!turn || !open.some(({ decision }) => decision === null)) return;
+  transcript.together(() => {
+    for (const { id, toolUseId: tool_use_id, name, turn: step, n } of open) {
+      const cancelled = { decision: 'cancel', reason: null, input: null, decided_at: now };
+      transcript.update('approvals', cancelled, 'id = ?', id);
+      const content = 'This call was not made: its turn was cancelled while it waited for approval.';
+      const result = JSON.stringify({ type: 'tool_result', tool_use_id, content, is_error: true });
+      const times = { beganAt: now, endedAt: now };
+      transcript.calls.end({
+        ...{ turn: step, n, id: tool_use_id, name, ...times, isError: true, bytes: 0, event: null, tries: 0, result },
+      });
+    }
+    transcript.calls.deleteRequest(turn.seq);
+    transcript.changeTurn(turn, { status: 'stopped', paused: null });
+  });
+}
+
+/**
+ * @returns the refusal of a turn while its conversation waits for approval; undefined while it waits for none. It is 423, not 409:
+ *   some clients retry every 409 by its status alone
+ */
+export function awaitsApproval(transcript: Transcript): ApiError | undefined {
+  const [first] = transcript.profile ? transcript.approvals.open() : [];
+  if (!first) return undefined;
+  const id = transcript.profile?.id ?? '';
+  const turn = turnAt(transcript, first.run)?.id ?? '';
+  const location = `/conversations/${id}/approvals`;
+  const message = `This conversation waits for a person. See at GET ${location} what is to be approved, and decide.`;
+  const headers = { ...DO_NOT_RETRY, 'sluice-paused': 'approval', 'sluice-turn': turn, location };
+  return new ApiError('conflict_error', message, { status: 423, headers });
+}

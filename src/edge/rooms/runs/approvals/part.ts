@@ -1,0 +1,107 @@
+/** What approvals have in a conversation's object: they list calls, take decisions, and go on with a run after the last one. */
+
+import { hidesTools } from '../../../gate/identity/only.ts';
+import { finalError } from '../../../kit/http/errors.ts';
+import { failedResult } from '../../../talk/answers/crossing-answer.ts';
+import type { BoundCaller, CalledDecision, DecisionAnswer, Result } from '../../../talk/contracts/conversation.ts';
+import { newTurnRow } from '../../../talk/conversations/begin-turn.ts';
+import type { ConversationContext, ConversationPart, OpenConversation } from '../../../talk/conversations/parts.ts';
+import { type CarriedLimits, type RunRequest, storedRunOf } from '../../../talk/conversations/stored-run.ts';
+import type { TurnRow } from '../../../talk/storage/rows.ts';
+import type { Transcript } from '../../../talk/storage/transcript.ts';
+import { turnsOfRun } from '../../../talk/storage/turn-queries.ts';
+import type { Runner } from '../../../talk/turn/running-turn.ts';
+import { takeUpRun } from '../begin-run.ts';
+import { answerDecision, awaitsApproval, cancelWaiting, openApprovals, storeDecision } from './decide.ts';
+import { takeUpCalls } from './owed-calls.ts';
+
+export const approvalsPart: ConversationPart = {
+  refusal: awaitsApproval,
+  cancel: cancelWaiting,
+  methods: { list: listOpen, decide: decideOn },
+};
+
+/** @returns the calls that wait for approval, as JSON text */
+function listOpen({ context, allowed }: OpenConversation, by?: BoundCaller): Result<string> {
+  const may = allowed(by);
+  return may.ok ? { ok: true, value: openApprovals(context.transcript) } : may;
+}
+
+/** Stores a decision. After the last decision of a step it also begins the turn that goes on. Does both or neither. */
+async function decideOn(
+  { context, allowed, withdrawal, begun }: OpenConversation,
+  decision: CalledDecision,
+): Promise<Result<DecisionAnswer>> {
+  const { transcript, now, maintenance } = context;
+  const { id, requestId, by } = decision;
+  const withdrawn = decision.decision === 'approve' && (await withdrawal());
+  if (withdrawn) return failedResult(withdrawn);
+  const may = allowed(by);
+  if (!may.ok) return may;
+  try {
+    const { going, value } = transcript.together(() => {
+      const goesOn = storeDecision(transcript, decision, now());
+      const going = goesOn && continueRun(context, { ...goesOn, requestId });
+      return { going, value: answerDecision(transcript, id, goesOn !== undefined, hidesTools(by?.only)) };
+    });
+    if (going) begun(going);
+    return { ok: true, value };
+  } catch (thrown) {
+    return failedResult(thrown);
+  } finally {
+    maintenance.notePaused();
+  }
+}
+
+/**
+ * Begins the turn that goes on with a run, for the caller of that run. Call it in one transaction. The turn runs without a
+ * listener.
+ *
+ * @param paused the run that has waited
+ * @param step the number of its step whose calls were decided
+ * @param requestId the id of the request that made the last decision; the new turn is named by it
+ * @throws ApiError if the deployment has no upstream
+ */
+function continueRun(
+  context: ConversationContext,
+  { paused, step, requestId }: { paused: TurnRow; step: number; requestId: string },
+): Runner {
+  const { transcript, now } = context;
+  // This throws if the deployment has no upstream. So it comes before anything is stored.
+  context.upstream();
+  const stored = storedRunOf(context, paused);
+  if (!stored) {
+    throw finalError('api_error', 'This run cannot go on: its request is not there. Rewind the conversation.', {
+      logged: 'no_request_of_run',
+    });
+  }
+  const { request: before, planned } = stored;
+  const asked = { ...before.asked, background: true, deliver_url: paused.deliverUrl ?? undefined };
+  // One key must not name two requests.
+  const { 'idempotency-key': _, ...headers } = before.headers;
+  const request: RunRequest = { ...before, asked, headers, requestId, key: undefined, stream: true };
+  const { model, sentFrom } = paused;
+  const row = newTurnRow(transcript, request, { model, sentFrom, frame: null, follows: true }, now());
+  const run = { ...row, run: row.seq };
+  const carried = carriedBy(transcript, paused, stored.carried);
+  transcript.beginTurn(run, []);
+  transcript.calls.deleteRequest(paused.seq);
+  transcript.calls.saveRequest(run.seq, JSON.stringify({ request, rest: planned.rest, carried }));
+  transcript.update('approvals', { continued_by: run.seq }, 'run = ? and continued_by is null', paused.seq);
+  return takeUpRun(context, run, { request, planned, carried, step, take: takeUpCalls });
+}
+
+/** @returns what a run and the runs before it have used of their limits. The time of waiting does not count. */
+function carriedBy(
+  transcript: Transcript,
+  { seq, cost, beganAt, endedAt }: TurnRow,
+  before?: CarriedLimits,
+): CarriedLimits {
+  const steps = turnsOfRun(transcript, seq).slice(1);
+  return {
+    steps: steps.filter(({ status }) => status !== 'failed').length + (before?.steps ?? 0),
+    calls: steps.reduce((sum, step) => sum + transcript.calls.of(step.seq).length, 0) + (before?.calls ?? 0),
+    cost: cost + (before?.cost ?? 0),
+    ms: (endedAt ?? beganAt) - beganAt + (before?.ms ?? 0),
+  };
+}

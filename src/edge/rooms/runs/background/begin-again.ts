@@ -1,0 +1,55 @@
+/** Begins a turn in the background again that a crash has kept from going up. */
+
+import { unanswered } from '../../../claude/outcome.ts';
+import { edit } from '../../../kit/json/edit.ts';
+import { parseObject } from '../../../kit/json/object.ts';
+import { numberOfTry } from '../../../money/admission/admission.ts';
+import { planAgain, runnerOfTurn, WATCH_MS } from '../../../talk/conversations/begin-turn.ts';
+import type { ConversationContext, ReadRequest } from '../../../talk/conversations/parts.ts';
+import type { RunRequest } from '../../../talk/conversations/stored-run.ts';
+import { PIECE_CHARACTERS } from '../../../talk/storage/message-text.ts';
+import type { TurnRow } from '../../../talk/storage/rows.ts';
+import { messagesOf } from '../../../talk/storage/turn-queries.ts';
+import type { Runner } from '../../../talk/turn/running-turn.ts';
+import { Turn } from '../../../talk/turn/turn.ts';
+import { grantOfNextTry } from '../../../talk/turn/turn-grants.ts';
+
+/** How often a turn is begun again. The limit is needed because the turn itself may cause the crash. */
+const MOST_BEGINNINGS = 10;
+
+/** @returns what a turn needs to begin again, as JSON text; null if that is too long for its row */
+export function requestToKeep({ body, again: _, retried: __, ...request }: ReadRequest): string | null {
+  const text = JSON.stringify({ request, rest: edit(body, { messages: '[]' }) });
+  return text.length > PIECE_CHARACTERS ? null : text;
+}
+
+/**
+ * Begins a turn in the background again, under the next name in the ledger. Its row says that it has not gone up.
+ *
+ * @returns undefined if its request is not stored
+ * @throws ApiError if it cannot be planned any more
+ */
+export function beginAgain(context: ConversationContext, row: TurnRow): Runner | undefined {
+  const { transcript, maintenance, now, waitUntil } = context;
+  const stored = parseObject(row.request ?? '');
+  const grant = grantOfNextTry(row, { earlier: 0, startedAt: now() });
+  const { requestId } = grant;
+  if (!stored || numberOfTry(requestId) > MOST_BEGINNINGS) return undefined;
+  const request = stored.request as RunRequest;
+  const question = messagesOf(transcript, row.seq).flatMap((seq) =>
+    Array.from(transcript.messages.history({ from: seq, to: seq, pending: true }), ({ text }) => text),
+  );
+  const body = edit(String(stored.rest), { messages: `[${question.join(',')}]` });
+  const plan = planAgain(context, request, body, { isAgain: true });
+  // The account may have placed a hold for the try that did not go up.
+  const { done } = maintenance.settlements.meterOf(row).settle(unanswered({ sentAt: undefined }, now()));
+  waitUntil(done.catch(() => {}));
+  transcript.changeTurn(row, { grant });
+  context.alarm.watch(now() + WATCH_MS);
+  const turn = new Turn(transcript, { ...row, grant, request: null }, plan.maxTokens, { newMessages: question.length });
+  // Nobody waits for its answer any more, so its end is always sent as an event.
+  turn.isReported = true;
+  const runner = runnerOfTurn(context, { ...request, requestId }, turn, plan);
+  waitUntil(Promise.resolve().then(() => runner.go(plan)));
+  return runner;
+}

@@ -1,0 +1,202 @@
+/** Calls a tool of an MCP server, and turns its answer into a result that the API accepts. */
+
+import { base64Bytes, bytesOfBase64, encoder, isBase64 } from '../../../kit/http/bytes.ts';
+import { imageTypeOf } from '../../../kit/http/image-type.ts';
+import { writeJson } from '../../../kit/json/kept-text.ts';
+import { asText, isObject, type Json, stringOrUndefined } from '../../../kit/json/object.ts';
+import { parseOrUndefined } from '../../../kit/json/parse.ts';
+import type { CalledKind, CallOptions } from '../called-kind.ts';
+import {
+  failedCall,
+  growingRoom,
+  MOST_IMAGE_BYTES,
+  MOST_TEXT_BYTES,
+  NO_CONTENT,
+  SHORT_ANSWER_BYTES,
+  type ToolCall,
+  type ToolResult,
+  tooMuch,
+  tooMuchTogether,
+} from '../tool-result.ts';
+import { atAddress, faultAtAddress, headersOf } from '../tools/addresses.ts';
+import { type McpRun, mcpRunSchema, mcpServer, mcpServerSchema, mcpTool } from './mcp.schema.ts';
+import { McpFault } from './mcp-fault.ts';
+import { McpSessions } from './session.ts';
+import { storedServers } from './stored-servers.ts';
+
+const MCP_IS_STORED =
+  'run.mcp: the tools of an MCP server are listed when they are stored. Store it with PUT /prefixes/:name or PUT /agents/:name, and name that here.';
+
+/** Tools of MCP servers. They occur only in what is stored. */
+export const mcpKind: CalledKind<McpRun> = {
+  member: 'mcp',
+  names: () => [mcpRunSchema, mcpServerSchema].flatMap(({ shape }) => Object.keys(shape)),
+  fault: (tool, sender) => {
+    const schema = isObject(tool.run) && Object.hasOwn(tool.run, 'tool') ? mcpTool : mcpServer;
+    return faultAtAddress(tool, sender, sender.isStored ? schema : MCP_IS_STORED);
+  },
+  stored: storedServers,
+  callsOf: () => {
+    const sessions = new McpSessions();
+    return { call: atAddress<McpRun>((...given) => callMcp(sessions, ...given)), close: () => sessions.close() };
+  },
+};
+
+/** The most bytes of one answer as it comes: the largest image in base64, and the longest text. */
+const MOST_ANSWER_BYTES = 6_500_000;
+/** Few answers without an image have more. */
+const LONG_ANSWER_BYTES = 524_288;
+/** The API accepts a hundred images in a request. The history keeps them all, so one result must have far fewer. */
+const MOST_IMAGES = 20;
+/** Each becomes a block of a message, and even a small block takes much more room than its bytes. */
+const MOST_BLOCKS = 1_000;
+/** The name of the idempotency key in what MCP calls metadata. */
+const IDEMPOTENCY_KEY = 'sluice/idempotency-key';
+/** Statuses that say that the server no longer knows the session, for example after a restart. The call was not made. */
+const SESSION_LOST: readonly unknown[] = [404];
+/** Some servers say the same with 400, which may also mean something else. */
+const MAYBE_LOST: readonly unknown[] = [400, 404];
+
+/**
+ * Calls a tool of an MCP server. If the server has lost the session, it is opened again, once.
+ *
+ * @returns its result; an error that says what was wrong if the server does not answer as it should
+ * @throws what `fetch` throws, and the reason of the signal
+ */
+export async function callMcp(
+  sessions: McpSessions,
+  call: ToolCall,
+  run: McpRun,
+  { settings, fetch, room, hold }: CallOptions,
+  signal: AbortSignal,
+) {
+  const key = JSON.stringify([run.mcp, run.headers]);
+  const server = { url: run.mcp, headers: headersOf(run, settings), fetch };
+  const params = {
+    name: run.tool,
+    arguments: isObject(call.input) ? call.input : {},
+    _meta: { [IDEMPOTENCY_KEY]: `${call.turn}_${call.tool_use_id}` },
+  };
+  let used = 0;
+  let result: ToolResult | undefined;
+  const grow = growingRoom(hold, [SHORT_ANSWER_BYTES, LONG_ANSWER_BYTES, MOST_ANSWER_BYTES]);
+  const take = async (bytes: number) => {
+    used += bytes;
+    room.left -= bytes;
+    if (used > MOST_ANSWER_BYTES) throw new McpFault(`It answered with more than ${MOST_ANSWER_BYTES} bytes.`);
+    if (room.left < 0) throw new NoRoom();
+    await grow(used);
+  };
+  const lost = run.once ? SESSION_LOST : MAYBE_LOST;
+  try {
+    for (let tries = 1; ; tries += 1) {
+      const session = await sessions.get(key, server, signal);
+      try {
+        result = toolResultOf(await session.request('tools/call', params, { signal, take }));
+        return result;
+      } catch (thrown) {
+        const status = thrown instanceof McpFault ? thrown.status : undefined;
+        if (MAYBE_LOST.includes(status)) await sessions.drop(key, session);
+        if (tries > 1 || !lost.includes(status)) throw thrown;
+      }
+    }
+  } catch (thrown) {
+    if (thrown instanceof NoRoom) return tooMuchTogether();
+    if (thrown instanceof McpFault) return failedCall(`The server of this tool failed. ${thrown.message}`);
+    throw thrown;
+  } finally {
+    // Bytes that were read but not kept take no room.
+    room.left += used - (result?.bytes ?? 0);
+  }
+}
+
+class NoRoom extends McpFault {
+  constructor() {
+    super('There is no room for its answer.');
+  }
+}
+
+/** @returns the result of a call in a form that the API accepts */
+function toolResultOf({ content, structuredContent, isError }: Json): ToolResult {
+  const given = Array.isArray(content) ? content.filter(isObject) : [];
+  if (given.length > MOST_BLOCKS) return failedCall(`The tool answered with more than ${MOST_BLOCKS} blocks.`);
+  const blocks = given.flatMap(blockOf);
+  const texts = blocks.flatMap(({ text }) => (typeof text === 'string' ? [text] : []));
+  if (structuredContent !== undefined && !isToldBy(texts, structuredContent))
+    blocks.push(textBlock(writeJson(structuredContent)));
+  let textBytes = 0;
+  let images = 0;
+  for (const { text, source } of blocks) {
+    if (typeof text === 'string') textBytes += encoder.encode(text).length;
+    const image = isObject(source) ? bytesOfBase64(asText(source.data)) : 0;
+    if (image > MOST_IMAGE_BYTES) return tooMuch(MOST_IMAGE_BYTES);
+    images += image;
+  }
+  if (textBytes > MOST_TEXT_BYTES) return tooMuch(MOST_TEXT_BYTES);
+  const shown = blocks.filter(({ type }) => type === 'image').length;
+  if (shown > MOST_IMAGES) return failedCall(`The tool answered with more than ${MOST_IMAGES} images.`);
+  return { content: blocks.length > 0 ? blocks : NO_CONTENT, isError: isError === true, bytes: textBytes + images };
+}
+
+/**
+ * @returns whether texts say already what structured content says: as its JSON, as the text that the SDK for Python wraps as
+ * `{"result": …}`, or in words that are about as long
+ */
+function isToldBy(texts: readonly string[], structured: unknown): boolean {
+  const json = JSON.stringify(structured);
+  if (texts.some((text) => text.length > json.length / 2)) return true;
+  const value = sortedText(structured);
+  if (texts.some((text) => sortedText(parseOrUndefined(text)) === value)) return true;
+  return [texts[0], texts].some((result) => result !== undefined && sortedText({ result }) === value);
+}
+
+/** Writes a value so that the same members in another order are the same text. */
+function sortedText(value: unknown): string | undefined {
+  return JSON.stringify(value, (_, member: unknown) =>
+    isObject(member)
+      ? Object.fromEntries(Object.entries(member).sort(([one], [other]) => (one < other ? -1 : 1)))
+      : member,
+  );
+}
+
+/** @returns a block of a result in a form that the API accepts; an empty list for an empty text */
+function blockOf(block: Json): Json[] {
+  switch (block.type) {
+    case 'text':
+      return typeof block.text === 'string' && block.text.trim() !== '' ? [textBlock(block.text)] : [];
+    case 'image':
+      return [imageBlock(block.data) ?? notShown('image', block.mimeType)];
+    case 'resource_link': {
+      const { uri, name, title, description, mimeType } = block;
+      return [textBlock(JSON.stringify({ uri, name, title, description, mimeType }))];
+    }
+    case 'resource': {
+      const { uri, mimeType, text, blob } = isObject(block.resource) ? block.resource : {};
+      if (typeof text === 'string') return [textBlock(`${said(uri)}\n${text}`)];
+      return [imageBlock(blob) ?? notShown('resource', mimeType)];
+    }
+    default:
+      return [notShown(said(block.type), block.mimeType)];
+  }
+}
+
+function textBlock(text: string): Json {
+  return { type: 'text', text: text.toWellFormed() };
+}
+
+/** @returns an image with its real media type; undefined if the data is not an image that the API accepts */
+function imageBlock(data: unknown): Json | undefined {
+  if (typeof data !== 'string' || !isBase64(data)) return undefined;
+  const media_type = imageTypeOf(base64Bytes(data.slice(0, 16)));
+  if (media_type === undefined) return undefined;
+  return { type: 'image', source: { type: 'base64', media_type, data } };
+}
+
+function notShown(what: string, mimeType: unknown): Json {
+  return textBlock(`[The tool has answered with ${what} ${said(mimeType)}, which cannot be shown here.]`);
+}
+
+/** @returns a short text of a server; empty for anything else */
+function said(text: unknown): string {
+  return (stringOrUndefined(text) ?? '').slice(0, 2_048);
+}

@@ -1,0 +1,280 @@
+/** Speaks MCP with a server over Streamable HTTP, as a client that uses only tools. */
+
+import { orAborted } from '../../../kit/async/or-aborted.ts';
+import { pause } from '../../../kit/async/pause.ts';
+import { toBase64, utf8 } from '../../../kit/http/bytes.ts';
+import { writeJson } from '../../../kit/json/kept-text.ts';
+import { asText, isObject, type Json } from '../../../kit/json/object.ts';
+import { McpFault, wordsOf } from './mcp-fault.ts';
+import { messagesIn, type StreamPlace, type Take } from './messages-in.ts';
+
+/** A server, and how it is reached. */
+export interface McpServer {
+  url: string;
+  /** The caller's own headers, with their secrets. */
+  headers: Headers;
+  fetch: (url: string, init: RequestInit) => Promise<Response>;
+  /** Keeps a message alive that nobody waits for. Absent in an object, where nothing ends with the answer. */
+  waitUntil?(work: Promise<unknown>): void;
+}
+
+/** How an answer is waited for and read. */
+export interface RpcOptions {
+  signal: AbortSignal;
+  take: Take;
+}
+
+/** The versions of the protocol that this client supports. It offers the first one. */
+const VERSIONS: readonly unknown[] = ['2025-11-25', '2025-06-18', '2025-03-26'];
+/** From this version on there are no sessions: each request itself contains what a session would have agreed on. */
+const WITHOUT_SESSION = '2026-07-28';
+const PROTOCOL_META = 'io.modelcontextprotocol/';
+/** The most bytes that a server may send before it is asked for tools. */
+const MOST_GREETING_BYTES = 256 * 1024;
+/** Milliseconds that a message may take if nobody waits for it. */
+const NOTICE_MS = 5_000;
+/** How many of a server's requests are answered during one call. Without a limit it could make this edge send for ever. */
+const MOST_ASKED = 100;
+const SHORTEST_RETRY_MS = 1_000;
+const CLIENT = { name: 'sluice', version: '0.1.0' };
+const METHOD_NOT_FOUND = -32_601;
+
+export class McpSession {
+  readonly #server: McpServer;
+  #id: string | undefined;
+  #version: string | undefined;
+  #requests = 0;
+
+  private constructor(server: McpServer) {
+    this.#server = server;
+  }
+
+  /** Opens a session. @throws McpFault, the error of `fetch`, or the reason of the signal */
+  static async open(server: McpServer, signal: AbortSignal): Promise<McpSession> {
+    const session = new McpSession(server);
+    try {
+      await session.#greet(signal);
+    } catch (thrown) {
+      session.close();
+      throw thrown;
+    }
+    return session;
+  }
+
+  async #greet(signal: AbortSignal): Promise<void> {
+    const params = { protocolVersion: VERSIONS[0], capabilities: {}, clientInfo: CLIENT };
+    const asking = { signal, take: upTo(MOST_GREETING_BYTES) };
+    let protocolVersion: unknown;
+    try {
+      ({ protocolVersion } = await this.request('initialize', params, asking));
+    } catch (thrown) {
+      if (!(thrown instanceof McpFault) || thrown.status !== 400) throw thrown;
+      // A server that supports only versions without sessions answers like this. If it means another fault, it will repeat
+      // it.
+      this.#version = WITHOUT_SESSION;
+      return;
+    }
+    if (!VERSIONS.includes(protocolVersion)) {
+      throw new McpFault(`It speaks none of the versions of MCP that this edge does: ${VERSIONS.join(', ')}.`);
+    }
+    this.#version = String(protocolVersion);
+    await dropBody(await this.#post({ method: 'notifications/initialized' }, signal));
+  }
+
+  /**
+   * Sends a request to the server.
+   *
+   * @returns the result
+   * @throws McpFault for an error of the server, or if it does not answer; also the errors of `fetch` and `take`
+   */
+  async request(method: string, params: Json, asking: RpcOptions): Promise<Json> {
+    this.#requests += 1;
+    const id = this.#requests;
+    const { signal } = asking;
+    signal.throwIfAborted();
+    try {
+      const message = this.#hasNoSession ? { id, method, params: withProtocol(params) } : { id, method, params };
+      const mirrored = this.#hasNoSession ? mirroredIn(method, params) : {};
+      return resultIn(await this.#answer(await this.#post(message, signal, mirrored), id, asking));
+    } catch (thrown) {
+      // In a session, closing the connection does not cancel a request. Cancelling `initialize` is not allowed.
+      if (signal.aborted && this.#version !== undefined && !this.#hasNoSession) {
+        this.#notify({ method: 'notifications/cancelled', params: { requestId: id, reason: 'no longer needed' } });
+      }
+      throw thrown;
+    }
+  }
+
+  /** Ends the session, if there is one. Nobody waits for it, because servers forget sessions by themselves. */
+  close(): void {
+    if (this.#id === undefined) return;
+    this.#inBackground((signal) => this.#send('DELETE', signal));
+  }
+
+  /** @returns the message that answers a request, on whichever stream it comes */
+  async #answer(first: Response, id: number, asking: RpcOptions): Promise<Json> {
+    this.#id ??= first.headers.get('mcp-session-id') ?? undefined;
+    const { signal, take } = asking;
+    let response = first;
+    let asked = 0;
+    const place: StreamPlace = {};
+    for (;;) {
+      try {
+        for await (const message of messagesIn(response, take, place)) {
+          const isAsked = typeof message.method === 'string';
+          if (!isAsked && message.id === id) return message;
+          if (!isAsked || message.id === undefined || asked >= MOST_ASKED) continue;
+          asked += 1;
+          this.#notify(answerTo(message));
+        }
+      } catch (thrown) {
+        // A broken stream is resumed in the same way as one that has ended.
+        if (thrown instanceof McpFault || signal.aborted || place.lastId === undefined) throw thrown;
+      }
+      // A server may end its stream and answer on the next one.
+      const { lastId, retryMs = 0 } = place;
+      if (lastId === undefined || this.#hasNoSession)
+        throw new McpFault('It ended without an answer.', { mayPass: true });
+      await pause(Math.max(SHORTEST_RETRY_MS, retryMs), signal);
+      response = await this.#send('GET', signal, { 'last-event-id': lastId });
+    }
+  }
+
+  get #hasNoSession(): boolean {
+    return this.#version === WITHOUT_SESSION;
+  }
+
+  /** Sends a message that needs no answer. Nobody waits for it, and losing it does no harm. */
+  #notify(message: Json): void {
+    this.#inBackground((signal) => this.#post(message, signal));
+  }
+
+  #inBackground(send: (signal: AbortSignal) => Promise<Response>): void {
+    const sending = send(AbortSignal.timeout(NOTICE_MS))
+      .then(dropBody)
+      .catch(() => {});
+    this.#server.waitUntil?.(sending);
+  }
+
+  #post(message: Json, signal: AbortSignal, headers: Record<string, string> = {}): Promise<Response> {
+    const more = { 'content-type': 'application/json', ...headers };
+    return this.#send('POST', signal, more, { jsonrpc: '2.0', ...message });
+  }
+
+  async #send(method: string, signal: AbortSignal, more: Record<string, string> = {}, message?: Json) {
+    const { url, fetch } = this.#server;
+    const headers = new Headers(this.#server.headers);
+    const own = {
+      accept: method === 'GET' ? 'text/event-stream' : 'application/json, text/event-stream',
+      'user-agent': 'sluice',
+      ...more,
+      ...(this.#id === undefined ? {} : { 'mcp-session-id': this.#id }),
+      ...(this.#version === undefined ? {} : { 'mcp-protocol-version': this.#version }),
+    };
+    for (const [name, value] of Object.entries(own)) headers.set(name, value);
+    const body = message === undefined ? null : writeJson(message);
+    const response = await fetch(url, { method, headers, body, redirect: 'manual', signal });
+    const { status } = response;
+    if (status < 300) return response;
+    await dropBody(response);
+    if (status < 400) throw new McpFault('It answered with a redirect, which is not followed.', { status });
+    throw new McpFault(`It answered ${status}.`, { status, mayPass: status >= 500 || status === 429 });
+  }
+}
+
+/** @returns a function that counts the bytes of an answer, and throws a McpFault if there are too many. */
+export function upTo(most: number): Take {
+  let left = most;
+  return (bytes) => {
+    left -= bytes;
+    if (left < 0) throw new McpFault(`It answered with more than ${most} bytes.`);
+  };
+}
+
+async function dropBody({ body }: Response): Promise<void> {
+  await body?.cancel();
+}
+
+/** @returns the answer to a server that sends a request to this client. */
+function answerTo({ id, method }: Json): Json {
+  if (method === 'ping') return { id, result: {} };
+  return { id, error: { code: METHOD_NOT_FOUND, message: 'This client has no such method.' } };
+}
+
+function withProtocol({ _meta, ...params }: Json): Json {
+  return {
+    ...params,
+    _meta: {
+      ...(isObject(_meta) ? _meta : {}),
+      [`${PROTOCOL_META}protocolVersion`]: WITHOUT_SESSION,
+      [`${PROTOCOL_META}clientInfo`]: CLIENT,
+      [`${PROTOCOL_META}clientCapabilities`]: {},
+    },
+  };
+}
+
+/** @returns headers that repeat what a request asks for, so that a proxy before the server need not read the body. */
+function mirroredIn(method: string, { name }: Json): Record<string, string> {
+  if (typeof name !== 'string') return { 'mcp-method': method };
+  const isPlain = /^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$/.test(name) && !name.startsWith('=?base64?');
+  return { 'mcp-method': method, 'mcp-name': isPlain ? name : `=?base64?${toBase64(utf8(name))}?=` };
+}
+
+function resultIn({ result, error }: Json): Json {
+  if (isObject(error)) {
+    throw new McpFault(`It answered with an error: ${wordsOf(error.message) || wordsOf(asText(error.code))}`);
+  }
+  if (!isObject(result)) throw new McpFault('It answered with something that is not JSON-RPC.');
+  if (result.resultType === 'input_required') {
+    throw new McpFault('It asks for something in between, which this edge cannot give.');
+  }
+  return result;
+}
+
+/** Milliseconds that a server may take to open a session. */
+const OPENING_MS = 30_000;
+
+/** The sessions of a run: one for each server, opened at its first call. */
+export class McpSessions {
+  readonly #opened = new Map<string, Promise<McpSession>>();
+  readonly #closed = new AbortController();
+
+  /**
+   * Returns the session with a server. Calls at the same time share its opening, so the end of one call must not stop the
+   * opening.
+   *
+   * @param key identifies the server and its headers
+   * @throws as `McpSession.open`; the reason of the signal
+   */
+  async get(key: string, server: McpServer, signal: AbortSignal): Promise<McpSession> {
+    let opening = this.#opened.get(key);
+    if (!opening) {
+      opening = McpSession.open(server, AbortSignal.any([this.#closed.signal, AbortSignal.timeout(OPENING_MS)]));
+      this.#opened.set(key, opening);
+      opening.catch(() => this.#forget(key, opening));
+    }
+    return await orAborted(opening, signal);
+  }
+
+  /** Forgets a session that its server has lost. */
+  async drop(key: string, session: McpSession): Promise<void> {
+    const opening = this.#opened.get(key);
+    if (opening && (await opening) === session) this.#forget(key, opening);
+  }
+
+  /** Ends all sessions. */
+  close(): void {
+    this.#closed.abort();
+    for (const opening of this.#opened.values()) {
+      opening.then(
+        (session) => session.close(),
+        () => {},
+      );
+    }
+    this.#opened.clear();
+  }
+
+  #forget(key: string, opening: Promise<McpSession> | undefined): void {
+    if (this.#opened.get(key) === opening) this.#opened.delete(key);
+  }
+}

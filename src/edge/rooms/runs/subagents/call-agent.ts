@@ -1,0 +1,248 @@
+/**
+ * Gives a task to a subagent. A subagent is an ordinary turn of another conversation, begun by the object of the run that
+ * called it. Its idempotency key is made from the call, so after a crash the run attaches to the same subagent again.
+ */
+
+import type { Nanodollars } from '../../../claude/pricing/cost.ts';
+import { orAborted } from '../../../kit/async/or-aborted.ts';
+import { jittered, pause } from '../../../kit/async/pause.ts';
+import { encoder, sha256Hex } from '../../../kit/http/bytes.ts';
+import { createRequestId } from '../../../kit/http/headers/request-id.ts';
+import { isObject } from '../../../kit/json/object.ts';
+import { callObject } from '../../../kit/objects/call-object.ts';
+import { isBusyType, whatLimited } from '../../../money/admission/what-limited.ts';
+import type {
+  ConversationObject,
+  ConversationPlace,
+  PackedAnswer,
+  SubagentOutcome,
+  TurnRequest,
+} from '../../../talk/contracts/conversation.ts';
+import { SUBAGENT_ID } from '../../../talk/conversations/conversations.schema.ts';
+import { errorIn } from '../../../talk/turn/turn-ending.ts';
+import type { ApartCall, CallName, RunCaller } from '../called-kind.ts';
+import { failedCall, MOST_TEXT_BYTES, NO_CONTENT, type ToolCall, type ToolResult } from '../tool-result.ts';
+import type { AgentRun } from './subagents.schema.ts';
+
+interface AgentOptions extends ApartCall {
+  caller: RunCaller;
+  /** Makes a new stub of a conversation of the account for each call: a stub that has thrown stays broken. */
+  reach(id: string): ConversationStub;
+  /** Milliseconds that are left of the run. */
+  leftMs: number;
+  /** Aborted when the run is stopped. */
+  signal: AbortSignal;
+}
+
+/** How deep subagents may be. The subagents of a client's run are at 2, theirs at 3. */
+const MOST_DEPTH = 3;
+/** How often one is begun that its account was too busy for. */
+const MOST_ATTEMPTS = 8;
+/** How often an object is called again after a lost call. */
+const MOST_LOST = 20;
+const FIRST_PAUSE_LOST_MS = 100;
+const LONGEST_PAUSE_LOST_MS = 10_000;
+const NO_MONEY = 'There is no money left for this task: the run has used up its max_usd.';
+
+/**
+ * Has a subagent do a task, and waits for its end. Stops the subagent when the run is stopped or the time is over. If the
+ * subagent's object cannot be reached, its cost is not known: then all that it might have spent is counted.
+ *
+ * @returns its last text; an error if it has failed, was refused, or did not end
+ */
+export async function callAgent(call: ToolCall, run: AgentRun, options: AgentOptions): Promise<ToolResult> {
+  const { caller, leftMs, signal, share, isAgain, isLate } = options;
+  const { task } = isObject(call.input) ? call.input : {};
+  if (typeof task !== 'string' || task.trim() === '')
+    return failedCall('The input must be {"task": "…"}, with a text.');
+  if (caller.depth >= MOST_DEPTH) {
+    return failedCall('This is a subagent of a subagent, which has no subagents itself. Do the task without.');
+  }
+  if (signal.aborted && !isAgain) return failedCall('stopped');
+  const ms = Math.min((run.timeout_seconds ?? Number.POSITIVE_INFINITY) * 1_000, leftMs);
+  const late = Number.isFinite(ms) ? AbortSignal.timeout(ms) : undefined;
+  const ended = late ? AbortSignal.any([signal, late]) : signal;
+  const place = { account: call.account, id: await subagentId(call) };
+  const reach = () => options.reach(place.id);
+  let outcome: FollowedOutcome | undefined;
+  const before = isLate ? 'late' : isAgain;
+  for (let mayHaveBegun: boolean | 'late' = before; ; mayHaveBegun = false) {
+    const left = share.most === null ? undefined : share.most - share.cost;
+    if (left !== undefined && left <= 0) return { ...failedCall(NO_MONEY), cost: share.cost };
+    const key = `${call.turn}_${call.tool_use_id}_${share.attempt}`;
+    const request = { ...requestOfCall(call, run, caller, place), key, hash: key, body: taskBody(task, left, ms) };
+    const working = follow(reach, request, mayHaveBegun, ended);
+    outcome = await orAborted(working, ended).catch(() => stop(reach, key));
+    // Nobody waits for it any more, so nobody needs its error.
+    working.catch(() => {});
+    // A subagent that waits for approval goes on by itself after the decision. The money for that stays set aside.
+    const isKnown = outcome !== undefined && outcome.cost !== null && outcome.paused !== 'approval';
+    share.cost += (isKnown ? outcome?.cost : (left ?? outcome?.cost)) ?? 0;
+    if (!outcome?.isTooBusy || ended.aborted || share.attempt >= MOST_ATTEMPTS) break;
+    share.attempt += 1;
+    options.noteShare();
+    await waitBefore(share.attempt, ended);
+    if (ended.aborted) break;
+  }
+  const whyStopped = signal.aborted
+    ? 'It was stopped.'
+    : late?.aborted
+      ? `Its ${Math.ceil(ms / 1_000)} s were over.`
+      : '';
+  return { ...resultOfSubagent(outcome, whyStopped), cost: share.cost };
+}
+
+type ConversationStub = DurableObjectStub<ConversationObject>;
+type Reach = () => ConversationStub;
+
+interface FollowedOutcome extends SubagentOutcome {
+  /** Whether its account was too busy for it. (An upstream was asked as often as it may be.) */
+  isTooBusy?: boolean;
+}
+
+/**
+ * Begins a subagent, or attaches to it, and follows it to its end, even if its object dies meanwhile.
+ *
+ * @returns undefined if its conversation was deleted meanwhile
+ * @throws what the last call has thrown, if its object cannot be reached
+ */
+async function follow(
+  reach: Reach,
+  { body, ...request }: Omit<TurnRequest, 'requestId'> & { key: string },
+  mayHaveBegun: boolean | 'late',
+  ended: AbortSignal,
+): Promise<FollowedOutcome | undefined> {
+  let isKnown = !mayHaveBegun;
+  for (let lost = 0; ; ) {
+    try {
+      const before = isKnown ? undefined : await reach().subagentOutcome(request.key);
+      if (before) return before;
+      // Nobody knows any more what it has cost. Beginning it again might spend its share twice.
+      if (mayHaveBegun === 'late') return FORGOTTEN;
+      isKnown = false;
+      ended.throwIfAborted();
+      const answer = await reach().turn(JSON.stringify({ ...request, requestId: createRequestId() }), body);
+      const error = typeof answer === 'string' ? null : whyRefused(answer);
+      // The stream is not needed here: a client that wants to see it follows the subagent's conversation.
+      if (typeof answer !== 'string' && answer.kind === 'stream') await answer.body.cancel();
+      (answer as Partial<Disposable>)[Symbol.dispose]?.();
+      const outcome = await reach().subagentOutcome(request.key);
+      // A subagent that had begun and is not found any more was deleted, and its cost with it.
+      if (!error) return outcome;
+      if (outcome && outcome.status !== 'failed') return outcome;
+      return { ...(outcome ?? UNBEGUN), error, isTooBusy: isTooBusy(answer) };
+    } catch (thrown) {
+      lost += 1;
+      if (lost > MOST_LOST || ended.aborted) throw thrown;
+      await waitBefore(lost, ended);
+    }
+  }
+}
+
+const UNBEGUN: SubagentOutcome = {
+  ...{ turn: '', status: 'failed', paused: null, stop_reason: null, text: '', error: null },
+  ...{ cost_usd: 0, cost: 0 },
+};
+
+const FORGOTTEN: SubagentOutcome = {
+  ...UNBEGUN,
+  ...{
+    cost: null,
+    error: { type: 'api_error', message: 'The edge was interrupted for long, and what it has done is not known.' },
+  },
+};
+
+/** @returns whether a turn was refused since its account was too busy */
+function isTooBusy(answer: PackedAnswer): boolean {
+  if (typeof answer === 'string' || answer.kind !== 'error') return false;
+  return isBusyType(answer.error.type) && whatLimited(answer.error).isOwn;
+}
+
+/** @returns why a turn was refused, by this edge or by the upstream; null if it was not refused */
+function whyRefused(answer: Exclude<PackedAnswer, string>): SubagentOutcome['error'] {
+  if (answer.kind === 'error') return { type: answer.error.type, message: answer.error.message };
+  return answer.kind === 'whole' && answer.status >= 400 ? errorIn(answer.body) : null;
+}
+
+/** Stops a subagent, or prevents it from beginning. @returns its outcome; undefined if it cannot be reached */
+async function stop(reach: Reach, key: string): Promise<SubagentOutcome | undefined> {
+  try {
+    return await callObject('conversation', async () => (await reach().stopSubagent(key)) ?? UNBEGUN, 'persistent');
+  } catch {
+    return undefined;
+  }
+}
+
+async function waitBefore(tries: number, signal: AbortSignal): Promise<void> {
+  const longest = Math.min(LONGEST_PAUSE_LOST_MS, FIRST_PAUSE_LOST_MS * 2 ** tries);
+  // An abort ends the pause. The caller checks the signal afterwards.
+  await pause(jittered(longest), signal).catch(() => {});
+}
+
+function requestOfCall(
+  { conversation, tool_use_id: toolUseId, name }: ToolCall,
+  { agent }: AgentRun,
+  { depth, retentionSeconds, headers, ownerOf, ...caller }: RunCaller,
+  place: ConversationPlace,
+): Omit<TurnRequest, 'requestId' | 'body' | 'key' | 'hash'> {
+  // The caller's idempotency key belongs only to the caller's own request.
+  const { 'idempotency-key': _, ...others } = headers;
+  return {
+    ...caller,
+    place,
+    headers: others,
+    asked: { agent, agent_owner: ownerOf(name) },
+    retried: false,
+    again: false,
+    stream: true,
+    parent: { conversation, toolUseId, depth: depth + 1, retentionSeconds },
+  };
+}
+
+/** @param ms how many milliseconds the task may take; infinite if that is not limited */
+function taskBody(task: string, most: Nanodollars | undefined, ms: number): string {
+  return JSON.stringify({
+    messages: [{ role: 'user', content: task }],
+    ...(most === undefined ? {} : { max_usd: most / 1e9 }),
+    ...(Number.isFinite(ms) ? { max_seconds: Math.max(1, Math.ceil(ms / 1_000)) } : {}),
+  });
+}
+
+/** @returns the id of a subagent's conversation, made from the name of its call. */
+export async function subagentId({ conversation, turn, tool_use_id }: CallName): Promise<string> {
+  const digest = await sha256Hex(encoder.encode(JSON.stringify([conversation, turn, tool_use_id])));
+  return SUBAGENT_ID + digest.slice(0, 32);
+}
+
+/**
+ * Makes the result of a call from the outcome of its subagent.
+ *
+ * @param outcome undefined if the subagent could not be reached
+ * @param whyStopped a sentence if its run has stopped it; empty otherwise
+ */
+function resultOfSubagent(outcome: SubagentOutcome | undefined, whyStopped: string): ToolResult {
+  const fault = outcome ? whyUndone(outcome, whyStopped) : `The subagent could not be reached. ${whyStopped}`.trim();
+  const { text = '' } = outcome ?? {};
+  const said = text.trim() === '' ? '' : text;
+  const content = fault === undefined ? said || NO_CONTENT : fault + (said && ` What it said:\n\n${said}`);
+  const bytes = encoder.encode(content).length;
+  if (bytes > MOST_TEXT_BYTES) return failedCall(`The subagent answered with more than ${MOST_TEXT_BYTES} bytes.`);
+  return { content, isError: fault !== undefined, bytes };
+}
+
+/** @returns why a subagent has not done its task; undefined if it has */
+function whyUndone(
+  { status, paused, stop_reason: reason, error }: SubagentOutcome,
+  whyStopped: string,
+): string | undefined {
+  if (status === 'running' || status === 'stopped') return `The subagent was stopped. ${whyStopped}`.trim();
+  if (status === 'refused') return 'The subagent has refused the task.';
+  if (status !== 'complete') return `The subagent has failed. ${error?.message ?? whyStopped}`.trim();
+  if (paused === 'approval') {
+    return 'The subagent waits until a person has approved one of its calls. It goes on then, and its answer stays in its own conversation.';
+  }
+  if (paused !== null) return `The subagent has paused (${paused}) before its end.`;
+  if (reason === 'tool_use') return 'The subagent has asked for a tool that only a client could call.';
+  if (reason === 'end_turn' || reason === 'stop_sequence') return undefined;
+  return `The subagent’s answer was cut (${reason}).`;
+}

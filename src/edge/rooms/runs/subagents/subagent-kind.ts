@@ -1,0 +1,38 @@
+import { edit } from '../../../kit/json/edit.ts';
+import { conversationStub } from '../../../kit/objects/stubs.ts';
+import { faultIn } from '../../../talk/contracts/tools.schema.ts';
+import type { CalledKind } from '../called-kind.ts';
+import { faultOfPause } from '../pauses.ts';
+import { withinRoom } from '../tool-result.ts';
+import { callAgent, subagentId } from './call-agent.ts';
+import { type AgentRun, agentRunSchema, agentTool } from './subagents.schema.ts';
+
+/** What the model is told of such a tool that does not say it itself. */
+const DESCRIPTION =
+  'Gives a task to another agent, which works on it by itself, and answers with what it has come to. It knows nothing but the task.';
+const INPUT = {
+  type: 'object',
+  properties: { task: { type: 'string', description: 'What is to be done, with all that has to be known for it.' } },
+  required: ['task'],
+};
+
+/** Tools that are agents. Using an agent needs no scope, so a tool that is an agent needs none either. */
+export const subagentKind: CalledKind<AgentRun> = {
+  member: 'agent',
+  names: () => Object.keys(agentRunSchema.shape),
+  asked: [agentRunSchema],
+  fault: (tool) => faultOfPause(tool.run) ?? faultIn(agentTool.safeParse(tool)),
+  told: (_, text) =>
+    edit(text, {
+      description: { ifAbsent: JSON.stringify(DESCRIPTION) },
+      input_schema: { ifAbsent: JSON.stringify(INPUT) },
+    }),
+  apart: subagentId,
+  callsOf: ({ env, settings, account, caller }) => ({
+    call: async (call, run, { apart, ...options }) => {
+      if (!apart) throw new TypeError('A call of an agent without its share.');
+      const reach = (id: string) => conversationStub(env, settings, { account, id });
+      return await withinRoom(await callAgent(call, run, { ...options, ...apart, caller, reach }), options);
+    },
+  }),
+};

@@ -22,7 +22,6 @@ import { tokens } from './money/tokens/tokens.reference.ts';
 import { classification } from './named/classify/classification.reference.ts';
 import { prefixes } from './named/prefixes/prefixes.reference.ts';
 import { agents } from './rooms/agents/agents.reference.ts';
-import { CHOICE_HEADER_WORDS } from './rooms/agents/choice/room.ts';
 import { AGENT_HEADER_WORDS } from './rooms/agents/room.ts';
 import { batches } from './rooms/batches/batches.reference.ts';
 import { classifications } from './rooms/batches/classifications.reference.ts';
@@ -83,7 +82,6 @@ const IDS = ['sluice-request-id', 'request-id'];
 const HEADER_WORDS: typeof TOLD_HEADERS = {
   ...TOLD_HEADERS,
   ...AGENT_HEADER_WORDS,
-  ...CHOICE_HEADER_WORDS,
   ...RUN_HEADER_WORDS,
 };
 

@@ -106,12 +106,12 @@ interface Reached {
 
 /** Lists what waits for approval, as the route does. */
 export async function listApprovals(object: Reached): Promise<Result<CrossingText>> {
-  return (await object.part('approvals', 'list')) as Result<CrossingText>;
+  return (await object.part('runs', 'listApprovals')) as Result<CrossingText>;
 }
 
 /** Decides on a call that waits for approval, as the route does. */
 export async function decideOn(object: Reached, decision: object): Promise<Result<DecisionAnswer>> {
-  return (await object.part('approvals', 'decide', decision)) as Result<DecisionAnswer>;
+  return (await object.part('runs', 'decideApproval', decision)) as Result<DecisionAnswer>;
 }
 
 /** The calls that wait for approval. */

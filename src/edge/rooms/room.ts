@@ -13,16 +13,13 @@ import type { KEY_NEWS } from '../money/admission/request-meter.ts';
 import type { ALERT_INBOX } from '../money/alerts/alert-outbox.ts';
 import type { DIMENSIONS } from '../money/contracts/about.ts';
 import type { BY_BATCH } from '../named/classify/classify.route.ts';
-import type { VIEW } from '../talk/contracts/answer-view.ts';
 import type { GUARD } from '../talk/contracts/guard.ts';
 import type { MEMBERS } from '../talk/contracts/member.ts';
+import type { TOOL_KINDS } from '../talk/contracts/tool-kind.ts';
 import type { AGENT_KIND } from '../talk/conversations/named-beginning.ts';
 import type { CONVERSATION_PARTS } from '../talk/conversations/parts.ts';
 import type { STRATEGIES } from '../talk/history/history.schema.ts';
 import type { COPIED } from '../talk/storage/copied-rows.ts';
-import type { MODEL_CHOICE } from './agents/choice-of-model.ts';
-import type { CALLED_KINDS } from './runs/called-kind.ts';
-import type { PAUSES } from './runs/pauses.ts';
 
 /** A feature: one folder, one object, one line in the list of rooms. Each of its members is a seam of the core. */
 export interface Room
@@ -48,9 +45,6 @@ export interface Room
     Plugged<typeof STRATEGIES>,
     Plugged<typeof COPIED>,
     Plugged<typeof AGENT_KIND>,
-    Plugged<typeof MODEL_CHOICE>,
-    Plugged<typeof PAUSES>,
-    Plugged<typeof CALLED_KINDS>,
+    Plugged<typeof TOOL_KINDS>,
     Plugged<typeof MEMBERS>,
-    HeadersPlugged,
-    Plugged<typeof VIEW> {}
+    HeadersPlugged {}

@@ -5,5 +5,5 @@ import { Summarizer } from './summarizer.ts';
 export const summariesRoom: Room = {
   name: 'summaries',
   strategy: 'summarize',
-  conversation: { open: (context) => new Summarizer(context) },
+  conversation: [{ open: (context) => new Summarizer(context) }],
 };

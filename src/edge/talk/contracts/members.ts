@@ -13,9 +13,10 @@ import {
   type RequestMembers,
   saidOf,
 } from './member.ts';
+import { SHOW_MEMBER } from './text-view.ts';
 
 const allMembers = ofRooms(() => {
-  let all: RequestMembers = { conversation: CONVERSATION_MEMBER, prefix: PREFIX_MEMBER };
+  let all: RequestMembers = { conversation: CONVERSATION_MEMBER, prefix: PREFIX_MEMBER, show: SHOW_MEMBER };
   for (const members of pluggedInto(MEMBERS)) all = { ...all, ...members };
   return all;
 });

@@ -50,8 +50,7 @@ export interface ToolKind {
   /** Brings its tools into their stored form. */
   stored?(tools: unknown[], settings: Settings, storing: StoringTools): Promise<unknown[]>;
 }
-/** Who calls tools of a kind reads the same member, and knows more of it. */
-const TOOL_KINDS = seam<readonly ToolKind[]>()('tools');
+export const TOOL_KINDS = seam<readonly ToolKind[]>()('tools');
 
 export const toolKinds = ofRooms(() => pluggedInto(TOOL_KINDS).flat());
 

@@ -1,15 +1,15 @@
 /** Begins a turn: plans it and stores it before anything goes up. */
 import { joinedBetas } from '../../claude/headers.ts';
-import { needsRoom, toApiError } from '../../kit/http/errors.ts';
+import { toApiError } from '../../kit/http/errors.ts';
 import { Slots } from '../../kit/rooms/slots.ts';
 import { refuseRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { type About, OF_PREFIX, say } from '../../money/contracts/about.ts';
 import { checkRetained, layRetained } from '../../named/prefixes/retained-prefix.ts';
 import { failedResult, receivedText } from '../answers/crossing-answer.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
-import { viewOfTurn } from '../contracts/answer-view.ts';
 import type { AskedBeginning, CountedPrompt, PromptRequest, TurnRequest } from '../contracts/conversation.ts';
 import { guard } from '../contracts/guard.ts';
+import { turnPrefix } from '../contracts/text-view.ts';
 import type { AgentInUse } from '../history/agent-in-use.ts';
 import { leaveLostCode } from '../history/container.ts';
 import { withoutEdgeBlocks } from '../history/edge-blocks.ts';
@@ -56,11 +56,7 @@ export function planTurn(context: ConversationContext, present: Profile | undefi
   );
 }
 
-/**
- * Plans a turn, or a prompt that is counted, as a room does that has a way of its own.
- *
- * @throws ApiError 400 for a run where nothing runs
- */
+/** Plans a turn, or a prompt that is counted, as a room does that has a way of its own. */
 function planByParts(
   { parts }: ConversationContext,
   turn: Parameters<NonNullable<OpenPart['plan']>>[0],
@@ -69,10 +65,7 @@ function planByParts(
 ): NextRequest {
   let planned: NextRequest | undefined;
   for (const part of parts) planned ??= part.plan?.(turn, agent, plan);
-  planned ??= plan();
-  if (planned.run && !parts.some((part) => part.run))
-    throw needsRoom('runs', 'retry: only a run goes up again after a crash');
-  return planned;
+  return planned ?? plan();
 }
 
 /** @throws ApiError 400 if a request names another prefix or agent than the conversation has */
@@ -264,7 +257,7 @@ export function runnerOf(
 }
 
 export function turnIdOf({ asked, requestId }: Pick<TurnRequest, 'asked' | 'requestId'>): string {
-  return (viewOfTurn('', asked.show)?.turns ?? 'turn_') + requestId.slice(-12);
+  return turnPrefix(asked.show) + requestId.slice(-12);
 }
 
 export function newTurnRow(

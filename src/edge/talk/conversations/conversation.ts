@@ -148,8 +148,8 @@ export class Conversation extends EdgeObject implements ConversationObject {
 
   /** Calls a method of what a room has in this object. @returns what it returns */
   async part<T>(room: string, method: string, ...args: readonly unknown[]): Promise<Result<T>> {
-    const { methods = {} } = pluggedInto(CONVERSATION_PARTS, room)[0] ?? {};
-    const called = Object.hasOwn(methods, method) ? methods[method] : undefined;
+    const parts = pluggedInto(CONVERSATION_PARTS, room).flat();
+    const called = parts.flatMap(({ methods = {} }) => (Object.hasOwn(methods, method) ? methods[method] : [])).at(0);
     if (!called) throw new TypeError(`The room ${room} has no method ${method} in a conversation.`);
     // The room types its method, and the caller what it awaits, as with every call of an object.
     return (await called(this.#state, ...args)) as Result<T>;

@@ -6,7 +6,7 @@ import { type AppEnv, accountOf, contextOf } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
-import { ApiError, invalidRequest, needsRoom } from '../../kit/http/errors.ts';
+import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
 import { listOf, readPage } from '../../kit/http/page.ts';
 import { withOneReading } from '../../kit/http/read-json.ts';
 import { validate } from '../../kit/http/validate.ts';
@@ -17,7 +17,6 @@ import { pauseAfterBody, readToStore } from '../../money/admission/read-body.ts'
 import { callAccount } from '../../money/contracts/call-account.ts';
 import { crossingText, noConversation } from '../answers/crossing-answer.ts';
 import { streamedTurn } from '../answers/turn-stream.ts';
-import { answerView } from '../contracts/answer-view.ts';
 import { checkRun } from '../contracts/check-tools.ts';
 import type { CrossingText, Resumed } from '../contracts/conversation.ts';
 import { agentMeant, boundCaller, guard, refuseOtherConversation, toldToBound } from '../contracts/guard.ts';
@@ -152,7 +151,6 @@ async function messagesPage(c: Context<AppEnv>): Promise<Response> {
 async function resume(c: Context<AppEnv>): Promise<Response> {
   const id = boundIdOf(c);
   const { after: queried, show, if_absent } = validate(resumeQuery, c.req.query());
-  if (show !== undefined && !answerView()) throw needsRoom('show', 'show: it names a part of the answer');
   const shown = askedMember('show', c.req.raw.headers, { show });
   const after = c.req.header('last-event-id') ?? queried;
   const resumed = await callOwn<Resumed>(c, id, (object) =>

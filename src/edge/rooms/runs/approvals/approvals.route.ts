@@ -25,7 +25,7 @@ import { approvalsQuery, decisionRequest } from './approvals.schema.ts';
 export const APPROVAL_ROUTES = [
   route('GET /conversations/:id/approvals', { needs: 'messages', bound: true, query: approvalsQuery }, async (c) => {
     const by = boundApprover(c.get('identity'));
-    const text = await callNamed<CrossingText>(c, (object) => object.part('approvals', 'list', by));
+    const text = await callNamed<CrossingText>(c, (object) => object.part('runs', 'listApprovals', by));
     return new Response(text, { headers: { 'content-type': 'application/json' } });
   }),
   route(
@@ -38,7 +38,7 @@ export const APPROVAL_ROUTES = [
       const input = input_text ?? memberTexts(sent.text).get('input');
       if (by && input !== undefined) throw closedToBound('input: a call is approved or denied as the model made it.');
       const { status, turn, body } = await callNamed<DecisionAnswer>(c, (object) =>
-        object.part('approvals', 'decide', {
+        object.part('runs', 'decideApproval', {
           ...decision,
           input,
           id: c.req.param('approval'),

@@ -8,7 +8,7 @@ import type { approvalRequested } from '../../../talk/conversations/conversation
 import type { ApprovalRow } from '../../../talk/storage/approval-rows.ts';
 import type { TurnRow } from '../../../talk/storage/rows.ts';
 import { toolsAskedIn } from '../../../talk/storage/turn-queries.ts';
-import type { Pause, PlannedCall, TakenUpCalls, TakingRun } from '../pauses.ts';
+import type { PausingRun, PlannedCall, TakenUpCalls, TakingRun } from '../pauses.ts';
 import { failedCall, type ToolResult } from '../tool-result.ts';
 import { describeApprovals } from './decide.ts';
 
@@ -48,8 +48,11 @@ function withoutOwnHeaders(request: unknown): unknown {
   return { ...request, headers: Object.fromEntries(headers) };
 }
 
-/** Stores that calls of a run wait for approval, and the event that tells of it. */
-export const requestApprovals: Pause['request'] = (calls, { transcript, row, approvers, now, tell }) => {
+/** Stores that calls of a run wait for approval, and the event that tells of it. Call it in the step in which the run pauses. */
+export function requestApprovals(
+  calls: readonly PlannedCall[],
+  { transcript, row, approvers, now, tell }: PausingRun,
+): void {
   for (const { turn, n, block } of calls) {
     const place = `${row.id.replace(/^turn_/, '')}_${turn}_${n}`;
     const call = { run: row.seq, turn, n, toolUseId: asText(block.id), name: asText(block.name) };
@@ -64,7 +67,7 @@ export const requestApprovals: Pause['request'] = (calls, { transcript, row, app
     for (const one of approvals) Object.assign(one, { input: null, input_text: null });
   };
   tell({ type: 'approval.requested', mark: '_approval', shorter: [withoutInputs] }, told);
-};
+}
 
 /**
  * Shows the decided calls again, under the same ids, because a client accepts results only for calls in the same message.

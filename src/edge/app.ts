@@ -22,11 +22,12 @@ import { Hono } from './kit/http/hono.ts';
 import { LogEntry, type LogLine } from './kit/http/log.ts';
 import { asksForPage, missingPage } from './kit/http/missing-page.ts';
 import { unknownPath } from './kit/http/unknown-path.ts';
-import { pluggedInto, shareRooms } from './kit/rooms/rooms.ts';
+import { pluggedInto, pluggedOne, shareRooms } from './kit/rooms/rooms.ts';
 import { ACCOUNT_ROUTES } from './money/account/accounts.route.ts';
 import { tellDiskFull } from './money/account/tell-disk-full.ts';
 import { USAGE_ROUTES } from './money/account/usage.route.ts';
 import { refuseRevoked, refuseRevokedInTheEnd } from './money/admission/refuse-revoked.ts';
+import { ALL_ACCOUNTS } from './money/contracts/all-accounts.ts';
 import { TOKEN_ROUTES } from './money/tokens/tokens.route.ts';
 import { CLASSIFIER_ROUTES } from './named/classify/classifiers.route.ts';
 import { CLASSIFY_ROUTES } from './named/classify/classify.route.ts';
@@ -99,20 +100,20 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
   mount(app, all.filter(isPublic));
   for (const path of options.publicPaths ?? []) app.use(path, open);
   const edge = new Hono<AppEnv>();
+  const beforeSpending = pluggedOne(ALL_ACCOUNTS)?.beforeSpending;
   const others = all.filter((one) => !isPublic(one));
   // A Worker's own login may read headers that only the Worker knows.
   const checks = options.authenticate ? [refuseMany] : [refuseMany, refuseUnread];
   mount(
     edge,
     others.filter(({ admits }) => admits),
-    refuseRevokedInTheEnd,
-    ...checks,
+    { first: [refuseRevokedInTheEnd, ...checks], beforeSpending },
   );
   edge.use(refuseRevoked);
   mount(
     edge,
     others.filter(({ admits }) => !admits),
-    ...checks,
+    { first: checks, beforeSpending },
   );
   for (const path of [...foldersOf(edge), ...(options.privatePaths ?? [])]) app.use(path, close);
   const unknown = refuseUnknown(app);

@@ -1,5 +1,5 @@
 import type { KINDS } from '../claude/kinds/kinds.ts';
-import type { BEFORE_SPENDING, OPTIONS, ROUTES } from '../gate/auth/route.ts';
+import type { OPTIONS, ROUTES } from '../gate/auth/route.ts';
 import type { SETTINGS } from '../gate/settings/settings.ts';
 import type { HEALTH, METRICS } from '../health/told.ts';
 import type { QUEUE } from '../kit/delivery/queue.ts';
@@ -7,11 +7,10 @@ import type { HeadersPlugged } from '../kit/http/headers/answer-headers.ts';
 import type { BINDINGS } from '../kit/objects/needed-bindings.ts';
 import type { AnyRoom, Plugged } from '../kit/rooms/rooms.ts';
 import type { SHARED_BUDGETS } from '../money/account/account-state.ts';
-import type { ALL_ACCOUNTS } from '../money/account/all-accounts.ts';
 import type { ACCOUNT_PARTS } from '../money/account/parts.ts';
-import type { KEY_NEWS } from '../money/admission/request-meter.ts';
 import type { ALERT_INBOX } from '../money/alerts/alert-outbox.ts';
 import type { DIMENSIONS } from '../money/contracts/about.ts';
+import type { ALL_ACCOUNTS } from '../money/contracts/all-accounts.ts';
 import type { BY_BATCH } from '../named/classify/classify.route.ts';
 import type { GUARD } from '../talk/contracts/guard.ts';
 import type { MEMBERS } from '../talk/contracts/member.ts';
@@ -25,7 +24,6 @@ import type { COPIED } from '../talk/storage/copied-rows.ts';
 export interface Room
   extends AnyRoom,
     Plugged<typeof ROUTES>,
-    Plugged<typeof BEFORE_SPENDING>,
     Plugged<typeof OPTIONS>,
     Plugged<typeof QUEUE>,
     Plugged<typeof BINDINGS>,
@@ -37,7 +35,6 @@ export interface Room
     Plugged<typeof SHARED_BUDGETS>,
     Plugged<typeof ACCOUNT_PARTS>,
     Plugged<typeof ALL_ACCOUNTS>,
-    Plugged<typeof KEY_NEWS>,
     Plugged<typeof ALERT_INBOX>,
     Plugged<typeof DIMENSIONS>,
     Plugged<typeof CONVERSATION_PARTS>,

@@ -19,7 +19,7 @@ import { readJson } from '../admission/read-body.ts';
 import { creditRequest, limitsPatch, limitsSchema } from '../budget/limits.schema.ts';
 import { unpaidSearches } from '../budget/unpaid-searches.ts';
 import { byPeriod, CALENDAR } from '../budget/windows.ts';
-import { ALL_ACCOUNTS } from './all-accounts.ts';
+import { ALL_ACCOUNTS } from '../contracts/all-accounts.ts';
 import { absentQuery } from './usage.schema.ts';
 import type { BoundAccountAnswer, QuotaReport } from './usage-answers.schema.ts';
 

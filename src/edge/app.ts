@@ -1,11 +1,12 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { basePath, baseRoutePath, matchedRoutes } from 'hono/route';
+import { CLASSIFIER_ROUTES } from './classify/classifiers.route.ts';
+import { CLASSIFY_ROUTES } from './classify/classify.route.ts';
 import { explainedTo } from './claude/explain-refused-key.ts';
 import { refuseManyHeaders } from './claude/headers.ts';
 import { openUpstreams } from './claude/kinds/entry.ts';
-import { MODEL_ROUTES } from './claude/models/models.route.ts';
-import type { Prices } from './claude/pricing/price-settings.ts';
+import type { Prices } from './claude/models/price-settings.ts';
 import { shareFetch } from './claude/upstream.ts';
 import { signIn } from './gate/auth/authenticate.ts';
 import type { AppChoices, AppEnv } from './gate/auth/context.ts';
@@ -29,14 +30,13 @@ import { USAGE_ROUTES } from './money/account/usage.route.ts';
 import { refuseRevoked, refuseRevokedInTheEnd } from './money/admission/refuse-revoked.ts';
 import { ALL_ACCOUNTS } from './money/contracts/all-accounts.ts';
 import { TOKEN_ROUTES } from './money/tokens/tokens.route.ts';
-import { CLASSIFIER_ROUTES } from './named/classify/classifiers.route.ts';
-import { CLASSIFY_ROUTES } from './named/classify/classify.route.ts';
 import { PREFIX_ROUTES } from './named/prefixes/prefixes.route.ts';
 import type { Room } from './rooms/room.ts';
 import type { RoomOptions } from './rooms.ts';
 import { refuseUnreadHeaders } from './talk/contracts/members.ts';
 import { CONVERSATION_ROUTES } from './talk/conversations/conversations.route.ts';
 import { COUNT_ROUTES, MESSAGE_ROUTES } from './talk/messages/messages.route.ts';
+import { MODEL_ROUTES } from './talk/messages/models.route.ts';
 
 /** The routes of the core. */
 const CORE_ROUTES: readonly AnyRoute[] = [

@@ -1,22 +1,22 @@
+import type { BY_BATCH } from '../classify/classify.route.ts';
 import type { KINDS } from '../claude/kinds/kinds.ts';
+import type { MEMBERS } from '../claude/request/member.ts';
 import type { OPTIONS, ROUTES } from '../gate/auth/route.ts';
 import type { SETTINGS } from '../gate/settings/settings.ts';
 import type { HEALTH, METRICS } from '../health/told.ts';
 import type { QUEUE } from '../kit/delivery/queue.ts';
 import type { HeadersPlugged } from '../kit/http/headers/answer-headers.ts';
-import type { BINDINGS } from '../kit/objects/needed-bindings.ts';
+import type { BINDINGS } from '../kit/rooms/needed-bindings.ts';
 import type { AnyRoom, Plugged } from '../kit/rooms/rooms.ts';
 import type { SHARED_BUDGETS } from '../money/account/account-state.ts';
 import type { ACCOUNT_PARTS } from '../money/account/parts.ts';
 import type { ALERT_INBOX } from '../money/alerts/alert-outbox.ts';
 import type { DIMENSIONS } from '../money/contracts/about.ts';
 import type { ALL_ACCOUNTS } from '../money/contracts/all-accounts.ts';
-import type { BY_BATCH } from '../named/classify/classify.route.ts';
-import type { GUARD } from '../talk/contracts/guard.ts';
-import type { MEMBERS } from '../talk/contracts/member.ts';
-import type { TOOL_KINDS } from '../talk/contracts/tool-kind.ts';
+import type { TOOL_KINDS } from '../named/tools/tool-kind.ts';
 import type { AGENT_KIND } from '../talk/conversations/named-beginning.ts';
 import type { CONVERSATION_PARTS } from '../talk/conversations/parts.ts';
+import type { GUARD } from '../talk/history/guard.ts';
 import type { STRATEGIES } from '../talk/history/history.schema.ts';
 import type { COPIED } from '../talk/storage/copied-rows.ts';
 

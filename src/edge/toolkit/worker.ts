@@ -4,7 +4,7 @@
  */
 
 export type { AppOptions } from '../app.ts';
-export type { Prices } from '../claude/pricing/price-settings.ts';
+export type { Prices } from '../claude/models/price-settings.ts';
 export { requireScope } from '../gate/auth/authenticate.ts';
 export type { AppEnv, Authenticate } from '../gate/auth/context.ts';
 export type { Caller, Identity } from '../gate/identity/caller.ts';
@@ -13,7 +13,7 @@ export { type HmacOptions, hmac } from '../kit/delivery/hmac.ts';
 export type { SignatureScheme, Verify } from '../kit/delivery/signature.ts';
 export { verifyStandard } from '../kit/delivery/standard-webhooks.ts';
 export { ApiError } from '../kit/http/errors.ts';
-export type { Bindings } from '../kit/objects/bindings.ts';
+export type { Bindings } from '../kit/rooms/bindings.ts';
 export { Account } from '../money/account/account.ts';
 export { agentsRoom } from '../rooms/agents/room.ts';
 export { Batch } from '../rooms/batches/batch.ts';

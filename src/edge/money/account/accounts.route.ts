@@ -3,8 +3,7 @@ import { fromUsd } from '../../claude/pricing/cost.ts';
 import { accountMarks } from '../../gate/auth/account-mark.ts';
 import { forgetMark } from '../../gate/auth/account-marks.ts';
 import { hasScope } from '../../gate/auth/authenticate.ts';
-import { type AppEnv, accountOf, contextOf } from '../../gate/auth/context.ts';
-import { listNamedAccount } from '../../gate/auth/list-account.ts';
+import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
 import { isSourceAccount } from '../../gate/identity/identity.ts';
 import { invalidRequest, notFound } from '../../kit/http/errors.ts';
@@ -20,6 +19,8 @@ import { creditRequest, limitsPatch, limitsSchema } from '../budget/limits.schem
 import { unpaidSearches } from '../budget/unpaid-searches.ts';
 import { byPeriod, CALENDAR } from '../budget/windows.ts';
 import { ALL_ACCOUNTS } from '../contracts/all-accounts.ts';
+import { accountOf } from '../contracts/call-account.ts';
+import { listNamedAccount } from '../lists/list-account.ts';
 import { absentQuery } from './usage.schema.ts';
 import type { BoundAccountAnswer, QuotaReport } from './usage-answers.schema.ts';
 

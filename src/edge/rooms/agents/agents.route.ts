@@ -1,4 +1,5 @@
 import type { Context } from 'hono';
+import { modelsIn } from '../../classify/model-by-label.schema.ts';
 import { refuseUntaken } from '../../claude/pricing/takes.ts';
 import { hasScope } from '../../gate/auth/authenticate.ts';
 import type { AppEnv } from '../../gate/auth/context.ts';
@@ -6,9 +7,8 @@ import { DEPLOYMENT } from '../../gate/identity/identity.ts';
 import { needsRoom } from '../../kit/http/errors.ts';
 import { withoutUndefined } from '../../kit/json/object.ts';
 import { admitStoring } from '../../money/admission/admit-free.ts';
-import { modelsIn } from '../../named/classify/model-by-label.schema.ts';
+import type { Found } from '../../money/versions/kv-copies.ts';
 import { requireStored } from '../../named/versions/find-stored.ts';
-import type { Found } from '../../named/versions/kv-copies.ts';
 import { namedRoutes, ownerName, readerOf } from '../../named/versions/named-routes.ts';
 import { schemaWarnings } from '../../named/versions/schema-warnings.ts';
 import { readWithTools, seesAddresses, shownTools } from '../../named/versions/stored-tools.ts';

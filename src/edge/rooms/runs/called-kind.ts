@@ -2,9 +2,9 @@
 
 import type { Settings } from '../../gate/settings/settings.ts';
 import type { SecretSettings } from '../../gate/settings/tool-secrets.ts';
-import type { Bindings } from '../../kit/objects/bindings.ts';
+import type { Bindings } from '../../kit/rooms/bindings.ts';
+import type { ToolKind, ToolRun } from '../../named/tools/tool-kind.ts';
 import type { TurnRequest } from '../../talk/contracts/conversation.ts';
-import type { ToolKind, ToolRun } from '../../talk/contracts/tool-kind.ts';
 import type { SubagentShare } from '../../talk/storage/call-rows.ts';
 import type { HoldRoom, ResultRoom, ToolCall, ToolResult } from './tool-result.ts';
 

@@ -2,7 +2,7 @@
 
 import { asText, isObject, type Json } from '../../kit/json/object.ts';
 import { numberOfTry } from '../../money/admission/admission.ts';
-import { EDGE } from '../../talk/contracts/edge-tools.ts';
+import { EDGE } from '../../named/tools/edge-tools.ts';
 import type { SpentSoFar } from '../../talk/conversations/stored-run.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';

@@ -3,7 +3,7 @@
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import type { RoomShare } from '../../kit/http/body-room.ts';
 import { asText } from '../../kit/json/object.ts';
-import type { ToolRun } from '../../talk/contracts/tool-kind.ts';
+import type { ToolRun } from '../../named/tools/tool-kind.ts';
 import type { BegunCall } from '../../talk/storage/call-rows.ts';
 import { GRACE_MS } from '../../talk/storage/rows.ts';
 import { newShare, takeRoom } from '../../talk/turn/memory-room.ts';

@@ -3,9 +3,9 @@
  * others.
  */
 
+import type { RequestMember } from '../../claude/request/member.ts';
 import * as z from '../../kit/http/zod.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
-import type { RequestMember } from './member.ts';
 
 export const SHOW_MEMBER: RequestMember<string> = {
   schema: z.optionally(

@@ -4,15 +4,14 @@ import { toApiError } from '../../kit/http/errors.ts';
 import { Slots } from '../../kit/rooms/slots.ts';
 import { refuseRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { type About, OF_PREFIX, say } from '../../money/contracts/about.ts';
-import { checkRetained, layRetained } from '../../named/prefixes/retained-prefix.ts';
 import { failedResult, receivedText } from '../answers/crossing-answer.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import type { AskedBeginning, CountedPrompt, PromptRequest, TurnRequest } from '../contracts/conversation.ts';
-import { guard } from '../contracts/guard.ts';
 import { turnPrefix } from '../contracts/text-view.ts';
 import type { AgentInUse } from '../history/agent-in-use.ts';
 import { leaveLostCode } from '../history/container.ts';
 import { withoutEdgeBlocks } from '../history/edge-blocks.ts';
+import { guard } from '../history/guard.ts';
 import { type NextRequest, nextRequest } from '../history/next-request.ts';
 import { BLANK_TURN, type Profile, refOf, type TurnRow, type TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -26,6 +25,7 @@ import type { ConversationState } from './conversation-state.ts';
 import { layerOf, retainedAgent, type Taken, takeNamed, withdrawnFrom } from './named-beginning.ts';
 import type { AskedTurn, ConversationContext, OpenPart } from './parts.ts';
 import { startConversation } from './profile-changes.ts';
+import { checkRetained, layRetained } from './retained-prefix.ts';
 import { isRun, type RunRequest } from './stored-run.ts';
 
 /** How often the alarm rings while a turn runs. It wakes an object that died. */

@@ -4,13 +4,13 @@ import { DAY_MS } from '../../kit/async/durations.ts';
 import { within } from '../../kit/async/timeout.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
-import { releasePrefix } from '../../named/prefixes/retained-prefix.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import { damageIn } from '../storage/damaged-row.ts';
 import { GRACE_MS, type Profile, type RetainedPrefix } from '../storage/rows.ts';
 import { deleteExpired, endsToExpire, unsettledTurns } from '../storage/turn-queries.ts';
 import type { RunningTurn } from '../turn/running-turn.ts';
 import { conversationReportOf } from '../turn/turn-ending.ts';
+import { releasePrefix } from './retained-prefix.ts';
 import { TurnEvents } from './turn-events.ts';
 import { CONFIRM_MS, type SettlingObject, TurnSettlements } from './turn-settlements.ts';
 

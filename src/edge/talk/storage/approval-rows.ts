@@ -1,5 +1,5 @@
-import { membersOf, type RawRow } from '../../kit/objects/columns.ts';
-import { Rows } from '../../kit/objects/rows.ts';
+import { membersOf, type RawRow } from '../../objects/columns.ts';
+import { Rows } from '../../objects/rows.ts';
 
 /** Who decides on a call: the account whose conversation it is, or an admin alone. */
 export type Approvers = 'owner' | 'admin';

@@ -1,6 +1,6 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import { columnsOf, membersOf } from '../../kit/objects/columns.ts';
-import { Rows } from '../../kit/objects/rows.ts';
+import { columnsOf, membersOf } from '../../objects/columns.ts';
+import { Rows } from '../../objects/rows.ts';
 import { DamagedRow, parseStored } from './damaged-row.ts';
 import { PIECE_CHARACTERS } from './message-text.ts';
 import { ownersIn, pieceOwner, readDivided, writeDivided } from './pieces.ts';

@@ -1,7 +1,7 @@
 import type { RequestOutcome } from '../../claude/outcome.ts';
-import { columnsOf, membersOf, type RawRow } from '../../kit/objects/columns.ts';
-import { Rows } from '../../kit/objects/rows.ts';
 import type { StoredGrant } from '../../money/admission/book-outcome.ts';
+import { columnsOf, membersOf, type RawRow } from '../../objects/columns.ts';
+import { Rows } from '../../objects/rows.ts';
 import { parseStored } from './damaged-row.ts';
 import type { ReadableTables } from './rows.ts';
 

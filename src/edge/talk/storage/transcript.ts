@@ -7,9 +7,9 @@
  */
 
 import { encoder } from '../../kit/http/bytes.ts';
-import { columnsOf, type RawRow } from '../../kit/objects/columns.ts';
-import { makeTables, readMeta } from '../../kit/objects/schema.ts';
-import { Tables } from '../../kit/objects/tables.ts';
+import { columnsOf, type RawRow } from '../../objects/columns.ts';
+import { makeTables, readMeta } from '../../objects/schema.ts';
+import { Tables } from '../../objects/tables.ts';
 import { ApprovalRows } from './approval-rows.ts';
 import { CallRows } from './call-rows.ts';
 import { type DamagedRow, DamagedTable, damageBy, parseStored } from './damaged-row.ts';

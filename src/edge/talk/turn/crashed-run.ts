@@ -10,7 +10,7 @@ import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import { type Frame, FrameReader } from '../../kit/sse/frames.ts';
 import type { RequestMeter } from '../../money/admission/metered-request.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
-import { EDGE } from '../contracts/edge-tools.ts';
+import { EDGE } from '../../named/tools/edge-tools.ts';
 import { shownResult } from '../history/edge-blocks.ts';
 import type { ApprovalRow } from '../storage/approval-rows.ts';
 import type { CallRow } from '../storage/call-rows.ts';

@@ -1,7 +1,7 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { expect, onTestFinished, test } from 'vitest';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import { shareRooms } from '../../../../src/edge/kit/rooms/rooms.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { operatorRoom } from '../../../../src/edge/rooms/operator/room.ts';
 import { ROOMS } from '../../../../src/edge/rooms.ts';
 import type { ConversationPart, OpenPart } from '../../../../src/edge/talk/conversations/parts.ts';

@@ -1,7 +1,7 @@
+import type { RequestMembers } from '../../../claude/request/member.ts';
 import { commaSeparated } from '../../../kit/http/headers/comma-list.ts';
 import * as z from '../../../kit/http/zod.ts';
 import { fallbackModels } from '../../../money/budget/limits.schema.ts';
-import type { RequestMembers } from '../../../talk/contracts/member.ts';
 import type { ConversationPart } from '../../../talk/conversations/parts.ts';
 import type { CopiedRows } from '../../../talk/storage/copied-rows.ts';
 import { ModelChooser } from './model-chooser.ts';

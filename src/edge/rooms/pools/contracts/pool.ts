@@ -1,11 +1,11 @@
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
-import type { Page, PageOf } from '../../../kit/objects/page.ts';
 import type { PoolLimits } from '../../../money/budget/limits.schema.ts';
 import type { HeldByBatches } from '../../../money/budget/purses.ts';
 import type { ListedOutcome } from '../../../money/contracts/account.ts';
 import type { LastOfAccount, SharedUsageQuery } from '../../../money/contracts/all-accounts.ts';
 import type { SumsReport } from '../../../money/contracts/sums.ts';
 import type { LiveToken } from '../../../money/tokens/token-limits.ts';
+import type { Page, PageOf } from '../../../objects/page.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../pools-answers.schema.ts';
 
 /** The methods of a pool's object. The object says what each one does. */

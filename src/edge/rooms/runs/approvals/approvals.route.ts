@@ -16,9 +16,9 @@ import type {
   CrossingText,
   DecisionAnswer,
 } from '../../../talk/contracts/conversation.ts';
-import { boundCaller, refuseOtherConversation } from '../../../talk/contracts/guard.ts';
 import { isConversationId } from '../../../talk/conversations/conversations.schema.ts';
 import { type ConversationCall, callConversation, mountedPath } from '../../../talk/conversations/turn-proxy.ts';
+import { boundCaller, refuseOtherConversation } from '../../../talk/history/guard.ts';
 import { approvalsQuery, decisionRequest } from './approvals.schema.ts';
 
 /** The routes of calls that wait for approval. */

@@ -3,7 +3,7 @@
 import type * as z from '../../../kit/http/zod.ts';
 import { isAmbiguous, parseKept } from '../../../kit/json/kept-text.ts';
 import { asText, isObject, type Json, parseObject } from '../../../kit/json/object.ts';
-import type { ToolRun } from '../../../talk/contracts/tool-kind.ts';
+import type { ToolRun } from '../../../named/tools/tool-kind.ts';
 import type { approvalRequested } from '../../../talk/conversations/conversations-answers.schema.ts';
 import type { ApprovalRow } from '../../../talk/storage/approval-rows.ts';
 import type { TurnRow } from '../../../talk/storage/rows.ts';

@@ -1,5 +1,5 @@
+import type { RequestMembers } from '../../../claude/request/member.ts';
 import * as z from '../../../kit/http/zod.ts';
-import type { RequestMembers } from '../../../talk/contracts/member.ts';
 import type { ConversationPart } from '../../../talk/conversations/parts.ts';
 import { beginAgain, requestToKeep } from './begin-again.ts';
 

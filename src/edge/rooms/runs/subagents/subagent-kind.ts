@@ -1,6 +1,6 @@
 import { edit } from '../../../kit/json/edit.ts';
-import { conversationStub } from '../../../kit/objects/stubs.ts';
-import { faultIn } from '../../../talk/contracts/tools.schema.ts';
+import { faultIn } from '../../../named/tools/tools.schema.ts';
+import { conversationStub } from '../../../objects/stubs.ts';
 import type { CalledKind } from '../called-kind.ts';
 import { withinRoom } from '../tool-result.ts';
 import { callAgent, subagentId } from './call-agent.ts';

@@ -5,8 +5,8 @@ import { faultOfSecret, valueOfSecret } from '../../../gate/settings/tool-secret
 import { finalError } from '../../../kit/http/errors.ts';
 import { deliverFault } from '../../../kit/http/headers/hosts.ts';
 import { isObject, type Json } from '../../../kit/json/object.ts';
-import type { ToolSender } from '../../../talk/contracts/tool-kind.ts';
-import { faultIn } from '../../../talk/contracts/tools.schema.ts';
+import type { ToolSender } from '../../../named/tools/tool-kind.ts';
+import { faultIn } from '../../../named/tools/tools.schema.ts';
 import type { KindCalls, ToolSettings } from '../called-kind.ts';
 import type { HttpRun } from '../runs.schema.ts';
 import { failedCall } from '../tool-result.ts';

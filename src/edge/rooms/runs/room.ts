@@ -1,6 +1,6 @@
 import { toolSecretsOf } from '../../gate/settings/tool-secrets.ts';
 import type { Room } from '../room.ts';
-import { runsPart } from './begin-run.ts';
+import { runsPart } from './part.ts';
 import { httpKind } from './post-call.ts';
 import { RUN_MEMBERS } from './runs.schema.ts';
 import { workerKind } from './tools/worker-kind.ts';

@@ -15,7 +15,7 @@ import { Rows } from '../../kit/objects/rows.ts';
 import type { SharedUsageQuery } from '../../money/account/all-accounts.ts';
 import { spanId } from '../../money/budget/windows.ts';
 import { type SummedBy, summedBy } from '../../money/contracts/about.ts';
-import type { SumRow, SumsReport } from '../../money/contracts/sums.ts';
+import type { SumRow, SumsReport } from './contracts/sums.ts';
 import type { SharedUsageReport } from './pools-answers.schema.ts';
 import { ERASED, VISITORS, VISITORS_LEASE } from './tables.ts';
 

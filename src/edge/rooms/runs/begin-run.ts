@@ -6,14 +6,14 @@ import type { BegunRequest, TurnRequest } from '../../talk/contracts/conversatio
 import { newTurnRow, planAgain, runnerOf, storeTurn, WATCH_MS } from '../../talk/conversations/begin-turn.ts';
 import { ownerOfTool, retainedAgent } from '../../talk/conversations/named-beginning.ts';
 import type { ConversationContext } from '../../talk/conversations/parts.ts';
-import { type CarriedLimits, storedRunOf } from '../../talk/conversations/stored-run.ts';
 import type { NextRequest, PlannedRun } from '../../talk/history/next-request.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
-import type { CrashedRun } from '../../talk/turn/crashed-run.ts';
 import { isRefused } from '../../talk/turn/running-turn.ts';
 import { resumedRun } from './calls-again.ts';
+import type { CrashedRun } from './crashed-run.ts';
 import { Run } from './run.ts';
 import type { RunContext } from './run-context.ts';
+import { type CarriedLimits, storedRunOf } from './stored-run.ts';
 
 /** Stores a run, and begins its first step. @returns undefined for a turn that is none */
 export function beginRun(

@@ -6,9 +6,9 @@ import { turnInterrupted } from '../../talk/answers/crossing-answer.ts';
 import type { ConversationContext, ConversationPart } from '../../talk/conversations/parts.ts';
 import { damageIn } from '../../talk/storage/damaged-row.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
-import { closeCrashedRun, endCrashedRun } from '../../talk/turn/crashed-run.ts';
 import type { Runner } from '../../talk/turn/running-turn.ts';
 import { beginRun, resumeRun } from './begin-run.ts';
+import { closeCrashedRun, endCrashedRun } from './crashed-run.ts';
 
 export const runsPart: ConversationPart = {
   open: (context) => ({

@@ -4,9 +4,9 @@ import type { LastOfAccount, SharedUsageQuery } from '../../../money/account/all
 import type { PoolLimits } from '../../../money/budget/limits.schema.ts';
 import type { HeldByBatches } from '../../../money/budget/purses.ts';
 import type { ListedOutcome } from '../../../money/contracts/account.ts';
-import type { SumsReport } from '../../../money/contracts/sums.ts';
 import type { LiveToken } from '../../../money/tokens/token-limits.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../pools-answers.schema.ts';
+import type { SumsReport } from './sums.ts';
 
 /** The methods of a pool's object. The object says what each one does. */
 export interface PoolObject extends Rpc.DurableObjectBranded {

@@ -12,12 +12,12 @@ import type {
 } from '../../../talk/contracts/conversation.ts';
 import { newTurnRow } from '../../../talk/conversations/begin-turn.ts';
 import type { ConversationContext, ConversationPart, OpenConversation } from '../../../talk/conversations/parts.ts';
-import { type CarriedLimits, storedRunOf } from '../../../talk/conversations/stored-run.ts';
 import type { TurnRow } from '../../../talk/storage/rows.ts';
 import type { Transcript } from '../../../talk/storage/transcript.ts';
 import { turnsOfRun } from '../../../talk/storage/turn-queries.ts';
 import type { Runner } from '../../../talk/turn/running-turn.ts';
 import { takeUpRun } from '../begin-run.ts';
+import { type CarriedLimits, storedRunOf } from '../stored-run.ts';
 import { answerDecision, awaitsApproval, cancelWaiting, openApprovals, storeDecision } from './decide.ts';
 import { takeUpCalls } from './owed-calls.ts';
 

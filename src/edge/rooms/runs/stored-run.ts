@@ -1,12 +1,12 @@
 /** The request of a run, which is stored until the run ends. A run goes on from it after a crash, or after approvals. */
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { parseObject } from '../../kit/json/object.ts';
-import type { ObjectContext } from '../answers/object-context.ts';
-import type { BegunRequest } from '../contracts/conversation.ts';
-import { type PlannedRun, plannedRun } from '../history/next-request.ts';
-import type { TurnRow } from '../storage/rows.ts';
-import { isRun } from './begin-turn.ts';
-import { retainedAgent } from './named-beginning.ts';
+import type { ObjectContext } from '../../talk/answers/object-context.ts';
+import type { BegunRequest } from '../../talk/contracts/conversation.ts';
+import { isRun } from '../../talk/conversations/begin-turn.ts';
+import { retainedAgent } from '../../talk/conversations/named-beginning.ts';
+import { type PlannedRun, plannedRun } from '../../talk/history/next-request.ts';
+import type { TurnRow } from '../../talk/storage/rows.ts';
 
 /** What a run has used of its limits before a crash. */
 export interface SpentSoFar {

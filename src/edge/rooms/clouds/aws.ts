@@ -1,8 +1,8 @@
-import { featureOf } from '../../claude/kinds/features.ts';
 import { baseUrl, hostLabel, segment, withoutVersion } from '../../claude/kinds/fields.ts';
 import { defineKind } from '../../claude/kinds/kind.ts';
 import { signedPath, toService } from '../../claude/kinds/service-headers.ts';
 import { readAwsKey } from './aws-key.ts';
+import { featureOf } from './features.ts';
 
 /** Claude Platform on AWS: the Claude API itself, with Amazon's access keys and bills. */
 export const awsKind = defineKind({

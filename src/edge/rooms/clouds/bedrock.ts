@@ -1,10 +1,10 @@
-import { onlyHas } from '../../claude/kinds/features.ts';
 import { baseUrl, hostLabel, withoutVersion } from '../../claude/kinds/fields.ts';
 import { defineKind } from '../../claude/kinds/kind.ts';
 import { saysModelIsMissing } from '../../claude/kinds/missing-model.ts';
 import { signedPath, toService } from '../../claude/kinds/service-headers.ts';
 import { undated } from '../../claude/models/models.ts';
 import { readAwsKey } from './aws-key.ts';
+import { onlyHas } from './features.ts';
 
 /** Claude on Amazon Bedrock, at the endpoint that takes requests in the form of the Claude API. */
 export const bedrockKind = defineKind({

@@ -1,9 +1,9 @@
-import { onlyHas } from '../../claude/kinds/features.ts';
 import { baseUrl, hostLabel, withoutVersion } from '../../claude/kinds/fields.ts';
 import { defineKind, readApiKey } from '../../claude/kinds/kind.ts';
 import { errorInText, saysModelIsMissing } from '../../claude/kinds/missing-model.ts';
 import { toService } from '../../claude/kinds/service-headers.ts';
 import * as z from '../../kit/http/zod.ts';
+import { onlyHas } from './features.ts';
 
 /** A token of Microsoft Entra is a JWT; an API key of a resource is not. */
 const JWT = /^eyJ[\w-]+\.[\w-]+\.[\w-]+$/;

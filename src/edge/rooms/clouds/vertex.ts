@@ -1,9 +1,9 @@
-import { onlyHas } from '../../claude/kinds/features.ts';
 import { baseUrl, hostLabel, segment } from '../../claude/kinds/fields.ts';
 import { type Authorizing, defineKind, type Endpoint } from '../../claude/kinds/kind.ts';
 import { errorInText } from '../../claude/kinds/missing-model.ts';
 import { toService } from '../../claude/kinds/service-headers.ts';
 import { asText } from '../../kit/json/object.ts';
+import { onlyHas } from './features.ts';
 import { GoogleTokens } from './google-tokens.ts';
 
 /** The hosts of regions whose host does not have the usual name. */

@@ -2,21 +2,21 @@
 import type { PlainHeaders } from '../../claude/headers.ts';
 import { isRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { accountRequestOf } from '../../talk/answers/object-context.ts';
-import type { TurnRequest } from '../../talk/contracts/conversation.ts';
+import type { BegunRequest, TurnRequest } from '../../talk/contracts/conversation.ts';
 import { newTurnRow, planAgain, runnerOf, storeTurn, WATCH_MS } from '../../talk/conversations/begin-turn.ts';
 import { ownerOfTool, retainedAgent } from '../../talk/conversations/named-beginning.ts';
-import type { ConversationContext, ConversationPart } from '../../talk/conversations/parts.ts';
-import { type CarriedLimits, type RunRequest, storedRunOf } from '../../talk/conversations/stored-run.ts';
+import type { ConversationContext } from '../../talk/conversations/parts.ts';
 import type { NextRequest, PlannedRun } from '../../talk/history/next-request.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
-import type { CrashedRun } from '../../talk/turn/crashed-run.ts';
 import { isRefused } from '../../talk/turn/running-turn.ts';
 import { resumedRun } from './calls-again.ts';
+import type { CrashedRun } from './crashed-run.ts';
 import { Run } from './run.ts';
 import type { RunContext } from './run-context.ts';
+import { type CarriedLimits, storedRunOf } from './stored-run.ts';
 
 /** Stores a run, and begins its first step. @returns undefined for a turn that is none */
-function beginRun(
+export function beginRun(
   context: ConversationContext,
   request: TurnRequest,
   planned: NextRequest,
@@ -35,7 +35,7 @@ function beginRun(
 /** Makes the context of a run. @param carried for a run that goes on after approvals: what the runs before it have used */
 function runContextOf(
   context: ConversationContext,
-  request: RunRequest,
+  request: BegunRequest,
   run: TurnRow,
   carried?: CarriedLimits,
 ): RunContext {
@@ -112,7 +112,7 @@ function headersOfStep(headers: PlainHeaders, number: number): PlainHeaders {
 }
 
 /** Resumes a run from what a crash has left of it. @returns undefined if it cannot be resumed */
-function resumeRun(context: ConversationContext, crashed: CrashedRun): Run | undefined {
+export function resumeRun(context: ConversationContext, crashed: CrashedRun): Run | undefined {
   const { transcript, now } = context;
   const { row } = crashed.turn;
   const stored = storedRunOf(context, row);
@@ -127,7 +127,7 @@ function resumeRun(context: ConversationContext, crashed: CrashedRun): Run | und
 
 /** A run that goes on with the decided calls of a step, and what the runs before it have used. */
 interface TakenUp {
-  request: RunRequest;
+  request: BegunRequest;
   planned: PlannedRun;
   carried: CarriedLimits;
   step: number;
@@ -150,11 +150,3 @@ function begunSoon({ waitUntil }: ConversationContext, run: Run, begin: () => Pr
   waitUntil(Promise.resolve().then(begin));
   return run;
 }
-
-/** What runs have in a conversation's object: they begin where the edge calls tools, and go on after a crash. */
-export const runsPart: ConversationPart = {
-  open: (context) => ({
-    run: ({ request }, planned, row) => beginRun(context, request, planned, row),
-    resume: (crashed) => resumeRun(context, crashed),
-  }),
-};

@@ -3,16 +3,16 @@
 import { asText, isObject, type Json } from '../../kit/json/object.ts';
 import { numberOfTry } from '../../money/admission/admission.ts';
 import { EDGE } from '../../named/tools/edge-tools.ts';
-import type { SpentSoFar } from '../../talk/conversations/stored-run.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { isAnswered, toolsAskedIn, turnAt } from '../../talk/storage/turn-queries.ts';
-import { type CrashedRun, HIDDEN_BY_CRASH } from '../../talk/turn/crashed-run.ts';
 import { approvedCall, needsApproval } from './approvals/owed-calls.ts';
+import { type CrashedRun, HIDDEN_BY_CRASH } from './crashed-run.ts';
 import { CUT_SHORT, type Following } from './following.ts';
 import { calledKindOf } from './kinds.ts';
 import type { PlannedCall, TakenUpCalls } from './pauses.ts';
 import type { RunCalls } from './run-calls.ts';
+import type { SpentSoFar } from './stored-run.ts';
 import { failedCall } from './tool-result.ts';
 
 /** A run that goes on after a crash. */

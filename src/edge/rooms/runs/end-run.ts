@@ -8,11 +8,11 @@ import { endRemarks } from '../../money/admission/answer-end.ts';
 import type { TurnStatus } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { toolsAskedIn } from '../../talk/storage/turn-queries.ts';
-import { isPartOfHistory, type RunTurn, storeEndOfRun } from '../../talk/turn/run-turn.ts';
-import { summedUsage } from '../../talk/turn/summed-usage.ts';
 import { type Ended, errorIn } from '../../talk/turn/turn-ending.ts';
 import type { PauseReason } from './limits.ts';
+import { isPartOfHistory, type RunTurn, storeEndOfRun } from './run-turn.ts';
 import type { ShownRun } from './shown-run.ts';
+import { summedUsage } from './summed-usage.ts';
 import { failedCall } from './tool-result.ts';
 
 /** How a run ends. */

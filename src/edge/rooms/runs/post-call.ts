@@ -6,10 +6,10 @@ import { releaseBytes, releasedLength } from '../../kit/http/body/release-bytes.
 import { joinedPieces } from '../../kit/http/body-pieces.ts';
 import { decoder, toBase64 } from '../../kit/http/bytes.ts';
 import { mediaTypeOf } from '../../kit/http/headers/media-type.ts';
-import { imageTypeOf } from '../../kit/http/image-type.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import type { Json } from '../../kit/json/object.ts';
 import type { CalledKind, CallOptions } from './called-kind.ts';
+import { imageTypeOf } from './image-type.ts';
 import { type HttpRun, runSchema, runTool } from './runs.schema.ts';
 import {
   failedCall,

@@ -4,8 +4,8 @@ import type { Room } from '../room.ts';
 import { APPROVAL_ROUTES } from './approvals/approvals.route.ts';
 import { approvalsPart } from './approvals/part.ts';
 import { BACKGROUND_MEMBERS, backgroundPart } from './background/part.ts';
-import { runsPart } from './begin-run.ts';
 import { CALLED_KINDS } from './kinds.ts';
+import { runsPart } from './part.ts';
 import { RUN_MEMBERS } from './runs.schema.ts';
 import { shareToolsOf, workerToolNames } from './tools/worker-tools.ts';
 

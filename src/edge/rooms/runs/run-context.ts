@@ -1,14 +1,14 @@
 import type { Json } from '../../kit/json/object.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
-import type { CarriedLimits } from '../../talk/conversations/stored-run.ts';
 import type { NextRequest } from '../../talk/history/next-request.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { MessageBuilder } from '../../talk/turn/message-builder.ts';
-import type { RunTurn } from '../../talk/turn/run-turn.ts';
 import type { TurnRunner } from '../../talk/turn/turn-runner.ts';
 import type { CalledRun } from './called-kind.ts';
 import type { PausingRun } from './pauses.ts';
+import type { RunTurn } from './run-turn.ts';
 import type { StepLog } from './shown-run.ts';
+import type { CarriedLimits } from './stored-run.ts';
 
 /** What a run needs from its object. */
 export interface RunContext extends CalledRun, Omit<PausingRun, 'row'> {

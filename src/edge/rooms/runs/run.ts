@@ -17,7 +17,6 @@ import type { TurnRow } from '../../talk/storage/rows.ts';
 import { EventLog } from '../../talk/turn/event-log.ts';
 import { newShare, RESUMING_BYTES, takeRoom } from '../../talk/turn/memory-room.ts';
 import type { Started } from '../../talk/turn/read-buffered-answer.ts';
-import { isPartOfHistory, type RunTurn } from '../../talk/turn/run-turn.ts';
 import type { Runner } from '../../talk/turn/running-turn.ts';
 import type { TurnRunner } from '../../talk/turn/turn-runner.ts';
 import { requestApprovals } from './approvals/owed-calls.ts';
@@ -29,6 +28,7 @@ import { bodyOfStep, bytesOfStep, costOf, pauseBeforeTry } from './next-step.ts'
 import type { PlannedCall, TakenUpCalls, TakingRun } from './pauses.ts';
 import { RunCalls } from './run-calls.ts';
 import type { RunContext } from './run-context.ts';
+import { isPartOfHistory, type RunTurn } from './run-turn.ts';
 import { ShownRun, StepLog } from './shown-run.ts';
 import { failedCall, type ToolResult } from './tool-result.ts';
 

@@ -6,10 +6,11 @@ import { logFailure } from '../../kit/http/log.ts';
 import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
 import { whatLimited } from '../../money/admission/what-limited.ts';
 import { OF_PREFIX, say } from '../../money/contracts/about.ts';
+import type { BegunRequest } from '../../talk/contracts/conversation.ts';
+import { isRun } from '../../talk/conversations/begin-turn.ts';
 import { layerOf, retainedAgent } from '../../talk/conversations/named-beginning.ts';
 import { OF_SUMMARIES, type SummaryMeter } from '../../talk/conversations/paid-summaries.ts';
 import type { ConversationContext } from '../../talk/conversations/parts.ts';
-import { isRun, type RunRequest } from '../../talk/conversations/stored-run.ts';
 import { OF_AGENT } from '../../talk/history/agent-in-use.ts';
 import { PIECE_CHARACTERS } from '../../talk/storage/message-text.ts';
 import { refOf } from '../../talk/storage/rows.ts';
@@ -23,7 +24,7 @@ import { summaryRequest } from './summary-request.ts';
 
 /** The request of a turn, and its body without messages. */
 export interface SummaryCause {
-  request: RunRequest;
+  request: BegunRequest;
   rest: string;
 }
 

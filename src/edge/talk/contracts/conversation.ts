@@ -165,6 +165,9 @@ export interface TurnRequest {
   parent?: ParentCall | undefined;
 }
 
+/** What a turn that has begun needs of its request, even after a crash. */
+export type BegunRequest = Omit<TurnRequest, 'body' | 'again' | 'retried'>;
+
 /** What a conversation is created with, and by whom. Its texts cross by themselves. */
 export type CreatedFields = Omit<ConversationFields, 'system' | 'tools' | 'messages'> &
   AskedBeginning &

@@ -1,4 +1,5 @@
 /** Begins a turn: plans it and stores it before anything goes up. */
+
 import { joinedBetas } from '../../claude/headers.ts';
 import { toApiError } from '../../kit/http/errors.ts';
 import { Slots } from '../../kit/rooms/slots.ts';
@@ -6,7 +7,13 @@ import { refuseRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { type About, OF_PREFIX, say } from '../../money/contracts/about.ts';
 import { failedResult, receivedText } from '../answers/crossing-answer.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
-import type { AskedBeginning, CountedPrompt, PromptRequest, TurnRequest } from '../contracts/conversation.ts';
+import type {
+  AskedBeginning,
+  BegunRequest,
+  CountedPrompt,
+  PromptRequest,
+  TurnRequest,
+} from '../contracts/conversation.ts';
 import { turnPrefix } from '../contracts/text-view.ts';
 import type { AgentInUse } from '../history/agent-in-use.ts';
 import { leaveLostCode } from '../history/container.ts';
@@ -26,7 +33,6 @@ import { layerOf, retainedAgent, type Taken, takeNamed, withdrawnFrom } from './
 import type { AskedTurn, ConversationContext, OpenPart } from './parts.ts';
 import { startConversation } from './profile-changes.ts';
 import { checkRetained, layRetained } from './retained-prefix.ts';
-import { isRun, type RunRequest } from './stored-run.ts';
 
 /** How often the alarm rings while a turn runs. It wakes an object that died. */
 export const WATCH_MS = 30_000;
@@ -113,7 +119,7 @@ export function beginTurn(context: ConversationContext, turn: AskedTurn, planned
 /** Makes the runner of a turn that is not a run. */
 export function runnerOfTurn(
   context: ConversationContext,
-  request: RunRequest,
+  request: BegunRequest,
   turn: Turn,
   planned: NextRequest,
 ): Runner {
@@ -163,7 +169,7 @@ function startWithDefaults(
  */
 export function planAgain(
   context: ConversationContext,
-  request: RunRequest,
+  request: BegunRequest,
   body: string,
   options: { isStep?: boolean; isAgain?: boolean },
 ): NextRequest {
@@ -217,7 +223,7 @@ export function storeTurn(
 /** Makes the runner of a stored turn or step. */
 export function runnerOf(
   context: ConversationContext,
-  { place, requestId, identity, query, asked }: RunRequest,
+  { place, requestId, identity, query, asked }: BegunRequest,
   turn: Turn,
   planned: NextRequest,
   own: Pick<TurnContext, 'headers' | 'most' | 'isLater' | 'onEnd' | 'onBroken'>,
@@ -256,13 +262,21 @@ export function runnerOf(
   });
 }
 
+/**
+ * @returns whether a turn is a run even without tools of the edge. A subagent always is: a run keeps the limits that it got.
+ *   So is a turn that may go up again after a crash.
+ */
+export function isRun({ parent, asked }: Pick<TurnRequest, 'parent' | 'asked'>): boolean {
+  return parent !== undefined || asked.retry === true;
+}
+
 export function turnIdOf({ asked, requestId }: Pick<TurnRequest, 'asked' | 'requestId'>): string {
   return turnPrefix(asked.show) + requestId.slice(-12);
 }
 
 export function newTurnRow(
   transcript: Transcript,
-  request: RunRequest,
+  request: BegunRequest,
   planned: Pick<NextRequest, 'model' | 'frame' | 'sentFrom' | 'follows'>,
   now: number,
 ): TurnRow {

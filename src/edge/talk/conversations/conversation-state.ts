@@ -6,7 +6,6 @@ import { room } from '../../kit/http/body-room.ts';
 import { type ApiError, toApiError } from '../../kit/http/errors.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import { isRevokedCaller } from '../../money/admission/refuse-revoked.ts';
-import type { Settled } from '../../money/contracts/settlement.ts';
 import { crossingText, failedResult, turnInterrupted, unknownConversation } from '../answers/crossing-answer.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import type { BoundCaller, CrossingText, Result } from '../contracts/conversation.ts';
@@ -16,7 +15,6 @@ import { DamagedTable, damageBy, damageIn } from '../storage/damaged-row.ts';
 import type { Profile, TurnRow } from '../storage/rows.ts';
 import { Transcript } from '../storage/transcript.ts';
 import { wakingTurns } from '../storage/turn-queries.ts';
-import { closeCrashedRun, endCrashedRun } from '../turn/crashed-run.ts';
 import { endDamagedTurns } from '../turn/end-damaged.ts';
 import { ownerOfRoom } from '../turn/memory-room.ts';
 import { restoreCrashed } from '../turn/restore-turn.ts';
@@ -219,7 +217,7 @@ function endCrashedTurns(context: ConversationContext, goesOn: (runner: Runner) 
   const unsettled = wakingTurns(transcript);
   const running = unsettled.filter(({ status }) => status === 'running');
   const going = [
-    ...running.filter(({ run, seq }) => run === seq).map((row) => endOrResume(context, row)),
+    ...running.filter(({ run, seq }) => run === seq).map((row) => byParts(context, (part) => part.resume?.(row))),
     ...running.filter(({ run }) => run === null).map((row) => endOrBegin(context, row)),
   ].filter((runner) => runner !== undefined);
   for (const runner of going) goesOn(runner);
@@ -229,35 +227,12 @@ function endCrashedTurns(context: ConversationContext, goesOn: (runner: Runner) 
   maintenance.confirmSoon(unsettled.length > 0);
 }
 
-/** @returns what the first room makes that can go on; undefined if none can */
+/** @returns what the first room makes that goes on; undefined if none does */
 function byParts({ parts }: ConversationContext, goOn: (part: OpenPart) => Runner | undefined): Runner | undefined {
   for (const part of parts) {
     const runner = goOn(part);
     if (runner) return runner;
   }
-  return undefined;
-}
-
-/** Ends the step of a run that was interrupted, and the run unless it goes on. */
-function endOrResume(context: ConversationContext, row: TurnRow): Runner | undefined {
-  const { transcript, now, maintenance } = context;
-  const { settlements, events } = maintenance;
-  const meterOf = (step: TurnRow) => settlements.meterOf(step);
-  const onSettled = (step: TurnRow, settled: Promise<Settled> | undefined) => settlements.follow(step, settled);
-  const closing = { transcript, now: now(), error: turnInterrupted(), meterOf, onSettled };
-  const crashed = transcript.together(() => closeCrashedRun(row, closing));
-  try {
-    const resumed = crashed.mayGoOn ? byParts(context, (part) => part.resume?.(crashed)) : undefined;
-    if (resumed) return resumed;
-  } catch (thrown) {
-    // What cannot be read ends all that runs; what cannot begin ends alone.
-    if (damageIn(thrown)) throw thrown;
-    closing.error = toApiError(thrown);
-  }
-  transcript.together(() => {
-    endCrashedRun(crashed, closing);
-    events.noteEnd(crashed.turn);
-  });
   return undefined;
 }
 

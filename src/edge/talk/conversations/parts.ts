@@ -10,7 +10,6 @@ import type { AgentInUse } from '../history/agent-in-use.ts';
 import type { NextRequest } from '../history/next-request.ts';
 import type { Profile, TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import type { CrashedRun } from '../turn/crashed-run.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import type { TurnContext } from '../turn/turn-context.ts';
 import type { LeftOut } from './conversations-answers.schema.ts';
@@ -74,8 +73,8 @@ export interface OpenPart {
    * @returns undefined if that is not for this room
    */
   run?(turn: AskedTurn, planned: NextRequest, row: TurnRow): Runner | undefined;
-  /** Goes on with a run that a crash has interrupted. @returns undefined if it cannot */
-  resume?(crashed: CrashedRun): Runner | undefined;
+  /** Ends what a crash has interrupted of a turn of this room, or goes on with it. @returns undefined unless it goes on */
+  resume?(row: TurnRow): Runner | undefined;
   /** Begins a turn again that a crash has kept from going up. @returns undefined if it cannot. @throws ApiError if it must not */
   beginAgain?(row: TurnRow): Runner | undefined;
   /** @returns what a request of the conversation is about. @param memory of a turn that begins; absent for a later step */

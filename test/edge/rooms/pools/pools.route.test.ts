@@ -4,8 +4,8 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
 import type { Account } from '../../../../src/edge/money/account/account.ts';
 import type { UsageReport } from '../../../../src/edge/money/account/usage-answers.schema.ts';
-import type { SumRow } from '../../../../src/edge/money/contracts/sums.ts';
 import type { LeaseAnswer, LeaseCall } from '../../../../src/edge/rooms/pools/contracts/pool.ts';
+import type { SumRow } from '../../../../src/edge/rooms/pools/contracts/sums.ts';
 import type { Pool } from '../../../../src/edge/rooms/pools/pool.ts';
 import type {
   AccountSpendRow,

@@ -3,10 +3,10 @@ import type { PoolLimits } from '../../../money/budget/limits.schema.ts';
 import type { HeldByBatches } from '../../../money/budget/purses.ts';
 import type { ListedOutcome } from '../../../money/contracts/account.ts';
 import type { LastOfAccount, SharedUsageQuery } from '../../../money/contracts/all-accounts.ts';
-import type { SumsReport } from '../../../money/contracts/sums.ts';
 import type { LiveToken } from '../../../money/tokens/token-limits.ts';
 import type { Page, PageOf } from '../../../objects/page.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../pools-answers.schema.ts';
+import type { SumsReport } from './sums.ts';
 
 /** The methods of a pool's object. The object says what each one does. */
 export interface PoolObject extends Rpc.DurableObjectBranded {

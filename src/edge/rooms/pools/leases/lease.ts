@@ -1,11 +1,11 @@
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
-import type { SharedCall } from '../../../kit/async/shared-call.ts';
 import type { Demand, LeasedMoney } from '../../../money/account/payers.ts';
 import type { HeldByBatches, Purse } from '../../../money/budget/purses.ts';
 import type { WindowTotal } from '../../../money/budget/state.ts';
 import { limitName, PERIODS, type Period, spanId } from '../../../money/budget/windows.ts';
 import type { LeaseAnswer, LeaseFigures, LeaseGrant } from '../contracts/pool.ts';
 import type { PoolId } from '../pool-name.ts';
+import type { SharedCall } from './shared-call.ts';
 
 /**
  * Milliseconds after its renewal in which an account may hold from a lease. A lowered limit takes at most as long to work.

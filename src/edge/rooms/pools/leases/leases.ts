@@ -3,7 +3,6 @@
 import { type Nanodollars, toUsd } from '../../../claude/pricing/cost.ts';
 import { isVisitor } from '../../../gate/identity/identity.ts';
 import { settingsOf } from '../../../gate/settings/settings.ts';
-import { SharedCall } from '../../../kit/async/shared-call.ts';
 import type { AccountState } from '../../../money/account/account-state.ts';
 import type { Demand, HoldEnd, SharedBudgets, Want } from '../../../money/account/payers.ts';
 import { freeIn, limitIn, type Purse, pursesOf } from '../../../money/budget/purses.ts';
@@ -22,6 +21,7 @@ import { IdleTimer } from './idle-timer.ts';
 import { LastCalls } from './last-calls.ts';
 import { Lease, NO_DEMAND, type OpenLease } from './lease.ts';
 import { LeaseIdentity } from './lease-identity.ts';
+import { SharedCall } from './shared-call.ts';
 import { ToldSums } from './told-sums.ts';
 import { UnreportedPools } from './unreported-pools.ts';
 

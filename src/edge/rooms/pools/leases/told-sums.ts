@@ -1,6 +1,6 @@
-import type { SumsReport } from '../../../money/contracts/sums.ts';
 import type { Ledger } from '../../../money/ledger/ledger.ts';
-import { namelessSums, reportSums } from '../../../money/ledger/report-sums.ts';
+import type { SumsReport } from '../contracts/sums.ts';
+import { namelessSums, reportSums } from '../report-sums.ts';
 
 /** The shortest time between two reports of a busy account. Milliseconds. */
 const REPORT_AGAIN_MS = 20_000;

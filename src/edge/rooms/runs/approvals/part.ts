@@ -3,15 +3,21 @@
 import { hidesTools } from '../../../gate/identity/only.ts';
 import { finalError } from '../../../kit/http/errors.ts';
 import { failedResult } from '../../../talk/answers/crossing-answer.ts';
-import type { BoundCaller, CalledDecision, DecisionAnswer, Result } from '../../../talk/contracts/conversation.ts';
+import type {
+  BegunRequest,
+  BoundCaller,
+  CalledDecision,
+  DecisionAnswer,
+  Result,
+} from '../../../talk/contracts/conversation.ts';
 import { newTurnRow } from '../../../talk/conversations/begin-turn.ts';
 import type { ConversationContext, ConversationPart, OpenConversation } from '../../../talk/conversations/parts.ts';
-import { type CarriedLimits, type RunRequest, storedRunOf } from '../../../talk/conversations/stored-run.ts';
 import type { TurnRow } from '../../../talk/storage/rows.ts';
 import type { Transcript } from '../../../talk/storage/transcript.ts';
 import { turnsOfRun } from '../../../talk/storage/turn-queries.ts';
 import type { Runner } from '../../../talk/turn/running-turn.ts';
 import { takeUpRun } from '../begin-run.ts';
+import { type CarriedLimits, storedRunOf } from '../stored-run.ts';
 import { answerDecision, awaitsApproval, cancelWaiting, openApprovals, storeDecision } from './decide.ts';
 import { takeUpCalls } from './owed-calls.ts';
 
@@ -79,7 +85,7 @@ function continueRun(
   const asked = { ...before.asked, background: true, deliver_url: paused.deliverUrl ?? undefined };
   // One key must not name two requests.
   const { 'idempotency-key': _, ...headers } = before.headers;
-  const request: RunRequest = { ...before, asked, headers, requestId, key: undefined, stream: true };
+  const request: BegunRequest = { ...before, asked, headers, requestId, key: undefined, stream: true };
   const { model, sentFrom } = paused;
   const row = newTurnRow(transcript, request, { model, sentFrom, frame: null, follows: true }, now());
   const run = { ...row, run: row.seq };

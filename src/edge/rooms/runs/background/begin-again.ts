@@ -4,9 +4,9 @@ import { unanswered } from '../../../claude/outcome.ts';
 import { edit } from '../../../kit/json/edit.ts';
 import { parseObject } from '../../../kit/json/object.ts';
 import { numberOfTry } from '../../../money/admission/admission.ts';
+import type { BegunRequest } from '../../../talk/contracts/conversation.ts';
 import { planAgain, runnerOfTurn, WATCH_MS } from '../../../talk/conversations/begin-turn.ts';
 import type { ConversationContext, ReadRequest } from '../../../talk/conversations/parts.ts';
-import type { RunRequest } from '../../../talk/conversations/stored-run.ts';
 import { PIECE_CHARACTERS } from '../../../talk/storage/message-text.ts';
 import type { TurnRow } from '../../../talk/storage/rows.ts';
 import { messagesOf } from '../../../talk/storage/turn-queries.ts';
@@ -35,7 +35,7 @@ export function beginAgain(context: ConversationContext, row: TurnRow): Runner |
   const grant = grantOfNextTry(row, { earlier: 0, startedAt: now() });
   const { requestId } = grant;
   if (!stored || numberOfTry(requestId) > MOST_BEGINNINGS) return undefined;
-  const request = stored.request as RunRequest;
+  const request = stored.request as BegunRequest;
   const question = messagesOf(transcript, row.seq).flatMap((seq) =>
     Array.from(transcript.messages.history({ from: seq, to: seq, pending: true }), ({ text }) => text),
   );

@@ -1,11 +1,11 @@
 /** Calls a tool of an MCP server, and turns its answer into a result that the API accepts. */
 
 import { base64Bytes, bytesOfBase64, encoder, isBase64 } from '../../../kit/http/bytes.ts';
-import { imageTypeOf } from '../../../kit/http/image-type.ts';
 import { writeJson } from '../../../kit/json/kept-text.ts';
 import { asText, isObject, type Json, stringOrUndefined } from '../../../kit/json/object.ts';
 import { parseOrUndefined } from '../../../kit/json/parse.ts';
 import type { CalledKind, CallOptions } from '../called-kind.ts';
+import { imageTypeOf } from '../image-type.ts';
 import {
   failedCall,
   growingRoom,

@@ -8,15 +8,15 @@ import { readEvent } from '../../kit/json/block-texts.ts';
 import type { Json } from '../../kit/json/object.ts';
 import { FrameReader } from '../../kit/sse/frames.ts';
 import type { BudgetLeft } from '../../money/admission/budget-left.ts';
-import type { OutcomeOfTurn, TurnRow } from '../storage/rows.ts';
-import { NO_ANSWER } from '../storage/tables.ts';
-import type { Transcript } from '../storage/transcript.ts';
-import { turnsOfRun } from '../storage/turn-queries.ts';
-import type { EventLog } from './event-log.ts';
-import { MessageBuilder } from './message-builder.ts';
-import type { RunningTurn } from './running-turn.ts';
+import type { OutcomeOfTurn, TurnRow } from '../../talk/storage/rows.ts';
+import { NO_ANSWER } from '../../talk/storage/tables.ts';
+import type { Transcript } from '../../talk/storage/transcript.ts';
+import { turnsOfRun } from '../../talk/storage/turn-queries.ts';
+import type { EventLog } from '../../talk/turn/event-log.ts';
+import { MessageBuilder } from '../../talk/turn/message-builder.ts';
+import type { RunningTurn } from '../../talk/turn/running-turn.ts';
+import type { Ended } from '../../talk/turn/turn-ending.ts';
 import { summedUsage } from './summed-usage.ts';
-import type { Ended } from './turn-ending.ts';
 
 /** A run, as far as its steps have come. */
 export interface RunTurn extends RunningTurn {

@@ -1,11 +1,12 @@
 /** The request of a run, which is stored until the run ends. A run goes on from it after a crash, or after approvals. */
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { parseObject } from '../../kit/json/object.ts';
-import type { ObjectContext } from '../answers/object-context.ts';
-import type { TurnRequest } from '../contracts/conversation.ts';
-import { type PlannedRun, plannedRun } from '../history/next-request.ts';
-import type { TurnRow } from '../storage/rows.ts';
-import { retainedAgent } from './named-beginning.ts';
+import type { ObjectContext } from '../../talk/answers/object-context.ts';
+import type { BegunRequest } from '../../talk/contracts/conversation.ts';
+import { isRun } from '../../talk/conversations/begin-turn.ts';
+import { retainedAgent } from '../../talk/conversations/named-beginning.ts';
+import { type PlannedRun, plannedRun } from '../../talk/history/next-request.ts';
+import type { TurnRow } from '../../talk/storage/rows.ts';
 
 /** What a run has used of its limits before a crash. */
 export interface SpentSoFar {
@@ -19,25 +20,14 @@ export interface CarriedLimits extends SpentSoFar {
   ms: number;
 }
 
-/** The parts of its request that a run needs, even after a crash. */
-export type RunRequest = Omit<TurnRequest, 'body' | 'again' | 'retried'>;
-
-/**
- * @returns whether a turn is a run even without tools of the edge. A subagent always is: a run keeps the limits that it got.
- *   So is a turn that may go up again after a crash.
- */
-export function isRun({ parent, asked }: Pick<TurnRequest, 'parent' | 'asked'>): boolean {
-  return parent !== undefined || asked.retry === true;
-}
-
 /** @returns the stored request of a run, and the run planned from it again; undefined if no request is stored */
 export function storedRunOf(
   context: Pick<ObjectContext, 'transcript' | 'settings'>,
   { seq }: TurnRow,
-): { request: RunRequest; planned: PlannedRun; carried: CarriedLimits | undefined } | undefined {
+): { request: BegunRequest; planned: PlannedRun; carried: CarriedLimits | undefined } | undefined {
   const stored = parseObject(context.transcript.calls.requestOf(seq));
   if (!stored) return undefined;
-  const request = stored.request as RunRequest;
+  const request = stored.request as BegunRequest;
   const planned = plannedRun(String(stored.rest ?? '{}'), context.transcript, retainedAgent(context), isRun(request));
   return planned && { request, planned, carried: stored.carried as CarriedLimits | undefined };
 }

@@ -17,10 +17,10 @@ import {
   withoutSums,
 } from '../../claude/pricing/usage-sums.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
-import type { SumRow, SumsReport } from '../contracts/sums.ts';
-import type { Ledger } from './ledger.ts';
-import { type DimensionSum, dimensionSums, NO_GROUP, OTHER_VALUE, Rooms } from './rollups.ts';
-import { ERASED_MODEL, ROLLUP_MODEL } from './tables.ts';
+import type { Ledger } from '../../money/ledger/ledger.ts';
+import { type DimensionSum, dimensionSums, NO_GROUP, OTHER_VALUE, Rooms } from '../../money/ledger/rollups.ts';
+import { ERASED_MODEL, ROLLUP_MODEL } from '../../money/ledger/tables.ts';
+import type { SumRow, SumsReport } from './contracts/sums.ts';
 
 /** After this many rows a report ends with the current change. The next report has the rest. */
 const ROWS_A_REPORT = 500;

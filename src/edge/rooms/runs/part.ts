@@ -1,0 +1,41 @@
+/** What runs have in a conversation's object: they begin where the edge calls tools, and go on after a crash. */
+
+import { toApiError } from '../../kit/http/errors.ts';
+import type { Settled } from '../../money/contracts/settlement.ts';
+import { turnInterrupted } from '../../talk/answers/crossing-answer.ts';
+import type { ConversationContext, ConversationPart } from '../../talk/conversations/parts.ts';
+import { damageIn } from '../../talk/storage/damaged-row.ts';
+import type { TurnRow } from '../../talk/storage/rows.ts';
+import type { Runner } from '../../talk/turn/running-turn.ts';
+import { beginRun, resumeRun } from './begin-run.ts';
+import { closeCrashedRun, endCrashedRun } from './crashed-run.ts';
+
+export const runsPart: ConversationPart = {
+  open: (context) => ({
+    run: ({ request }, planned, row) => beginRun(context, request, planned, row),
+    resume: (row) => (row.run === row.seq ? endOrResume(context, row) : undefined),
+  }),
+};
+
+/** Ends the step of a run that was interrupted, and the run unless it goes on. */
+function endOrResume(context: ConversationContext, row: TurnRow): Runner | undefined {
+  const { transcript, now, maintenance } = context;
+  const { settlements, events } = maintenance;
+  const meterOf = (step: TurnRow) => settlements.meterOf(step);
+  const onSettled = (step: TurnRow, settled: Promise<Settled> | undefined) => settlements.follow(step, settled);
+  const closing = { transcript, now: now(), error: turnInterrupted(), meterOf, onSettled };
+  const crashed = transcript.together(() => closeCrashedRun(row, closing));
+  try {
+    const resumed = crashed.mayGoOn ? resumeRun(context, crashed) : undefined;
+    if (resumed) return resumed;
+  } catch (thrown) {
+    // What cannot be read ends all that runs; what cannot begin ends alone.
+    if (damageIn(thrown)) throw thrown;
+    closing.error = toApiError(thrown);
+  }
+  transcript.together(() => {
+    endCrashedRun(crashed, closing);
+    events.noteEnd(crashed.turn);
+  });
+  return undefined;
+}

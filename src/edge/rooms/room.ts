@@ -20,6 +20,7 @@ import type { AGENT_KIND } from '../talk/conversations/named-beginning.ts';
 import type { CONVERSATION_PARTS } from '../talk/conversations/parts.ts';
 import type { STRATEGIES } from '../talk/history/history.schema.ts';
 import type { COPIED } from '../talk/storage/copied-rows.ts';
+import type { ROWS } from '../talk/storage/room-rows.ts';
 import type { MODEL_CHOICE } from './agents/choice-of-model.ts';
 import type { CALLED_KINDS } from './runs/called-kind.ts';
 import type { PAUSES } from './runs/pauses.ts';
@@ -46,6 +47,7 @@ export interface Room
     Plugged<typeof CONVERSATION_PARTS>,
     Plugged<typeof GUARD>,
     Plugged<typeof STRATEGIES>,
+    Plugged<typeof ROWS>,
     Plugged<typeof COPIED>,
     Plugged<typeof AGENT_KIND>,
     Plugged<typeof MODEL_CHOICE>,

@@ -1,4 +1,5 @@
 /** Begins a run, and goes on with one after a crash. */
+
 import type { PlainHeaders } from '../../claude/headers.ts';
 import { isRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { accountRequestOf } from '../../talk/answers/object-context.ts';
@@ -13,6 +14,7 @@ import { resumedRun } from './calls-again.ts';
 import type { CrashedRun } from './crashed-run.ts';
 import { Run } from './run.ts';
 import type { RunContext } from './run-context.ts';
+import { callsIn } from './run-rows.ts';
 import { type CarriedLimits, storedRunOf } from './stored-run.ts';
 
 /** Stores a run, and begins its first step. @returns undefined for a turn that is none */
@@ -28,7 +30,7 @@ export function beginRun(
   const { body: _, again: __, retried: ___, ...kept } = request;
   const run = { ...row, run: row.seq };
   transcript.beginTurn(run, []);
-  transcript.calls.saveRequest(run.seq, JSON.stringify({ request: kept, rest: common.rest }));
+  callsIn(transcript).saveRequest(run.seq, JSON.stringify({ request: kept, rest: common.rest }));
   return new Run(run, common, runContextOf(context, kept, run)).begin(planned);
 }
 
@@ -75,7 +77,10 @@ function runContextOf(
       const row = { ...newTurnRow(transcript, request, plan, now()), ...own };
       const turn = storeTurn(context, row, plan, {
         logOf: step.logOf,
-        callsIn: step.callsIn,
+        callsIn: (content) => {
+          const calls = step.callsIn(content);
+          return calls.length === 0 ? undefined : () => callsIn(transcript).plan(row.seq, calls);
+        },
         isLater: step.isLater,
         isOfEdge: step.isOfEdge,
         shownAs: step.run,

@@ -9,12 +9,14 @@ import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { Runner } from '../../talk/turn/running-turn.ts';
 import { beginRun, resumeRun } from './begin-run.ts';
 import { closeCrashedRun, endCrashedRun } from './crashed-run.ts';
+import { subagentOutcomeOf } from './subagents/subagent-outcome.ts';
 
 export const runsPart: ConversationPart = {
   open: (context) => ({
     run: ({ request }, planned, row) => beginRun(context, request, planned, row),
     resume: (row) => (row.run === row.seq ? endOrResume(context, row) : undefined),
   }),
+  methods: { outcome: ({ context }, key: string) => ({ ok: true, value: subagentOutcomeOf(context.transcript, key) }) },
 };
 
 /** Ends the step of a run that was interrupted, and the run unless it goes on. */

@@ -1,7 +1,9 @@
 import { toolSecretsOf } from '../../gate/settings/tool-secrets.ts';
 import type { Room } from '../room.ts';
+import { COPIED_CALLS } from './copied-calls.ts';
 import { runsPart } from './part.ts';
 import { httpKind } from './post-call.ts';
+import { RUN_ROWS } from './run-rows.ts';
 import { RUN_MEMBERS } from './runs.schema.ts';
 import { workerKind } from './tools/worker-kind.ts';
 import { shareToolsOf, workerToolNames } from './tools/worker-tools.ts';
@@ -16,6 +18,8 @@ export const runsRoom: Room = {
   name: 'runs',
   headers: ['sluice-paused'],
   conversation: runsPart,
+  rows: RUN_ROWS,
+  copied: COPIED_CALLS,
   members: RUN_MEMBERS,
   tools: [workerKind, httpKind],
   options: shareToolsOf,

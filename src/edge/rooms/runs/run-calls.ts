@@ -12,6 +12,7 @@ import { type CalledKind, type CallName, calledKindOf, type KindCalls } from './
 import type { RunMeter } from './limits.ts';
 import { lacksPause, type PlannedCall, pauseInUse } from './pauses.ts';
 import type { RunContext } from './run-context.ts';
+import { callsIn } from './run-rows.ts';
 import type { ShownRun } from './shown-run.ts';
 import {
   acceptedResult,
@@ -57,7 +58,11 @@ export class RunCalls {
     const waiting = [...calls];
     const [first] = calls;
     // Some may already have a result from before a crash.
-    const before = first ? this.run.transcript.calls.of(first.turn).reduce((sum, { bytes }) => sum + bytes, 0) : 0;
+    const before = first
+      ? callsIn(this.run.transcript)
+          .of(first.turn)
+          .reduce((sum, { bytes }) => sum + bytes, 0)
+      : 0;
     const room = { left: MOST_STEP_BYTES - before };
     this.#reserveShares(calls);
     const work = async () => {
@@ -66,7 +71,7 @@ export class RunCalls {
         const beganAt = this.run.now();
         if (call.subagent) {
           call.subagent.conversation ??= await this.#kindOf(call)?.apart?.(this.#named(call));
-          this.run.transcript.calls.begin(rowOfCall(call), beganAt);
+          callsIn(this.run.transcript).begin(rowOfCall(call), beganAt);
         }
         const share = newShare();
         try {
@@ -121,7 +126,7 @@ export class RunCalls {
     const call = { tool_use_id: asText(id), name: asText(name), input, account, conversation, turn };
     const fetchTool = (url: string, init: RequestInit) => fetch(url, init);
     const leftMs = meter.leftMs(now());
-    const noteShare = () => transcript.calls.begin(rowOfCall(planned), now());
+    const noteShare = () => callsIn(transcript).begin(rowOfCall(planned), now());
     const isAgain = planned.tries > 1;
     // A subagent that was begun before ends by itself, and what it has cost counts.
     if (isOver() && !(kind.apart && isAgain)) return failedCall(NOT_HOLDING);
@@ -149,7 +154,7 @@ export class RunCalls {
     meter.addSubagent(cost);
     const told = { type: 'tool_result', tool_use_id: id, content, ...(isError ? { is_error: true } : {}) };
     const event = shown.isExpected(id) ? shown.log.events + 1 : null;
-    transcript.calls.end({
+    callsIn(transcript).end({
       ...{ ...row, id, beganAt, endedAt: now(), isError, bytes, event },
       ...(subagent ? { subagent: { ...subagent, cost } } : {}),
       result: JSON.stringify(told),

@@ -8,7 +8,7 @@ import { releasePrefix } from '../../named/prefixes/retained-prefix.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import { damageIn } from '../storage/damaged-row.ts';
 import { GRACE_MS, type Profile, type RetainedPrefix } from '../storage/rows.ts';
-import { deleteExpired, endsToExpire, unsettledTurns } from '../storage/turn-queries.ts';
+import { deleteExpired, endsToExpire, pausedBy, unsettledTurns } from '../storage/turn-queries.ts';
 import type { RunningTurn } from '../turn/running-turn.ts';
 import { conversationReportOf } from '../turn/turn-ending.ts';
 import { TurnEvents } from './turn-events.ts';
@@ -19,9 +19,6 @@ export const CONFIRM_AGAIN_MS = 15_000;
 
 /** Turns that end within so many milliseconds of each other share one watch. */
 const CLOSE_MS = 30_000;
-
-/** Milliseconds that a call may wait for its approval, even if the retention of its conversation is shorter. */
-const APPROVAL_MS = 30 * DAY_MS;
 
 /** What maintenance needs from its object. */
 interface Maintained extends SettlingObject {
@@ -222,10 +219,10 @@ export class Maintenance {
     deleteExpired(transcript, endedBy);
   }
 
-  /** @returns when the conversation expires, in milliseconds since 1970. A call that waits for approval makes it later. */
+  /** @returns when the conversation expires, in milliseconds since 1970. What waits in it makes it later. */
   expiresAt(profile: Profile): number {
-    const asked = this.#object.transcript.approvals.newestOpen();
-    return Math.max(this.#endOfRetention(profile), asked === undefined ? 0 : asked + APPROVAL_MS);
+    const keptUntil = this.#object.transcript.told((rows) => rows.keptUntil) ?? 0;
+    return Math.max(this.#endOfRetention(profile), keptUntil);
   }
 
   /** @returns when a conversation has been kept for as long as it is to be kept, in milliseconds since 1970. */
@@ -264,8 +261,9 @@ export class Maintenance {
 
   /** Reports to the account whether calls wait for approval, if that has changed. */
   notePaused(): void {
-    const { profile, approvals } = this.#object.transcript;
-    if (profile && profile.paused !== approvals.paused) this.change({ paused: approvals.paused });
+    const { transcript } = this.#object;
+    const paused = pausedBy(transcript);
+    if (transcript.profile && transcript.profile.paused !== paused) this.change({ paused });
   }
 
   /** Changes the profile, and reports that to the account. */

@@ -11,6 +11,7 @@ import type { LeftOut } from '../conversations/conversations-answers.schema.ts';
 import { type MessageRow, type Profile, refOf } from '../storage/rows.ts';
 import type { SummaryRow } from '../storage/summary-rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
+import { pausedBy } from '../storage/turn-queries.ts';
 import { messageText, objectText, rowsBetween } from './message-json.ts';
 import { rowText, type ShownRange, shownRanges } from './shown-rows.ts';
 import { summaryWords } from './stored-summary.ts';
@@ -30,7 +31,7 @@ export function describe(profile: Profile, transcript: Transcript, turn: string 
     created_at: JSON.stringify(isoTime(profile.createdAt)),
     updated_at: JSON.stringify(isoTime(profile.updatedAt)),
     state: turn === undefined ? '"idle"' : '"running"',
-    paused: JSON.stringify(transcript.approvals.paused),
+    paused: JSON.stringify(pausedBy(transcript)),
     turn: JSON.stringify(turn ?? null),
     model: JSON.stringify(profile.choices?.at(-1)?.model ?? profile.model),
     max_tokens: String(profile.maxTokens),

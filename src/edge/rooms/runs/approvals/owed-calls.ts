@@ -9,6 +9,7 @@ import type { ApprovalRow } from '../../../talk/storage/approval-rows.ts';
 import type { TurnRow } from '../../../talk/storage/rows.ts';
 import { toolsAskedIn } from '../../../talk/storage/turn-queries.ts';
 import type { Pause, PlannedCall, TakenUpCalls, TakingRun } from '../pauses.ts';
+import { approvalsIn, callsIn } from '../run-rows.ts';
 import { failedCall, type ToolResult } from '../tool-result.ts';
 import { describeApprovals } from './decide.ts';
 
@@ -53,12 +54,12 @@ export const requestApprovals: Pause['request'] = (calls, { transcript, row, app
   for (const { turn, n, block } of calls) {
     const place = `${row.id.replace(/^turn_/, '')}_${turn}_${n}`;
     const call = { run: row.seq, turn, n, toolUseId: asText(block.id), name: asText(block.name) };
-    transcript.approvals.add({ id: `appr_${place}`, ...call, approvers, createdAt: now() });
+    approvalsIn(transcript).add({ id: `appr_${place}`, ...call, approvers, createdAt: now() });
   }
-  const { request, ...stored } = parseObject(transcript.calls.requestOf(row.seq)) ?? {};
-  transcript.calls.deleteRequest(row.seq);
-  transcript.calls.saveRequest(row.seq, JSON.stringify({ ...stored, request: withoutOwnHeaders(request) }));
-  const approvals = describeApprovals(transcript, transcript.approvals.ofRun(row.seq));
+  const { request, ...stored } = parseObject(callsIn(transcript).requestOf(row.seq)) ?? {};
+  callsIn(transcript).deleteRequest(row.seq);
+  callsIn(transcript).saveRequest(row.seq, JSON.stringify({ ...stored, request: withoutOwnHeaders(request) }));
+  const approvals = describeApprovals(transcript, approvalsIn(transcript).ofRun(row.seq));
   const told: Pick<z.output<typeof approvalRequested>, 'turn' | 'approvals'> = { turn: row.id, approvals };
   const withoutInputs = () => {
     for (const one of approvals) Object.assign(one, { input: null, input_text: null });
@@ -74,10 +75,12 @@ export const requestApprovals: Pause['request'] = (calls, { transcript, row, app
  */
 export function takeUpCalls(step: number, { transcript, shown, row, now, answer }: TakingRun): TakenUpCalls {
   const asked = toolsAskedIn(transcript, step);
-  const decided = transcript.approvals.ofStep(step).flatMap((approval) => {
-    const block = asked.find(({ id }) => id === approval.toolUseId);
-    return block ? [{ approval, call: { turn: step, n: approval.n, block, tries: 1 } }] : [];
-  });
+  const decided = approvalsIn(transcript)
+    .ofStep(step)
+    .flatMap((approval) => {
+      const block = asked.find(({ id }) => id === approval.toolUseId);
+      return block ? [{ approval, call: { turn: step, n: approval.n, block, tries: 1 } }] : [];
+    });
   shown.begins();
   shown.add('message_start', { message: emptyMessage(row) });
   for (const { call } of decided) shown.showCall(call.block);
@@ -87,7 +90,7 @@ export function takeUpCalls(step: number, { transcript, shown, row, now, answer 
     else answer(call, deniedCall(approval));
   }
   shown.log.store({ at: now(), unseenMs: 0 });
-  return { calls, asksClient: asked.length > transcript.calls.of(step).length };
+  return { calls, asksClient: asked.length > callsIn(transcript).of(step).length };
 }
 
 function emptyMessage({ id, model }: TurnRow): Json {

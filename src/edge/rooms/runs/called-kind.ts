@@ -6,7 +6,7 @@ import type { Bindings } from '../../kit/objects/bindings.ts';
 import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import type { TurnRequest } from '../../talk/contracts/conversation.ts';
 import { kindNamed, type ToolKind, type ToolRun } from '../../talk/contracts/tool-kind.ts';
-import type { SubagentShare } from '../../talk/storage/call-rows.ts';
+import type { SubagentShare } from './call-rows.ts';
 import type { HoldRoom, ResultRoom, ToolCall, ToolResult } from './tool-result.ts';
 
 /** The settings that decide how tools are called. */

@@ -1,7 +1,7 @@
 /** What copies and rewinds of a conversation know of the calls of its runs. */
 
-import type { CallRow } from '../../talk/storage/call-rows.ts';
 import type { CopiedRows } from '../../talk/storage/copied-rows.ts';
+import type { CallRow } from './call-rows.ts';
 import { approvalsIn, callsIn } from './run-rows.ts';
 
 /** Approvals wait for the original alone. */

@@ -13,8 +13,6 @@ import type { RequestMeter } from '../../money/admission/metered-request.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import { EDGE } from '../../talk/contracts/edge-tools.ts';
 import { shownResult } from '../../talk/history/edge-blocks.ts';
-import type { ApprovalRow } from '../../talk/storage/approval-rows.ts';
-import type { CallRow } from '../../talk/storage/call-rows.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { messagesOf, turnsOfRun } from '../../talk/storage/turn-queries.ts';
@@ -25,6 +23,8 @@ import { addBlock, eventsSoFar } from '../../talk/turn/message-events.ts';
 import { SKIPPED_EVENT_NUMBERS, unseenAtCrash } from '../../talk/turn/restore-turn.ts';
 import { Turn } from '../../talk/turn/turn.ts';
 import { errorIn } from '../../talk/turn/turn-ending.ts';
+import type { ApprovalRow } from './approvals/approval-rows.ts';
+import type { CallRow } from './call-rows.ts';
 import { approvalsIn, callsIn, callsTakenUp } from './run-rows.ts';
 import { isPartOfHistory, type RunTurn, storeEndOfRun } from './run-turn.ts';
 

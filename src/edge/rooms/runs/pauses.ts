@@ -1,12 +1,12 @@
 /** What makes a run pause before a call. Runs ask it, and know no room that has calls wait. */
 import { isObject, type Json } from '../../kit/json/object.ts';
 import { ofRooms, pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
-import type { ToolRun } from '../../talk/contracts/tool-kind.ts';
+import type { Approvers, ToolRun } from '../../talk/contracts/tool-kind.ts';
 import type { TurnEvent } from '../../talk/conversations/turn-events.ts';
-import type { ApprovalRow, Approvers } from '../../talk/storage/approval-rows.ts';
-import type { SubagentShare } from '../../talk/storage/call-rows.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
+import type { ApprovalRow } from './approvals/approval-rows.ts';
+import type { SubagentShare } from './call-rows.ts';
 import type { ShownRun } from './shown-run.ts';
 import type { ToolResult } from './tool-result.ts';
 

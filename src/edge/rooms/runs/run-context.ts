@@ -1,10 +1,10 @@
 import type { Json } from '../../kit/json/object.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import type { NextRequest } from '../../talk/history/next-request.ts';
-import type { CallRow } from '../../talk/storage/call-rows.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { MessageBuilder } from '../../talk/turn/message-builder.ts';
 import type { TurnRunner } from '../../talk/turn/turn-runner.ts';
+import type { CallRow } from './call-rows.ts';
 import type { CalledRun } from './called-kind.ts';
 import type { PausingRun } from './pauses.ts';
 import type { RunTurn } from './run-turn.ts';

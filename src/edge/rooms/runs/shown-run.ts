@@ -8,11 +8,11 @@ import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import type { Frame } from '../../kit/sse/frames.ts';
 import { shownCall, shownResult } from '../../talk/history/edge-blocks.ts';
-import type { CallRow } from '../../talk/storage/call-rows.ts';
 import type { EventLog, TurnLog } from '../../talk/turn/event-log.ts';
 import type { LogBlocks } from '../../talk/turn/log-blocks.ts';
 import type { MessageBuilder } from '../../talk/turn/message-builder.ts';
 import { addBlock, eventsSoFar } from '../../talk/turn/message-events.ts';
+import type { CallRow } from './call-rows.ts';
 import type { ToolResult } from './tool-result.ts';
 
 export class ShownRun {

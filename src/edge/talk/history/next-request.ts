@@ -29,6 +29,7 @@ import {
   withoutThinking,
 } from '../storage/message-text.ts';
 import type { Container } from '../storage/rows.ts';
+import { beginningOf } from '../storage/summary-message.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
 import type { AgentInUse } from './agent-in-use.ts';
@@ -51,7 +52,6 @@ import { repairPaused } from './repair-paused.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf } from './shown-messages.ts';
 import { isLongHistory, readHistory, readLongHistory, type StoredHistory, sentHistoryOf } from './stored-history.ts';
-import { beginningOf } from './stored-summary.ts';
 import { modelOfLoop, NONE_UNBOUND, type UnboundTurns, unboundTurns } from './thinking.ts';
 import { firstMessageSent, lacksSummary } from './truncate.ts';
 

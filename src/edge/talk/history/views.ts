@@ -9,12 +9,12 @@ import { withoutAddresses } from '../contracts/edge-tools.ts';
 import type { HistoryQuery } from '../conversations/conversations.schema.ts';
 import type { LeftOut } from '../conversations/conversations-answers.schema.ts';
 import { type MessageRow, type Profile, refOf } from '../storage/rows.ts';
+import { summaryWords } from '../storage/summary-message.ts';
 import type { SummaryRow } from '../storage/summary-rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { pausedBy } from '../storage/turn-queries.ts';
 import { messageText, objectText, rowsBetween } from './message-json.ts';
 import { rowText, type ShownRange, shownRanges } from './shown-rows.ts';
-import { summaryWords } from './stored-summary.ts';
 
 /**
  * @param turn the id of the running turn

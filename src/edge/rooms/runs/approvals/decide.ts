@@ -7,11 +7,11 @@ import { writeJson } from '../../../kit/json/kept-text.ts';
 import { describeTurn, inputsIn } from '../../../talk/answers/turn-report.ts';
 import type { CalledDecision, DecisionAnswer } from '../../../talk/contracts/conversation.ts';
 import type { approvalRow } from '../../../talk/conversations/conversations-answers.schema.ts';
-import type { ApprovalRow } from '../../../talk/storage/approval-rows.ts';
 import type { TurnRow } from '../../../talk/storage/rows.ts';
 import type { Transcript } from '../../../talk/storage/transcript.ts';
 import { turnAt, turnWithId } from '../../../talk/storage/turn-queries.ts';
 import { approvalsIn, callsIn } from '../run-rows.ts';
+import type { ApprovalRow } from './approval-rows.ts';
 import { describeDecision } from './describe-decision.ts';
 
 export type ShownApproval = z.output<typeof approvalRow>;

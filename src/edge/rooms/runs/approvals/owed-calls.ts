@@ -5,12 +5,12 @@ import { isAmbiguous, parseKept } from '../../../kit/json/kept-text.ts';
 import { asText, isObject, type Json, parseObject } from '../../../kit/json/object.ts';
 import type { ToolRun } from '../../../talk/contracts/tool-kind.ts';
 import type { approvalRequested } from '../../../talk/conversations/conversations-answers.schema.ts';
-import type { ApprovalRow } from '../../../talk/storage/approval-rows.ts';
 import type { TurnRow } from '../../../talk/storage/rows.ts';
 import { toolsAskedIn } from '../../../talk/storage/turn-queries.ts';
 import type { Pause, PlannedCall, TakenUpCalls, TakingRun } from '../pauses.ts';
 import { approvalsIn, callsIn } from '../run-rows.ts';
 import { failedCall, type ToolResult } from '../tool-result.ts';
+import type { ApprovalRow } from './approval-rows.ts';
 import { describeApprovals } from './decide.ts';
 
 /** @returns whether a call needs an approval. It also does if the number that decides is missing or is not a number. */

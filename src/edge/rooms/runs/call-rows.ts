@@ -3,9 +3,9 @@ import { columnsOf, membersOf } from '../../kit/objects/columns.ts';
 import { Rows } from '../../kit/objects/rows.ts';
 import type { Tables } from '../../kit/objects/tables.ts';
 import type { CalledTool } from '../../money/contracts/settlement.ts';
-import { DamagedRow, parseStored } from './damaged-row.ts';
-import { PIECE_CHARACTERS } from './message-text.ts';
-import { pieceOwner, readDivided, writeDivided } from './pieces.ts';
+import { DamagedRow, parseStored } from '../../talk/storage/damaged-row.ts';
+import { PIECE_CHARACTERS } from '../../talk/storage/message-text.ts';
+import { pieceOwner, readDivided, writeDivided } from '../../talk/storage/pieces.ts';
 
 /** A call of a tool by the edge; times are milliseconds since 1970. */
 export interface CallRow {

@@ -1,8 +1,6 @@
-import { columnsOf, membersOf, type RawRow } from '../../kit/objects/columns.ts';
-import { Rows } from '../../kit/objects/rows.ts';
-
-/** Who decides on a call: the account whose conversation it is, or an admin alone. */
-export type Approvers = 'owner' | 'admin';
+import { columnsOf, membersOf, type RawRow } from '../../../kit/objects/columns.ts';
+import { Rows } from '../../../kit/objects/rows.ts';
+import type { Approvers } from '../../../talk/contracts/tool-kind.ts';
 
 /** A call that waits for approval, or has waited. Times are milliseconds since 1970. */
 export interface ApprovalRow {

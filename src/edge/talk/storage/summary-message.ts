@@ -1,8 +1,8 @@
 /** Reads the summaries that a history has: what goes up in the place of its oldest messages. */
 
 import { parseObject } from '../../kit/json/object.ts';
-import type { SummaryRow } from '../storage/summary-rows.ts';
-import type { Transcript } from '../storage/transcript.ts';
+import type { SummaryRow } from './summary-rows.ts';
+import type { Transcript } from './transcript.ts';
 
 /** What each summary begins with. */
 export const SUMMARY_PREFACE =

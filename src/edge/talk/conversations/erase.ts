@@ -66,7 +66,7 @@ async function tendReadable(state: ConversationState): Promise<void> {
   state.recover();
   const { profile } = transcript;
   if (!profile) return;
-  context.summaries.settle();
+  for (const part of context.parts) part.settle?.();
   context.waitUntil(maintenance.events.send());
   if (state.runner) {
     const next = now() + WATCH_MS;

@@ -15,7 +15,6 @@ import type { TurnContext } from '../turn/turn-context.ts';
 import type { LeftOut } from './conversations-answers.schema.ts';
 import type { Maintenance } from './maintenance.ts';
 import type { Taken } from './named-beginning.ts';
-import type { PaidSummaries } from './paid-summaries.ts';
 
 /** `onEnd` is called once a turn has ended and is stored; `onBroken` where that failed, and the object must be aborted. */
 type TurnHooks = { onEnd(): void } & Pick<TurnContext, 'onBroken'>;
@@ -23,7 +22,6 @@ type TurnHooks = { onEnd(): void } & Pick<TurnContext, 'onBroken'>;
 /** The object's context, with its maintenance, and what rooms have in the object. */
 export interface ConversationContext extends ObjectContext {
   readonly maintenance: Maintenance;
-  readonly summaries: PaidSummaries;
   readonly parts: readonly OpenPart[];
   readonly hooks: TurnHooks;
 }
@@ -81,6 +79,8 @@ export interface OpenPart {
   about?(memory: Slots | undefined): About;
   /** @returns headers of a turn's answer. @param hides whether the caller is not told how the agent works */
   told?(turn: string, hides: boolean): Record<string, string>;
+  /** Settles what a crash has interrupted of its own work, and what was not confirmed. Called at a wake, and by each alarm. */
+  settle?(): void;
   /** Called when a turn has ended. */
   ended?(): void;
   /** @returns who has asked for what is under way */

@@ -9,8 +9,6 @@ import { withoutAddresses } from '../contracts/edge-tools.ts';
 import type { HistoryQuery } from '../conversations/conversations.schema.ts';
 import type { LeftOut } from '../conversations/conversations-answers.schema.ts';
 import { type MessageRow, type Profile, refOf } from '../storage/rows.ts';
-import { summaryWords } from '../storage/summary-message.ts';
-import type { SummaryRow } from '../storage/summary-rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { pausedBy } from '../storage/turn-queries.ts';
 import { messageText, objectText, rowsBetween } from './message-json.ts';
@@ -22,7 +20,8 @@ import { rowText, type ShownRange, shownRanges } from './shown-rows.ts';
  * @returns the JSON text of a conversation without its messages
  */
 export function describe(profile: Profile, transcript: Transcript, turn: string | undefined, left?: LeftOut): string {
-  const { frozen } = transcript;
+  const { frozen, standIns } = transcript;
+  const summaries = standIns?.shown((until) => endsAt(transcript, until));
   const { parent } = profile;
   return objectText({
     type: '"conversation"',
@@ -47,26 +46,18 @@ export function describe(profile: Profile, transcript: Transcript, turn: string 
     messages: String(profile.messages),
     cost_usd: String(toUsd(profile.cost)),
     usage: JSON.stringify({ input_tokens: profile.inputTokens, output_tokens: profile.outputTokens }),
-    ...(profile.summaries ? { summaries: JSON.stringify(describedSummaries(transcript)) } : {}),
+    ...(summaries && { summaries: JSON.stringify(summaries) }),
     ...(left && Object.values(left).some((many) => many > 0) ? { dropped: JSON.stringify(left) } : {}),
   });
 }
 
-function describedSummaries(transcript: Transcript) {
-  const { summaries, messages } = transcript;
+/** @returns the ids of the last messages up to a number, as they are stored and as they are shown */
+function endsAt(transcript: Transcript, until: number) {
   const last = { backwards: true, pending: false, limit: 1 };
-  // One that is said in words now is still one.
-  const byEnd = new Map<number, SummaryRow>();
-  for (const row of summaries.complete())
-    byEnd.set(row.until, { ...row, cost: row.cost + (byEnd.get(row.until)?.cost ?? 0) });
-  return [...byEnd.values()].map((row) => ({
-    until: messages.ids({ ...last, to: row.until })[0]?.id ?? null,
-    until_shown: shownRanges(transcript, row.until + 1, last)[0]?.id ?? null,
-    content: summaryWords(row),
-    model: row.model,
-    created_at: isoTime(row.beganAt),
-    cost_usd: toUsd(row.cost),
-  }));
+  return {
+    until: transcript.messages.ids({ ...last, to: until })[0]?.id ?? null,
+    until_shown: shownRanges(transcript, until + 1, last)[0]?.id ?? null,
+  };
 }
 
 /** A page: where it begins and ends, and the text of each row in pieces. */

@@ -5,7 +5,6 @@
 
 import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import type { Profile, TurnRow } from './rows.ts';
-import { BLANK_SUMMARY, type SummaryRow } from './summary-rows.ts';
 import type { Transcript } from './transcript.ts';
 
 /** A line of a copy: its kind, and its parts as JSON texts. */
@@ -52,33 +51,10 @@ const frozen: CopiedRows = {
   }),
 };
 
-const summaries: CopiedRows = {
-  kinds: ['summary'],
-  *linesBefore(transcript, _, lastMessage) {
-    for (const row of transcript.summaries.complete(lastMessage)) {
-      const { id, until, turn, model, text, tokens, cost, beganAt } = row;
-      yield ['summary', JSON.stringify({ id, until, turn, model, tokens, cost, beganAt }), text ?? ''];
-    }
-  },
-  storing(transcript, shift) {
-    const copied: SummaryRow[] = [];
-    return {
-      add: (_, row, text) => copied.push({ ...(JSON.parse(row) as SummaryRow), text }),
-      // The profile is saved with the highest id in the same step.
-      end() {
-        for (const row of copied) transcript.summaries.add({ ...BLANK_SUMMARY, ...row, turn: shift + row.turn });
-        const last = copied.at(-1);
-        return last ? { summaries: last.id } : {};
-      },
-    };
-  },
-  rewind: (transcript, message) => transcript.summaries.rewind(message),
-};
-
 export const COPIED = seam<CopiedRows>()('copied');
 
 /** @returns the list, in the order of lines */
-export const copiedRows = ofRooms(() => [frozen, summaries, ...pluggedInto(COPIED)]);
+export const copiedRows = ofRooms(() => [frozen, ...pluggedInto(COPIED)]);
 
 /** @returns what all in the list have as members of the profile, for the turns that are kept */
 export function keptMembers(profile: Partial<Profile>, kept: TurnsKept): Partial<Profile> {

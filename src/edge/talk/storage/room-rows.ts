@@ -4,7 +4,7 @@ import type * as z from '../../kit/http/zod.ts';
 import { Tables } from '../../kit/objects/tables.ts';
 import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import type { CalledTool } from '../../money/contracts/settlement.ts';
-import type { turnReport } from '../conversations/conversations-answers.schema.ts';
+import type { conversationReport, turnReport } from '../conversations/conversations-answers.schema.ts';
 import type { ReadableTables } from './rows.ts';
 
 /** A call of a tool by the edge. */
@@ -44,6 +44,32 @@ export const NO_CALLS: EdgeCalls = {
   shown: () => [],
 };
 
+/** What goes up in the place of a history's beginning. Turns name by its id, below zero, what they were sent behind. */
+export interface StandIn {
+  readonly id: number;
+  /** The number of the last message in whose place it stands. */
+  readonly until: number;
+  /** The message, as JSON text. */
+  readonly text: string | null;
+  readonly tokens: number;
+}
+
+/** What can stand in the place of a history's beginning. */
+export interface StandIns {
+  /** @returns the one that covers most */
+  latest(): StandIn | undefined;
+  /** @returns the one with an id, if it can go up */
+  find(id: number): StandIn | undefined;
+  /**
+   * Describes them, as they are shown with their conversation.
+   *
+   * @param endsAt finds the ids of the last messages up to a number
+   * @returns undefined if none was begun
+   */
+  shown(endsAt: (until: number) => Pick<ShownSummary, 'until' | 'until_shown'>): ShownSummary[] | undefined;
+}
+type ShownSummary = NonNullable<z.output<typeof conversationReport>['summaries']>[number];
+
 /** What the rows of a room say of their conversation, and what becomes of them with it. */
 export interface RoomRows {
   /** Why no turn may begin; null while one may. */
@@ -51,6 +77,10 @@ export interface RoomRows {
   /** Until when they keep the conversation; milliseconds since 1970. */
   readonly keptUntil?: number | undefined;
   readonly calls?: EdgeCalls;
+  /** Absent while there are none. */
+  readonly standIns?: StandIns | undefined;
+  /** Whether something of them is not settled, or under way. */
+  readonly isBusy?: boolean;
   /** @returns why a turn has paused before its end; null if it has not, or if that is not known */
   pauseOf?(turn: number): string | null;
   /** @returns the number of the turn that one goes on with, or that goes on with it */

@@ -69,8 +69,6 @@ export interface Profile {
   agent: RetainedAgent | null;
   retentionSeconds: number | null;
   history: HistorySetting | null;
-  /** How many summaries were begun, which is the highest id of one; absent while there is no table of them. */
-  summaries?: number;
   turns: number;
   messages: number;
   /** The bytes of the object's database when this was saved. */

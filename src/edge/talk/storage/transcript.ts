@@ -18,9 +18,16 @@ import { LogRows } from './log-rows.ts';
 import { MessageRows } from './message-rows.ts';
 import { PIECE_CHARACTERS } from './message-text.ts';
 import { OF_SHOWN, ownersIn, readDivided, writeDivided } from './pieces.ts';
-import { type EdgeCalls, NO_CALLS, type RoomRows, RoomTables, type RowsKind, rowsInUse } from './room-rows.ts';
+import {
+  type EdgeCalls,
+  NO_CALLS,
+  type RoomRows,
+  RoomTables,
+  type RowsKind,
+  rowsInUse,
+  type StandIns,
+} from './room-rows.ts';
 import { type NewMessage, type Profile, seldomOf, type TurnRow, type TurnStatus, turnOf } from './rows.ts';
-import { SummaryRows } from './summary-rows.ts';
 import { COMMITTED, CONVERSATION_TABLES, OF_UNSETTLED_RUN } from './tables.ts';
 
 /** The frozen texts of a conversation. `runs` are the tools of its prefix that the edge calls; `agent` is its agent. */
@@ -46,7 +53,6 @@ export class Transcript extends Tables {
   readonly log: LogRows;
   readonly deliveries: DeliveryRows;
   readonly messages: MessageRows;
-  readonly summaries: SummaryRows;
   readonly #key = {};
   /** The rows of rooms, by their kinds. */
   readonly #rows = new Map<RowsKind, RoomRows>();
@@ -71,7 +77,6 @@ export class Transcript extends Tables {
     this.log = new LogRows(this);
     this.deliveries = new DeliveryRows(this);
     this.messages = new MessageRows(this);
-    this.summaries = new SummaryRows(this);
     this.#isEmpty = false;
     // An object that cannot be made could not be deleted either.
     this.damage = damageBy(() => {
@@ -135,6 +140,11 @@ export class Transcript extends Tables {
   /** The calls that the edge has made. */
   get calls(): EdgeCalls {
     return this.told(({ calls }) => calls) ?? NO_CALLS;
+  }
+
+  /** What can stand in the place of the history's beginning; undefined if nothing can. */
+  get standIns(): StandIns | undefined {
+    return this.told(({ standIns }) => standIns);
   }
 
   override together<T>(change: () => T): T {
@@ -396,7 +406,6 @@ export class Transcript extends Tables {
     for (const table of ['messages', 'pieces', 'log']) this.write(`delete from ${table}`);
     for (const rows of this.#ofRooms) rows.clear();
     this.write(`delete from turns where settled = 1 and not ${OF_UNSETTLED_RUN}`);
-    this.summaries.clear();
   }
 
   /** Deletes what an interrupted copy has left. Keeps a failed first turn, so that it can be resumed. */

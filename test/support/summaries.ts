@@ -2,7 +2,7 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { expect } from 'vitest';
 import { accountStub } from '../../src/edge/kit/objects/stubs.ts';
-import { summariesIn } from '../../src/edge/talk/storage/summary-rows.ts';
+import { summariesIn } from '../../src/edge/rooms/summaries/summary-rows.ts';
 import { Transcript } from '../../src/edge/talk/storage/transcript.ts';
 import { brokenRule } from './api-rules.ts';
 import { bodyOf } from './app.ts';

@@ -9,18 +9,18 @@ import { OF_PREFIX, say } from '../../money/contracts/about.ts';
 import type { BegunRequest } from '../../talk/contracts/conversation.ts';
 import { isRun } from '../../talk/conversations/begin-turn.ts';
 import { layerOf, retainedAgent } from '../../talk/conversations/named-beginning.ts';
-import { OF_SUMMARIES, type PaidSummaries, type SummaryMeter } from '../../talk/conversations/paid-summaries.ts';
 import type { ConversationContext } from '../../talk/conversations/parts.ts';
 import { OF_AGENT } from '../../talk/history/agent-in-use.ts';
 import { PIECE_CHARACTERS } from '../../talk/storage/message-text.ts';
 import { refOf } from '../../talk/storage/rows.ts';
-import { type SummaryRow, summariesIn } from '../../talk/storage/summary-rows.ts';
 import { newShare, takeRoom } from '../../talk/turn/memory-room.ts';
 import { stopped, type TurnAbort } from '../../talk/turn/turn-abort.ts';
 import { ADMIT_MS } from '../../talk/turn/turn-runner.ts';
 import { askForSummary, headersOfSummary } from './ask-for-summary.ts';
+import { OF_SUMMARIES, type PaidSummaries, type SummaryMeter } from './paid-summaries.ts';
 import type { PlannedSummary } from './summarize.ts';
 import { summaryRequest } from './summary-request.ts';
+import { type SummaryRow, summariesIn } from './summary-rows.ts';
 
 /** The request of a turn, and its body without messages. */
 export interface SummaryCause {

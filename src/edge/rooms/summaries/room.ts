@@ -1,7 +1,7 @@
-import { SUMMARY_ROWS } from '../../talk/storage/summary-rows.ts';
 import type { Room } from '../room.ts';
 import { COPIED_SUMMARIES } from './copied-summaries.ts';
 import { Summarizer } from './summarizer.ts';
+import { SUMMARY_ROWS } from './summary-rows.ts';
 
 /** Summaries in place of a conversation's oldest turns. */
 export const summariesRoom: Room = {

@@ -6,15 +6,15 @@ import { anotherRequestId } from '../../kit/http/headers/request-id.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import { edit } from '../../kit/json/edit.ts';
 import { slot } from '../../kit/rooms/slots.ts';
-import { PaidSummaries } from '../../talk/conversations/paid-summaries.ts';
 import type { AskedTurn, ConversationContext, OpenPart, Wait } from '../../talk/conversations/parts.ts';
 import type { NextRequest } from '../../talk/history/next-request.ts';
 import { BEGINS, KEEPS } from '../../talk/history/shares.ts';
-import { NEW_SUMMARY, type SummaryRow, summariesIn } from '../../talk/storage/summary-rows.ts';
 import { lastCommitted, latestTurn } from '../../talk/storage/turn-queries.ts';
 import { TurnAbort } from '../../talk/turn/turn-abort.ts';
 import { makeSummary, type SummaryCause } from './make-summary.ts';
+import { PaidSummaries } from './paid-summaries.ts';
 import { nextSummary, type PlannedSummary } from './summarize.ts';
+import { NEW_SUMMARY, type SummaryRow, summariesIn } from './summary-rows.ts';
 
 /** Whether a summary was tried before this turn. */
 const TRIED_BEFORE = slot<boolean>('summary');

@@ -4,11 +4,11 @@ import { type RequestOutcome, unanswered } from '../../claude/outcome.ts';
 import { within } from '../../kit/async/timeout.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import type { Admission, RequestMeter } from '../../money/admission/metered-request.ts';
-import type { ObjectContext } from '../answers/object-context.ts';
-import { type SummaryRow, summariesIn } from '../storage/summary-rows.ts';
-import { addCost, conversationReportOf, laterVersion } from '../turn/turn-ending.ts';
-import { grantOfNextTry } from '../turn/turn-grants.ts';
-import { CONFIRM_MS, type TurnSettlements } from './turn-settlements.ts';
+import type { ObjectContext } from '../../talk/answers/object-context.ts';
+import { CONFIRM_MS, type TurnSettlements } from '../../talk/conversations/turn-settlements.ts';
+import { addCost, conversationReportOf, laterVersion } from '../../talk/turn/turn-ending.ts';
+import { grantOfNextTry } from '../../talk/turn/turn-grants.ts';
+import { type SummaryRow, summariesIn } from './summary-rows.ts';
 
 /** The name of summaries in the ledger and the usage. */
 export const OF_SUMMARIES = 'summary';

@@ -12,6 +12,7 @@ import type { TurnRow } from '../../talk/storage/rows.ts';
 import { isRefused } from '../../talk/turn/running-turn.ts';
 import { resumedRun } from './calls-again.ts';
 import type { CrashedRun } from './crashed-run.ts';
+import { eventsOf } from './events-of.ts';
 import { Run } from './run.ts';
 import type { RunContext } from './run-context.ts';
 import { callsIn } from './run-rows.ts';
@@ -96,11 +97,11 @@ function runContextOf(
       });
     },
     settle: (step, settled) => maintenance.settlements.follow(step, settled),
-    tell: (event, members) => maintenance.events.tell(run, event, members),
+    tell: (event, members) => eventsOf(context).tell(run, event, members),
     onEnd: (ended) => {
       hooks.onEnd();
       maintenance.noteEnd(ended);
-      if (!isRefused(transcript, ended)) maintenance.events.noteEnd(ended);
+      if (!isRefused(transcript, ended)) eventsOf(context).noteEnd(ended);
       maintenance.settlements.endRun(run);
       maintenance.notePaused();
       maintenance.reportSoon();

@@ -1,8 +1,9 @@
-/** What runs store in a conversation: what they know of their turns, their calls, and the calls that wait for approval. */
+/** What runs store in a conversation: what they know of their turns, their calls, those that wait for approval, and events. */
 
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { withoutUndefined } from '../../kit/json/object.ts';
 import type { Tables } from '../../kit/objects/tables.ts';
+import { DeliveryRows } from '../../talk/storage/delivery-rows.ts';
 import type { EdgeCalls, RoomRows, RowsKind } from '../../talk/storage/room-rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { ApprovalRows } from './approvals/approval-rows.ts';
@@ -47,11 +48,19 @@ const TABLES = `
     input text,
     decided_at integer,
     continued_by integer
+  ) strict, without rowid;
+  create table if not exists deliveries (
+    id text primary key,
+    url text,
+    body text not null,
+    failures integer not null default 0,
+    next_at integer not null
   ) strict, without rowid;`;
 
 class RunRows implements RoomRows {
   readonly made: CallRows;
   readonly approvals: ApprovalRows;
+  readonly deliveries: DeliveryRows;
   readonly calls: EdgeCalls;
 
   constructor(tables: Tables, all: Tables) {
@@ -59,6 +68,7 @@ class RunRows implements RoomRows {
     const approvals = new ApprovalRows(tables);
     this.made = made;
     this.approvals = approvals;
+    this.deliveries = new DeliveryRows(tables);
     this.calls = {
       get ids() {
         return made.ids;
@@ -78,6 +88,10 @@ class RunRows implements RoomRows {
   get keptUntil(): number | undefined {
     const asked = this.approvals.newestOpen();
     return asked === undefined ? undefined : asked + APPROVAL_MS;
+  }
+
+  get nextAt(): number | undefined {
+    return this.deliveries.next();
   }
 
   pauseOf(turn: number): string | null {
@@ -104,6 +118,10 @@ class RunRows implements RoomRows {
     this.made.clear();
     this.approvals.clear();
   }
+
+  drop(): void {
+    this.deliveries.clear();
+  }
 }
 
 export const RUN_ROWS: RowsKind<RunRows> = {
@@ -120,6 +138,11 @@ export function callsIn(transcript: Transcript): CallRows {
 /** @returns the calls of a conversation that wait for approval, or have waited */
 export function approvalsIn(transcript: Transcript): ApprovalRows {
   return transcript.rowsOf(RUN_ROWS).approvals;
+}
+
+/** @returns the events that a conversation must send */
+export function deliveriesIn(transcript: Transcript): DeliveryRows {
+  return transcript.rowsOf(RUN_ROWS).deliveries;
 }
 
 /** @returns the calls that a run has taken up from the paused run. Their rows belong to a step of the paused run. */

@@ -66,7 +66,8 @@ export class ConversationState implements OpenConversation {
       this.runner !== undefined ||
       this.#isCopying ||
       this.transcript.told(({ isBusy }) => isBusy || undefined) === true;
-    this.maintenance = new Maintenance({ ...shared, isBusy, erase });
+    const isOpen = () => this.#parts.some((part) => part.isOpen?.());
+    this.maintenance = new Maintenance({ ...shared, isBusy, isOpen, erase });
     this.context = { ...shared, maintenance: this.maintenance, parts: this.#parts, hooks: this.#hooks };
     for (const { open } of partsInUse()) if (open) this.#parts.push(open(this.context));
   }
@@ -252,7 +253,7 @@ function endOrBegin(context: ConversationContext, row: TurnRow): Runner | undefi
   const meter = maintenance.settlements.meterOf(turn.row);
   const settled = transcript.together(() => {
     const confirmed = turn.end({ kind: 'cut', error, end: 'cut' }, meter, now());
-    maintenance.events.noteEnd(turn);
+    for (const part of context.parts) part.tell?.(turn);
     return confirmed;
   });
   if (settled !== undefined) waitUntil(maintenance.settlements.confirm(turn.row, settled));

@@ -67,7 +67,7 @@ async function tendReadable(state: ConversationState): Promise<void> {
   const { profile } = transcript;
   if (!profile) return;
   for (const part of context.parts) part.settle?.();
-  context.waitUntil(maintenance.events.send());
+  for (const part of context.parts) part.alarm?.();
   if (state.runner) {
     const next = now() + WATCH_MS;
     // What is due now is done once the turn has ended.

@@ -8,10 +8,10 @@ import { releasePrefix } from '../../named/prefixes/retained-prefix.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import { damageIn } from '../storage/damaged-row.ts';
 import { GRACE_MS, type Profile, type RetainedPrefix } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
 import { deleteExpired, endsToExpire, pausedBy, unsettledTurns } from '../storage/turn-queries.ts';
 import type { RunningTurn } from '../turn/running-turn.ts';
 import { conversationReportOf } from '../turn/turn-ending.ts';
-import { TurnEvents } from './turn-events.ts';
 import { CONFIRM_MS, type SettlingObject, TurnSettlements } from './turn-settlements.ts';
 
 /** Milliseconds after which an unconfirmed settlement or report is repeated. */
@@ -24,12 +24,13 @@ const CLOSE_MS = 30_000;
 interface Maintained extends SettlingObject {
   /** Whether a turn or a copy is running, so that nothing may be deleted. */
   isBusy(): boolean;
+  /** Whether a room has something under way for which only a watch wakes the object. */
+  isOpen(): boolean;
 }
 
 /** Maintains a conversation. A crash loses nothing: unconfirmed work is in the rows, and an alarm repeats it. */
 export class Maintenance {
   readonly settlements: TurnSettlements;
-  readonly events: TurnEvents;
   readonly #object: Maintained;
   #isTidying = false;
   /** When the object was last found at rest. */
@@ -37,7 +38,6 @@ export class Maintenance {
 
   constructor(object: Maintained) {
     this.#object = object;
-    this.events = new TurnEvents(object, () => this.rest());
     const wake = () => this.#wakeToConfirm();
     this.settlements = new TurnSettlements(object, { wake, onSettled: () => this.rest() });
   }
@@ -85,9 +85,9 @@ export class Maintenance {
 
   /** Whether something is under way for which only a watch wakes the object. */
   get #isOpen(): boolean {
-    const { transcript, isBusy } = this.#object;
+    const { transcript, isBusy, isOpen } = this.#object;
     const { profile } = transcript;
-    if (isBusy() || this.#isTidying || this.events.isOpen || this.settlements.isOpen) return true;
+    if (isBusy() || this.#isTidying || isOpen() || this.settlements.isOpen) return true;
     return !profile || profile.deleted || profile.unreported;
   }
 
@@ -165,9 +165,9 @@ export class Maintenance {
       this.#wakeToConfirm();
       return;
     }
-    const nextDelivery = transcript.deliveries.next();
-    if (nextDelivery !== undefined) {
-      this.#object.alarm.wakeFor(nextDelivery);
+    const nextAt = nextTold(transcript);
+    if (nextAt !== undefined) {
+      this.#object.alarm.wakeFor(nextAt);
       return;
     }
     if (isBusy() || transcript.profile?.exists) return;
@@ -185,7 +185,7 @@ export class Maintenance {
       isBusy() ||
       this.settlements.isOpen ||
       transcript.has("turns where settled = 0 or status = 'running'") ||
-      transcript.deliveries.next() !== undefined;
+      nextTold(transcript) !== undefined;
     const { prefix } = transcript.profile ?? {};
     if (isOpen() || (prefix && !(await this.#release(prefix))) || isOpen()) return false;
     await this.#deleteRows();
@@ -239,8 +239,8 @@ export class Maintenance {
     // A summary that is made or settled must be looked after, too.
     const isOpen = unsettledTurns(transcript).length > 0 || isBusy();
     if (isOpen || profile.unreported) this.#wakeToConfirm();
-    const nextDelivery = transcript.deliveries.next();
-    if (nextDelivery !== undefined) this.#object.alarm.wakeFor(nextDelivery);
+    const nextAt = nextTold(transcript);
+    if (nextAt !== undefined) this.#object.alarm.wakeFor(nextAt);
     // One alarm forgets all turns that have failed by now.
     const failed = endsToExpire(transcript)?.failed;
     if (failed) this.#object.alarm.wakeFor(failed + GRACE_MS);
@@ -282,4 +282,9 @@ export class Maintenance {
   #watchReport(): void {
     this.#object.alarm.watch(this.#object.now() + CONFIRM_AGAIN_MS);
   }
+}
+
+/** @returns when the next of what rooms have to tell is due; undefined if there is nothing */
+function nextTold(transcript: Transcript): number | undefined {
+  return transcript.told(({ nextAt }) => nextAt);
 }

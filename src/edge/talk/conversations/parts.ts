@@ -10,7 +10,7 @@ import type { AgentInUse } from '../history/agent-in-use.ts';
 import type { NextRequest } from '../history/next-request.ts';
 import type { Profile, TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import type { Runner } from '../turn/running-turn.ts';
+import type { Runner, RunningTurn } from '../turn/running-turn.ts';
 import type { TurnContext } from '../turn/turn-context.ts';
 import type { LeftOut } from './conversations-answers.schema.ts';
 import type { Maintenance } from './maintenance.ts';
@@ -81,6 +81,12 @@ export interface OpenPart {
   told?(turn: string, hides: boolean): Record<string, string>;
   /** Settles what a crash has interrupted of its own work, and what was not confirmed. Called at a wake, and by each alarm. */
   settle?(): void;
+  /** Stores what the room tells of a turn's end. Called in the step that stores the end. */
+  tell?(turn: RunningTurn): void;
+  /** Does what is due. Called by each alarm. */
+  alarm?(): void;
+  /** @returns whether something is under way for which only a watch wakes the object */
+  isOpen?(): boolean;
   /** Called when a turn has ended. */
   ended?(): void;
   /** @returns who has asked for what is under way */

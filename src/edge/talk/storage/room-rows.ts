@@ -90,8 +90,12 @@ export interface RoomRows {
   deleteOf?(turns: string, ...bindings: SqlStorageValue[]): void;
   /** Deletes what says how a turn goes on, since that cannot be read. */
   dropDamaged?(turn: number): void;
+  /** When the next of what they still have to tell is due; milliseconds since 1970. */
+  readonly nextAt?: number | undefined;
   /** Deletes all that belong to the history. */
   clear(): void;
+  /** Deletes what they still have to tell, since the conversation is deleted. */
+  drop?(): void;
 }
 
 /** The rows of one room. */

@@ -52,14 +52,7 @@ export const CONVERSATION_TABLES = `
     at integer,
     unseen_ms integer,
     text text not null
-  ) strict;
-  create table deliveries (
-    id text primary key,
-    url text,
-    body text not null,
-    failures integer not null default 0,
-    next_at integer not null
-  ) strict, without rowid;`;
+  ) strict;`;
 
 /** The statuses of turns that are part of the history. */
 export const COMMITTED = "('complete', 'interrupted', 'stopped', 'refused', 'empty')";

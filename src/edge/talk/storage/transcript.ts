@@ -12,7 +12,6 @@ import { columnsOf, type RawRow } from '../../kit/objects/columns.ts';
 import { makeTables, readMeta } from '../../kit/objects/schema.ts';
 import { Tables } from '../../kit/objects/tables.ts';
 import { type DamagedRow, DamagedTable, damageBy, parseStored } from './damaged-row.ts';
-import { DeliveryRows } from './delivery-rows.ts';
 import { type CachedHistory, historyCache } from './history-cache.ts';
 import { LogRows } from './log-rows.ts';
 import { MessageRows } from './message-rows.ts';
@@ -51,7 +50,6 @@ interface WakingTurns {
 
 export class Transcript extends Tables {
   readonly log: LogRows;
-  readonly deliveries: DeliveryRows;
   readonly messages: MessageRows;
   readonly #key = {};
   /** The rows of rooms, by their kinds. */
@@ -75,7 +73,6 @@ export class Transcript extends Tables {
   constructor(storage: DurableObjectStorage) {
     super(storage);
     this.log = new LogRows(this);
-    this.deliveries = new DeliveryRows(this);
     this.messages = new MessageRows(this);
     this.#isEmpty = false;
     // An object that cannot be made could not be deleted either.
@@ -406,6 +403,12 @@ export class Transcript extends Tables {
     for (const table of ['messages', 'pieces', 'log']) this.write(`delete from ${table}`);
     for (const rows of this.#ofRooms) rows.clear();
     this.write(`delete from turns where settled = 1 and not ${OF_UNSETTLED_RUN}`);
+  }
+
+  /** Deletes what rooms still have to tell of it, too: it is deleted. */
+  drop(): void {
+    this.empty();
+    for (const rows of this.#ofRooms) rows.drop?.();
   }
 
   /** Deletes what an interrupted copy has left. Keeps a failed first turn, so that it can be resumed. */

@@ -207,6 +207,7 @@ test('what the account says of a turn’s cost is taken once, however often it s
       transcript,
       waitUntil: () => {},
       isBusy: () => true,
+      isOpen: () => false,
       erase: async () => {},
     });
     const settled = Promise.resolve({ outcome: 'duplicate' as const, cost: row.cost + 1_000, overHold: false });

@@ -1,7 +1,7 @@
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import type { ConversationContext } from '../../talk/conversations/parts.ts';
-import { TurnEvents } from '../../talk/conversations/turn-events.ts';
 import { deliveriesIn } from './run-rows.ts';
+import { TurnEvents } from './turn-events.ts';
 
 const made = new WeakMap<ConversationContext, TurnEvents>();
 

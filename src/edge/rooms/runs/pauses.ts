@@ -2,13 +2,13 @@
 import { isObject, type Json } from '../../kit/json/object.ts';
 import { ofRooms, pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
 import type { Approvers, ToolRun } from '../../talk/contracts/tool-kind.ts';
-import type { TurnEvent } from '../../talk/conversations/turn-events.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import type { ApprovalRow } from './approvals/approval-rows.ts';
 import type { SubagentShare } from './call-rows.ts';
 import type { ShownRun } from './shown-run.ts';
 import type { ToolResult } from './tool-result.ts';
+import type { TurnEvent } from './turn-events.ts';
 
 /** A run that pauses before calls. */
 export interface PausingRun {

@@ -3,12 +3,12 @@
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { withoutUndefined } from '../../kit/json/object.ts';
 import type { Tables } from '../../kit/objects/tables.ts';
-import { DeliveryRows } from '../../talk/storage/delivery-rows.ts';
 import type { EdgeCalls, RoomRows, RowsKind } from '../../talk/storage/room-rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { ApprovalRows } from './approvals/approval-rows.ts';
 import { describeDecision } from './approvals/describe-decision.ts';
 import { type CallRow, CallRows } from './call-rows.ts';
+import { DeliveryRows } from './delivery-rows.ts';
 
 /** Milliseconds that a call may wait for its approval, even if the retention of its conversation is shorter. */
 const APPROVAL_MS = 30 * DAY_MS;

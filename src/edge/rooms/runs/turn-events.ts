@@ -11,13 +11,13 @@ import { logFailure } from '../../kit/http/log.ts';
 import type * as z from '../../kit/http/zod.ts';
 import { keepText, writeJson } from '../../kit/json/kept-text.ts';
 import { parseObject } from '../../kit/json/object.ts';
-import type { ObjectContext } from '../answers/object-context.ts';
-import { describeTurn } from '../answers/turn-report.ts';
-import { DamagedRow } from '../storage/damaged-row.ts';
-import type { DeliveryRows } from '../storage/delivery-rows.ts';
-import type { TurnRow } from '../storage/rows.ts';
-import type { RunningTurn } from '../turn/running-turn.ts';
-import type { turnEnded } from './conversations-answers.schema.ts';
+import type { ObjectContext } from '../../talk/answers/object-context.ts';
+import { describeTurn } from '../../talk/answers/turn-report.ts';
+import type { turnEnded } from '../../talk/conversations/conversations-answers.schema.ts';
+import { DamagedRow } from '../../talk/storage/damaged-row.ts';
+import type { TurnRow } from '../../talk/storage/rows.ts';
+import type { RunningTurn } from '../../talk/turn/running-turn.ts';
+import type { DeliveryRows } from './delivery-rows.ts';
 
 /**
  * While an event is being sent, it is not sent a second time. If the object dies meanwhile, it is sent again after this time.

@@ -6,7 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { cp, mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { basename, dirname, join, resolve } from 'node:path';
-import { neededBindings } from '../src/edge/kit/objects/needed-bindings.ts';
+import { neededBindings } from '../src/edge/kit/rooms/needed-bindings.ts';
 import { type AnyRoom, shareRooms } from '../src/edge/kit/rooms/rooms.ts';
 import { readArguments } from './arguments.ts';
 import { nearestName } from './nearest-name.ts';

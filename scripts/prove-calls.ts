@@ -1,5 +1,5 @@
 /** Lists what `npm run prove` sends. It takes its models from the table, by what that says they take, and so follows it. */
-import { lifecycleOf, MODEL_LINES, MODELS, type Model, ModelTable } from '../src/edge/claude/pricing/models.ts';
+import { lifecycleOf, MODEL_LINES, MODELS, type Model, ModelTable } from '../src/edge/claude/models/models.ts';
 import { switchesOff } from '../src/edge/claude/pricing/thinking-off.ts';
 import { worstCaseOf } from '../src/edge/claude/pricing/worst-case.ts';
 import type { Json } from '../src/edge/kit/json/object.ts';

@@ -4,10 +4,10 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { RESOURCES } from '../scripts/described-edge.ts';
 import { anchorOf } from '../scripts/guides.ts';
-import { MODELS } from '../src/edge/claude/pricing/models.ts';
+import { MODELS } from '../src/edge/claude/models/models.ts';
 import { roomForText } from '../src/edge/claude/pricing/thinking-off.ts';
 import type { Verdict } from '../src/edge/kit/delivery/signature.ts';
-import type { ObjectName } from '../src/edge/kit/objects/call-object.ts';
+import type { ObjectName } from '../src/edge/objects/call-object.ts';
 import { createSimulator } from '../src/edge/toolkit/simulator.ts';
 import { readGuide, readGuides, sectionIn } from './support/guides.ts';
 

@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { MODELS } from '../src/edge/claude/pricing/models.ts';
+import { MODELS } from '../src/edge/claude/models/models.ts';
 
 const src = fileURLToPath(new URL('../src', import.meta.url));
 
@@ -33,7 +33,7 @@ test('no file but the table names a model, or asks for the form of its id', asyn
     if (found.length > 0) told.push(`${file}: ${found.join(', ')}`);
   }
   expect(files.length).toBeGreaterThan(500);
-  expect(told, 'Add a column to src/edge/claude/pricing/models.ts, and read it.').toEqual([]);
+  expect(told, 'Add a column to src/edge/claude/models/models.ts, and read it.').toEqual([]);
 });
 
 test('each id is found, and each form in which an id was asked about', () => {

@@ -4,7 +4,7 @@ import { build, type Metafile, type PluginBuild } from 'esbuild';
 import { convertV4MiniflareOptions, Miniflare, type V4WorkerOptions } from 'miniflare';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { unstable_getMiniflareWorkerOptions, unstable_readConfig } from 'wrangler';
-import { neededBindings } from '../src/edge/kit/objects/needed-bindings.ts';
+import { neededBindings } from '../src/edge/kit/rooms/needed-bindings.ts';
 import { type AnyRoom, shareRooms } from '../src/edge/kit/rooms/rooms.ts';
 import { root } from './support/root.ts';
 
@@ -50,9 +50,7 @@ const MESSAGE = { ...PROMPT, max_tokens: 4_000 };
 const TURN = { ...MESSAGE, conversation: 'refused' };
 const LABELS = { labels: [{ name: 'question' }, { name: 'other' }] };
 const AGENT = { model: PROMPT.model, max_tokens: 1_000 };
-const CHOICE = { by: 'mood', models: { question: PROMPT.model }, otherwise: PROMPT.model };
 const BOUND = { account: 'bob', scopes: ['messages'], only: { agents: ['a'] } };
-const waiting = { name: 'plain', run: { agent: 'plain', approval: 'always' } };
 
 let miniflare: Miniflare | undefined;
 let contained: Metafile['outputs'] = {};
@@ -72,7 +70,7 @@ async function entriesOf(workers: readonly Without[]): Promise<ReadonlyMap<strin
       const code = `
         import { develop } from '#development';
         import { createApp } from './app.ts';
-        import { consumeQueue } from './kit/delivery/queue.ts';
+        import { consumeQueue } from '../src/edge/kit/delivery/queue.ts';
         ${rooms.map(([line]) => line).join('\n')}
         develop();
         const app = createApp({ rooms: [${rooms.map(([, name]) => name).join()}] });
@@ -235,18 +233,14 @@ describe('each room can be left out, and all of them', () => {
     ['agents', 'POST', '/conversations', { agent: 'a' }, 'agent: an agent should answer'],
     ['transfer', 'POST', '/conversations', { messages: [QUESTION] }, 'messages: a history is brought in'],
     ['summaries', 'POST', '/conversations', { history: { max_tokens: 9, strategy: 'summarize' } }, 'history.strategy'],
-    ['show', 'GET', '/conversations/rooms/stream?show=text', undefined, 'show: it names a part of the answer'],
     ['pools', 'GET', '/usage', undefined, 'account: all accounts are summed'],
     ['pools', 'GET', '/usage?group_by=group', undefined, 'account: all accounts are summed'],
     ['pools', 'GET', '/usage/requests?outcome=refused', undefined, 'account: all accounts are summed'],
     ['batches', 'POST', '/classify', { ...LABELS, inputs: [{ id: 'a', input: 'Hi' }], batch: true }, 'batch:'],
     ['runs', 'POST', '/messages', { ...TURN, tools: [{ name: 'clock', run: 'worker' }] }, 'tools.0.run:'],
-    ['runs', 'POST', '/messages', { ...TURN, background: true, retry: true }, 'retry: only a run'],
     ['runs', 'PUT', '/agents/a', { ...AGENT, limits: { max_usd: 1 } }, 'limits.max_usd: runs hold it'],
     ['runs', 'PUT', '/agents/a', { ...AGENT, limits: { max_seconds: 1 } }, 'limits.max_seconds: runs hold it'],
-    ['choice', 'PUT', '/agents/a', { ...AGENT, model: CHOICE }, 'model: the agent chooses it'],
-    ['approvals', 'POST', '/messages', { ...TURN, tools: [waiting] }, 'tools.0.run.approval: its calls wait'],
-    ['page-tokens', 'POST', '/tokens', BOUND, 'only: this edge takes no bound tokens'],
+    ['agents', 'POST', '/tokens', BOUND, 'only: this edge takes no bound tokens'],
   ])('without %s %s %s is refused', async (room, method, path, body, said) => {
     const { status, text } = await ask(`without-${room}`, method, path, body);
     expect([status, text]).toEqual([400, expect.stringContaining(said)]);
@@ -274,19 +268,6 @@ describe('each room can be left out, and all of them', () => {
       expect((await ask('without-runs', 'POST', '/v1/messages', body)).status).toBe(200);
   });
 
-  test('a call that somebody must approve is not made where nobody can', async () => {
-    const worker = 'without-approvals';
-    const tools = [{ name: 'plain', run: { agent: 'plain' } }];
-    const agent = { ...AGENT, tools, tool_choice: { type: 'any' }, limits: { max_turns: 2 } };
-    for (const [name, body] of Object.entries({ plain: AGENT, asking: agent }))
-      expect((await ask(worker, 'PUT', `/agents/${name}`, body)).status).toBe(200);
-    const agent_tools = [{ name: 'plain', approval: 'always' }];
-    const asked = { agent: 'asking', agent_tools, conversation: 'approving', messages: [QUESTION] };
-    const { status, text } = await ask(worker, 'POST', '/v1/messages', asked);
-    expect([status, text]).toEqual([200, expect.stringContaining('This tool was not called: its calls wait')]);
-    expect((await ask(worker, 'GET', '/conversations?parent=approving')).text).toContain('"data":[]');
-  });
-
   test('a bound token is refused where nothing checks what it is bound to', async () => {
     const { text } = await ask(WITH_ALL.name, 'POST', '/tokens', BOUND);
     const bound = { authorization: `Bearer ${(JSON.parse(text) as { token: string }).token}` };
@@ -296,9 +277,9 @@ describe('each room can be left out, and all of them', () => {
       ['GET', '/conversations/rooms/messages', undefined],
       ['GET', '/usage', undefined],
     ] as const)
-      expect(await ask('without-page-tokens', method, path, body, bound)).toMatchObject({
+      expect(await ask('without-agents', method, path, body, bound)).toMatchObject({
         status: 403,
-        text: expect.stringContaining('takes no bound tokens: it is without the room page-tokens'),
+        text: expect.stringContaining('takes no bound tokens: it is without the room agents'),
       });
   });
 });

@@ -31,7 +31,7 @@ const PROMISES = [
   // Agents, batches, classification, prefixes, webhooks.
   'test/edge/rooms/runs/run-limits.test.ts',
   'test/edge/rooms/batches/ownership.test.ts',
-  'test/edge/named/classify/classify.route.test.ts',
+  'test/edge/classify/classify.route.test.ts',
   'test/edge/named/prefixes/prefixes.route.test.ts',
   'test/edge/rooms/webhooks/webhooks.route.test.ts',
   // Nobody gets what is not theirs, and no input is an error of the edge.

@@ -1,11 +1,14 @@
 /** The types of requests and answers that clients and the page need. They import nothing else of the edge. */
 
 // It says what rows and messages show of a choice.
-export type { runLimits } from './talk/contracts/run-limits.schema.ts';
+export type { runLimits } from './named/tools/run-limits.schema.ts';
 
 import type {} from './rooms/agents/choice/chosen-by.schema.ts';
 
-export type { modelAnswer } from './claude/models/models-answers.schema.ts';
+export type { putClassifier } from './classify/classifiers.schema.ts';
+export type { classifierContent } from './classify/classifiers-answers.schema.ts';
+export type { classifyRequest } from './classify/classify.schema.ts';
+export type { ClassifyAnswer, classifyResults } from './classify/classify-answers.schema.ts';
 export type { Scope } from './gate/identity/identity.ts';
 export type { HealthAnswer } from './health/health-answers.schema.ts';
 export type { ErrorBody, ErrorType } from './kit/http/errors.ts';
@@ -25,10 +28,6 @@ export type { Limits } from './money/budget/limits.schema.ts';
 export type { ShownAbout } from './money/contracts/about.ts';
 export type { MessageBatch } from './money/lists/batches-answers.schema.ts';
 export type { MintedTokenAnswer } from './money/tokens/tokens-answers.schema.ts';
-export type { putClassifier } from './named/classify/classifiers.schema.ts';
-export type { classifierContent } from './named/classify/classifiers-answers.schema.ts';
-export type { classifyRequest } from './named/classify/classify.schema.ts';
-export type { ClassifyAnswer, classifyResults } from './named/classify/classify-answers.schema.ts';
 export type { putPrefix } from './named/prefixes/prefixes.schema.ts';
 export type { PrefixAnswer } from './named/prefixes/prefixes-answers.schema.ts';
 export type { NamedRow, VersionRow } from './named/versions/versions-answers.schema.ts';
@@ -54,3 +53,4 @@ export type {
   turnReport,
 } from './talk/conversations/conversations-answers.schema.ts';
 export type { CountAnswer } from './talk/messages/count-tokens-answers.schema.ts';
+export type { modelAnswer } from './talk/messages/models-answers.schema.ts';

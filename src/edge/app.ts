@@ -1,11 +1,12 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { basePath, baseRoutePath, matchedRoutes } from 'hono/route';
+import { CLASSIFIER_ROUTES } from './classify/classifiers.route.ts';
+import { CLASSIFY_ROUTES } from './classify/classify.route.ts';
 import { explainedTo } from './claude/explain-refused-key.ts';
 import { refuseManyHeaders } from './claude/headers.ts';
 import { openUpstreams } from './claude/kinds/entry.ts';
-import { MODEL_ROUTES } from './claude/models/models.route.ts';
-import type { Prices } from './claude/pricing/price-settings.ts';
+import type { Prices } from './claude/models/price-settings.ts';
 import { shareFetch } from './claude/upstream.ts';
 import { signIn } from './gate/auth/authenticate.ts';
 import type { AppChoices, AppEnv } from './gate/auth/context.ts';
@@ -22,20 +23,20 @@ import { Hono } from './kit/http/hono.ts';
 import { LogEntry, type LogLine } from './kit/http/log.ts';
 import { asksForPage, missingPage } from './kit/http/missing-page.ts';
 import { unknownPath } from './kit/http/unknown-path.ts';
-import { pluggedInto, shareRooms } from './kit/rooms/rooms.ts';
+import { pluggedInto, pluggedOne, shareRooms } from './kit/rooms/rooms.ts';
 import { ACCOUNT_ROUTES } from './money/account/accounts.route.ts';
 import { tellDiskFull } from './money/account/tell-disk-full.ts';
 import { USAGE_ROUTES } from './money/account/usage.route.ts';
 import { refuseRevoked, refuseRevokedInTheEnd } from './money/admission/refuse-revoked.ts';
+import { ALL_ACCOUNTS } from './money/contracts/all-accounts.ts';
 import { TOKEN_ROUTES } from './money/tokens/tokens.route.ts';
-import { CLASSIFIER_ROUTES } from './named/classify/classifiers.route.ts';
-import { CLASSIFY_ROUTES } from './named/classify/classify.route.ts';
 import { PREFIX_ROUTES } from './named/prefixes/prefixes.route.ts';
 import type { Room } from './rooms/room.ts';
 import type { RoomOptions } from './rooms.ts';
 import { refuseUnreadHeaders } from './talk/contracts/members.ts';
 import { CONVERSATION_ROUTES } from './talk/conversations/conversations.route.ts';
 import { COUNT_ROUTES, MESSAGE_ROUTES } from './talk/messages/messages.route.ts';
+import { MODEL_ROUTES } from './talk/messages/models.route.ts';
 
 /** The routes of the core. */
 const CORE_ROUTES: readonly AnyRoute[] = [
@@ -99,20 +100,20 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
   mount(app, all.filter(isPublic));
   for (const path of options.publicPaths ?? []) app.use(path, open);
   const edge = new Hono<AppEnv>();
+  const beforeSpending = pluggedOne(ALL_ACCOUNTS)?.beforeSpending;
   const others = all.filter((one) => !isPublic(one));
   // A Worker's own login may read headers that only the Worker knows.
   const checks = options.authenticate ? [refuseMany] : [refuseMany, refuseUnread];
   mount(
     edge,
     others.filter(({ admits }) => admits),
-    refuseRevokedInTheEnd,
-    ...checks,
+    { first: [refuseRevokedInTheEnd, ...checks], beforeSpending },
   );
   edge.use(refuseRevoked);
   mount(
     edge,
     others.filter(({ admits }) => !admits),
-    ...checks,
+    { first: checks, beforeSpending },
   );
   for (const path of [...foldersOf(edge), ...(options.privatePaths ?? [])]) app.use(path, close);
   const unknown = refuseUnknown(app);

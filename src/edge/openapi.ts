@@ -7,22 +7,20 @@ import {
   type ZodOpenApiPathsObject,
   type ZodOpenApiResponseObject,
 } from 'zod-openapi';
-import { models } from './claude/models/models.reference.ts';
+import { classification } from './classify/classification.reference.ts';
 import { scopeOf } from './gate/auth/route.ts';
+import { ERRORS, type ErrorStatus, errorExamples, errorSchema } from './gate/reference/errors.ts';
+import { headerSchema, TOLD_HEADERS } from './gate/reference/headers.ts';
+import { type Answer, answersOf, type Content, type Described, type Resource } from './gate/reference/resource.ts';
 import { health } from './health/health.reference.ts';
 import { HEADERS } from './kit/http/headers/answer-headers.ts';
 import * as z from './kit/http/zod.ts';
-import { ERRORS, type ErrorStatus, errorExamples, errorSchema } from './kit/reference/errors.ts';
-import { headerSchema, TOLD_HEADERS } from './kit/reference/headers.ts';
-import { type Answer, answersOf, type Content, type Described, type Resource } from './kit/reference/resource.ts';
 import { pluggedInto } from './kit/rooms/rooms.ts';
 import { accounts } from './money/account/accounts.reference.ts';
 import { usage } from './money/account/usage.reference.ts';
 import { tokens } from './money/tokens/tokens.reference.ts';
-import { classification } from './named/classify/classification.reference.ts';
 import { prefixes } from './named/prefixes/prefixes.reference.ts';
 import { agents } from './rooms/agents/agents.reference.ts';
-import { CHOICE_HEADER_WORDS } from './rooms/agents/choice/room.ts';
 import { AGENT_HEADER_WORDS } from './rooms/agents/room.ts';
 import { batches } from './rooms/batches/batches.reference.ts';
 import { classifications } from './rooms/batches/classifications.reference.ts';
@@ -39,6 +37,7 @@ import { alerts } from './rooms/webhooks/alerts.reference.ts';
 import { webhooks } from './rooms/webhooks/webhooks.reference.ts';
 import { conversations } from './talk/conversations/conversations.reference.ts';
 import { counts, messages } from './talk/messages/messages.reference.ts';
+import { models } from './talk/messages/models.reference.ts';
 
 /** All resources, in the order in which the page shows them. A new resource is a new entry. */
 export const RESOURCES: readonly Resource[] = [
@@ -83,7 +82,6 @@ const IDS = ['sluice-request-id', 'request-id'];
 const HEADER_WORDS: typeof TOLD_HEADERS = {
   ...TOLD_HEADERS,
   ...AGENT_HEADER_WORDS,
-  ...CHOICE_HEADER_WORDS,
   ...RUN_HEADER_WORDS,
 };
 

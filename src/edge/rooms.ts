@@ -1,7 +1,4 @@
-import { choiceRoom } from './rooms/agents/choice/room.ts';
-import { pageTokensRoom } from './rooms/agents/page-tokens/room.ts';
 import { agentsRoom } from './rooms/agents/room.ts';
-import { showRoom } from './rooms/agents/show/room.ts';
 import { batchesRoom } from './rooms/batches/room.ts';
 import { cloudsRoom } from './rooms/clouds/room.ts';
 import { evaluationRoom } from './rooms/evaluation/room.ts';
@@ -9,11 +6,7 @@ import { filesRoom } from './rooms/files/room.ts';
 import { operatorRoom } from './rooms/operator/room.ts';
 import { poolsRoom } from './rooms/pools/room.ts';
 import type { Room } from './rooms/room.ts';
-import { approvalsRoom } from './rooms/runs/approvals/room.ts';
-import { backgroundRoom } from './rooms/runs/background/room.ts';
-import { mcpRoom } from './rooms/runs/mcp/room.ts';
 import { runsRoom } from './rooms/runs/room.ts';
-import { subagentsRoom } from './rooms/runs/subagents/room.ts';
 import type { ToolsOptions } from './rooms/runs/tools/worker-tools.ts';
 import { summariesRoom } from './rooms/summaries/room.ts';
 import { transferRoom } from './rooms/transfer/room.ts';
@@ -24,16 +17,9 @@ import type { WebhooksOptions } from './rooms/webhooks/webhooks.route.ts';
 /** All rooms, in the one order in which the core asks them. A new feature is a new line. */
 export const ROOMS: readonly Room[] = [
   visitorsRoom,
-  pageTokensRoom,
   agentsRoom,
-  choiceRoom,
   summariesRoom,
   runsRoom,
-  approvalsRoom,
-  subagentsRoom,
-  mcpRoom,
-  backgroundRoom,
-  showRoom,
   transferRoom,
   webhooksRoom,
   batchesRoom,

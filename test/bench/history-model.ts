@@ -2,8 +2,9 @@
  * Computes what a long conversation costs, by how its history is kept. It asks nobody: each turn is a prompt and an answer of
  * given lengths, priced as the edge prices what the API reports.
  */
+
+import type { Model } from '../../src/edge/claude/models/models.ts';
 import { computeCost } from '../../src/edge/claude/pricing/cost.ts';
-import type { Model } from '../../src/edge/claude/pricing/models.ts';
 
 /** What happens to the oldest turns once a history is long. Lengths are tokens, without the system and tools. */
 export type HistoryStrategy =

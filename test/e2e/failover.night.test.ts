@@ -1,8 +1,8 @@
 /** Failover with sockets that refuse, hang and reset: `test/edge/claude/failover.test.ts` has answers, and no connections. */
 import type { ServerResponse } from 'node:http';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test } from 'vitest';
+import { MODELS } from '../../src/edge/claude/models/models.ts';
 import { computeCost } from '../../src/edge/claude/pricing/cost.ts';
-import { MODELS } from '../../src/edge/claude/pricing/models.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
 import { runs } from '../support/runs.ts';
 import { bearer, SECRET, tokenOf } from '../support/tokens.ts';

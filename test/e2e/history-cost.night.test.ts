@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { ModelTable } from '../../src/edge/claude/pricing/models.ts';
+import { ModelTable } from '../../src/edge/claude/models/models.ts';
 import type { LedgerRow, QuotaReport } from '../../src/edge/money/account/usage-answers.schema.ts';
 import { BEGINS, FILLED, KEEPS } from '../../src/edge/talk/history/shares.ts';
 import { costOfHistory, type HistoryStrategy } from '../bench/history-model.ts';

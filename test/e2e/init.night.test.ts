@@ -30,8 +30,8 @@ afterAll(() => project.end());
 
 test.each([
   ['none', 'the core alone', 3],
-  ['pools,subagents', 'agents, runs, subagents', 4],
-  ['all', 'visitors, page-tokens, agents', 8],
+  ['pools,runs', 'agents, runs', 4],
+  ['all', 'visitors, agents, summaries', 8],
 ])(
   'sluice init --rooms %s makes an edge that passes its test, answers, has the page, and would be deployed',
   async (rooms, has, bindings) => {
@@ -68,7 +68,7 @@ test.each([
 );
 
 test.skipIf(noBrowser())('the first app works on an edge that has the rooms which it needs', async () => {
-  await project.init('first-app', '--rooms', 'agents,page-tokens', '--no-page');
+  await project.init('first-app', '--rooms', 'agents', '--no-page');
   const args = ['--var', `SIGNING_SECRET:${SECRET}`];
   const edge = await npmStart(args, undefined, { folder: join(project.folder, 'first-app') });
   try {

@@ -195,7 +195,7 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'history: a withdrawn version is used',
-    file: 'src/edge/named/versions/kv-copies.ts',
+    file: 'src/edge/money/versions/kv-copies.ts',
     edits: [
       [
         "if (known.hash === '' || known.withdrawn.includes(hash)) return false;",
@@ -218,7 +218,7 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'history: rows go after their alarm',
-    file: 'src/edge/kit/objects/edge-object.ts',
+    file: 'src/edge/objects/edge-object.ts',
     edits: [
       ['const deletions = [ctx.storage.deleteAlarm(), ctx.storage.deleteAll()];', ''],
       ['await Promise.all(deletions);', 'await ctx.storage.deleteAlarm();\n        await ctx.storage.deleteAll();'],
@@ -447,9 +447,9 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'classification: a label may stand twice',
-    file: 'src/edge/named/classify/task/classifier.ts',
+    file: 'src/edge/classify/task/classifier.ts',
     edits: [['if (repeated !== undefined) throw', 'if (repeated === null) throw']],
-    foundBy: 'test/edge/named/classify/task/classifier.test.ts',
+    foundBy: 'test/edge/classify/task/classifier.test.ts',
   },
   {
     name: 'money: a web search is free',

@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { afterAll, afterEach, beforeAll, expect, vi } from 'vitest';
 import { BodyRoom, room } from '../../src/edge/kit/http/body-room.ts';
-import type { Bindings } from '../../src/edge/kit/objects/bindings.ts';
+import type { Bindings } from '../../src/edge/kit/rooms/bindings.ts';
 import { watchObjects } from '../support/in-flight.ts';
 import { keepObjects, resetAll, resetUsed } from '../support/reset.ts';
 

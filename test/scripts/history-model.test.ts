@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { MODELS, ModelTable } from '../../src/edge/claude/pricing/models.ts';
+import { MODELS, ModelTable } from '../../src/edge/claude/models/models.ts';
 import { FILLED } from '../../src/edge/talk/history/shares.ts';
 import { historyTable } from '../bench/history-cost.ts';
 import { costOfHistory, type HistoryStrategy, type LongConversation } from '../bench/history-model.ts';

@@ -23,7 +23,7 @@ test.each([
   [['full/notes.txt'], 'notes.txt cannot be read: ENOTDIR'],
   [['new', 'newer'], 'Name one folder.'],
   [['new', '--rooms', 'agents,webhoks'], 'There is no room webhoks. Did you mean webhooks?'],
-  [['new', '--rooms', 'weather'], 'There is no room weather. The rooms are visitors, page-tokens, agents,'],
+  [['new', '--rooms', 'weather'], 'There is no room weather. The rooms are visitors, agents, summaries,'],
   [['new', '--romms', 'agents'], "Unknown option '--romms'"],
 ])('sluice init %j says what is wrong, and makes nothing', async ([name, ...more], words) => {
   const { status, stderr } = await init(...(name === undefined ? [] : [join(folder, name)]), ...more);

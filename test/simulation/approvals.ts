@@ -3,7 +3,7 @@
  * the same time, while objects die and calls are lost or come twice. Each call comes to one outcome.
  */
 import fc from 'fast-check';
-import { callObject } from '../../src/edge/kit/objects/call-object.ts';
+import { callObject } from '../../src/edge/objects/call-object.ts';
 import type { CalledDecision, DecisionAnswer, Result } from '../../src/edge/talk/contracts/conversation.ts';
 import { ApprovalsModel } from './approvals-model.ts';
 import { hostOf, inWorld } from './bindings.ts';

@@ -1,11 +1,11 @@
 /** Many accounts that share one budget, with batches and messages at the same time. */
 import { expect, test } from 'vitest';
 import { settingsOf } from '../../src/edge/gate/settings/settings.ts';
-import type { Remote } from '../../src/edge/kit/objects/call-object.ts';
 import { askForAdmission } from '../../src/edge/money/admission/ask-account.ts';
 import { spanAt, spanId } from '../../src/edge/money/budget/windows.ts';
 import type { AccountObject } from '../../src/edge/money/contracts/account.ts';
 import { callAccount } from '../../src/edge/money/contracts/call-account.ts';
+import type { Remote } from '../../src/edge/objects/call-object.ts';
 import type { BatchDecision, BatchOrder } from '../../src/edge/rooms/batches/contracts/batch.ts';
 import { worstCaseWith } from '../edge/money/account/admission-requests.ts';
 import { env, hostOf, inWorld } from './bindings.ts';

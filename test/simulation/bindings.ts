@@ -2,7 +2,7 @@
 
 import '../../src/edge/with-all-rooms.ts';
 import type { Upstream } from '../../src/edge/claude/upstream.ts';
-import type { Bindings } from '../../src/edge/kit/objects/bindings.ts';
+import type { Bindings } from '../../src/edge/kit/rooms/bindings.ts';
 import { Account } from '../../src/edge/money/account/account.ts';
 import { Pool } from '../../src/edge/rooms/pools/pool.ts';
 import { Inbox } from '../../src/edge/rooms/webhooks/inbox/inbox.ts';

@@ -3,8 +3,8 @@
  * they pay for an answer without a word. The admission, its line and its pools are those of the edge.
  */
 
+import { ModelTable } from '../../src/edge/claude/models/models.ts';
 import type { WorstCase } from '../../src/edge/claude/pricing/hold-terms.ts';
-import { ModelTable } from '../../src/edge/claude/pricing/models.ts';
 import { worstCaseOf } from '../../src/edge/claude/pricing/worst-case.ts';
 import { settingsOf } from '../../src/edge/gate/settings/settings.ts';
 import { getOrMake } from '../../src/edge/kit/cache/get-or-make.ts';

@@ -2,8 +2,8 @@
 import fc from 'fast-check';
 import { settingsOf } from '../../src/edge/gate/settings/settings.ts';
 import { leaseOf, SCHEDULE } from '../../src/edge/kit/delivery/schedule.ts';
-import type { Remote } from '../../src/edge/kit/objects/call-object.ts';
 import { callAccount } from '../../src/edge/money/contracts/call-account.ts';
+import type { Remote } from '../../src/edge/objects/call-object.ts';
 import type { Conclusion, InboxObject } from '../../src/edge/rooms/webhooks/contracts/inbox.ts';
 import { callInbox } from '../../src/edge/rooms/webhooks/inbox/call-inbox.ts';
 import type { Classification } from '../../src/edge/rooms/webhooks/webhooks-answers.schema.ts';

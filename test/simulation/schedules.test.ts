@@ -2,9 +2,9 @@
 
 import { expect, test } from 'vitest';
 import { settingsOf } from '../../src/edge/gate/settings/settings.ts';
-import type { Remote } from '../../src/edge/kit/objects/call-object.ts';
 import { askForAdmission } from '../../src/edge/money/admission/ask-account.ts';
 import { callAccount } from '../../src/edge/money/contracts/call-account.ts';
+import type { Remote } from '../../src/edge/objects/call-object.ts';
 import type { InboxObject } from '../../src/edge/rooms/webhooks/contracts/inbox.ts';
 import { callInbox } from '../../src/edge/rooms/webhooks/inbox/call-inbox.ts';
 import { worstCaseWith } from '../edge/money/account/admission-requests.ts';

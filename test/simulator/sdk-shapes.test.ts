@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { countRequest, defaultedRequest, messagesRequest } from '../../src/edge/claude/messages.schema.ts';
-import { MODELS } from '../../src/edge/claude/pricing/models.ts';
+import { MODELS } from '../../src/edge/claude/models/models.ts';
 import { simulatedModels } from '../../src/edge/claude/simulated-models.ts';
 import { createBatchRequest } from '../../src/edge/rooms/batches/batches.schema.ts';
 import { createSimulator } from '../../src/simulator/simulator.ts';

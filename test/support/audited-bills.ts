@@ -2,7 +2,7 @@
 import type { RequestOutcome } from '../../src/edge/claude/outcome.ts';
 import { worstCaseOf } from '../../src/edge/claude/pricing/worst-case.ts';
 import { parseSettings, type Settings } from '../../src/edge/gate/settings/settings.ts';
-import type { AccountBinding } from '../../src/edge/kit/objects/stubs.ts';
+import type { AccountBinding } from '../../src/edge/kit/rooms/bindings.ts';
 import type { StoredGrant } from '../../src/edge/money/admission/book-outcome.ts';
 import { grantOf, requestMeterOf } from '../../src/edge/money/admission/request-meter.ts';
 import type { Answer } from './audit.ts';

@@ -5,9 +5,9 @@ import { simulatorUpstream } from '../../src/edge/claude/simulator-upstream.ts';
 import type { Upstream } from '../../src/edge/claude/upstream.ts';
 import { parseSettings, type Settings } from '../../src/edge/gate/settings/settings.ts';
 import type { Json } from '../../src/edge/kit/json/object.ts';
-import type { Bindings } from '../../src/edge/kit/objects/bindings.ts';
-import { accountStub, conversationStub } from '../../src/edge/kit/objects/stubs.ts';
+import type { Bindings } from '../../src/edge/kit/rooms/bindings.ts';
 import type { Account } from '../../src/edge/money/account/account.ts';
+import { accountStub, conversationStub } from '../../src/edge/objects/stubs.ts';
 import { receivedText as crossedText } from '../../src/edge/talk/answers/crossing-answer.ts';
 import type { CrossingText, DecisionAnswer, Result } from '../../src/edge/talk/contracts/conversation.ts';
 import { Conversation } from '../../src/edge/talk/conversations/conversation.ts';
@@ -106,12 +106,12 @@ interface Reached {
 
 /** Lists what waits for approval, as the route does. */
 export async function listApprovals(object: Reached): Promise<Result<CrossingText>> {
-  return (await object.part('approvals', 'list')) as Result<CrossingText>;
+  return (await object.part('runs', 'listApprovals')) as Result<CrossingText>;
 }
 
 /** Decides on a call that waits for approval, as the route does. */
 export async function decideOn(object: Reached, decision: object): Promise<Result<DecisionAnswer>> {
-  return (await object.part('approvals', 'decide', decision)) as Result<DecisionAnswer>;
+  return (await object.part('runs', 'decideApproval', decision)) as Result<DecisionAnswer>;
 }
 
 /** The calls that wait for approval. */

@@ -1,6 +1,6 @@
 /** Stored rows that are taken from one conversation, damaged, and put into another. */
 import { runInDurableObject } from 'cloudflare:test';
-import { makeTables } from '../../src/edge/kit/objects/schema.ts';
+import { makeTables } from '../../src/edge/objects/schema.ts';
 import { RUN_ROWS } from '../../src/edge/rooms/runs/run-rows.ts';
 import { CONVERSATION_TABLES } from '../../src/edge/talk/storage/tables.ts';
 import { stubOf } from './conversations.ts';

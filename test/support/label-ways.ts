@@ -2,9 +2,9 @@
 
 import { expect, onTestFinished, vi } from 'vitest';
 import guide from '../../docs/classification.md?raw';
+import type { ClassifyAnswer } from '../../src/edge/classify/classify-answers.schema.ts';
 import { hmac } from '../../src/edge/kit/delivery/hmac.ts';
-import { accountStub } from '../../src/edge/kit/objects/stubs.ts';
-import type { ClassifyAnswer } from '../../src/edge/named/classify/classify-answers.schema.ts';
+import { accountStub } from '../../src/edge/objects/stubs.ts';
 import { defineWebhook } from '../../src/edge/rooms/webhooks/sources/define-webhook.ts';
 import { edgeWithRouter, LEVELS, question } from './chosen-models.ts';
 import { bindings, caller, LABELS } from './classification.ts';

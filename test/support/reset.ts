@@ -1,6 +1,6 @@
 import { reset, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
-import type { Bindings } from '../../src/edge/kit/objects/bindings.ts';
+import type { Bindings } from '../../src/edge/kit/rooms/bindings.ts';
 import { nothingInFlight, settling } from './in-flight.ts';
 
 const { ACCOUNT } = env as unknown as Bindings;

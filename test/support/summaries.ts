@@ -1,7 +1,7 @@
 /** Conversations with the strategy `summarize`, at an upstream whose summaries a test makes. */
 import { runInDurableObject } from 'cloudflare:test';
 import { expect } from 'vitest';
-import { accountStub } from '../../src/edge/kit/objects/stubs.ts';
+import { accountStub } from '../../src/edge/objects/stubs.ts';
 import { summariesIn } from '../../src/edge/rooms/summaries/summary-rows.ts';
 import { Transcript } from '../../src/edge/talk/storage/transcript.ts';
 import { brokenRule } from './api-rules.ts';

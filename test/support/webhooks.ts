@@ -1,10 +1,10 @@
 import { createMessageBatch, getQueueResult, runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { onTestFinished, vi } from 'vitest';
-import type { Bindings } from '../../src/edge/kit/objects/bindings.ts';
-import type { Remote } from '../../src/edge/kit/objects/call-object.ts';
-import { accountStub, inboxStub } from '../../src/edge/kit/objects/stubs.ts';
+import type { Bindings } from '../../src/edge/kit/rooms/bindings.ts';
 import { Account } from '../../src/edge/money/account/account.ts';
+import type { Remote } from '../../src/edge/objects/call-object.ts';
+import { accountStub, inboxStub } from '../../src/edge/objects/stubs.ts';
 import { Inbox } from '../../src/edge/rooms/webhooks/inbox/inbox.ts';
 import { type ConsumerOptions, createConsumer } from '../../src/edge/rooms/webhooks/webhook-job.ts';
 import type { EventReport } from '../../src/edge/rooms/webhooks/webhooks-answers.schema.ts';

@@ -1,5 +1,5 @@
 import type { SimulatedModel } from '../../simulator/simulator.ts';
-import { type Model, simulatedColumns } from './pricing/models.ts';
+import { type Model, simulatedColumns } from './models/models.ts';
 
 /** @returns the models of a table as the simulator knows them. One that nobody knows takes everything. */
 export function simulatedModels(rows: readonly Model[]): SimulatedModel[] {

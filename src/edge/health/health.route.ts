@@ -8,7 +8,7 @@ import { route } from '../gate/auth/route.ts';
 import type { Settings } from '../gate/settings/settings.ts';
 import { unreadSettings } from '../gate/settings/unread-settings.ts';
 import { isoTimeOrNull } from '../kit/http/times.ts';
-import { missingBindings } from '../kit/objects/needed-bindings.ts';
+import { missingBindings } from '../kit/rooms/needed-bindings.ts';
 import { pluggedInto } from '../kit/rooms/rooms.ts';
 import { checkRevoked } from '../money/admission/refuse-revoked.ts';
 import type { HealthAnswer } from './health-answers.schema.ts';

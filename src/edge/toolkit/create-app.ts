@@ -11,8 +11,7 @@ const READERS: Readonly<Record<keyof RoomOptions, string>> = { webhooks: 'webhoo
 
 /** The order of all rooms by their names alone: a bundler keeps the rooms that a Worker imports. */
 const ORDER = [
-  ...['visitors', 'page-tokens', 'agents', 'choice', 'summaries', 'runs', 'approvals', 'subagents', 'mcp'],
-  ...['background', 'show', 'transfer', 'webhooks', 'batches', 'files', 'evaluation'],
+  ...['visitors', 'agents', 'summaries', 'runs', 'transfer', 'webhooks', 'batches', 'files', 'evaluation'],
   ...['clouds', 'pools', 'operator'],
 ];
 

@@ -13,6 +13,15 @@ export const ledgerRequestSchema = z.extend(requestOfCore, {
   tries: z.array(ledgerRowSchema),
 });
 
+export { type ClassifierFields, putClassifier } from '../classify/classifiers.schema.ts';
+export { classifierContent } from '../classify/classifiers-answers.schema.ts';
+export { classifyRequest } from '../classify/classify.schema.ts';
+export {
+  type ClassifyAnswer,
+  type ClassifyResult,
+  classifyAnswer,
+  classifyResult,
+} from '../classify/classify-answers.schema.ts';
 export { countRequest, messagesRequest } from '../claude/messages.schema.ts';
 export { callerSchema } from '../gate/identity/caller.ts';
 export {
@@ -28,15 +37,6 @@ export {
 export { type Limits, limitsSchema } from '../money/budget/limits.schema.ts';
 export { mintRequest } from '../money/tokens/tokens.schema.ts';
 export { type MintedTokenAnswer, mintedToken } from '../money/tokens/tokens-answers.schema.ts';
-export { type ClassifierFields, putClassifier } from '../named/classify/classifiers.schema.ts';
-export { classifierContent } from '../named/classify/classifiers-answers.schema.ts';
-export { classifyRequest } from '../named/classify/classify.schema.ts';
-export {
-  type ClassifyAnswer,
-  type ClassifyResult,
-  classifyAnswer,
-  classifyResult,
-} from '../named/classify/classify-answers.schema.ts';
 export { putPrefix } from '../named/prefixes/prefixes.schema.ts';
 export {
   type PrefixAnswer,

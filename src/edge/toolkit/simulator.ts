@@ -1,5 +1,5 @@
 import { type SimulatorOptions as CoreOptions, createSimulator as createCore } from '../../simulator/simulator.ts';
-import { MODELS } from '../claude/pricing/models.ts';
+import { MODELS } from '../claude/models/models.ts';
 import { refusedSchemas } from '../claude/request/refused-schemas.ts';
 import { simulatedModels } from '../claude/simulated-models.ts';
 

@@ -4,7 +4,7 @@
  */
 
 export type { AppOptions } from '../app.ts';
-export type { Prices } from '../claude/pricing/price-settings.ts';
+export type { Prices } from '../claude/models/price-settings.ts';
 export { requireScope } from '../gate/auth/authenticate.ts';
 export type { AppEnv, Authenticate } from '../gate/auth/context.ts';
 export type { Caller, Identity } from '../gate/identity/caller.ts';
@@ -13,12 +13,9 @@ export { type HmacOptions, hmac } from '../kit/delivery/hmac.ts';
 export type { SignatureScheme, Verify } from '../kit/delivery/signature.ts';
 export { verifyStandard } from '../kit/delivery/standard-webhooks.ts';
 export { ApiError } from '../kit/http/errors.ts';
-export type { Bindings } from '../kit/objects/bindings.ts';
+export type { Bindings } from '../kit/rooms/bindings.ts';
 export { Account } from '../money/account/account.ts';
-export { choiceRoom } from '../rooms/agents/choice/room.ts';
-export { pageTokensRoom } from '../rooms/agents/page-tokens/room.ts';
 export { agentsRoom } from '../rooms/agents/room.ts';
-export { showRoom } from '../rooms/agents/show/room.ts';
 export { Batch } from '../rooms/batches/batch.ts';
 export { batchesRoom } from '../rooms/batches/room.ts';
 export { cloudsRoom } from '../rooms/clouds/room.ts';
@@ -28,11 +25,7 @@ export { operatorRoom } from '../rooms/operator/room.ts';
 export { Pool } from '../rooms/pools/pool.ts';
 export { poolsRoom } from '../rooms/pools/room.ts';
 export type { Room } from '../rooms/room.ts';
-export { approvalsRoom } from '../rooms/runs/approvals/room.ts';
-export { backgroundRoom } from '../rooms/runs/background/room.ts';
-export { mcpRoom } from '../rooms/runs/mcp/room.ts';
 export { runsRoom } from '../rooms/runs/room.ts';
-export { subagentsRoom } from '../rooms/runs/subagents/room.ts';
 export type { ToolContext, ToolSchema, WorkerTool, WorkerTools } from '../rooms/runs/tools/worker-tools.ts';
 export { summariesRoom } from '../rooms/summaries/room.ts';
 export { transferRoom } from '../rooms/transfer/room.ts';

@@ -1,6 +1,6 @@
 import { createApp } from '../../../src/edge/app.ts';
 import { openDevelopment } from '../../../src/edge/gate/settings/settings.ts';
-import type { Bindings } from '../../../src/edge/kit/objects/bindings.ts';
+import type { Bindings } from '../../../src/edge/kit/rooms/bindings.ts';
 import { Account as RealAccount } from '../../../src/edge/money/account/account.ts';
 import { Batch as RealBatch } from '../../../src/edge/rooms/batches/batch.ts';
 import { Pool as RealPool } from '../../../src/edge/rooms/pools/pool.ts';

@@ -5,7 +5,7 @@ import { APIResource } from '@anthropic-ai/sdk/core/resource';
 import { betaJSONSchemaOutputFormat, betaTool } from '@anthropic-ai/sdk/helpers/beta/json-schema';
 import { jsonSchemaOutputFormat } from '@anthropic-ai/sdk/helpers/json-schema';
 import { describe, expect, test } from 'vitest';
-import { MODELS } from '../../../src/edge/claude/pricing/models.ts';
+import { MODELS } from '../../../src/edge/claude/models/models.ts';
 import { simulatedModels } from '../../../src/edge/claude/simulated-models.ts';
 import { createSimulator } from '../../../src/simulator/simulator.ts';
 import { testApp } from '../../support/app.ts';

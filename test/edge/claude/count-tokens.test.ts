@@ -3,8 +3,8 @@ import 'cloudflare:workers';
 
 import { expect, test } from 'vitest';
 import { countTokens } from '../../../src/edge/claude/count-tokens.ts';
+import { ModelTable } from '../../../src/edge/claude/models/models.ts';
 import { defaultModel } from '../../../src/edge/claude/pricing/default-model.ts';
-import { ModelTable } from '../../../src/edge/claude/pricing/models.ts';
 import { parseSettings } from '../../../src/edge/gate/settings/settings.ts';
 import { ApiError } from '../../../src/edge/kit/http/errors.ts';
 

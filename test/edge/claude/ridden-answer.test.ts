@@ -1,6 +1,6 @@
 // In workerd: requests, answers and objects are the runtime's.
 import { beforeEach, describe, expect, test } from 'vitest';
-import { MODELS } from '../../../src/edge/claude/pricing/models.ts';
+import { MODELS } from '../../../src/edge/claude/models/models.ts';
 import { simulatedModels } from '../../../src/edge/claude/simulated-models.ts';
 import { memberTexts } from '../../../src/edge/kit/json/edit.ts';
 import { createSimulator } from '../../../src/simulator/simulator.ts';

@@ -3,7 +3,7 @@ import Anthropic, { toFile } from '@anthropic-ai/sdk';
 import { expect, test } from 'vitest';
 import { upstreamOf } from '../../../src/edge/claude/upstream.ts';
 import { settingsOf } from '../../../src/edge/gate/settings/settings.ts';
-import type { Bindings } from '../../../src/edge/kit/objects/bindings.ts';
+import type { Bindings } from '../../../src/edge/kit/rooms/bindings.ts';
 
 const env = given as unknown as Bindings;
 

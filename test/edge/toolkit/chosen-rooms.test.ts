@@ -36,10 +36,10 @@ test('what has no room in a Worker is refused with what to do', () => {
     'createApp: tools is for the room runs. Put `runsRoom` into `rooms`, too.',
   );
   expect(() => sluice.createApp({ webhooks: [] })).toThrow('Put `webhooksRoom` into `rooms`, too.');
-  expect(() => sluice.createApp({ rooms: [sluice.approvalsRoom] })).toThrow(
-    'rooms: approvals needs runs. Put it into the list, too.',
+  expect(() => sluice.createApp({ rooms: [sluice.runsRoom] })).toThrow(
+    'rooms: runs needs agents. Put it into the list, too.',
   );
-  sluice.createApp({ rooms: [sluice.runsRoom, sluice.webhooksRoom], tools: { tool }, webhooks: [] });
+  sluice.createApp({ rooms: [sluice.agentsRoom, sluice.runsRoom, sluice.webhooksRoom], tools: { tool }, webhooks: [] });
   sluice.createApp({ webhooks: [] });
   expect(() => sluice.createApp({ rooms: sluice.allRooms })).toThrow('different rooms');
 });

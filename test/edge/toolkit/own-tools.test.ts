@@ -4,10 +4,10 @@ import { afterEach, describe, expect, expectTypeOf, onTestFinished, test, vi } f
 import * as z from 'zod';
 import { createApp } from '../../../src/edge/app.ts';
 import { keepSecrets } from '../../../src/edge/kit/http/secrets.ts';
-import type { Bindings } from '../../../src/edge/kit/objects/bindings.ts';
+import type { Bindings } from '../../../src/edge/kit/rooms/bindings.ts';
+import { edgeToolsIn } from '../../../src/edge/named/tools/edge-tools.ts';
 import { callOwnTool } from '../../../src/edge/rooms/runs/call-own-tool.ts';
 import type { ToolContext } from '../../../src/edge/rooms/runs/tools/worker-tools.ts';
-import { edgeToolsIn } from '../../../src/edge/talk/contracts/edge-tools.ts';
 import { errorOf, testApp } from '../../support/app.ts';
 import { rowsOf, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';

@@ -1,8 +1,8 @@
 import Anthropic from '@anthropic-ai/sdk';
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
+import { MODELS } from '../../../src/edge/claude/models/models.ts';
 import { computeCost } from '../../../src/edge/claude/pricing/cost.ts';
-import { MODELS } from '../../../src/edge/claude/pricing/models.ts';
 import { REFUSAL_TRIGGER } from '../../../src/simulator/answer/answer.ts';
 import { countTokens } from '../../../src/simulator/text/tokens.ts';
 import { brokenRule, isVerbatim } from '../../support/api-rules.ts';

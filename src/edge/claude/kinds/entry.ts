@@ -7,8 +7,8 @@ import { keepSecrets } from '../../kit/http/secrets.ts';
 import * as z from '../../kit/http/zod.ts';
 import { asText, isObject } from '../../kit/json/object.ts';
 import { parseOrUndefined } from '../../kit/json/parse.ts';
-import { type ModelTable, undated } from '../pricing/models.ts';
-import { priceTable } from '../pricing/price-settings.ts';
+import { type ModelTable, undated } from '../models/models.ts';
+import { priceTable } from '../models/price-settings.ts';
 import { oneOf } from './fields.ts';
 import {
   type Adaptation,

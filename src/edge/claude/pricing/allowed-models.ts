@@ -1,5 +1,5 @@
 /** The models that an account with the limit `models` may use. */
-import type { ModelTable } from './models.ts';
+import type { ModelTable } from '../models/models.ts';
 
 /** More names than these make a sentence that nobody reads. */
 const MOST_NAMED = 10;

@@ -1,5 +1,5 @@
 import type { LogLine } from '../../kit/http/log.ts';
-import type { Model, TokenPrices } from './models.ts';
+import type { Model, TokenPrices } from '../models/models.ts';
 
 /** Integer billionths of a US dollar: a token's price is a whole number of them. */
 export type Nanodollars = number;

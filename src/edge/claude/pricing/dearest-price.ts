@@ -1,6 +1,6 @@
+import type { Model, ModelTable, TokenPrices } from '../models/models.ts';
+import { LONGEST_MODEL_NAME } from '../models/models.ts';
 import { type Nanodollars, nanodollarsPerToken } from './cost.ts';
-import type { Model, ModelTable, TokenPrices } from './models.ts';
-import { LONGEST_MODEL_NAME } from './models.ts';
 import type { PromptFeatures } from './prompt-features.ts';
 
 /** @returns the rows that a model may be billed by: its own, or every row if the table does not have it. */

@@ -1,4 +1,4 @@
-import { lifecycleOf, type Model, type ModelTable } from './models.ts';
+import { lifecycleOf, type Model, type ModelTable } from '../models/models.ts';
 
 /** @returns the model for requests of the edge that name none: the cheapest Haiku that is not retired. */
 export function defaultModel({ rows }: ModelTable, now = Date.now()): Model | undefined {

@@ -2,7 +2,7 @@
 
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
-import { EFFORTS, type Effort, type Model, type ModelTable, THINKING_TYPES, takesFast } from './models.ts';
+import { EFFORTS, type Effort, type Model, type ModelTable, THINKING_TYPES, takesFast } from '../models/models.ts';
 import { roomForText, switchesOff, TEXT_TOKENS } from './thinking-off.ts';
 
 const LEAST_BUDGET = 1_024;

@@ -1,6 +1,6 @@
 import { isObject, type Json } from '../../kit/json/object.ts';
+import { type Effort, lifecycleOf, type Model, type ModelTable } from '../models/models.ts';
 import { wholeCount } from './cost.ts';
-import { type Effort, lifecycleOf, type Model, type ModelTable } from './models.ts';
 
 /** How a request has a model answer with as little thinking as possible. */
 export interface ThinkingOff {

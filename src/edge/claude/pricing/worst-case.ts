@@ -7,11 +7,11 @@
  */
 
 import { isObject, type Json, stringOrUndefined } from '../../kit/json/object.ts';
+import type { Model, ModelTable } from '../models/models.ts';
 import { type Nanodollars, WEB_SEARCH_NANODOLLARS } from './cost.ts';
 import { dearest, longestOutput, modelsOf, namesOf, rowOf } from './dearest-price.ts';
 import { fallbackOf, modelsOfOtherReadings } from './further-models.ts';
 import type { SecondModel, ServedWorstCase, Terms, WorstCase } from './hold-terms.ts';
-import type { Model, ModelTable } from './models.ts';
 import {
   featuresOfBody,
   MOST_ADVISORS,

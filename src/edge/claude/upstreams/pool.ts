@@ -5,7 +5,7 @@ import { LruCache } from '../../kit/cache/lru.ts';
 import { ApiError, DO_NOT_RETRY } from '../../kit/http/errors.ts';
 import type { OpenUpstream } from '../kinds/entry.ts';
 import type { CanonicalCall } from '../kinds/kind.ts';
-import { LONGEST_MODEL_NAME, type ModelTable } from '../pricing/models.ts';
+import { LONGEST_MODEL_NAME, type ModelTable } from '../models/models.ts';
 import { HealthBook } from './health.ts';
 
 /** What decides the choice between several upstreams. Not used if there is only one. */

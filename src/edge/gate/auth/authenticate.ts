@@ -42,7 +42,7 @@ export async function signIn(c: Context<AppEnv>): Promise<void> {
 
 /** @throws ApiError 403 for a bound token on a route that is closed to it, or from an origin that it does not name */
 function checkBoundRoute(c: Context<AppEnv>, only: Only): void {
-  if (!takesBound()) throw closedToBound('This edge takes no bound tokens: it is without the room page-tokens.');
+  if (!takesBound()) throw closedToBound('This edge takes no bound tokens: it is without the room agents.');
   if (!comesFrom(only, c.req.raw)) {
     const origins = only.origins?.join(', ');
     throw closedToBound(`This credential is for pages of ${origins} alone, and is sent by them.`);

@@ -1,14 +1,8 @@
 import type { Context } from 'hono';
 import type { RoomShare } from '../../kit/http/body-room.ts';
-import { notFound } from '../../kit/http/errors.ts';
 import type { LogEntry } from '../../kit/http/log.ts';
-import type { Bindings } from '../../kit/objects/bindings.ts';
-import type { Remote } from '../../kit/objects/call-object.ts';
-import type { AccountBinding } from '../../kit/objects/stubs.ts';
-import type { AccountObject } from '../../money/contracts/account.ts';
-import { callAccount } from '../../money/contracts/call-account.ts';
+import type { AccountBinding, Bindings } from '../../kit/rooms/bindings.ts';
 import type { Caller, Identity } from '../identity/caller.ts';
-import { isAccount } from '../identity/identity.ts';
 import type { Settings } from '../settings/settings.ts';
 
 /**
@@ -71,21 +65,6 @@ export interface RequestContext {
   settings: Settings;
   /** Keeps work alive that nobody waits for. If the work fails, the log says so. */
   waitUntil(work: Promise<unknown>): void;
-}
-
-/** @returns the function that calls the object of an owner: an account, or the deployment's own. */
-export function objectOf(c: Context<AppEnv>, owner: string) {
-  const request = { identity: { account: owner }, accounts: c.env, settings: c.get('settings') };
-  return <T>(call: (object: Remote<AccountObject>) => Promise<T>) => callAccount(request, call);
-}
-
-/**
- * @returns the function that calls the object of an account by its name in a path.
- * @throws ApiError 404 if it cannot be a name
- */
-export function accountOf(c: Context<AppEnv>, name: string) {
-  if (!isAccount(name)) throw notFound('There is no such account.');
-  return objectOf(c, name);
 }
 
 export function contextOf(c: Pick<Context<AppEnv>, 'get' | 'env'>): RequestContext {

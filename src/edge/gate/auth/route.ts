@@ -1,7 +1,7 @@
 import type { Context, Handler, MiddlewareHandler } from 'hono';
 import type { Hono } from '../../kit/http/hono.ts';
 import type * as z from '../../kit/http/zod.ts';
-import { pluggedInto, seam } from '../../kit/rooms/rooms.ts';
+import { seam } from '../../kit/rooms/rooms.ts';
 import type { Scope } from '../identity/identity.ts';
 import { checkScope } from './authenticate.ts';
 import { openToBound } from './bound-routes.ts';
@@ -31,7 +31,7 @@ interface RouteTerms<Body, Query> {
   common?: true;
   /** Whether its admission asks the account if the credential is revoked. Of all others it is asked before them. */
   admits?: true;
-  /** Whether it spends money at once, so that rooms may refuse it before its body is read. */
+  /** Whether it spends money at once, so that it may be refused before its body is read. */
   spends?: true;
 }
 
@@ -47,8 +47,6 @@ export type AnyRoute = Route<RouteName, z.ZodMiniType | undefined, z.ZodMiniObje
 export const ROUTES = seam<readonly AnyRoute[]>()('routes');
 /** Takes what a Worker decides for a room in its own code, once for each app. */
 export const OPTIONS = seam<(app: AppChoices) => void>()('options');
-/** What rooms ask before a route that spends money: it refuses, or calls `next`. */
-export const BEFORE_SPENDING = seam<MiddlewareHandler<AppEnv>>()('beforeSpending');
 
 /**
  * Makes a route.
@@ -63,12 +61,20 @@ export function route<
   return { ...terms, name, answer };
 }
 
-/**
- * Adds routes to an app. The first function of each also asks for the scope.
- *
- * @param first middleware before each of them
- */
-export function mount(app: Hono<AppEnv>, routes: readonly AnyRoute[], ...first: MiddlewareHandler<AppEnv>[]): void {
+/** Middleware of routes. */
+interface Before {
+  /** Before each of them. */
+  first?: readonly MiddlewareHandler<AppEnv>[];
+  /** Before the body of a request that spends money is read. */
+  beforeSpending?: MiddlewareHandler<AppEnv> | undefined;
+}
+
+/** Adds routes to an app. The first function of each also asks for the scope. */
+export function mount(
+  app: Hono<AppEnv>,
+  routes: readonly AnyRoute[],
+  { first = [], beforeSpending }: Before = {},
+): void {
   for (const { name, needs, bound, common, spends, body, query, answer } of routes) {
     const [method = '', path = ''] = name.split(' ');
     const request = {
@@ -78,7 +84,7 @@ export function mount(app: Hono<AppEnv>, routes: readonly AnyRoute[], ...first: 
       },
     };
     const answering: Handler<AppEnv> = (c) => answer(c, request);
-    const [head = answering, ...others] = [...(spends ? pluggedInto(BEFORE_SPENDING) : []), answering];
+    const [head = answering, ...others] = [...(spends && beforeSpending ? [beforeSpending] : []), answering];
     const scope = scopeOf(needs);
     // New for every app, so that it knows its own from those of another one.
     const checked: Handler<AppEnv> = (c, next) => {

@@ -1,7 +1,7 @@
 /** What a bound token may ask: agents and classifiers by name, in its own conversations. Whoever holds it cannot do more. */
 
 import * as z from '../../kit/http/zod.ts';
-import { NAME_RULE, parseRef } from '../../named/versions/version-ref.ts';
+import { NAME_RULE, parseRef } from '../../kit/kv/version-ref.ts';
 import { DEPLOYMENT, type Scope } from './identity.ts';
 
 /** Marks a name that the account itself has stored. Any other name is the deployment's. */

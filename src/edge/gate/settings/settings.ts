@@ -1,12 +1,12 @@
-import { type ModelOverride, ModelTable } from '../../claude/pricing/models.ts';
-import { type Prices, priceTable } from '../../claude/pricing/price-settings.ts';
+import { type ModelOverride, ModelTable } from '../../claude/models/models.ts';
+import { type Prices, priceTable } from '../../claude/models/price-settings.ts';
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import { misconfigured } from '../../kit/http/errors.ts';
 import { mayBeForwarded } from '../../kit/http/headers/headers-kept-here.ts';
 import { deliverFault, isHost, isLoopback } from '../../kit/http/headers/hosts.ts';
 import { logWarning } from '../../kit/http/log.ts';
 import * as z from '../../kit/http/zod.ts';
-import { missingBindings } from '../../kit/objects/needed-bindings.ts';
+import { missingBindings } from '../../kit/rooms/needed-bindings.ts';
 import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import { limitsSchema, poolLimitsSchema } from '../../money/budget/limits.schema.ts';
 import { isGroup } from '../identity/identity.ts';

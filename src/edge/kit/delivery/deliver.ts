@@ -1,10 +1,17 @@
 /** Delivers a result: signed, always with the same id, and only to hosts that the operator has allowed. */
 
-import type { Settings } from '../../gate/settings/settings.ts';
 import { deliverFault } from '../http/headers/hosts.ts';
 import { writeJson } from '../json/kept-text.ts';
-import type { Bindings } from '../objects/bindings.ts';
+import type { Bindings } from '../rooms/bindings.ts';
 import { signStandard } from './standard-webhooks.ts';
+
+/** The settings of a deployment that deliveries go by. */
+export interface DeliverySettings {
+  /** On a developer's machine `http` is allowed. */
+  readonly development: boolean;
+  readonly DELIVER_HOSTS: readonly string[];
+  readonly DELIVERY_SIGNING_SECRET?: string | undefined;
+}
 
 /** A function that receives results. If it throws, the delivery has failed and is tried again. */
 export type DeliverResult<Result> = (
@@ -37,7 +44,7 @@ export interface Undelivered {
 
 export interface DeliveryOptions {
   env: Bindings;
-  settings: Settings;
+  settings: DeliverySettings;
   fetch: (url: string, init: RequestInit) => Promise<Response>;
   /** Milliseconds since 1970. */
   now: number;
@@ -115,7 +122,7 @@ async function post(
   };
 }
 
-function faultInTarget(url: string, hosts: ReadonlySet<string>, { development }: Settings): string | undefined {
+function faultInTarget(url: string, hosts: ReadonlySet<string>, { development }: DeliverySettings): string | undefined {
   const fault = deliverFault(url, development);
   if (fault !== undefined) return fault;
   return hosts.has(URL.parse(url)?.host ?? '') ? undefined : 'has a host that is not in DELIVER_HOSTS';

@@ -1,4 +1,4 @@
-import type { Bindings } from '../objects/bindings.ts';
+import type { Bindings } from '../rooms/bindings.ts';
 import { pluggedOne, singleSeam } from '../rooms/rooms.ts';
 
 type Consume = (batch: MessageBatch<string>, env: Bindings, ctx: ExecutionContext) => Promise<void>;

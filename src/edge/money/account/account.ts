@@ -1,5 +1,5 @@
 import { UNREADABLE_MS } from '../../gate/settings/retention.ts';
-import type { Page, PageOf } from '../../kit/objects/page.ts';
+import type { Page, PageOf } from '../../objects/page.ts';
 import type { Limits, LimitsPatch } from '../budget/limits.schema.ts';
 import { reportQuotaStatus } from '../budget/quota-status.ts';
 import type {

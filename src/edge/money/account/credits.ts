@@ -3,9 +3,9 @@
 import { fromUsd, type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import { pageOfRows } from '../../kit/http/page.ts';
 import { isoTimeOrNull } from '../../kit/http/times.ts';
-import type { Page, PageOf } from '../../kit/objects/page.ts';
-import { Rows } from '../../kit/objects/rows.ts';
-import type { Tables } from '../../kit/objects/tables.ts';
+import type { Page, PageOf } from '../../objects/page.ts';
+import { Rows } from '../../objects/rows.ts';
+import type { Tables } from '../../objects/tables.ts';
 import { MOST_USD } from '../budget/limits.schema.ts';
 import type { CreditAnswer, NewCredit } from '../contracts/account.ts';
 import type { CreditRow } from './usage-answers.schema.ts';

@@ -1,7 +1,7 @@
 import { settingsOf } from '../../gate/settings/settings.ts';
 import { HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
 import { forgetAnswers } from '../../kit/kv/kept-answers.ts';
-import { conversationStub } from '../../kit/objects/stubs.ts';
+import { conversationStub } from '../../objects/stubs.ts';
 import { advance } from '../budget/state.ts';
 import { PERIODS } from '../budget/windows.ts';
 import type { Erasure } from '../contracts/account.ts';

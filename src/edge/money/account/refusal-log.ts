@@ -3,9 +3,9 @@
 import { reportTokens } from '../../claude/pricing/usage-sums.ts';
 import { timeOfRequestId } from '../../kit/http/headers/request-id.ts';
 import { pageOfSelected } from '../../kit/http/page.ts';
-import type { Page, PageOf } from '../../kit/objects/page.ts';
-import { Rows } from '../../kit/objects/rows.ts';
-import type { Tables } from '../../kit/objects/tables.ts';
+import type { Page, PageOf } from '../../objects/page.ts';
+import { Rows } from '../../objects/rows.ts';
+import type { Tables } from '../../objects/tables.ts';
 import { refusalError, storageError } from '../admission/limit-headers.ts';
 import { aboutColumn, shownAbout, summedOf } from '../contracts/about.ts';
 import type { RequestsFilter } from '../contracts/account.ts';

@@ -1,11 +1,12 @@
 import type { Context } from 'hono';
-import { type AppEnv, accountOf } from '../../gate/auth/context.ts';
+import type { AppEnv } from '../../gate/auth/context.ts';
 import { timeOfRequestId } from '../../kit/http/headers/request-id.ts';
 import { type PageQuery, pageOfSelected } from '../../kit/http/page.ts';
-import type { Page } from '../../kit/objects/page.ts';
+import type { Page } from '../../objects/page.ts';
 import type { ListedOutcome, RequestsFilter } from '../contracts/account.ts';
+import { allAccounts } from '../contracts/all-accounts.ts';
+import { accountOf } from '../contracts/call-account.ts';
 import { timesOfDays } from '../ledger/queries.ts';
-import { allAccounts } from './all-accounts.ts';
 import type { ListedRequest } from './usage-answers.schema.ts';
 
 /** How many accounts are asked at the same time. */

@@ -2,7 +2,7 @@
 
 import { settingsOf } from '../../gate/settings/settings.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
-import { conversationStub } from '../../kit/objects/stubs.ts';
+import { conversationStub } from '../../objects/stubs.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { AccountState } from './account-state.ts';
 

@@ -2,7 +2,7 @@
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { ApiError } from '../../kit/http/errors.ts';
-import { ObjectUnreachable } from '../../kit/objects/call-object.ts';
+import { ObjectUnreachable } from '../../objects/call-object.ts';
 import { sendSettlement } from '../contracts/call-account.ts';
 import { admissionRequestOf, askAndList, grantedBy, unsent } from './ask-account.ts';
 import { askForModel, countUnanswered, ModelChoice } from './ask-for-model.ts';

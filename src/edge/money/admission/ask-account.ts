@@ -1,19 +1,19 @@
 /** Asks an account's object to admit a request, and reads its answer. */
-import { LONGEST_MODEL_NAME } from '../../claude/pricing/models.ts';
+import { LONGEST_MODEL_NAME } from '../../claude/models/models.ts';
 import type { RequestContext } from '../../gate/auth/context.ts';
-import { putOnList } from '../../gate/auth/list-account.ts';
 import type { Identity } from '../../gate/identity/caller.ts';
 import { isSourceAccount, isVisitor } from '../../gate/identity/identity.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import { type ApiError, finalError, misconfigured } from '../../kit/http/errors.ts';
 import { isolateCounts } from '../../kit/http/isolate-counts.ts';
-import { ObjectUnreachable } from '../../kit/objects/call-object.ts';
-import { withdrawn } from '../../named/versions/find-stored.ts';
+import { ObjectUnreachable } from '../../objects/call-object.ts';
 import type { Limits } from '../budget/limits.schema.ts';
 import { aboutCaller, summedOf } from '../contracts/about.ts';
 import type { AdmissionDecision, AdmissionRequest } from '../contracts/admission.ts';
 import { type AccountRequest, callAccount, sendSettlement } from '../contracts/call-account.ts';
 import type { Settlement } from '../contracts/settlement.ts';
+import { putOnList } from '../lists/list-account.ts';
+import { withdrawn } from '../versions/kv-copies.ts';
 import { refusalError, storageError } from './limit-headers.ts';
 import type { MeterRequest, Passed } from './metered-request.ts';
 

@@ -1,8 +1,8 @@
 /** Asks an account about a request for one model: computes what it can cost, and whether the account can pay that. */
 import { type CountOptions, countTokens, mayCount } from '../../claude/count-tokens.ts';
 import type { PlainHeaders } from '../../claude/headers.ts';
+import { LONGEST_MODEL_NAME } from '../../claude/models/models.ts';
 import type { Terms, WorstCase } from '../../claude/pricing/hold-terms.ts';
-import { LONGEST_MODEL_NAME } from '../../claude/pricing/models.ts';
 import { NO_FEATURES } from '../../claude/pricing/prompt-features.ts';
 import { changedTexts, takes } from '../../claude/pricing/takes.ts';
 import { worstCaseOf } from '../../claude/pricing/worst-case.ts';

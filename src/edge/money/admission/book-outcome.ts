@@ -1,5 +1,6 @@
 /** Computes what a request is booked at when its answer has ended: complete, refused, stopped, left or cut. */
 
+import type { ModelTable } from '../../claude/models/models.ts';
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import {
   cacheWrites,
@@ -10,7 +11,6 @@ import {
   type Usage,
 } from '../../claude/pricing/cost.ts';
 import type { Terms } from '../../claude/pricing/hold-terms.ts';
-import type { ModelTable } from '../../claude/pricing/models.ts';
 import { isFinal } from '../../claude/usage/told-usage.ts';
 import { hasSaid, nothingSeen } from '../../claude/usage/usage-report.ts';
 import type { LoweredBy } from '../contracts/admission.ts';

@@ -1,5 +1,6 @@
 /** Computes the cost of an answer that was stopped, left or cut: an upper bound, limited by the time that has passed. */
 
+import type { Model } from '../../claude/models/models.ts';
 import {
   computeCost,
   isCount,
@@ -12,7 +13,6 @@ import {
   wholeCount,
 } from '../../claude/pricing/cost.ts';
 import type { SecondModel, Terms } from '../../claude/pricing/hold-terms.ts';
-import type { Model } from '../../claude/pricing/models.ts';
 import { USUAL_PAUSE_MS } from '../../claude/usage/hidden-output.ts';
 import type { Seen } from '../../claude/usage/usage-report.ts';
 

@@ -2,9 +2,9 @@
 
 import { callerLeft } from '../../claude/failure.ts';
 import type { BodyChanges, BodyMaker } from '../../claude/kinds/kind.ts';
+import { retiresSoon } from '../../claude/models/models.ts';
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import { retiresSoon } from '../../claude/pricing/models.ts';
 import { changedTexts } from '../../claude/pricing/takes.ts';
 import { bodyUp } from '../../claude/request/body-up.ts';
 import { makesThings } from '../../claude/request/named-ids.ts';

@@ -3,13 +3,13 @@
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import type { Terms, WorstCase } from '../../claude/pricing/hold-terms.ts';
 import { keyHealths, type Upstream } from '../../claude/upstream.ts';
-import type { KeyNews } from '../../claude/upstreams/key-health.ts';
 import { cancelStopsAt, isClaudeApi, pricesAt } from '../../claude/upstreams/prices.ts';
 import { speedsOf } from '../../claude/usage/writing-speeds.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
-import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
+import { pluggedOne } from '../../kit/rooms/rooms.ts';
 import { LEFT_STAGE } from '../budget/state.ts';
 import type { AdmissionDecision } from '../contracts/admission.ts';
+import { ALL_ACCOUNTS } from '../contracts/all-accounts.ts';
 import { callAccount, sendSettlement } from '../contracts/call-account.ts';
 import type { Settlement } from '../contracts/settlement.ts';
 import { type StoredGrant, settlementOf, UNKNOWN_GRANT } from './book-outcome.ts';
@@ -56,17 +56,13 @@ export function requestMeterOf(
 
 type TellingPlace = Pick<MeteredRequest, 'accounts' | 'settings' | 'waitUntil'>;
 
-/** Tells the operator that an upstream refuses its key, in its words, or with null that it answers again. */
-export const KEY_NEWS =
-  singleSeam<(place: TellingPlace, news: KeyNews, upstream: string) => Promise<void>>()('keyNews');
-
 /** Has the operator told when an upstream begins to refuse its key, and when it answers again. */
 export function tellOfKeys(place: TellingPlace, upstream: Upstream): void {
   if (!place.accounts.POOL) return;
   for (const [name, key] of keyHealths(upstream)) {
     if (!key.hasNews) continue;
-    const tell = pluggedOne(KEY_NEWS);
-    if (tell) place.waitUntil?.(key.tell((news) => tell(place, news, name)));
+    const all = pluggedOne(ALL_ACCOUNTS);
+    if (all) place.waitUntil?.(key.tell((news) => all.tellOfKey(place, news, name)));
   }
 }
 

@@ -9,10 +9,10 @@ import { settingsOf } from '../../gate/settings/settings.ts';
 import { within } from '../../kit/async/timeout.ts';
 import type { Target } from '../../kit/delivery/deliver.ts';
 import { sha256Hex, utf8 } from '../../kit/http/bytes.ts';
-import type { Bindings } from '../../kit/objects/bindings.ts';
-import type { Surroundings } from '../../kit/objects/edge-object.ts';
-import type { Tables } from '../../kit/objects/tables.ts';
+import type { Bindings } from '../../kit/rooms/bindings.ts';
 import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
+import type { Surroundings } from '../../objects/edge-object.ts';
+import type { Tables } from '../../objects/tables.ts';
 import { ALERT_SOURCE } from './alert-source.ts';
 import type { Alert, AlertBody } from './alerts-answers.schema.ts';
 

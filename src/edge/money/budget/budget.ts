@@ -6,9 +6,9 @@
  * settled, and nothing is admitted until the debt is made up for.
  */
 
+import { undated } from '../../claude/models/models.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { WorstCase } from '../../claude/pricing/hold-terms.ts';
-import { undated } from '../../claude/pricing/models.ts';
 import { TEXT_TOKENS } from '../../claude/pricing/thinking-off.ts';
 import type { LoweredBy, Refusal } from '../contracts/admission.ts';
 import { capacity, level, take } from './bucket.ts';

@@ -1,7 +1,7 @@
 /** Says of limits in USD which models' searches they can never pay for, since these are held exactly. */
 
+import { lifecycleOf } from '../../claude/models/models.ts';
 import { fromUsd, toUsd } from '../../claude/pricing/cost.ts';
-import { lifecycleOf } from '../../claude/pricing/models.ts';
 import { worstCaseOf } from '../../claude/pricing/worst-case.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import { WORTH_TRYING } from './answer-lengths.ts';

@@ -1,5 +1,5 @@
-import type { ConversationPage, Page, PageOf } from '../../kit/objects/page.ts';
 import type { VersionRow } from '../../named/versions/versions-answers.schema.ts';
+import type { ConversationPage, Page, PageOf } from '../../objects/page.ts';
 import type { ConversationRow } from '../../talk/conversations/conversations-answers.schema.ts';
 import type {
   CreditRow,
@@ -15,6 +15,12 @@ import type { MessageBatch } from '../lists/batches-answers.schema.ts';
 import type { CredentialUse, KeptHold } from './admission.ts';
 import type { Belonging, FileDescription, FileRow, UploadDecision, UploadReport, UploadRequest } from './belongings.ts';
 import type { ConversationReport, Settled, Settlement } from './settlement.ts';
+
+declare module '../../kit/rooms/bindings.ts' {
+  interface Bindings {
+    ACCOUNT: DurableObjectNamespace<AccountObject>;
+  }
+}
 
 /** The methods of an account's object. The object says what each one does. */
 export interface AccountObject extends Rpc.DurableObjectBranded {

@@ -1,7 +1,12 @@
+import type { Context } from 'hono';
+import type { AppEnv } from '../../gate/auth/context.ts';
 import type { Identity } from '../../gate/identity/caller.ts';
+import { isAccount } from '../../gate/identity/identity.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
-import { callObject, type Remote } from '../../kit/objects/call-object.ts';
-import { type AccountBinding, accountStub } from '../../kit/objects/stubs.ts';
+import { notFound } from '../../kit/http/errors.ts';
+import type { AccountBinding } from '../../kit/rooms/bindings.ts';
+import { callObject, type Remote } from '../../objects/call-object.ts';
+import { accountStub } from '../../objects/stubs.ts';
 import type { AccountObject } from './account.ts';
 import type { Settled } from './settlement.ts';
 
@@ -45,4 +50,19 @@ export function callAccount<T>(
  */
 export async function sendSettlement(request: AccountRequest, settlement: string): Promise<Settled> {
   return JSON.parse(await callAccount(request, (account) => account.settleJson(settlement), 'persistent')) as Settled;
+}
+
+/** @returns the function that calls the object of an owner: an account, or the deployment's own. */
+export function objectOf(c: Context<AppEnv>, owner: string) {
+  const request = { identity: { account: owner }, accounts: c.env, settings: c.get('settings') };
+  return <T>(call: (object: Remote<AccountObject>) => Promise<T>) => callAccount(request, call);
+}
+
+/**
+ * @returns the function that calls the object of an account by its name in a path.
+ * @throws ApiError 404 if it cannot be a name
+ */
+export function accountOf(c: Context<AppEnv>, name: string) {
+  if (!isAccount(name)) throw notFound('There is no such account.');
+  return objectOf(c, name);
 }

@@ -8,8 +8,8 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { addSums, type UsageSums } from '../../claude/pricing/usage-sums.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
-import { makeTables, readMeta } from '../../kit/objects/schema.ts';
-import { Tables } from '../../kit/objects/tables.ts';
+import { makeTables, readMeta } from '../../objects/schema.ts';
+import { Tables } from '../../objects/tables.ts';
 import type { Buckets, Hold } from '../budget/state.ts';
 import { aboutColumn } from '../contracts/about.ts';
 import type { KeptHold } from '../contracts/admission.ts';

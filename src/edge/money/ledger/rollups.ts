@@ -17,9 +17,9 @@ import {
   type UsageSums,
 } from '../../claude/pricing/usage-sums.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
-import { Rows } from '../../kit/objects/rows.ts';
-import type { Tables } from '../../kit/objects/tables.ts';
 import { ofRooms } from '../../kit/rooms/rooms.ts';
+import { Rows } from '../../objects/rows.ts';
+import type { Tables } from '../../objects/tables.ts';
 import { summedBy } from '../contracts/about.ts';
 import { ERASED_MODEL, IMPORTED_MODEL, ROLLUP_MODEL } from './tables.ts';
 

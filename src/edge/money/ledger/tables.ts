@@ -1,8 +1,8 @@
 /** The tables of an account, and the forms of their rows. */
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { FIRST_EVENT_BOUNDS_MS, SUM_COLUMNS } from '../../claude/pricing/usage-sums.ts';
-import { VERSIONS_SQL } from '../../named/versions/version-tables.ts';
 import type { Tokens } from '../contracts/settlement.ts';
+import { VERSIONS_SQL } from '../versions/version-tables.ts';
 
 /** The table of what an account has made at upstreams: files, containers, threads. */
 

@@ -4,8 +4,8 @@
  */
 
 import { DAY_MS, MINUTE_MS } from '../../kit/async/durations.ts';
-import type { Page, PageOf } from '../../kit/objects/page.ts';
-import type { Tables } from '../../kit/objects/tables.ts';
+import type { Page, PageOf } from '../../objects/page.ts';
+import type { Tables } from '../../objects/tables.ts';
 import type { Belonging, FileDescription, FileRow, UploadReport, UploadRequest } from '../contracts/belongings.ts';
 import { ListedRows } from './listed-rows.ts';
 

@@ -1,5 +1,5 @@
-import { Rows } from '../../kit/objects/rows.ts';
-import type { Tables } from '../../kit/objects/tables.ts';
+import { Rows } from '../../objects/rows.ts';
+import type { Tables } from '../../objects/tables.ts';
 
 /** What is erased with its account. */
 export interface Listed {

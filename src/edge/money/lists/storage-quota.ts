@@ -1,13 +1,13 @@
 /** Compares how much an account stores with how much it may: conversations, and bytes of everything that is kept for it. */
 
-import { Rows } from '../../kit/objects/rows.ts';
-import type { Tables } from '../../kit/objects/tables.ts';
-import type { Versions } from '../../named/versions/version-rows.ts';
-import type { ConversationList } from '../../talk/lists/conversation-list.ts';
+import { Rows } from '../../objects/rows.ts';
+import type { Tables } from '../../objects/tables.ts';
 import type { QuotaReport } from '../account/usage-answers.schema.ts';
 import type { Limits } from '../budget/limits.schema.ts';
 import type { StorageRefusal, StorageRequest } from '../contracts/admission.ts';
+import type { Versions } from '../versions/version-rows.ts';
 import type { BelongingList } from './belonging-list.ts';
+import type { ConversationList } from './conversation-list.ts';
 
 /** How many conversations an account may store if its limits do not say it. */
 const MOST_CONVERSATIONS = 10_000;

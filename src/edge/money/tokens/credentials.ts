@@ -3,9 +3,9 @@
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { pageOfRows } from '../../kit/http/page.ts';
 import { isoTimeOrNull } from '../../kit/http/times.ts';
-import type { Page, PageOf } from '../../kit/objects/page.ts';
-import { Rows } from '../../kit/objects/rows.ts';
-import type { Tables } from '../../kit/objects/tables.ts';
+import type { Page, PageOf } from '../../objects/page.ts';
+import { Rows } from '../../objects/rows.ts';
+import type { Tables } from '../../objects/tables.ts';
 import type { TokenRow } from '../account/usage-answers.schema.ts';
 import type { TokenLimits } from '../budget/limits.schema.ts';
 import type { MintedToken } from '../contracts/account.ts';

@@ -1,5 +1,5 @@
 import { LruCache } from '../../kit/cache/lru.ts';
-import { Rows } from '../../kit/objects/rows.ts';
+import { Rows } from '../../objects/rows.ts';
 
 const MOST_TOKENS_COUNTED = 1_000;
 

@@ -1,4 +1,4 @@
-import { Rows } from '../../kit/objects/rows.ts';
+import { Rows } from '../../objects/rows.ts';
 
 /** What decisions need of a token's row. */
 export interface StoredToken {

@@ -1,6 +1,6 @@
+import { jsonAnswer, namedList, pageAnswer } from '../../gate/reference/answers.ts';
+import { type Resource, words } from '../../gate/reference/resource.ts';
 import * as z from '../../kit/http/zod.ts';
-import { jsonAnswer, namedList, pageAnswer } from '../../kit/reference/answers.ts';
-import { type Resource, words } from '../../kit/reference/resource.ts';
 import { revokedAnswer, tokenRowSchema } from '../account/usage-answers.schema.ts';
 import { TOKEN_ROUTES } from './tokens.route.ts';
 import { mintedToken, renewedToken } from './tokens-answers.schema.ts';

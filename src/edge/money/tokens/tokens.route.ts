@@ -1,5 +1,4 @@
 import { takesBound, unknownOrigin } from '../../gate/auth/bound-routes.ts';
-import { accountOf } from '../../gate/auth/context.ts';
 import { mintToken } from '../../gate/auth/mint.ts';
 import { route } from '../../gate/auth/route.ts';
 import { readTags } from '../../gate/identity/tags.ts';
@@ -9,6 +8,7 @@ import { readPage } from '../../kit/http/page.ts';
 import { isoTime } from '../../kit/http/times.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { readJson } from '../admission/read-body.ts';
+import { accountOf } from '../contracts/call-account.ts';
 import { MOST_MINTED } from './credentials.ts';
 import { mintRequest } from './tokens.schema.ts';
 import type { MintedTokenAnswer, RenewedTokenAnswer } from './tokens-answers.schema.ts';
@@ -34,7 +34,7 @@ export const TOKEN_ROUTES = [
         ? undefined
         : { end: Math.floor(Date.now() / 1_000) + sessionSeconds, seconds: expiresIn };
     if (only && !takesBound())
-      throw invalidRequest('only: this edge takes no bound tokens: it is without the room page-tokens.');
+      throw invalidRequest('only: this edge takes no bound tokens: it is without the room agents.');
     const other = only && unknownOrigin(only, settings, new URL(c.req.url).origin);
     if (other !== undefined)
       throw invalidRequest(`only.origins: ${other} is none of ALLOWED_ORIGINS, so its pages could not use the token.`);

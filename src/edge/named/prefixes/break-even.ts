@@ -1,6 +1,7 @@
 /** Computes the break-even of caching: the number of requests from which it costs less than sending the prompt each time. */
+
+import type { Model } from '../../claude/models/models.ts';
 import { fromUsd, inputCosts } from '../../claude/pricing/cost.ts';
-import type { Model } from '../../claude/pricing/models.ts';
 
 /** What a prefix costs a request, in US dollars. */
 export interface CachedCosts {

@@ -16,7 +16,7 @@ import { LongBody } from '../../kit/http/long-body.ts';
 import { sizeOf } from '../../kit/http/read-json.ts';
 import { edit, memberTexts } from '../../kit/json/edit.ts';
 import { isObject, type Json, withoutUndefined } from '../../kit/json/object.ts';
-import { toldTool } from '../../talk/contracts/edge-tools.ts';
+import { toldTool } from '../tools/edge-tools.ts';
 import type { CacheTtl, PrefixFields } from './prefixes.schema.ts';
 
 /** A version as it is stored: each part is a list, and the members are in this order. */

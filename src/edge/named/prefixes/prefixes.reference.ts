@@ -1,6 +1,6 @@
+import { jsonAnswer } from '../../gate/reference/answers.ts';
+import type { Resource } from '../../gate/reference/resource.ts';
 import * as z from '../../kit/http/zod.ts';
-import { jsonAnswer } from '../../kit/reference/answers.ts';
-import type { Resource } from '../../kit/reference/resource.ts';
 import { storedParameters, storedRoutes } from '../versions/versions.reference.ts';
 import { PREFIX_ROUTES } from './prefixes.route.ts';
 import { putPrefix } from './prefixes.schema.ts';

@@ -8,7 +8,7 @@ import { piecesOf, streamOfPieces } from '../../kit/http/body-pieces.ts';
 import { encoder } from '../../kit/http/bytes.ts';
 import { admitTokenCount } from '../../money/admission/admission.ts';
 import { admitStoring } from '../../money/admission/admit-free.ts';
-import type { Found } from '../versions/kv-copies.ts';
+import type { Found } from '../../money/versions/kv-copies.ts';
 import { namedRoutes, ownerName } from '../versions/named-routes.ts';
 import { schemaWarnings } from '../versions/schema-warnings.ts';
 import { readWithTools, shownTools } from '../versions/stored-tools.ts';

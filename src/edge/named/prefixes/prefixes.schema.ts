@@ -1,8 +1,8 @@
 import { messagesRequest } from '../../claude/messages.schema.ts';
+import type { RequestMember } from '../../claude/request/member.ts';
 import { fieldError } from '../../kit/http/validate.ts';
 import * as z from '../../kit/http/zod.ts';
 import { fallbackModels } from '../../money/budget/limits.schema.ts';
-import type { RequestMember } from '../../talk/contracts/member.ts';
 import { historySetting } from '../../talk/history/history.schema.ts';
 import { putBodies, refSchema } from '../versions/versions.schema.ts';
 

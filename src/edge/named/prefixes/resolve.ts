@@ -1,12 +1,12 @@
 /** Resolves the prefix that a request names, so that the request can go on like any other. */
 import type { Context } from 'hono';
 import { defaultedRequest } from '../../claude/messages.schema.ts';
+import { saidOf } from '../../claude/request/member.ts';
 import type { AppEnv } from '../../gate/auth/context.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { tooLarge } from '../../kit/http/errors.ts';
 import { sizeOf } from '../../kit/http/read-json.ts';
 import { validate } from '../../kit/http/validate.ts';
-import { saidOf } from '../../talk/contracts/member.ts';
 import { requireStored } from '../versions/find-stored.ts';
 import { readerOf } from '../versions/named-routes.ts';
 import { expand, refuseRuns } from './prefix.ts';

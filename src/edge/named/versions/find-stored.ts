@@ -3,8 +3,9 @@
 import { DEPLOYMENT } from '../../gate/identity/identity.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
-import { type ApiError, finalError, notFound } from '../../kit/http/errors.ts';
-import type { AccountBinding } from '../../kit/objects/stubs.ts';
+import { type ApiError, notFound } from '../../kit/http/errors.ts';
+import { parseRef, type VersionRef } from '../../kit/kv/version-ref.ts';
+import type { AccountBinding } from '../../kit/rooms/bindings.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
 import {
   type Found,
@@ -15,8 +16,8 @@ import {
   type VersionPlace,
   type VersionRights,
   type VersionSource,
-} from './kv-copies.ts';
-import { parseRef, type VersionRef } from './version-ref.ts';
+  withdrawn,
+} from '../../money/versions/kv-copies.ts';
 
 /** One kind of stored things: its name in keys and rows, and how its text is read. */
 export interface StoredKind<T, Path extends string = string>
@@ -106,15 +107,6 @@ export async function refuseWithdrawn<T>(
 ): Promise<void> {
   const known = await findPointer(versionsOfKind(kind, place), { kind: kind.kind, owner, name });
   if (known.withdrawn.includes(hash)) throw withdrawn(kind.kind, `${name}@${hash}`);
-}
-
-/** @returns the 409 for a conversation whose version was withdrawn. */
-export function withdrawn(kind: string, ref: string): ApiError {
-  const name = ref.split('@')[0] ?? ref;
-  return finalError(
-    'conflict_error',
-    `The ${kind} ${ref} was withdrawn by whoever stored it. Begin another conversation with \`"${kind}": "${name}"\`. What was said here can still be read.`,
-  );
 }
 
 /** @returns the 404 for a name that does not exist, and for a version that the caller may not use. */

@@ -1,16 +1,25 @@
 /** Makes the routes that prefixes, classifiers and agents share: names, versions, and owners. */
 import type { Context } from 'hono';
 import { hasScope } from '../../gate/auth/authenticate.ts';
-import { type AppEnv, objectOf } from '../../gate/auth/context.ts';
+import type { AppEnv } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
 import { DEPLOYMENT, type Scope } from '../../gate/identity/identity.ts';
 import { invalidRequest, tooLarge } from '../../kit/http/errors.ts';
 import { listOf, readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
 import type * as z from '../../kit/http/zod.ts';
-import type { Remote } from '../../kit/objects/call-object.ts';
-import type { Page } from '../../kit/objects/page.ts';
+import { isVersionedName, NAME_RULE, parseRef } from '../../kit/kv/version-ref.ts';
 import type { AccountObject, NameRow, PutAnswer } from '../../money/contracts/account.ts';
+import { objectOf } from '../../money/contracts/call-account.ts';
+import {
+  type Found,
+  kvUnavailable,
+  type VersionPlace,
+  versionHashOf,
+  withdrawn,
+} from '../../money/versions/kv-copies.ts';
+import type { Remote } from '../../objects/call-object.ts';
+import type { Page } from '../../objects/page.ts';
 import {
   findExactly,
   findStored,
@@ -19,10 +28,7 @@ import {
   type StoredKind,
   type StoredReader,
   unknownVersion,
-  withdrawn,
 } from './find-stored.ts';
-import { type Found, kvUnavailable, type VersionPlace, versionHashOf } from './kv-copies.ts';
-import { isVersionedName, NAME_RULE, parseRef } from './version-ref.ts';
 import { pinnedMember } from './versions.schema.ts';
 import type { NamedRow, Owner, VersionRow } from './versions-answers.schema.ts';
 

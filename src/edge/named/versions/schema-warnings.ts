@@ -1,6 +1,6 @@
 import { refusedSchemas } from '../../claude/request/refused-schemas.ts';
 import { asText, type Json } from '../../kit/json/object.ts';
-import { toldTool } from '../../talk/contracts/edge-tools.ts';
+import { toldTool } from '../tools/edge-tools.ts';
 
 /**
  * Warns of schemas that the API will refuse. The edge stores them all the same: the API judges, and may take more tomorrow.

@@ -10,8 +10,8 @@ import { type Json, withoutUndefined } from '../../kit/json/object.ts';
 import { admitFree } from '../../money/admission/admit-free.ts';
 import { checkOwned } from '../../money/admission/check-owned.ts';
 import { readToStore } from '../../money/admission/read-body.ts';
-import { checkTools } from '../../talk/contracts/check-tools.ts';
-import { type StoringTools, toolKinds } from '../../talk/contracts/tool-kind.ts';
+import { checkTools } from '../tools/check-tools.ts';
+import { type StoringTools, toolKinds } from '../tools/tool-kind.ts';
 
 /**
  * Reads a body that will be stored, and turns its tools into their stored form.

@@ -1,8 +1,8 @@
 import type { AnyRoute } from '../../gate/auth/route.ts';
+import { jsonAnswer, namedList, pageAnswer } from '../../gate/reference/answers.ts';
+import type { ErrorStatus } from '../../gate/reference/errors.ts';
+import { type Answer, type Resource, wordsByName } from '../../gate/reference/resource.ts';
 import * as z from '../../kit/http/zod.ts';
-import { jsonAnswer, namedList, pageAnswer } from '../../kit/reference/answers.ts';
-import type { ErrorStatus } from '../../kit/reference/errors.ts';
-import { type Answer, type Resource, wordsByName } from '../../kit/reference/resource.ts';
 import { pinnedMember } from './versions.schema.ts';
 import { nameRow, versionRow, versionWithdrawn } from './versions-answers.schema.ts';
 

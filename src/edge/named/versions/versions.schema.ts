@@ -1,6 +1,6 @@
 /** The schemas that all stored things share: names, and versions that never change. */
 import * as z from '../../kit/http/zod.ts';
-import { HASH, NAME_RULE, parseRef } from './version-ref.ts';
+import { HASH, NAME_RULE, parseRef } from '../../kit/kv/version-ref.ts';
 
 /** A member of every `PUT` of a name. */
 export const pinnedMember = z.object({

@@ -4,7 +4,7 @@ import type { AgentInUse, ChoiceAsked, ChosenModel } from '../../talk/history/ag
 import type { PrefixDefaults } from '../../talk/history/inherited-parts.ts';
 import type { AgentDefinition, StoredAgent } from './agent-definition.ts';
 import { behindAgent } from './behind-agent.ts';
-import { choiceInUse } from './choice-of-model.ts';
+import { chooseForMessage } from './choice/choose-model.ts';
 
 /** An agent as requests use it. */
 export class Agent implements AgentInUse, StoredAgent {
@@ -34,7 +34,7 @@ export class Agent implements AgentInUse, StoredAgent {
   }
 
   async chooseModel(asked: ChoiceAsked): Promise<ChosenModel | undefined> {
-    return await choiceInUse()?.choose(this, asked);
+    return await chooseForMessage(this, asked);
   }
 }
 

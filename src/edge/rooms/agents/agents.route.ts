@@ -1,4 +1,5 @@
 import type { Context } from 'hono';
+import { modelsIn } from '../../classify/model-by-label.schema.ts';
 import { refuseUntaken } from '../../claude/pricing/takes.ts';
 import { hasScope } from '../../gate/auth/authenticate.ts';
 import type { AppEnv } from '../../gate/auth/context.ts';
@@ -6,9 +7,8 @@ import { DEPLOYMENT } from '../../gate/identity/identity.ts';
 import { needsRoom } from '../../kit/http/errors.ts';
 import { withoutUndefined } from '../../kit/json/object.ts';
 import { admitStoring } from '../../money/admission/admit-free.ts';
-import { modelsIn } from '../../named/classify/model-by-label.schema.ts';
+import type { Found } from '../../money/versions/kv-copies.ts';
 import { requireStored } from '../../named/versions/find-stored.ts';
-import type { Found } from '../../named/versions/kv-copies.ts';
 import { namedRoutes, ownerName, readerOf } from '../../named/versions/named-routes.ts';
 import { schemaWarnings } from '../../named/versions/schema-warnings.ts';
 import { readWithTools, seesAddresses, shownTools } from '../../named/versions/stored-tools.ts';
@@ -18,7 +18,7 @@ import { type AgentDefinition, agentBytes } from './agent-definition.ts';
 import { MAX_AGENT_BYTES, putAgent } from './agents.schema.ts';
 import type { AgentContent } from './agents-answers.schema.ts';
 import { checkServers } from './called-servers.ts';
-import { choiceInUse } from './choice-of-model.ts';
+import { checkChoice } from './choice/choose-model.ts';
 import { describedTools } from './described-tools.ts';
 import { withPartsOfPrefix } from './parts-of-prefix.ts';
 
@@ -63,7 +63,7 @@ function storedBy(c: Context<AppEnv>): string {
 /**
  * Checks the models that an agent can reach, and how it chooses one: an agent with one model costs no read.
  *
- * @throws ApiError 400 for what one of the models refuses, and for a choice that no room makes; or as that room says
+ * @throws ApiError 400 for what one of the models refuses, and as `checkChoice`
  */
 async function checkModels(c: Context<AppEnv>, agent: Agent, by: string): Promise<void> {
   const { models } = c.get('settings');
@@ -74,9 +74,7 @@ async function checkModels(c: Context<AppEnv>, agent: Agent, by: string): Promis
   // Those of the API change members themselves.
   for (const entry of Array.isArray(fallbacks) ? fallbacks : [])
     refuseUntaken(models, [undefined, entry.model], { ...definition, ...entry });
-  const choice = choiceInUse();
-  if (!choice && typeof model !== 'string') throw needsRoom('choice', 'model: the agent chooses it');
-  await choice?.check(c, agent, by);
+  await checkChoice(c, agent, by);
 }
 
 function agentContentOf(c: Context<AppEnv>, { name, hash, owner, value }: Found<Agent>): AgentContent {

@@ -5,7 +5,7 @@ import { faultOfSecret, type SecretSettings, valueOfSecret, withoutScheme } from
 import { finalError, invalidRequest, misconfigured } from '../../kit/http/errors.ts';
 import { deliverFault } from '../../kit/http/headers/hosts.ts';
 import type { Json } from '../../kit/json/object.ts';
-import { refuseEdgeServer } from '../../talk/contracts/edge-tools.ts';
+import { refuseEdgeServer } from '../../named/tools/edge-tools.ts';
 import type { AgentFields, CalledServer } from './agents.schema.ts';
 
 /**

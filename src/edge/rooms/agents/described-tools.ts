@@ -2,7 +2,7 @@
 
 import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
-import type { Found } from '../../named/versions/kv-copies.ts';
+import type { Found } from '../../money/versions/kv-copies.ts';
 import type { Agent } from './agent.ts';
 
 /** Each one that is not described must be looked for before the agent is stored, while others wait. */

@@ -10,8 +10,8 @@ import { validate } from '../../kit/http/validate.ts';
 import type { Json } from '../../kit/json/object.ts';
 import { PREFIXES } from '../../named/prefixes/prefix-kind.ts';
 import { PREFIX_MEMBER } from '../../named/prefixes/prefixes.schema.ts';
+import { hasRun } from '../../named/tools/edge-tools.ts';
 import { findAsked } from '../../named/versions/named-routes.ts';
-import { hasRun } from '../../talk/contracts/edge-tools.ts';
 import { MAX_AGENT_BYTES } from './agents.schema.ts';
 
 /**

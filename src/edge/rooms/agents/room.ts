@@ -7,6 +7,9 @@ import type { Room } from '../room.ts';
 import { AGENTS } from './agent.ts';
 import { AGENT_ROUTES } from './agents.route.ts';
 import { AGENT_MEMBERS } from './agents.schema.ts';
+import { OF_CHOICE } from './choice/chosen-by.schema.ts';
+import { choicePart, KEPT_CHOICES, MODEL_MEMBERS } from './choice/part.ts';
+import { boundGuard } from './page-tokens/bound-turn.ts';
 
 /** What agents have in a conversation's object: its answers and its requests name the agent. */
 const agentsPart: ConversationPart = {
@@ -25,15 +28,19 @@ const agentsPart: ConversationPart = {
 /** For the reference alone: no Worker has them in it. */
 export const AGENT_HEADER_WORDS = {
   'sluice-agent': 'The agent that has answered: name@version.',
+  'sluice-model-chosen':
+    'Where the agent chooses its model: the one that it has chosen, then `arm`, `why`, the `label` (percent-encoded) and the version of the `classifier`.',
 };
 
-/** Agents: prompts, tools and models stored by name. */
+/** Agents: prompts, tools and models stored by name, how one chooses its model, and what a token bound to one may ask. */
 export const agentsRoom: Room = {
   name: 'agents',
   routes: AGENT_ROUTES,
-  conversation: agentsPart,
-  headers: ['sluice-agent'],
-  members: AGENT_MEMBERS,
-  dimensions: [OF_AGENT],
+  conversation: [agentsPart, choicePart],
+  copied: KEPT_CHOICES,
+  headers: ['sluice-agent', 'sluice-model-chosen'],
+  members: { ...AGENT_MEMBERS, ...MODEL_MEMBERS },
+  dimensions: [OF_AGENT, OF_CHOICE],
   agents: AGENTS,
+  guard: boundGuard,
 };

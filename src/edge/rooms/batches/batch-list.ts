@@ -1,10 +1,10 @@
 /** Lists the batches of an account, as they have reported themselves. */
 
 import { DAY_MS } from '../../kit/async/durations.ts';
-import type { Page, PageOf } from '../../kit/objects/page.ts';
-import type { Tables } from '../../kit/objects/tables.ts';
 import type { MessageBatch } from '../../money/lists/batches-answers.schema.ts';
 import { ListedRows } from '../../money/lists/listed-rows.ts';
+import type { Page, PageOf } from '../../objects/page.ts';
+import type { Tables } from '../../objects/tables.ts';
 
 /** If a create is sent again within this time, it finds the batch that was made. Milliseconds. */
 const ATTACHES_MS = DAY_MS;

@@ -1,12 +1,12 @@
-import type { Surroundings } from '../../kit/objects/edge-object.ts';
-import { ObjectRecord } from '../../kit/objects/object-record.ts';
+import type { CallingSurroundings } from '../../claude/calling-object.ts';
 import type { BatchState } from './contracts/batch.ts';
 import { type Debt, isOpen, type Journal, OWED, owedBy, type Phase, stateOf } from './journal.ts';
+import { ObjectRecord } from './object-record.ts';
 import { UpstreamBatches } from './upstream-batches.ts';
 
 /** Keeps the journal of one batch, and calls the others that its object needs. */
 export class BatchRecord extends ObjectRecord<Journal> {
-  constructor(storage: DurableObjectStorage, around: Surroundings) {
+  constructor(storage: DurableObjectStorage, around: CallingSurroundings) {
     super(storage, around, 'batch');
   }
 

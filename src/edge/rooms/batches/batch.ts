@@ -1,12 +1,12 @@
+import { CallingObject } from '../../claude/calling-object.ts';
 import { UNREADABLE_MS } from '../../gate/settings/retention.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
-import { deliverEnd } from '../../kit/delivery/deliver-event.ts';
 import type * as z from '../../kit/http/zod.ts';
-import type { Bindings } from '../../kit/objects/bindings.ts';
-import { EdgeObject } from '../../kit/objects/edge-object.ts';
+import type { Bindings } from '../../kit/rooms/bindings.ts';
 import { BatchRecord } from './batch-record.ts';
 import type { batchEnded } from './batches-answers.schema.ts';
 import type { BatchObject, BatchOpening, BatchState, CreateAnswer } from './contracts/batch.ts';
+import { deliverEnd } from './deliver-end.ts';
 import { batchOf, isOpen, type Journal } from './journal.ts';
 import { pollBatch } from './poll-batch.ts';
 import { dueAt, forgottenAt, tidyBatch } from './tidy-batch.ts';
@@ -34,7 +34,7 @@ type BatchEnded = z.output<typeof batchEnded>;
  *
  * @example export { Batch } from 'sluice';
  */
-export class Batch extends EdgeObject implements BatchObject {
+export class Batch extends CallingObject implements BatchObject {
   readonly #record: BatchRecord;
   #polledAt = 0;
 

@@ -1,5 +1,5 @@
-import { callerOf } from '../../kit/objects/call-object.ts';
-import { batchStub, type ObjectPlace } from '../../kit/objects/stubs.ts';
+import { callerOf } from '../../objects/call-object.ts';
+import { batchStub, type ObjectPlace } from '../../objects/stubs.ts';
 import type { BatchObject } from './contracts/batch.ts';
 
 /** Says which batch of which account is called. */

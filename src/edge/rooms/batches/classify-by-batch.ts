@@ -2,15 +2,15 @@
 
 import type { Context } from 'hono';
 import { HonoRequest } from 'hono/request';
+import type { BatchWork } from '../../classify/classify.route.ts';
+import { faultInInput } from '../../classify/task/classify.ts';
+import { BATCH_THINKING_TOKENS, classificationRequest } from '../../classify/task/prompt.ts';
 import { API_VERSION } from '../../claude/ask-message.ts';
 import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 import { Pacer } from '../../kit/async/in-steps.ts';
 import { checkedDeliverUrl } from '../../kit/delivery/deliver-event.ts';
 import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
 import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
-import type { BatchWork } from '../../named/classify/classify.route.ts';
-import { faultInInput } from '../../named/classify/task/classify.ts';
-import { BATCH_THINKING_TOKENS, classificationRequest } from '../../named/classify/task/prompt.ts';
 import { CUSTOM_ID } from './batches.schema.ts';
 import { createBatch } from './create-batch.ts';
 import { BATCHES_PATH } from './upstream-batches.ts';

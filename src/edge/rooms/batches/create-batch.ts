@@ -8,7 +8,6 @@ import { headersUp } from '../../claude/headers.ts';
 import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import { upstreamFor } from '../../claude/upstream.ts';
 import { contextOf, type RequestContext } from '../../gate/auth/context.ts';
-import { putOnList } from '../../gate/auth/list-account.ts';
 import { checkedDeliverUrl } from '../../kit/delivery/deliver-event.ts';
 import { sha256Hex, toHex, utf8 } from '../../kit/http/bytes.ts';
 import { ApiError, finalError, invalidRequest, tryAgain } from '../../kit/http/errors.ts';
@@ -20,6 +19,7 @@ import { admissionRequestOf, grantedBy } from '../../money/admission/ask-account
 import { mayAsk } from '../../money/admission/may-ask.ts';
 import { tellOfKeys } from '../../money/admission/request-meter.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
+import { putOnList } from '../../money/lists/list-account.ts';
 import { BatchBody } from './batch-body.ts';
 import { batchQuery, MOST_ITEMS } from './batches.schema.ts';
 import type { batchEstimate } from './batches-answers.schema.ts';

@@ -1,12 +1,12 @@
 /** Reads the results of a batch as labels. */
 
+import { resultOf } from '../../classify/classify.route.ts';
+import { elected } from '../../classify/task/classify.ts';
+import { type AnswerFault, readChoice } from '../../classify/task/prompt.ts';
+import { Total } from '../../classify/task/total.ts';
 import type { AnsweredCall } from '../../claude/exchange.ts';
 import { reportOf } from '../../claude/usage/usage-report.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
-import { resultOf } from '../../named/classify/classify.route.ts';
-import { elected } from '../../named/classify/task/classify.ts';
-import { type AnswerFault, readChoice } from '../../named/classify/task/prompt.ts';
-import { Total } from '../../named/classify/task/total.ts';
 import type { LabelTask } from './contracts/batch.ts';
 import { answerInResult, batchResult, resultLines } from './read-results.ts';
 

@@ -1,8 +1,8 @@
 /** Reads the results of a batch once, and computes what each item has cost. */
 
 import type { AnsweredCall } from '../../claude/exchange.ts';
+import type { ModelTable } from '../../claude/models/models.ts';
 import { computeCost, computeSaved, type Nanodollars } from '../../claude/pricing/cost.ts';
-import type { ModelTable } from '../../claude/pricing/models.ts';
 import { idsMade, type MadeId } from '../../claude/usage/made-ids.ts';
 import { isFinal } from '../../claude/usage/told-usage.ts';
 import { reportOf } from '../../claude/usage/usage-report.ts';

@@ -1,6 +1,6 @@
 import { settingsOf } from '../../gate/settings/settings.ts';
-import { batchStub } from '../../kit/objects/stubs.ts';
 import type { AccountPart } from '../../money/account/parts.ts';
+import { batchStub } from '../../objects/stubs.ts';
 import type { Room } from '../room.ts';
 import { decideBatch } from './admit-batch.ts';
 import { BatchList } from './batch-list.ts';

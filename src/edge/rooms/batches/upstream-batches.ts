@@ -5,8 +5,8 @@ import { type AnsweredCall, Exchange, type ExchangeOptions } from '../../claude/
 import { endOf } from '../../claude/failure.ts';
 import { headersUp, type PlainHeaders } from '../../claude/headers.ts';
 import type { UpstreamVerdict } from '../../claude/judge.ts';
+import type { ModelTable } from '../../claude/models/models.ts';
 import { wholeCount } from '../../claude/pricing/cost.ts';
-import type { ModelTable } from '../../claude/pricing/models.ts';
 import type { Upstream } from '../../claude/upstream.ts';
 import { type Owned, upstreamsFor } from '../../claude/upstreams/pool.ts';
 import { pricesAt } from '../../claude/upstreams/prices.ts';

@@ -2,7 +2,7 @@ import { baseUrl, hostLabel, withoutVersion } from '../../claude/kinds/fields.ts
 import { defineKind } from '../../claude/kinds/kind.ts';
 import { saysModelIsMissing } from '../../claude/kinds/missing-model.ts';
 import { signedPath, toService } from '../../claude/kinds/service-headers.ts';
-import { undated } from '../../claude/pricing/models.ts';
+import { undated } from '../../claude/models/models.ts';
 import { readAwsKey } from './aws-key.ts';
 import { onlyHas } from './features.ts';
 

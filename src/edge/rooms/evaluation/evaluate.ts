@@ -1,14 +1,14 @@
 /** Evaluates a classifier on examples whose labels are known. */
 
+import type { ClassificationResult } from '../../classify/task/classify.ts';
+import { classifyAll } from '../../classify/task/classify-all.ts';
+import type { Reason } from '../../classify/task/failure.ts';
+import { checkedLabels, labelsOf } from '../../classify/task/labels.ts';
+import type { Classifying } from '../../classify/task/take-vote.ts';
+import type { Task } from '../../classify/task/task.ts';
+import { Total } from '../../classify/task/total.ts';
 import { toUsd } from '../../claude/pricing/cost.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
-import type { ClassificationResult } from '../../named/classify/task/classify.ts';
-import { classifyAll } from '../../named/classify/task/classify-all.ts';
-import type { Reason } from '../../named/classify/task/failure.ts';
-import { checkedLabels, labelsOf } from '../../named/classify/task/labels.ts';
-import type { Classifying } from '../../named/classify/task/take-vote.ts';
-import type { Task } from '../../named/classify/task/task.ts';
-import { Total } from '../../named/classify/task/total.ts';
 import type { EvaluateRequest } from './evaluation.schema.ts';
 import type { EvaluationReport } from './evaluation-answers.schema.ts';
 import { hasSameLabels, type Judged, metricsOf } from './metrics.ts';

@@ -1,6 +1,6 @@
+import { classifyUsage } from '../../classify/classify-answers.schema.ts';
 import { count, usd } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
-import { classifyUsage } from '../../named/classify/classify-answers.schema.ts';
 
 const share = z.nullable(z.number().check(z.gte(0), z.lte(1)));
 

@@ -1,6 +1,6 @@
+import { severalLabels } from '../../classify/classification.reference.ts';
+import { type Resource, words } from '../../gate/reference/resource.ts';
 import * as z from '../../kit/http/zod.ts';
-import { type Resource, words } from '../../kit/reference/resource.ts';
-import { severalLabels } from '../../named/classify/classification.reference.ts';
 import { storedParameters } from '../../named/versions/versions.reference.ts';
 import { EVALUATION_ROUTES } from './evaluation.route.ts';
 import { evaluation } from './evaluation-answers.schema.ts';

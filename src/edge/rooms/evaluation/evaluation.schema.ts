@@ -1,6 +1,6 @@
+import { MOST_VOTES } from '../../classify/classifiers.schema.ts';
 import { messagesRequest } from '../../claude/messages.schema.ts';
 import * as z from '../../kit/http/zod.ts';
-import { MOST_VOTES } from '../../named/classify/classifiers.schema.ts';
 
 const MOST_EXAMPLES = 256;
 

@@ -1,7 +1,7 @@
 import { within } from '../../kit/async/timeout.ts';
-import { callObject, type Remote } from '../../kit/objects/call-object.ts';
-import { type Jurisdiction, type PoolBinding, stubOf } from '../../kit/objects/stubs.ts';
 import type { AccountRequest } from '../../money/contracts/call-account.ts';
+import { callObject, type Remote } from '../../objects/call-object.ts';
+import { type Jurisdiction, type PoolBinding, stubOf } from '../../objects/stubs.ts';
 import type { PoolObject } from './contracts/pool.ts';
 import { DEPLOYMENT_POOL } from './pool-name.ts';
 

@@ -1,10 +1,10 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import { columnsOf, membersOf, type RawRow } from '../../kit/objects/columns.ts';
-import { makeOnWrite } from '../../kit/objects/schema.ts';
-import { Tables } from '../../kit/objects/tables.ts';
-import type { LastOfAccount } from '../../money/account/all-accounts.ts';
 import { byPeriod, PERIODS, type Period } from '../../money/budget/windows.ts';
 import type { ListedOutcome } from '../../money/contracts/account.ts';
+import type { LastOfAccount } from '../../money/contracts/all-accounts.ts';
+import { columnsOf, membersOf, type RawRow } from '../../objects/columns.ts';
+import { makeOnWrite } from '../../objects/schema.ts';
+import { Tables } from '../../objects/tables.ts';
 import type { ToldLimits } from './contracts/pool.ts';
 import type { KnownLease } from './grant.ts';
 import { POOL_TABLES } from './tables.ts';

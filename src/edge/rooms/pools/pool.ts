@@ -1,16 +1,16 @@
+import { CallingObject } from '../../claude/calling-object.ts';
 import { settingsOf } from '../../gate/settings/settings.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
-import type { Bindings } from '../../kit/objects/bindings.ts';
-import { EdgeObject } from '../../kit/objects/edge-object.ts';
-import type { Page } from '../../kit/objects/page.ts';
-import type { LastOfAccount, SharedUsageQuery } from '../../money/account/all-accounts.ts';
+import type { Bindings } from '../../kit/rooms/bindings.ts';
 import { AlertOutbox, OF_NO_ACCOUNT } from '../../money/alerts/alert-outbox.ts';
 import type { PoolLimits } from '../../money/budget/limits.schema.ts';
 import { rulesOf } from '../../money/budget/rules.ts';
 import { thresholdsReached } from '../../money/budget/thresholds.ts';
 import { limitName, PERIODS, type Period, spanAt, spanId } from '../../money/budget/windows.ts';
 import type { ListedOutcome } from '../../money/contracts/account.ts';
+import type { LastOfAccount, SharedUsageQuery } from '../../money/contracts/all-accounts.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
+import type { Page } from '../../objects/page.ts';
 import type { LeaseAnswer, LeaseCall, LeaseFigures, PoolObject, SpendQuery } from './contracts/pool.ts';
 import {
   answerFor,
@@ -52,7 +52,7 @@ const ASK_ON_MS = 1_000;
  *
  * @example export { Pool } from 'sluice';
  */
-export class Pool extends EdgeObject implements PoolObject {
+export class Pool extends CallingObject implements PoolObject {
   readonly #store: PoolStore;
   readonly #used: UsedSums;
   readonly #name: string;

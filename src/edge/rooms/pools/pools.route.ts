@@ -1,6 +1,5 @@
 import type { Context } from 'hono';
-import { type AppEnv, accountOf, contextOf } from '../../gate/auth/context.ts';
-import { listNamedAccount } from '../../gate/auth/list-account.ts';
+import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
 import { readShort } from '../../gate/auth/short-body.ts';
 import { isGroup } from '../../gate/identity/identity.ts';
@@ -8,17 +7,20 @@ import { invalidRequest, notFound } from '../../kit/http/errors.ts';
 import { listOf, readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { accountList, groupList } from '../../kit/kv/name-list.ts';
-import type { Remote } from '../../kit/objects/call-object.ts';
-import type { AllAccounts } from '../../money/account/all-accounts.ts';
 import { accountsQuery } from '../../money/account/usage.schema.ts';
 import { poolLimitsSchema } from '../../money/budget/limits.schema.ts';
 import { unpaidSearches } from '../../money/budget/unpaid-searches.ts';
-import { callPool } from './call-pool.ts';
+import type { AllAccounts } from '../../money/contracts/all-accounts.ts';
+import { accountOf } from '../../money/contracts/call-account.ts';
+import { listNamedAccount } from '../../money/lists/list-account.ts';
+import type { Remote } from '../../objects/call-object.ts';
+import { callPool, tellOfKey } from './call-pool.ts';
 import type { PoolObject } from './contracts/pool.ts';
 import { DEPLOYMENT_POOL, groupPool } from './pool-name.ts';
 import { membersQuery } from './pools.schema.ts';
 import type { AccountSpendRow } from './pools-answers.schema.ts';
 import { unusedAccount } from './spenders.ts';
+import { refuseSpent } from './spent-pools.ts';
 
 /** Groups whose pools are asked at the same time. */
 const GROUPS_AT_ONCE = 20;
@@ -121,7 +123,7 @@ export const DEPLOYMENT_ROUTES = [
   }),
 ];
 
-/** What the deployment's pool is told by all accounts. */
+/** What the deployment's pool is told by all accounts, and tells of them. */
 export const toldByAll: AllAccounts = {
   usage: (c, query) => deploymentPool(c)((pool) => pool.usage(query)),
   lastOf: (c, outcome, from) => deploymentPool(c)((pool) => pool.lastOf(outcome, from)),
@@ -130,6 +132,8 @@ export const toldByAll: AllAccounts = {
     // A visitor's may be told of by the row of all visitors.
     return told.some(({ id }) => id === account);
   },
+  tellOfKey,
+  beforeSpending: refuseSpent,
 };
 
 /** @returns what the deployment's pool knows of these accounts, by their names */

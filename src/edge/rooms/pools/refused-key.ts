@@ -1,12 +1,12 @@
+import type { CallingSurroundings } from '../../claude/calling-object.ts';
 import { countTokens } from '../../claude/count-tokens.ts';
 import { defaultModel } from '../../claude/pricing/default-model.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
 import { edit } from '../../kit/json/edit.ts';
 import { asText } from '../../kit/json/object.ts';
-import type { Surroundings } from '../../kit/objects/edge-object.ts';
-import type { Tables } from '../../kit/objects/tables.ts';
 import { type AlertOutbox, OF_NO_ACCOUNT } from '../../money/alerts/alert-outbox.ts';
 import { keyAlert } from '../../money/budget/thresholds.ts';
+import type { Tables } from '../../objects/tables.ts';
 
 /** What an upstream said when it refused the deployment's key, behind this its name; absent while it works. */
 const KEY_REFUSED = 'key_refused';
@@ -18,9 +18,9 @@ const TRIED = /^(?:40[13] |\d+ \w+ (?:organization_on_hold|enforced_spend_limit_
 export class RefusedKey {
   readonly #tables: Pick<Tables, 'meta' | 'setMeta'>;
   readonly #alerts: AlertOutbox;
-  readonly #around: Surroundings;
+  readonly #around: CallingSurroundings;
 
-  constructor(tables: Pick<Tables, 'meta' | 'setMeta'>, alerts: AlertOutbox, around: Surroundings) {
+  constructor(tables: Pick<Tables, 'meta' | 'setMeta'>, alerts: AlertOutbox, around: CallingSurroundings) {
     this.#tables = tables;
     this.#alerts = alerts;
     this.#around = around;

@@ -7,10 +7,10 @@ import type { UpstreamPool } from '../../claude/upstreams/pool.ts';
 import type { AppEnv } from '../../gate/auth/context.ts';
 import type { Family, Sample } from '../../health/told.ts';
 import { OTHER_LABEL } from '../../kit/http/isolate-counts.ts';
-import { ObjectUnreachable } from '../../kit/objects/call-object.ts';
 import type { UsageReport } from '../../money/account/usage-answers.schema.ts';
 import { formatUsd } from '../../money/admission/limit-headers.ts';
 import { spanAt, spanId } from '../../money/budget/windows.ts';
+import { ObjectUnreachable } from '../../objects/call-object.ts';
 import { deploymentPool } from './pools.route.ts';
 import type { PoolQuotaReport } from './pools-answers.schema.ts';
 

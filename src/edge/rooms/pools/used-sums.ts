@@ -11,10 +11,10 @@ import {
 } from '../../claude/pricing/usage-sums.ts';
 import { visitorAccount } from '../../gate/identity/identity.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
-import { Rows } from '../../kit/objects/rows.ts';
-import type { SharedUsageQuery } from '../../money/account/all-accounts.ts';
 import { spanId } from '../../money/budget/windows.ts';
 import { type SummedBy, summedBy } from '../../money/contracts/about.ts';
+import type { SharedUsageQuery } from '../../money/contracts/all-accounts.ts';
+import { Rows } from '../../objects/rows.ts';
 import type { SumRow, SumsReport } from './contracts/sums.ts';
 import type { SharedUsageReport } from './pools-answers.schema.ts';
 import { ERASED, VISITORS, VISITORS_LEASE } from './tables.ts';

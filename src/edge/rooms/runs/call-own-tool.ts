@@ -2,7 +2,7 @@
 
 import { bytesOfBase64, encoder, isBase64 } from '../../kit/http/bytes.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
-import type { Bindings } from '../../kit/objects/bindings.ts';
+import type { Bindings } from '../../kit/rooms/bindings.ts';
 import {
   failedCall,
   IMAGES,

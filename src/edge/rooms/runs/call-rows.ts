@@ -1,8 +1,8 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import { columnsOf, membersOf } from '../../kit/objects/columns.ts';
-import { Rows } from '../../kit/objects/rows.ts';
-import type { Tables } from '../../kit/objects/tables.ts';
 import type { CalledTool } from '../../money/contracts/settlement.ts';
+import { columnsOf, membersOf } from '../../objects/columns.ts';
+import { Rows } from '../../objects/rows.ts';
+import type { Tables } from '../../objects/tables.ts';
 import { DamagedRow, parseStored } from '../../talk/storage/damaged-row.ts';
 import { PIECE_CHARACTERS } from '../../talk/storage/message-text.ts';
 import { pieceOwner, readDivided, writeDivided } from '../../talk/storage/pieces.ts';

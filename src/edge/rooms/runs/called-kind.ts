@@ -1,11 +1,10 @@
-/** How tools of a kind are called. Runs ask the kind of each tool, and know no room that brings one. */
+/** How tools of a kind are called. */
 
 import type { Settings } from '../../gate/settings/settings.ts';
 import type { SecretSettings } from '../../gate/settings/tool-secrets.ts';
-import type { Bindings } from '../../kit/objects/bindings.ts';
-import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
+import type { Bindings } from '../../kit/rooms/bindings.ts';
+import type { ToolKind, ToolRun } from '../../named/tools/tool-kind.ts';
 import type { TurnRequest } from '../../talk/contracts/conversation.ts';
-import { kindNamed, type ToolKind, type ToolRun } from '../../talk/contracts/tool-kind.ts';
 import type { SubagentShare } from './call-rows.ts';
 import type { HoldRoom, ResultRoom, ToolCall, ToolResult } from './tool-result.ts';
 
@@ -87,13 +86,4 @@ export interface CalledKind<Run extends ToolRun = ToolRun> extends ToolKind {
   apart?(call: CallName): Promise<string>;
   /** Made at the first call of a run. */
   callsOf(run: CalledRun): KindCalls<Run>;
-}
-/** The same as TOOL_KINDS: rooms say in one object what the core and what runs know of a kind. */
-export const CALLED_KINDS = seam<readonly CalledKind[]>()('tools');
-
-const calledKinds = ofRooms(() => pluggedInto(CALLED_KINDS).flat());
-
-/** @returns the kind of a tool that the edge calls; undefined for any other */
-export function calledKindOf(run: ToolRun | undefined): CalledKind | undefined {
-  return run && kindNamed(calledKinds(), run);
 }

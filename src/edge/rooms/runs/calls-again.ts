@@ -2,14 +2,15 @@
 
 import { asText, isObject, type Json } from '../../kit/json/object.ts';
 import { numberOfTry } from '../../money/admission/admission.ts';
-import { EDGE } from '../../talk/contracts/edge-tools.ts';
+import { EDGE } from '../../named/tools/edge-tools.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { isAnswered, toolsAskedIn, turnAt } from '../../talk/storage/turn-queries.ts';
-import { calledKindOf } from './called-kind.ts';
+import { approvedCall, needsApproval } from './approvals/owed-calls.ts';
 import { type CrashedRun, HIDDEN_BY_CRASH } from './crashed-run.ts';
 import { CUT_SHORT, type Following } from './following.ts';
-import { type PlannedCall, pauseInUse, type TakenUpCalls } from './pauses.ts';
+import { calledKindOf } from './kinds.ts';
+import type { PlannedCall, TakenUpCalls } from './pauses.ts';
 import type { RunCalls } from './run-calls.ts';
 import { approvalsIn, callsIn } from './run-rows.ts';
 import type { SpentSoFar } from './stored-run.ts';
@@ -96,7 +97,6 @@ function callsAgain(step: number, runCalls: RunCalls): TakenUpCalls | undefined 
   if (rows.length === 0) return undefined;
   const asked = toolsAskedIn(transcript, step);
   const approvals = approvalsIn(transcript).ofStep(step);
-  const pause = pauseInUse();
   const calls = rows.flatMap((row): PlannedCall[] => {
     const { turn, n, id, beganAt, endedAt, tries, subagent } = row;
     const block = asked.find((one) => one.id === id);
@@ -106,11 +106,11 @@ function callsAgain(step: number, runCalls: RunCalls): TakenUpCalls | undefined 
     const planned = { turn, n, block, tries, subagent, idleMs: now() - (beganAt ?? now()) };
     const run = tools.get(asText(block.name));
     // It still waits for a person, so it was not made.
-    if (!decided && pause?.holds(run, block.input)) return [planned];
+    if (!decided && needsApproval(run, block.input)) return [planned];
     const again = { ...planned, tries: tries + 1 };
-    const call = decided ? pause?.released(again, decided) : again;
+    const call = decided ? approvedCall(again, decided) : again;
     // A call of what works apart attaches to what was begun.
-    if (call && (calledKindOf(run)?.apart || !run?.once)) {
+    if (calledKindOf(run)?.apart || !run?.once) {
       callsIn(transcript).beginAgain(row, now());
       return [call];
     }

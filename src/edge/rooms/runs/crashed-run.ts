@@ -11,7 +11,7 @@ import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import { type Frame, FrameReader } from '../../kit/sse/frames.ts';
 import type { RequestMeter } from '../../money/admission/metered-request.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
-import { EDGE } from '../../talk/contracts/edge-tools.ts';
+import { EDGE } from '../../named/tools/edge-tools.ts';
 import { shownResult } from '../../talk/history/edge-blocks.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';

@@ -1,10 +1,9 @@
-/** What makes a run pause before a call. Runs ask it, and know no room that has calls wait. */
-import { isObject, type Json } from '../../kit/json/object.ts';
-import { ofRooms, pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
-import type { Approvers, ToolRun } from '../../talk/contracts/tool-kind.ts';
+/** What approvals and runs tell each other of a run that pauses before calls. */
+
+import type { Json } from '../../kit/json/object.ts';
+import type { Approvers } from '../../named/tools/tool-kind.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
-import type { ApprovalRow } from './approvals/approval-rows.ts';
 import type { SubagentShare } from './call-rows.ts';
 import type { ShownRun } from './shown-run.ts';
 import type { ToolResult } from './tool-result.ts';
@@ -49,28 +48,4 @@ export interface TakingRun extends Pick<PausingRun, 'transcript' | 'row' | 'now'
   shown: ShownRun;
   /** Stores and shows a result for a call that is not made. */
   answer(call: PlannedCall, result: ToolResult): void;
-}
-
-/** Has calls wait until somebody has decided. */
-export interface Pause {
-  /** @returns whether a call of a tool waits */
-  holds(tool: ToolRun | undefined, input: unknown): boolean;
-  released(call: PlannedCall, decided: ApprovalRow): PlannedCall;
-  /** Stores that calls wait. Call it in the step in which their run pauses. */
-  request(calls: readonly PlannedCall[], run: PausingRun): void;
-}
-export const PAUSES = singleSeam<Pause>()('pause');
-
-/** @returns what has calls wait; undefined where its room is not in use */
-export const pauseInUse = ofRooms(() => pluggedOne(PAUSES));
-
-/** @returns why no call of a tool is made: nobody could decide on those that wait; undefined if that is no reason */
-export function lacksPause({ approval }: { approval?: unknown }): string | undefined {
-  return approval === undefined || pauseInUse() ? undefined : 'its calls wait, and this edge has no room "approvals".';
-}
-
-/** @returns what is wrong with a tool whose calls would wait, where nobody could decide. @param run its own */
-export function faultOfPause(run: unknown): string | undefined {
-  const lacking = isObject(run) && lacksPause(run);
-  return lacking ? `run.approval: ${lacking}` : undefined;
 }

@@ -1,11 +1,14 @@
 import { toolSecretsOf } from '../../gate/settings/tool-secrets.ts';
+import { agentsRoom } from '../agents/room.ts';
 import type { Room } from '../room.ts';
+import { APPROVAL_ROUTES } from './approvals/approvals.route.ts';
+import { approvalsPart } from './approvals/part.ts';
+import { BACKGROUND_MEMBERS, backgroundPart } from './background/part.ts';
 import { COPIED_CALLS } from './copied-calls.ts';
+import { CALLED_KINDS } from './kinds.ts';
 import { runsPart } from './part.ts';
-import { httpKind } from './post-call.ts';
 import { RUN_ROWS } from './run-rows.ts';
 import { RUN_MEMBERS } from './runs.schema.ts';
-import { workerKind } from './tools/worker-kind.ts';
 import { shareToolsOf, workerToolNames } from './tools/worker-tools.ts';
 
 /** For the reference alone: no Worker has them in it. */
@@ -13,15 +16,20 @@ export const RUN_HEADER_WORDS = {
   'sluice-paused': 'Why a run has paused, where the answer does not stream; a stream says it in a comment.',
 };
 
-/** Runs: the edge calls tools itself. */
+/**
+ * Runs: the edge calls tools itself, over HTTP, of MCP servers and of its own code, and agents as tools. Calls wait for approvals;
+ * turns go on in the background.
+ */
 export const runsRoom: Room = {
   name: 'runs',
+  needs: [agentsRoom],
+  routes: APPROVAL_ROUTES,
   headers: ['sluice-paused'],
-  conversation: runsPart,
+  conversation: [runsPart, approvalsPart, backgroundPart],
   rows: RUN_ROWS,
   copied: COPIED_CALLS,
-  members: RUN_MEMBERS,
-  tools: [workerKind, httpKind],
+  members: { ...RUN_MEMBERS, ...BACKGROUND_MEMBERS },
+  tools: CALLED_KINDS,
   options: shareToolsOf,
   settings: { check: toolSecretsOf },
   health: ({ development }) => (development ? { tools: workerToolNames() } : {}),

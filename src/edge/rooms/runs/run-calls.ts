@@ -3,14 +3,16 @@
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import type { RoomShare } from '../../kit/http/body-room.ts';
 import { asText } from '../../kit/json/object.ts';
-import type { ToolRun } from '../../talk/contracts/tool-kind.ts';
+import type { ToolRun } from '../../named/tools/tool-kind.ts';
 import { GRACE_MS } from '../../talk/storage/rows.ts';
 import { newShare, takeRoom } from '../../talk/turn/memory-room.ts';
+import { needsApproval } from './approvals/owed-calls.ts';
 import type { BegunCall } from './call-rows.ts';
 import { callTool } from './call-tool.ts';
-import { type CalledKind, type CallName, calledKindOf, type KindCalls } from './called-kind.ts';
+import type { CalledKind, CallName, KindCalls } from './called-kind.ts';
+import { calledKindOf } from './kinds.ts';
 import type { RunMeter } from './limits.ts';
-import { lacksPause, type PlannedCall, pauseInUse } from './pauses.ts';
+import type { PlannedCall } from './pauses.ts';
 import type { RunContext } from './run-context.ts';
 import { callsIn } from './run-rows.ts';
 import type { ShownRun } from './shown-run.ts';
@@ -109,7 +111,7 @@ export class RunCalls {
 
   /** @returns whether a call waits until somebody has decided. */
   waits({ block, isApproved = false }: PlannedCall): boolean {
-    return !isApproved && pauseInUse()?.holds(this.run.tools.get(asText(block.name)), block.input) === true;
+    return !isApproved && needsApproval(this.run.tools.get(asText(block.name)), block.input);
   }
 
   async #make(planned: PlannedCall, room: ResultRoom, share: RoomShare): Promise<ToolResult> {
@@ -120,9 +122,6 @@ export class RunCalls {
     const kind = calledKindOf(run);
     // What works apart is called even after a stop: if it was begun before a crash, it has to be stopped.
     if (!run || !kind || (signal.aborted && !kind.apart)) return failedCall('stopped');
-    // A request may demand approvals of an agent's tools that need none.
-    const undecidable = lacksPause(run);
-    if (undecidable !== undefined) return failedCall(`This tool was not called: ${undecidable}`);
     const call = { tool_use_id: asText(id), name: asText(name), input, account, conversation, turn };
     const fetchTool = (url: string, init: RequestInit) => fetch(url, init);
     const leftMs = meter.leftMs(now());

@@ -2,7 +2,7 @@
 
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { withoutUndefined } from '../../kit/json/object.ts';
-import type { Tables } from '../../kit/objects/tables.ts';
+import type { Tables } from '../../objects/tables.ts';
 import type { EdgeCalls, RoomRows, RowsKind } from '../../talk/storage/room-rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { ApprovalRows } from './approvals/approval-rows.ts';

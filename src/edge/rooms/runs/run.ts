@@ -19,16 +19,17 @@ import { newShare, RESUMING_BYTES, takeRoom } from '../../talk/turn/memory-room.
 import type { Started } from '../../talk/turn/read-buffered-answer.ts';
 import type { Runner } from '../../talk/turn/running-turn.ts';
 import type { TurnRunner } from '../../talk/turn/turn-runner.ts';
+import { requestApprovals } from './approvals/owed-calls.ts';
 import { followingCrash, type ResumedRun } from './calls-again.ts';
 import { type EndOfRun, endRun, showClientCalls } from './end-run.ts';
 import { type Following, followingOf } from './following.ts';
 import { RunMeter } from './limits.ts';
 import { bodyOfStep, bytesOfStep, costOf, pauseBeforeTry } from './next-step.ts';
-import { type PlannedCall, pauseInUse, type TakenUpCalls, type TakingRun } from './pauses.ts';
+import type { PlannedCall, TakenUpCalls, TakingRun } from './pauses.ts';
 import { RunCalls } from './run-calls.ts';
 import type { RunContext } from './run-context.ts';
-import { isPartOfHistory, type RunTurn } from './run-turn.ts';
 import { callsIn } from './run-rows.ts';
+import { isPartOfHistory, type RunTurn } from './run-turn.ts';
 import { ShownRun, StepLog } from './shown-run.ts';
 import { failedCall, type ToolResult } from './tool-result.ts';
 
@@ -296,7 +297,7 @@ export class Run implements Runner {
   #waitForApproval(owed: readonly PlannedCall[]): undefined {
     const ending = this.#ending;
     if (ending) for (const call of owed) this.#calls.answer(call, failedCall('stopped'));
-    else pauseInUse()?.request(owed, { ...this.#context, row: this.turn.row });
+    else requestApprovals(owed, { ...this.#context, row: this.turn.row });
     this.#finish(ending ?? { kind: 'paused', reason: 'approval' });
   }
 

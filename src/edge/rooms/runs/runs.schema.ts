@@ -1,8 +1,8 @@
+import type { RequestMembers } from '../../claude/request/member.ts';
 import { namedSecret } from '../../gate/settings/tool-secrets.ts';
 import * as z from '../../kit/http/zod.ts';
-import type { RequestMembers } from '../../talk/contracts/member.ts';
-import { runLimits } from '../../talk/contracts/run-limits.schema.ts';
-import { besideRun, goesUp, withSchema } from '../../talk/contracts/tools.schema.ts';
+import { runLimits } from '../../named/tools/run-limits.schema.ts';
+import { besideRun, goesUp, withSchema } from '../../named/tools/tools.schema.ts';
 
 /** Headers that the edge sets itself, or that belong to the connection. */
 const RESERVED =

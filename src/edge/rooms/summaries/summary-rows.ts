@@ -1,9 +1,9 @@
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import { toUsd } from '../../claude/pricing/cost.ts';
 import { isoTime } from '../../kit/http/times.ts';
-import { columnsOf, membersOf, type RawRow } from '../../kit/objects/columns.ts';
-import { Rows } from '../../kit/objects/rows.ts';
 import type { StoredGrant } from '../../money/admission/book-outcome.ts';
+import { columnsOf, membersOf, type RawRow } from '../../objects/columns.ts';
+import { Rows } from '../../objects/rows.ts';
 import { parseStored } from '../../talk/storage/damaged-row.ts';
 import type { RoomRows, RowsKind, StandIns } from '../../talk/storage/room-rows.ts';
 import { summaryWords } from '../../talk/storage/summary-message.ts';

@@ -1,11 +1,12 @@
-import { accountOf, contextOf } from '../../gate/auth/context.ts';
-import { listNamedAccount } from '../../gate/auth/list-account.ts';
+import { contextOf } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { sha256Hex } from '../../kit/http/bytes.ts';
 import { finalError, invalidRequest } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { readJson } from '../../money/admission/read-body.ts';
+import { accountOf } from '../../money/contracts/call-account.ts';
+import { listNamedAccount } from '../../money/lists/list-account.ts';
 import { accountBackup } from './account-backup.schema.ts';
 
 /** The routes by which an admin moves accounts to another deployment. */

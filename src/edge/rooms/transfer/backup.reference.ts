@@ -1,6 +1,6 @@
+import { jsonAnswer, linesContent, pageAnswer } from '../../gate/reference/answers.ts';
+import { type Resource, words } from '../../gate/reference/resource.ts';
 import * as z from '../../kit/http/zod.ts';
-import { jsonAnswer, linesContent, pageAnswer } from '../../kit/reference/answers.ts';
-import { type Resource, words } from '../../kit/reference/resource.ts';
 import { accountId } from '../../money/account/accounts.reference.ts';
 import { accountRow } from '../../money/account/usage-answers.schema.ts';
 import {

@@ -1,12 +1,13 @@
 import type { Context } from 'hono';
-import { type AppEnv, accountOf, contextOf } from '../../gate/auth/context.ts';
-import { listNamedAccount } from '../../gate/auth/list-account.ts';
+import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
 import { isAccount } from '../../gate/identity/identity.ts';
 import { type ApiError, invalidRequest, notFound } from '../../kit/http/errors.ts';
 import { mediaTypeOf } from '../../kit/http/headers/media-type.ts';
 import { readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
+import { accountOf } from '../../money/contracts/call-account.ts';
+import { listNamedAccount } from '../../money/lists/list-account.ts';
 import { noConversation } from '../../talk/answers/crossing-answer.ts';
 import { conversationsQuery, isConversationId } from '../../talk/conversations/conversations.schema.ts';
 import { type ConversationCall, callConversation } from '../../talk/conversations/turn-proxy.ts';

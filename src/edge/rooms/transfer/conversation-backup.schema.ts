@@ -1,8 +1,8 @@
+import { modelByLabel } from '../../classify/model-by-label.schema.ts';
 import { messageParam } from '../../claude/messages.schema.ts';
 import { count, instant } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 import { parseOrUndefined } from '../../kit/json/parse.ts';
-import { modelByLabel } from '../../named/classify/model-by-label.schema.ts';
 import { history } from '../../talk/history/history.schema.ts';
 import { chosenBySchema } from '../../talk/storage/chosen-by.schema.ts';
 import { SUMMARY_PREFACE } from '../../talk/storage/summary-message.ts';

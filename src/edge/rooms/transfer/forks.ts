@@ -2,10 +2,10 @@
 import { Pacer } from '../../kit/async/in-steps.ts';
 import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
-import { retainPrefix } from '../../named/prefixes/retained-prefix.ts';
 import type { ConversationPlace } from '../../talk/contracts/conversation.ts';
 import type { ConversationContext } from '../../talk/conversations/parts.ts';
 import { leaveNothing, notWhole, startConversation } from '../../talk/conversations/profile-changes.ts';
+import { retainPrefix } from '../../talk/conversations/retained-prefix.ts';
 import { rowsBetween } from '../../talk/history/message-json.ts';
 import { IMPORTED } from '../../talk/history/thinking.ts';
 import { type CopiedLine, copiedRows, keptMembers } from '../../talk/storage/copied-rows.ts';

@@ -1,6 +1,6 @@
 /** What transfer has in a conversation's object: it copies the history, takes one up, and writes it for others. */
 
-import { conversationStub } from '../../kit/objects/stubs.ts';
+import { conversationStub } from '../../objects/stubs.ts';
 import { conflict, failedResult, idTaken, noMessage, unknownConversation } from '../../talk/answers/crossing-answer.ts';
 import type { BoundCaller, ConversationPlace, CrossingText, Result } from '../../talk/contracts/conversation.ts';
 import type { View } from '../../talk/conversations/conversations.schema.ts';

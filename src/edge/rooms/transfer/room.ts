@@ -11,5 +11,5 @@ export const transferRoom: Room = {
   name: 'transfer',
   routes: [...TRANSFER_ROUTES, ...ACCOUNT_BACKUP_ROUTES, ...CONVERSATION_BACKUP_ROUTES, ...VERSION_BACKUP_ROUTES],
   account: accountBackupPart,
-  conversation: transferPart,
+  conversation: [transferPart],
 };

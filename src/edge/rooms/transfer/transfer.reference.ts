@@ -1,5 +1,5 @@
-import { linesContent } from '../../kit/reference/answers.ts';
-import { type Resource, words } from '../../kit/reference/resource.ts';
+import { linesContent } from '../../gate/reference/answers.ts';
+import { type Resource, words } from '../../gate/reference/resource.ts';
 import {
   conversationAnswer,
   conversationId,

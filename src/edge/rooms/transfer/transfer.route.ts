@@ -2,7 +2,6 @@ import { route } from '../../gate/auth/route.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { admitFree } from '../../money/admission/admit-free.ts';
-import { boundCaller, refuseOtherConversation, toldToBound } from '../../talk/contracts/guard.ts';
 import {
   bodyOf,
   boundIdOf,
@@ -12,6 +11,7 @@ import {
   storing,
 } from '../../talk/conversations/conversations.route.ts';
 import { callConversation } from '../../talk/conversations/turn-proxy.ts';
+import { boundCaller, refuseOtherConversation, toldToBound } from '../../talk/history/guard.ts';
 import { withErrorLine } from './export-stream.ts';
 import { exportQuery, forkRequest } from './transfer.schema.ts';
 

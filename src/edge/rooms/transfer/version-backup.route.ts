@@ -1,18 +1,19 @@
 import type { Context } from 'hono';
-import { type AppEnv, objectOf } from '../../gate/auth/context.ts';
+import { CLASSIFIERS } from '../../classify/task/classifier.ts';
+import type { AppEnv } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
 import { DEPLOYMENT, isAccount } from '../../gate/identity/identity.ts';
 import { decoder, encoder } from '../../kit/http/bytes.ts';
 import { invalidRequest, notFound } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { CLOSE_OBJECT } from '../../kit/json/characters.ts';
+import { parseRef } from '../../kit/kv/version-ref.ts';
 import { readJson } from '../../money/admission/read-body.ts';
-import { CLASSIFIERS } from '../../named/classify/task/classifier.ts';
+import { objectOf } from '../../money/contracts/call-account.ts';
+import { versionHashOf } from '../../money/versions/kv-copies.ts';
 import { PREFIXES } from '../../named/prefixes/prefix-kind.ts';
 import { refuseWithdrawn, type StoredKind } from '../../named/versions/find-stored.ts';
-import { versionHashOf } from '../../named/versions/kv-copies.ts';
 import { publish, readerOf } from '../../named/versions/named-routes.ts';
-import { parseRef } from '../../named/versions/version-ref.ts';
 import { agentKind } from '../../talk/conversations/named-beginning.ts';
 import { storedShapes, versionBackup, versionOwner } from './version-backup.schema.ts';
 

@@ -1,5 +1,5 @@
 import * as z from '../../kit/http/zod.ts';
-import { parseRef } from '../../named/versions/version-ref.ts';
+import { parseRef } from '../../kit/kv/version-ref.ts';
 
 export const versionOwner = z.object({
   account: z.described(z.optional(z.string()), 'The account that has stored it. Without it: the deployment.'),

@@ -1,4 +1,4 @@
-import { pageTokensRoom } from '../agents/page-tokens/room.ts';
+import { agentsRoom } from '../agents/room.ts';
 import { poolsRoom } from '../pools/room.ts';
 import type { Room } from '../room.ts';
 import { checkVisitors } from './visitor-settings.ts';
@@ -8,7 +8,7 @@ import { VISITOR_ROUTES } from './visitors.route.ts';
 export const visitorsRoom: Room = {
   name: 'visitors',
   // Their tokens are bound.
-  needs: [pageTokensRoom, poolsRoom],
+  needs: [agentsRoom, poolsRoom],
   routes: VISITOR_ROUTES,
   bindings: { VISITOR_BRAKE: null },
   settings: { check: checkVisitors },

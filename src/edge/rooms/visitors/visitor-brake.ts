@@ -1,7 +1,7 @@
 /** Slows down whoever makes many visitors: counts them by address, at the place where they ask. Nothing is stored. */
 
 import { misconfigured, tryAgain } from '../../kit/http/errors.ts';
-import type { Bindings } from '../../kit/objects/bindings.ts';
+import type { Bindings } from '../../kit/rooms/bindings.ts';
 
 const BRAKED_S = 60;
 /** The bits of an IPv6 address that a household gets. Whoever has one has all addresses below it. */

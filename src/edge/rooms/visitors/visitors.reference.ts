@@ -1,6 +1,6 @@
+import { jsonAnswer } from '../../gate/reference/answers.ts';
+import { type Resource, words } from '../../gate/reference/resource.ts';
 import * as z from '../../kit/http/zod.ts';
-import { jsonAnswer } from '../../kit/reference/answers.ts';
-import { type Resource, words } from '../../kit/reference/resource.ts';
 import { tokenId } from '../../money/tokens/tokens.reference.ts';
 import { visitorToken } from '../../money/tokens/tokens-answers.schema.ts';
 import { VISITOR_ROUTES } from './visitors.route.ts';

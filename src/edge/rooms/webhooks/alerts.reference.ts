@@ -1,6 +1,6 @@
+import { namedList, pageAnswer } from '../../gate/reference/answers.ts';
+import { type Resource, words } from '../../gate/reference/resource.ts';
 import * as z from '../../kit/http/zod.ts';
-import { namedList, pageAnswer } from '../../kit/reference/answers.ts';
-import { type Resource, words } from '../../kit/reference/resource.ts';
 import { alertRow } from '../../money/alerts/alerts-answers.schema.ts';
 import { ALERT_ROUTES } from './alerts.route.ts';
 

@@ -1,6 +1,6 @@
 import { settingsOf } from '../../gate/settings/settings.ts';
-import { inboxStub } from '../../kit/objects/stubs.ts';
 import { ALERT_SOURCE } from '../../money/alerts/alert-source.ts';
+import { inboxStub } from '../../objects/stubs.ts';
 import type { Room } from '../room.ts';
 import { ALERT_ROUTES } from './alerts.route.ts';
 import { sourcesOf, webhookSettings } from './source-settings.ts';

@@ -1,5 +1,7 @@
 /** Consumes the queue: has each event labelled, or worked on by an agent, once; delivers the result; retries failures. */
 
+import { type ClassificationResult, classify } from '../../classify/task/classify.ts';
+import { taskOf } from '../../classify/task/task.ts';
 import { toUsd } from '../../claude/pricing/cost.ts';
 import { type Fetch, upstreamOf } from '../../claude/upstream.ts';
 import { requestIdOf } from '../../gate/auth/account-mark.ts';
@@ -8,14 +10,12 @@ import { deliver, type Target, type Undelivered } from '../../kit/delivery/deliv
 import { ALERT_SCHEDULE, leaseOf, pauseAfter, SCHEDULE, type Schedule } from '../../kit/delivery/schedule.ts';
 import { toApiError } from '../../kit/http/errors.ts';
 import { logWork, type WorkLine } from '../../kit/http/log.ts';
-import type { Bindings } from '../../kit/objects/bindings.ts';
-import type { Remote } from '../../kit/objects/call-object.ts';
+import type { Bindings } from '../../kit/rooms/bindings.ts';
 import { whatLimited } from '../../money/admission/what-limited.ts';
 import { alertTarget } from '../../money/alerts/alert-outbox.ts';
 import { ALERT_SOURCE } from '../../money/alerts/alert-source.ts';
 import type { AlertBody } from '../../money/alerts/alerts-answers.schema.ts';
-import { type ClassificationResult, classify } from '../../named/classify/task/classify.ts';
-import { taskOf } from '../../named/classify/task/task.ts';
+import type { Remote } from '../../objects/call-object.ts';
 import { type AgentError, workOnEvent } from './agent-work.ts';
 import type { Conclusion, InboxObject, Work } from './contracts/inbox.ts';
 import { callInbox } from './inbox/call-inbox.ts';

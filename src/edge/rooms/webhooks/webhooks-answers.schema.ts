@@ -1,5 +1,5 @@
+import { classifiedFields } from '../../classify/classify-answers.schema.ts';
 import * as z from '../../kit/http/zod.ts';
-import { classifiedFields } from '../../named/classify/classify-answers.schema.ts';
 import { eventState } from './webhooks.schema.ts';
 
 /** The labels of a text, and what they cost. */

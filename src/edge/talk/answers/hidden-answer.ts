@@ -1,6 +1,6 @@
 /**
  * Answers who does not see all of an answer. To a bound token that does not see its tools each event and message is the same but
- * for what its hidden blocks say. A view leaves blocks out, and numbers the others anew.
+ * for what its hidden blocks say. Where only text is shown, blocks are left out, and the others are numbered anew.
  */
 
 import { errorType } from '../../claude/usage/usage-report.ts';
@@ -9,8 +9,8 @@ import { readEvent, readMessage } from '../../kit/json/block-texts.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
 import { FrameReader } from '../../kit/sse/frames.ts';
-import { type AnswerView, viewOfTurn } from '../contracts/answer-view.ts';
 import type { TurnAnswer } from '../contracts/conversation.ts';
+import { isReadable, isTextOnly, readableBlocks } from '../contracts/text-view.ts';
 import { hiddenBlock, isHiddenBlock } from '../history/hidden-blocks.ts';
 import type { TurnLog } from '../turn/event-log.ts';
 import { LogBlocks } from '../turn/log-blocks.ts';
@@ -30,21 +30,21 @@ const QUIET = 'This answer was not given, or not to its end. Ask again.';
 export interface Visibility {
   /** Whether it does not see what tools were given and gave back. */
   hides: boolean;
-  /** Which blocks it sees; undefined for all. */
-  view: AnswerView | undefined;
+  /** Whether it sees only what every client reads. */
+  textOnly: boolean;
 }
 
 /** Hides blocks in the events of one turn, however its bytes are split. */
 class HidingReader extends FrameReader {
   readonly #hides: boolean;
-  readonly #view: AnswerView | undefined;
+  readonly #textOnly: boolean;
   readonly #blocks: LogBlocks;
 
   /** @param blocks those of the log that it reads: it may not see where they begin */
-  constructor({ hides, view }: Visibility, blocks = new LogBlocks()) {
+  constructor({ hides, textOnly }: Visibility, blocks = new LogBlocks()) {
     super();
     this.#hides = hides;
-    this.#view = view;
+    this.#textOnly = textOnly;
     this.#blocks = blocks;
   }
 
@@ -76,26 +76,26 @@ class HidingReader extends FrameReader {
   }
 
   #shown(event: string): string {
-    const view = this.#view;
+    const textOnly = this.#textOnly;
     const at = event.indexOf('data: ') + 6;
     const told = (json: string) => `${event.slice(0, at)}${json}\n\n`;
     PLAIN_DELTA.lastIndex = at;
     const [head, digits] = PLAIN_DELTA.exec(event) ?? [];
     if (head) {
       const { isHidden, number } = this.#blocks.at(Number(digits)) ?? UNSEEN;
-      if ((this.#hides && isHidden) || (view && number === undefined)) return '';
-      if (!view || number === Number(digits)) return event;
+      if ((this.#hides && isHidden) || (textOnly && number === undefined)) return '';
+      if (!textOnly || number === Number(digits)) return event;
       return event.slice(0, at) + head.replace(/\d+/, String(number)) + event.slice(at + head.length);
     }
     const begun = this.#blocks.note(event, at);
-    if (view && begun && begun.number === undefined) return '';
-    if (!view && begun?.told !== undefined) return told(begun.told);
+    if (textOnly && begun && begun.number === undefined) return '';
+    if (!textOnly && begun?.told !== undefined) return told(begun.told);
     const data = readEvent(event.slice(at)) ?? { type: event };
     const { type, index, delta, content_block: block, message = delta } = data;
     const known = isObject(block) ? this.#blocks.begin(index, block) : (this.#blocks.at(index) ?? UNSEEN);
-    if (view && index !== undefined) {
+    if (textOnly && index !== undefined) {
       const { number } = known;
-      if (number === undefined || (isObject(delta) && !view.has(delta))) return '';
+      if (number === undefined || (isObject(delta) && !isReadable(delta))) return '';
       data.index = number;
       if (number !== index) event = told(writeJson(data));
     }
@@ -124,7 +124,7 @@ export function followed(
   seen: Visibility,
 ): ReadableStream<Uint8Array> {
   // Made first: what is damaged takes no place among the followers.
-  const reader = seen.hides || seen.view ? new HidingReader(seen, log.blocks) : undefined;
+  const reader = seen.hides || seen.textOnly ? new HidingReader(seen, log.blocks) : undefined;
   const body = log.follow(after);
   return reader?.through(body) ?? body;
 }
@@ -134,9 +134,12 @@ export function hiddenAnswer(answer: TurnAnswer, hides: boolean, running?: Runni
   if (answer.kind === 'error') {
     return hides && answer.isEnd ? { ...answer, error: { ...answer.error, message: QUIET } } : answer;
   }
-  const view = viewOfTurn(answer.turn);
-  if (!hides && !view) return answer;
-  const reader = new HidingReader({ hides, view }, running?.row.id === answer.turn ? running.log.blocks : undefined);
+  const textOnly = isTextOnly(answer.turn);
+  if (!hides && !textOnly) return answer;
+  const reader = new HidingReader(
+    { hides, textOnly },
+    running?.row.id === answer.turn ? running.log.blocks : undefined,
+  );
   if (answer.kind === 'ended') return { ...answer, events: reader.readText(answer.events) };
   if (answer.kind === 'stream') {
     const first = reader.readText(answer.first ?? '');
@@ -148,7 +151,7 @@ export function hiddenAnswer(answer: TurnAnswer, hides: boolean, running?: Runni
   if (hides && isRefusal) return { ...answer, body: quietError(message ?? {}) };
   // Nobody has asked for an answer.
   if (!message || !Array.isArray(message.content)) return answer;
-  if (view) message.content = view.of(message.content);
+  if (textOnly) message.content = readableBlocks(message.content);
   if (hides) {
     message.container &&= null;
     message.content = (message.content as Json[]).map(hiddenBlock);

@@ -1,9 +1,9 @@
+import type { CallingSurroundings } from '../../claude/calling-object.ts';
 import type { Identity } from '../../gate/identity/caller.ts';
-import type { Surroundings } from '../../kit/objects/edge-object.ts';
 import type { Transcript } from '../storage/transcript.ts';
 
 /** What a conversation's object shares with the modules that do its work. */
-export interface ObjectContext extends Surroundings {
+export interface ObjectContext extends CallingSurroundings {
   transcript: Transcript;
 }
 

@@ -1,8 +1,8 @@
 /** Resumes a turn for a listener that was disconnected: it gets the events that it missed. */
 import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
-import { viewOfTurn } from '../contracts/answer-view.ts';
 import type { Resumed, TurnAnswer, TurnRequest, TurnSummary } from '../contracts/conversation.ts';
+import { isTextOnly } from '../contracts/text-view.ts';
 import { GRACE_MS, type TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { newestTurnTold, turnAt, turnOfRequest, turnWithId, turnWithKey } from '../storage/turn-queries.ts';
@@ -57,7 +57,7 @@ function resumed(
   { hides, show }: Listening,
 ): Resumed {
   const stream = (log: EventLog | RunningTurn['log'], event: number): Resumed => {
-    return { kind: 'stream', turn: log.id, body: followed(log, event, { hides, view: viewOfTurn(log.id, show) }) };
+    return { kind: 'stream', turn: log.id, body: followed(log, event, { hides, textOnly: isTextOnly(log.id, show) }) };
   };
   const isPresent = transcript.profile?.exists || running !== undefined;
   if (after === undefined) {

@@ -13,6 +13,12 @@ import type {
   View,
 } from '../conversations/conversations.schema.ts';
 
+declare module '../../kit/rooms/bindings.ts' {
+  interface Bindings {
+    CONVERSATION: DurableObjectNamespace<ConversationObject>;
+  }
+}
+
 /** A caller whose token is bound, for calls that must see what it may ask. */
 export type BoundCaller = Pick<Identity, 'account' | 'only'>;
 

@@ -1,10 +1,5 @@
 /** All members of a request that are for the edge alone: the core's, and those of the rooms in use. Everything reads this list. */
 
-import { invalidRequest } from '../../kit/http/errors.ts';
-import type { Json } from '../../kit/json/object.ts';
-import { ofRooms, pluggedInto } from '../../kit/rooms/rooms.ts';
-import { PREFIX_MEMBER } from '../../named/prefixes/prefixes.schema.ts';
-import { CONVERSATION_MEMBER } from '../conversations/conversations.schema.ts';
 import {
   type KnownMembers,
   MEMBERS,
@@ -12,10 +7,16 @@ import {
   type RequestMember,
   type RequestMembers,
   saidOf,
-} from './member.ts';
+} from '../../claude/request/member.ts';
+import { invalidRequest } from '../../kit/http/errors.ts';
+import type { Json } from '../../kit/json/object.ts';
+import { ofRooms, pluggedInto } from '../../kit/rooms/rooms.ts';
+import { PREFIX_MEMBER } from '../../named/prefixes/prefixes.schema.ts';
+import { CONVERSATION_MEMBER } from '../conversations/conversations.schema.ts';
+import { SHOW_MEMBER } from './text-view.ts';
 
 const allMembers = ofRooms(() => {
-  let all: RequestMembers = { conversation: CONVERSATION_MEMBER, prefix: PREFIX_MEMBER };
+  let all: RequestMembers = { conversation: CONVERSATION_MEMBER, prefix: PREFIX_MEMBER, show: SHOW_MEMBER };
   for (const members of pluggedInto(MEMBERS)) all = { ...all, ...members };
   return all;
 });

@@ -1,13 +1,12 @@
 /** Begins a turn: plans it and stores it before anything goes up. */
+
 import { joinedBetas } from '../../claude/headers.ts';
-import { needsRoom, toApiError } from '../../kit/http/errors.ts';
+import { toApiError } from '../../kit/http/errors.ts';
 import { Slots } from '../../kit/rooms/slots.ts';
 import { refuseRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { type About, OF_PREFIX, say } from '../../money/contracts/about.ts';
-import { checkRetained, layRetained } from '../../named/prefixes/retained-prefix.ts';
 import { failedResult, receivedText } from '../answers/crossing-answer.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
-import { viewOfTurn } from '../contracts/answer-view.ts';
 import type {
   AskedBeginning,
   BegunRequest,
@@ -15,10 +14,11 @@ import type {
   PromptRequest,
   TurnRequest,
 } from '../contracts/conversation.ts';
-import { guard } from '../contracts/guard.ts';
+import { turnPrefix } from '../contracts/text-view.ts';
 import type { AgentInUse } from '../history/agent-in-use.ts';
 import { leaveLostCode } from '../history/container.ts';
 import { withoutEdgeBlocks } from '../history/edge-blocks.ts';
+import { guard } from '../history/guard.ts';
 import { type NextRequest, nextRequest } from '../history/next-request.ts';
 import { BLANK_TURN, type Profile, refOf, type TurnRow, type TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -32,6 +32,7 @@ import type { ConversationState } from './conversation-state.ts';
 import { layerOf, retainedAgent, type Taken, takeNamed, withdrawnFrom } from './named-beginning.ts';
 import type { AskedTurn, ConversationContext, OpenPart } from './parts.ts';
 import { startConversation } from './profile-changes.ts';
+import { checkRetained, layRetained } from './retained-prefix.ts';
 
 /** How often the alarm rings while a turn runs. It wakes an object that died. */
 export const WATCH_MS = 30_000;
@@ -61,11 +62,7 @@ export function planTurn(context: ConversationContext, present: Profile | undefi
   );
 }
 
-/**
- * Plans a turn, or a prompt that is counted, as a room does that has a way of its own.
- *
- * @throws ApiError 400 for a run where nothing runs
- */
+/** Plans a turn, or a prompt that is counted, as a room does that has a way of its own. */
 function planByParts(
   { parts }: ConversationContext,
   turn: Parameters<NonNullable<OpenPart['plan']>>[0],
@@ -74,10 +71,7 @@ function planByParts(
 ): NextRequest {
   let planned: NextRequest | undefined;
   for (const part of parts) planned ??= part.plan?.(turn, agent, plan);
-  planned ??= plan();
-  if (planned.run && !parts.some((part) => part.run))
-    throw needsRoom('runs', 'retry: only a run goes up again after a crash');
-  return planned;
+  return planned ?? plan();
 }
 
 /** @throws ApiError 400 if a request names another prefix or agent than the conversation has */
@@ -277,7 +271,7 @@ export function isRun({ parent, asked }: Pick<TurnRequest, 'parent' | 'asked'>):
 }
 
 export function turnIdOf({ asked, requestId }: Pick<TurnRequest, 'asked' | 'requestId'>): string {
-  return (viewOfTurn('', asked.show)?.turns ?? 'turn_') + requestId.slice(-12);
+  return turnPrefix(asked.show) + requestId.slice(-12);
 }
 
 export function newTurnRow(

@@ -1,14 +1,15 @@
 /** What all calls of a conversation's object share: the lock, and the recovery after a crash. */
+
+import type { CallingSurroundings } from '../../claude/calling-object.ts';
 import { within } from '../../kit/async/timeout.ts';
 import { room } from '../../kit/http/body-room.ts';
 import { type ApiError, toApiError } from '../../kit/http/errors.ts';
 import { logFailure } from '../../kit/http/log.ts';
-import type { Surroundings } from '../../kit/objects/edge-object.ts';
 import { isRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { crossingText, failedResult, turnInterrupted, unknownConversation } from '../answers/crossing-answer.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import type { BoundCaller, CrossingText, Result } from '../contracts/conversation.ts';
-import { refusedToBound } from '../contracts/guard.ts';
+import { refusedToBound } from '../history/guard.ts';
 import { describe } from '../history/views.ts';
 import { DamagedTable, damageBy, damageIn } from '../storage/damaged-row.ts';
 import type { Profile, TurnRow } from '../storage/rows.ts';
@@ -58,7 +59,7 @@ export class ConversationState implements OpenConversation {
   readonly #waiting = new Set<{ key: string | undefined; isStopped: boolean }>();
 
   /** @param erase deletes the conversation */
-  constructor(ctx: DurableObjectState, around: Surroundings, erase: () => Promise<unknown>) {
+  constructor(ctx: DurableObjectState, around: CallingSurroundings, erase: () => Promise<unknown>) {
     this.#ctx = ctx;
     this.transcript = new Transcript(ctx.storage);
     const shared = { ...around, transcript: this.transcript };

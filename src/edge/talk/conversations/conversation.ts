@@ -1,12 +1,12 @@
 /** The object of a conversation: what others call of it. */
+
+import { CallingObject } from '../../claude/calling-object.ts';
 import { hidesTools } from '../../gate/identity/only.ts';
 import { inSteps } from '../../kit/async/in-steps.ts';
 import { within } from '../../kit/async/timeout.ts';
 import { needsRoom } from '../../kit/http/errors.ts';
-import type { Bindings } from '../../kit/objects/bindings.ts';
-import { EdgeObject } from '../../kit/objects/edge-object.ts';
+import type { Bindings } from '../../kit/rooms/bindings.ts';
 import { pluggedInto } from '../../kit/rooms/rooms.ts';
-import { releaseUnused } from '../../named/prefixes/retained-prefix.ts';
 import {
   conflict,
   failedResult,
@@ -34,7 +34,7 @@ import type {
   TurnOutcome,
   TurnRequest,
 } from '../contracts/conversation.ts';
-import { guard, toldToBound } from '../contracts/guard.ts';
+import { guard, toldToBound } from '../history/guard.ts';
 import { rewindTo } from '../history/rewind.ts';
 import { pageOfMessages } from '../history/views.ts';
 import { promptToCount } from './begin-turn.ts';
@@ -45,6 +45,7 @@ import { CONFIRM_AGAIN_MS } from './maintenance.ts';
 import { type Taken, takeNamed } from './named-beginning.ts';
 import { CONVERSATION_PARTS, type ImportedHistory, partsInUse } from './parts.ts';
 import { changesOf, storeCreated } from './profile-changes.ts';
+import { releaseUnused } from './retained-prefix.ts';
 import { takeTurn } from './take-turn.ts';
 
 /**
@@ -56,7 +57,7 @@ import { takeTurn } from './take-turn.ts';
  *
  * @example export { Conversation } from 'sluice';
  */
-export class Conversation extends EdgeObject implements ConversationObject {
+export class Conversation extends CallingObject implements ConversationObject {
   readonly #state: ConversationState;
 
   constructor(ctx: DurableObjectState, env: Bindings) {
@@ -148,8 +149,8 @@ export class Conversation extends EdgeObject implements ConversationObject {
 
   /** Calls a method of what a room has in this object. @returns what it returns */
   async part<T>(room: string, method: string, ...args: readonly unknown[]): Promise<Result<T>> {
-    const { methods = {} } = pluggedInto(CONVERSATION_PARTS, room)[0] ?? {};
-    const called = Object.hasOwn(methods, method) ? methods[method] : undefined;
+    const parts = pluggedInto(CONVERSATION_PARTS, room).flat();
+    const called = parts.flatMap(({ methods = {} }) => (Object.hasOwn(methods, method) ? methods[method] : [])).at(0);
     if (!called) throw new TypeError(`The room ${room} has no method ${method} in a conversation.`);
     // The room types its method, and the caller what it awaits, as with every call of an object.
     return (await called(this.#state, ...args)) as Result<T>;

@@ -1,8 +1,8 @@
 import { messageParam } from '../../claude/messages.schema.ts';
+import { jsonAnswer, namedList, pageAnswer } from '../../gate/reference/answers.ts';
+import { eventStream } from '../../gate/reference/event-stream.ts';
+import { type Resource, words } from '../../gate/reference/resource.ts';
 import * as z from '../../kit/http/zod.ts';
-import { jsonAnswer, namedList, pageAnswer } from '../../kit/reference/answers.ts';
-import { eventStream } from '../../kit/reference/event-stream.ts';
-import { type Resource, words } from '../../kit/reference/resource.ts';
 import { dimensions } from '../../money/contracts/about.ts';
 import { CONVERSATION_ROUTES } from './conversations.route.ts';
 import { createConversation, importedHistory, rewindRequest } from './conversations.schema.ts';

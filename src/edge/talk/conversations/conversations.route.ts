@@ -2,11 +2,11 @@ import type { Context } from 'hono';
 import { idsNamed, mayName } from '../../claude/request/named-ids.ts';
 import type { MadeId } from '../../claude/usage/made-ids.ts';
 import { hasScope } from '../../gate/auth/authenticate.ts';
-import { type AppEnv, accountOf, contextOf } from '../../gate/auth/context.ts';
+import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
-import { ApiError, invalidRequest, needsRoom } from '../../kit/http/errors.ts';
+import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
 import { listOf, readPage } from '../../kit/http/page.ts';
 import { withOneReading } from '../../kit/http/read-json.ts';
 import { validate } from '../../kit/http/validate.ts';
@@ -14,14 +14,13 @@ import { memberTexts } from '../../kit/json/edit.ts';
 import { admitFree } from '../../money/admission/admit-free.ts';
 import { checkOwned } from '../../money/admission/check-owned.ts';
 import { pauseAfterBody, readToStore } from '../../money/admission/read-body.ts';
-import { callAccount } from '../../money/contracts/call-account.ts';
+import { accountOf, callAccount } from '../../money/contracts/call-account.ts';
+import { checkRun } from '../../named/tools/check-tools.ts';
 import { crossingText, noConversation } from '../answers/crossing-answer.ts';
 import { streamedTurn } from '../answers/turn-stream.ts';
-import { answerView } from '../contracts/answer-view.ts';
-import { checkRun } from '../contracts/check-tools.ts';
 import type { CrossingText, Resumed } from '../contracts/conversation.ts';
-import { agentMeant, boundCaller, guard, refuseOtherConversation, toldToBound } from '../contracts/guard.ts';
 import { askedMember } from '../contracts/members.ts';
+import { agentMeant, boundCaller, guard, refuseOtherConversation, toldToBound } from '../history/guard.ts';
 import {
   conversationsQuery,
   createConversation,
@@ -152,7 +151,6 @@ async function messagesPage(c: Context<AppEnv>): Promise<Response> {
 async function resume(c: Context<AppEnv>): Promise<Response> {
   const id = boundIdOf(c);
   const { after: queried, show, if_absent } = validate(resumeQuery, c.req.query());
-  if (show !== undefined && !answerView()) throw needsRoom('show', 'show: it names a part of the answer');
   const shown = askedMember('show', c.req.raw.headers, { show });
   const after = c.req.header('last-event-id') ?? queried;
   const resumed = await callOwn<Resumed>(c, id, (object) =>

@@ -1,10 +1,10 @@
 import { defaultedRequest, messageParams } from '../../claude/messages.schema.ts';
+import type { RequestMember } from '../../claude/request/member.ts';
 import type { PageQuery } from '../../kit/http/page.ts';
 import { fieldError } from '../../kit/http/validate.ts';
 import * as z from '../../kit/http/zod.ts';
 import { prefixRef } from '../../named/prefixes/prefixes.schema.ts';
 import { agentRef } from '../../named/versions/versions.schema.ts';
-import type { RequestMember } from '../contracts/member.ts';
 import { history, MOST_IN_A_TURN, TOO_MANY_IN_A_TURN } from '../history/history.schema.ts';
 
 /** The ids of subagents' conversations begin with this. Only the edge makes such ids. */

@@ -4,7 +4,6 @@ import { DAY_MS } from '../../kit/async/durations.ts';
 import { within } from '../../kit/async/timeout.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
-import { releasePrefix } from '../../named/prefixes/retained-prefix.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import { damageIn } from '../storage/damaged-row.ts';
 import { GRACE_MS, type Profile, type RetainedPrefix } from '../storage/rows.ts';
@@ -12,6 +11,7 @@ import type { Transcript } from '../storage/transcript.ts';
 import { deleteExpired, endsToExpire, pausedBy, unsettledTurns } from '../storage/turn-queries.ts';
 import type { RunningTurn } from '../turn/running-turn.ts';
 import { conversationReportOf } from '../turn/turn-ending.ts';
+import { releasePrefix } from './retained-prefix.ts';
 import { CONFIRM_MS, type SettlingObject, TurnSettlements } from './turn-settlements.ts';
 
 /** Milliseconds after which an unconfirmed settlement or report is repeated. */

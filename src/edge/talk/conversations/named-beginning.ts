@@ -4,10 +4,9 @@ import { DEPLOYMENT } from '../../gate/identity/identity.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import { invalidRequest, needsRoom } from '../../kit/http/errors.ts';
 import type { Json } from '../../kit/json/object.ts';
-import type { Bindings } from '../../kit/objects/bindings.ts';
+import type { Bindings } from '../../kit/rooms/bindings.ts';
 import { ofRooms, pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
 import { PREFIXES } from '../../named/prefixes/prefix-kind.ts';
-import { layRetained, storedPlaceOf, type TakenPrefix, takePrefix } from '../../named/prefixes/retained-prefix.ts';
 import { memoryOf, refuseWithdrawn, requireStored, type StoredKind } from '../../named/versions/find-stored.ts';
 import type { ObjectContext } from '../answers/object-context.ts';
 import type { AskedBeginning, ConversationPlace } from '../contracts/conversation.ts';
@@ -15,6 +14,7 @@ import type { AgentInUse } from '../history/agent-in-use.ts';
 import type { PrefixDefaults } from '../history/inherited-parts.ts';
 import type { Profile, RetainedAgent } from '../storage/rows.ts';
 import type { TurnContext } from '../turn/turn-context.ts';
+import { layRetained, storedPlaceOf, type TakenPrefix, takePrefix } from './retained-prefix.ts';
 
 /** An agent with the defaults that it gives to a new conversation. */
 interface TakenAgent extends PrefixDefaults, FoundAgent {

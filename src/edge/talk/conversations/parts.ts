@@ -132,10 +132,10 @@ export interface ConversationPart {
   /** What is called by `part` of the object, by name. */
   methods?: Readonly<Record<string, PartMethod['call']>>;
 }
-export const CONVERSATION_PARTS = seam<ConversationPart>()('conversation');
+export const CONVERSATION_PARTS = seam<readonly ConversationPart[]>()('conversation');
 
 /** @returns the parts of all rooms in use. Every turn asks */
-export const partsInUse = ofRooms(() => pluggedInto(CONVERSATION_PARTS));
+export const partsInUse = ofRooms(() => pluggedInto(CONVERSATION_PARTS).flat());
 
 /** A history that was made elsewhere, before it is stored. */
 export interface ImportedHistory {

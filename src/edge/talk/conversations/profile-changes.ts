@@ -2,13 +2,13 @@
 import { inSteps } from '../../kit/async/in-steps.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import { withoutUndefined } from '../../kit/json/object.ts';
-import { releaseInBackground } from '../../named/prefixes/retained-prefix.ts';
 import type { ConversationPlace } from '../contracts/conversation.ts';
 import { GRACE_MS, type Profile, type RetainedPrefix } from '../storage/rows.ts';
 import { countHistory } from '../storage/turn-queries.ts';
 import type { ConversationFields, ConversationPatch } from './conversations.schema.ts';
 import type { Taken } from './named-beginning.ts';
 import type { ConversationContext, ImportedHistory } from './parts.ts';
+import { releaseInBackground } from './retained-prefix.ts';
 
 /** Stores the profile of a new conversation. First it deletes what a failed turn or copy has left here. */
 export function startConversation(

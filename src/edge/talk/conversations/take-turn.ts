@@ -2,21 +2,21 @@
 import { hidesTools } from '../../gate/identity/only.ts';
 import { Slots } from '../../kit/rooms/slots.ts';
 import { refuseRevokedCaller } from '../../money/admission/refuse-revoked.ts';
-import { releaseUnused } from '../../named/prefixes/retained-prefix.ts';
 import { failedAnswer, interruptedCall, receivedText, stoppedBefore } from '../answers/crossing-answer.ts';
 import { hiddenAnswer } from '../answers/hidden-answer.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import { pingedAnswer } from '../answers/pinged-answer.ts';
 import { answerBegun, answerRepeated, findRepeatedTurn, refuseBusy } from '../answers/resume-turn.ts';
 import type { TurnAnswer, TurnRequest } from '../contracts/conversation.ts';
-import { guard } from '../contracts/guard.ts';
 import { withoutEdgeBlocks } from '../history/edge-blocks.ts';
+import { guard } from '../history/guard.ts';
 import type { NextRequest } from '../history/next-request.ts';
 import { lacksSummary } from '../history/truncate.ts';
 import { beginTurn, planTurn, turnIdOf } from './begin-turn.ts';
 import type { ConversationState } from './conversation-state.ts';
 import { namesBeginning, takeNamed } from './named-beginning.ts';
 import type { AskedTurn, ReadRequest, Wait } from './parts.ts';
+import { releaseUnused } from './retained-prefix.ts';
 
 /** Answers a turn's request: begins the turn, or attaches to the one that the same request began before. Never rejects. */
 export async function takeTurn(state: ConversationState, asked: TurnRequest): Promise<TurnAnswer> {

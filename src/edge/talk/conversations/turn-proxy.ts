@@ -3,6 +3,7 @@ import type { Context } from 'hono';
 import { basePath } from 'hono/route';
 import { headersUp, type PlainHeaders } from '../../claude/headers.ts';
 import { queryOf } from '../../claude/relay.ts';
+import type { MemberValues } from '../../claude/request/member.ts';
 import { endUserOf, keyUp, withUserId } from '../../claude/request/user-id.ts';
 import type { AppEnv } from '../../gate/auth/context.ts';
 import { checkedDeliverUrl } from '../../kit/delivery/deliver-event.ts';
@@ -13,12 +14,12 @@ import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
 import { LongBody } from '../../kit/http/long-body.ts';
 import { withOneReading } from '../../kit/http/read-json.ts';
 import { validate } from '../../kit/http/validate.ts';
-import { isOverloaded, ObjectUnreachable } from '../../kit/objects/call-object.ts';
-import { conversationStub } from '../../kit/objects/stubs.ts';
 import { endHeaders, logOutcome } from '../../money/admission/answer-end.ts';
+import { checkRun } from '../../named/tools/check-tools.ts';
+import { isOverloaded, ObjectUnreachable } from '../../objects/call-object.ts';
+import { conversationStub } from '../../objects/stubs.ts';
 import { unpack } from '../answers/crossing-answer.ts';
 import { eventStreamHeaders, streamedTurn } from '../answers/turn-stream.ts';
-import { checkRun } from '../contracts/check-tools.ts';
 import type {
   AskedMembers,
   CountedPrompt,
@@ -29,9 +30,8 @@ import type {
   TurnRequest,
   WireError,
 } from '../contracts/conversation.ts';
-import { agentMeant, guard, refuseOtherConversation } from '../contracts/guard.ts';
-import type { MemberValues } from '../contracts/member.ts';
 import { askedMember, checkMembers } from '../contracts/members.ts';
+import { agentMeant, guard, refuseOtherConversation } from '../history/guard.ts';
 import { damageIn } from '../storage/damaged-row.ts';
 import { conversationRequest, SUBAGENT_ID } from './conversations.schema.ts';
 

@@ -1,7 +1,7 @@
 /** Reads what is asked for: the caller's body, with the agent's members, and the defaults of its conversation. */
 
+import type { ModelTable } from '../../claude/models/models.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import type { ModelTable } from '../../claude/pricing/models.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { memberTexts } from '../../kit/json/edit.ts';

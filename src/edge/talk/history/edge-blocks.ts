@@ -8,7 +8,7 @@ import { invalidRequest } from '../../kit/http/errors.ts';
 import { withText } from '../../kit/http/read-json.ts';
 import { eachItem, edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
-import { EDGE } from '../contracts/edge-tools.ts';
+import { EDGE } from '../../named/tools/edge-tools.ts';
 import { MOST_IN_A_TURN, TOO_MANY_IN_A_TURN } from './history.schema.ts';
 import { objectText } from './message-json.ts';
 

@@ -16,10 +16,9 @@ import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import type { Slots } from '../../kit/rooms/slots.ts';
-import { type EdgeTools, edgeToolsIn, NO_EDGE_TOOLS } from '../contracts/edge-tools.ts';
-import { guard } from '../contracts/guard.ts';
+import { type EdgeTools, edgeToolsIn, NO_EDGE_TOOLS } from '../../named/tools/edge-tools.ts';
+import { type RunLimits, runLimits } from '../../named/tools/run-limits.schema.ts';
 import { askedMember, withoutMembers } from '../contracts/members.ts';
-import { type RunLimits, runLimits } from '../contracts/run-limits.schema.ts';
 import type { CachedHistory, MessageText } from '../storage/history-cache.ts';
 import {
   BREAKPOINT,
@@ -36,6 +35,7 @@ import { type Asked, mostOf, type RequestOptions, readAsked } from './asked-requ
 import { containerAfter, withContainer } from './container.ts';
 import { checkContinuation, type SentMessage } from './continuation.ts';
 import { frameOf } from './frame.ts';
+import { guard } from './guard.ts';
 import { inheritedParts } from './inherited-parts.ts';
 import { toldMessage } from './left-out-calls.ts';
 import { bodyWithMendedCalls } from './mended-calls.ts';

@@ -3,7 +3,7 @@
  * refuses a request with thinking that comes back elsewhere.
  */
 
-import type { ModelTable } from '../../claude/pricing/models.ts';
+import type { ModelTable } from '../../claude/models/models.ts';
 import { hasThinking } from '../storage/message-text.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';

@@ -1,11 +1,11 @@
 import { countFields, defaultedRequest, messageParam, messagesRequest } from '../../claude/messages.schema.ts';
+import { jsonAnswer } from '../../gate/reference/answers.ts';
+import { eventStream } from '../../gate/reference/event-stream.ts';
+import { type Content, type Resource, words } from '../../gate/reference/resource.ts';
 import * as z from '../../kit/http/zod.ts';
-import { jsonAnswer } from '../../kit/reference/answers.ts';
-import { eventStream } from '../../kit/reference/event-stream.ts';
-import { type Content, type Resource, words } from '../../kit/reference/resource.ts';
 import { ofRooms } from '../../kit/rooms/rooms.ts';
+import { toolKinds } from '../../named/tools/tool-kind.ts';
 import { isOpenTo, memberSchemas } from '../contracts/members.ts';
-import { toolKinds } from '../contracts/tool-kind.ts';
 import { turnSchema } from '../conversations/conversations.reference.ts';
 import { countAnswer } from './count-tokens-answers.schema.ts';
 import { COUNT_ROUTES, MESSAGE_ROUTES } from './messages.route.ts';

@@ -1,5 +1,5 @@
-import type { RawRow } from '../../kit/objects/columns.ts';
-import { Rows } from '../../kit/objects/rows.ts';
+import type { RawRow } from '../../objects/columns.ts';
+import { Rows } from '../../objects/rows.ts';
 import { divideText, PIECE_CHARACTERS } from './message-text.ts';
 import { GRACE_MS, type TurnRow } from './rows.ts';
 

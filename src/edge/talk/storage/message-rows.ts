@@ -1,6 +1,6 @@
 /** The messages of the history, as they are read. They are written with the turn that they belong to. */
-import type { RawRow } from '../../kit/objects/columns.ts';
-import { Rows } from '../../kit/objects/rows.ts';
+import type { RawRow } from '../../objects/columns.ts';
+import { Rows } from '../../objects/rows.ts';
 import type { MessageText } from './history-cache.ts';
 import { OF_SHOWN, readDivided } from './pieces.ts';
 import {

@@ -1,4 +1,4 @@
-import type { Tables } from '../../kit/objects/tables.ts';
+import type { Tables } from '../../objects/tables.ts';
 import { divideText } from './message-text.ts';
 
 /** The most owners behind a turn: results of calls, of which an answer has far fewer. */

@@ -1,9 +1,9 @@
 /** What rooms store in the object of a conversation: rows in tables of their own, which are made with the first of them. */
 
 import type * as z from '../../kit/http/zod.ts';
-import { Tables } from '../../kit/objects/tables.ts';
 import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import type { CalledTool } from '../../money/contracts/settlement.ts';
+import { Tables } from '../../objects/tables.ts';
 import type { conversationReport, turnReport } from '../conversations/conversations-answers.schema.ts';
 import type { ReadableTables } from './rows.ts';
 

@@ -1,10 +1,10 @@
 /** The rows of a conversation as objects in memory, and how they are read and written. Times are milliseconds since 1970. */
 
 import type { RequestOutcome } from '../../claude/outcome.ts';
-import { membersOf, type RawRow } from '../../kit/objects/columns.ts';
-import type { Tables } from '../../kit/objects/tables.ts';
 import type { StoredGrant } from '../../money/admission/book-outcome.ts';
 import type { LoweredBy } from '../../money/contracts/admission.ts';
+import { membersOf, type RawRow } from '../../objects/columns.ts';
+import type { Tables } from '../../objects/tables.ts';
 import type { ParentCall } from '../contracts/conversation.ts';
 import type { HistorySetting } from '../history/history.schema.ts';
 import type { ChosenBy } from './chosen-by.schema.ts';

@@ -8,9 +8,9 @@
 
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import { encoder } from '../../kit/http/bytes.ts';
-import { columnsOf, type RawRow } from '../../kit/objects/columns.ts';
-import { makeTables, readMeta } from '../../kit/objects/schema.ts';
-import { Tables } from '../../kit/objects/tables.ts';
+import { columnsOf, type RawRow } from '../../objects/columns.ts';
+import { makeTables, readMeta } from '../../objects/schema.ts';
+import { Tables } from '../../objects/tables.ts';
 import { type DamagedRow, DamagedTable, damageBy, parseStored } from './damaged-row.ts';
 import { type CachedHistory, historyCache } from './history-cache.ts';
 import { LogRows } from './log-rows.ts';

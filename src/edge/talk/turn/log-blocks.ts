@@ -1,11 +1,11 @@
 import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
-import { answerView } from '../contracts/answer-view.ts';
+import { isReadable } from '../contracts/text-view.ts';
 import { isHiddenBlock } from '../history/hidden-blocks.ts';
 
 /** What a listener must know of a block, whose beginning it may have seen before. */
 interface BegunBlock {
   isHidden: boolean;
-  /** Its number where the view is shown; undefined for a block that is left out there. */
+  /** Its number where only text is shown; undefined for a block that is left out there. */
   number: number | undefined;
   /** The data of its hidden beginning, once it was made for somebody. */
   told?: string;
@@ -15,7 +15,7 @@ const BLOCK_EVENT = 'event: content_block_start\ndata: ';
 /** The beginning of a block as the API and the edge write it. */
 const BEGINNING = /\{"type":"content_block_start","index":(\d+),"content_block":\{"type":"(\w+)"/y;
 
-/** Knows which blocks of a turn are hidden, and their numbers in the view. All listeners of its log share it. */
+/** Knows which blocks of a turn are hidden, and their numbers where only text is shown. All listeners of its log share it. */
 export class LogBlocks {
   readonly turn: string | undefined;
   readonly #begun = new Map<unknown, BegunBlock>();
@@ -34,7 +34,7 @@ export class LogBlocks {
 
   /** Notes the beginning of a block. */
   begin(index: unknown, block: Json): BegunBlock {
-    const isSeen = answerView()?.has(block) === true;
+    const isSeen = isReadable(block);
     const known = this.#begun.get(index) ?? { isHidden: false, number: isSeen ? this.#next : undefined };
     if (known.number === this.#next) this.#next += 1;
     known.isHidden ||= isHiddenBlock(block);

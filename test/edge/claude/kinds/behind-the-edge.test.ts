@@ -1,7 +1,7 @@
 /** Each kind behind the whole edge: what goes up is judged, and answered, as its service does. */
 
 import { expect, test } from 'vitest';
-import { MODELS } from '../../../../src/edge/claude/pricing/models.ts';
+import { MODELS } from '../../../../src/edge/claude/models/models.ts';
 import { simulatedModels } from '../../../../src/edge/claude/simulated-models.ts';
 import { createSimulator } from '../../../../src/simulator/simulator.ts';
 import { testApp } from '../../../support/app.ts';

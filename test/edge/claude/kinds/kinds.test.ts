@@ -2,7 +2,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type OpenUpstream, openUpstreams } from '../../../../src/edge/claude/kinds/entry.ts';
-import { MODELS } from '../../../../src/edge/claude/pricing/models.ts';
+import { MODELS } from '../../../../src/edge/claude/models/models.ts';
 import { simulatedModels } from '../../../../src/edge/claude/simulated-models.ts';
 import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
 import { ApiError } from '../../../../src/edge/kit/http/errors.ts';

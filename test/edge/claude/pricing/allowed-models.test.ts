@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { ModelTable } from '../../../../src/edge/claude/models/models.ts';
 import { mayUse, sayAllowed, usableModels } from '../../../../src/edge/claude/pricing/allowed-models.ts';
-import { ModelTable } from '../../../../src/edge/claude/pricing/models.ts';
 import { tryCases } from '../../../support/runs.ts';
 
 const ALIASES = { fast: 'claude-haiku-5-5', 'fast-too': 'claude-haiku-5-5', best: 'claude-opus-5-5' };

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { fastPricesOf, MODELS, type Model, ModelTable, takesFast } from '../../../../src/edge/claude/models/models.ts';
 import {
   computeCost,
   computeSaved,
@@ -10,7 +11,6 @@ import {
   toUsd,
   type Usage,
 } from '../../../../src/edge/claude/pricing/cost.ts';
-import { fastPricesOf, MODELS, type Model, ModelTable, takesFast } from '../../../../src/edge/claude/pricing/models.ts';
 import { runs, tryCases } from '../../../support/runs.ts';
 
 const table = new ModelTable();

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { ModelTable } from '../../../../src/edge/claude/pricing/models.ts';
+import { ModelTable } from '../../../../src/edge/claude/models/models.ts';
 import { worstCaseOf } from '../../../../src/edge/claude/pricing/worst-case.ts';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { testApp } from '../../../support/app.ts';
 import { bindings } from '../../../support/conversations.ts';
 import { tryCases } from '../../../support/runs.ts';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { MODELS, ModelTable } from '../../../../src/edge/claude/pricing/models.ts';
+import { MODELS, ModelTable } from '../../../../src/edge/claude/models/models.ts';
 import { takes } from '../../../../src/edge/claude/pricing/takes.ts';
 import { roomForText } from '../../../../src/edge/claude/pricing/thinking-off.ts';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';

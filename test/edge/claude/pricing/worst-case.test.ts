@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { ModelTable } from '../../../../src/edge/claude/models/models.ts';
 import { computeCost, type Usage } from '../../../../src/edge/claude/pricing/cost.ts';
 import type { WorstCase } from '../../../../src/edge/claude/pricing/hold-terms.ts';
-import { ModelTable } from '../../../../src/edge/claude/pricing/models.ts';
 import { worstCaseOf } from '../../../../src/edge/claude/pricing/worst-case.ts';
 import { runs, tryCases } from '../../../support/runs.ts';
 

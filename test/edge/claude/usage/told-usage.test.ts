@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { AnsweredCall } from '../../../../src/edge/claude/exchange.ts';
+import { ModelTable } from '../../../../src/edge/claude/models/models.ts';
 import { computeCost, type Usage } from '../../../../src/edge/claude/pricing/cost.ts';
-import { ModelTable } from '../../../../src/edge/claude/pricing/models.ts';
 import { isFinal, ToldUsage } from '../../../../src/edge/claude/usage/told-usage.ts';
 import { UsageReader } from '../../../../src/edge/claude/usage/usage-reader.ts';
 import { type Report, reportOf } from '../../../../src/edge/claude/usage/usage-report.ts';

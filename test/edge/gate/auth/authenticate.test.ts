@@ -4,7 +4,7 @@ import { describe, expect, test, vi } from 'vitest';
 import { createApp } from '../../../../src/edge/app.ts';
 import { mintToken } from '../../../../src/edge/gate/auth/mint.ts';
 import { SCOPES, type Scope } from '../../../../src/edge/gate/identity/identity.ts';
-import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
+import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
 import { errorOf, testApp } from '../../../support/app.ts';
 import { runs, tryAsyncCases } from '../../../support/runs.ts';
 import { SMALL_MESSAGE } from '../../../support/small-message.ts';

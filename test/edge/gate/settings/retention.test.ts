@@ -1,8 +1,8 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { describe, expect, test, vi } from 'vitest';
 import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
-import { accountStub, inboxStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import type { Account } from '../../../../src/edge/money/account/account.ts';
+import { accountStub, inboxStub } from '../../../../src/edge/objects/stubs.ts';
 import { Inbox } from '../../../../src/edge/rooms/webhooks/inbox/inbox.ts';
 import type { Conversation } from '../../../../src/edge/talk/conversations/conversation.ts';
 import { bindings, simulate, stubOf } from '../../../support/conversations.ts';

@@ -3,7 +3,7 @@ import { describe, expect, test, vi } from 'vitest';
 import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
 import { deliver } from '../../../../src/edge/kit/delivery/deliver.ts';
 import { hmac } from '../../../../src/edge/kit/delivery/hmac.ts';
-import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
+import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
 import { defineWebhook, type Webhook } from '../../../../src/edge/rooms/webhooks/sources/define-webhook.ts';
 import { shippedWebhooks } from '../../../../src/edge/rooms/webhooks/sources/shipped.ts';
 import { targetOf } from '../../../../src/edge/rooms/webhooks/target.ts';

@@ -56,7 +56,7 @@ test('a list that is changed once an app has it is another list', () => {
   expect(() => rooms.shareRooms(list)).toThrow('different rooms');
 });
 
-const SINGLES = ['guard', 'agents', 'choice', 'alertInbox', 'view', 'pause'];
+const SINGLES = ['guard', 'agents', 'alertInbox', 'allAccounts'];
 
 test.each(SINGLES)('a room of one’s own does not take the place of the one that has `%s`', async (seam) => {
   const { ROOMS } = await import('../../../../src/edge/rooms.ts');

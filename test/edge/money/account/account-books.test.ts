@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { ModelTable } from '../../../../src/edge/claude/models/models.ts';
 import type { RequestOutcome } from '../../../../src/edge/claude/outcome.ts';
-import { ModelTable } from '../../../../src/edge/claude/pricing/models.ts';
 import { worstCaseOf } from '../../../../src/edge/claude/pricing/worst-case.ts';
 import { UsageReader } from '../../../../src/edge/claude/usage/usage-reader.ts';
 import { type StoredGrant, settlementOf } from '../../../../src/edge/money/admission/book-outcome.ts';

@@ -3,7 +3,6 @@ import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import type { WorstCase } from '../../../../src/edge/claude/pricing/hold-terms.ts';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import type { Account } from '../../../../src/edge/money/account/account.ts';
 import {
   ledgerRequestSchema,
@@ -14,6 +13,7 @@ import {
 import type { Limits } from '../../../../src/edge/money/budget/limits.schema.ts';
 import type { AdmissionDecision, AdmissionRequest } from '../../../../src/edge/money/contracts/admission.ts';
 import type { Settlement } from '../../../../src/edge/money/contracts/settlement.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { resetAll } from '../../../support/reset.ts';
 import { runs, tryAsyncCases } from '../../../support/runs.ts';
 import { admitAt, admitInside, NOON, worstCaseWith } from './admission-requests.ts';

@@ -1,9 +1,9 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, test, vi } from 'vitest';
-import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
 import type { Account } from '../../../../src/edge/money/account/account.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import type { BatchDecision, BatchOrder } from '../../../../src/edge/rooms/batches/contracts/batch.ts';
 import { alarmsByHand } from '../../../support/in-flight.ts';
 import { MODEL } from '../../../support/small-message.ts';

@@ -4,14 +4,14 @@ import { describe, expect, test } from 'vitest';
 import * as z from 'zod/mini';
 import { markIn } from '../../../../src/edge/kit/http/headers/request-id.ts';
 import { accountList } from '../../../../src/edge/kit/kv/name-list.ts';
-import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
 import type { Account } from '../../../../src/edge/money/account/account.ts';
 import {
   type ListedRequest,
   ledgerRequestSchema,
   listedRequestSchema,
 } from '../../../../src/edge/money/account/usage-answers.schema.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { errorOf, type TestApp } from '../../../support/app.ts';
 import { atNoon } from '../../../support/calendar.ts';
 import { countRows } from '../../../support/conversations.ts';

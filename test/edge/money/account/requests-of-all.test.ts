@@ -1,9 +1,9 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
-import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
 import type { ListedRequest } from '../../../../src/edge/money/account/usage-answers.schema.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { type Sent, type TestApp, testApp } from '../../../support/app.ts';
 import { atNoon, passTime } from '../../../support/calendar.ts';
 import { alarmsByHand } from '../../../support/in-flight.ts';

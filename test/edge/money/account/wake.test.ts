@@ -2,9 +2,9 @@ import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } fro
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import type { Account } from '../../../../src/edge/money/account/account.ts';
 import type { ConversationReport, Settlement } from '../../../../src/edge/money/contracts/settlement.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { resetAll } from '../../../support/reset.ts';
 import { runs, tryAsyncCases } from '../../../support/runs.ts';
 import { admitAt, admitInside, worstCaseWith } from './admission-requests.ts';

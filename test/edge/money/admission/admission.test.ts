@@ -1,14 +1,14 @@
 import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { describe, expect, test, vi } from 'vitest';
-import { ModelTable } from '../../../../src/edge/claude/pricing/models.ts';
+import { ModelTable } from '../../../../src/edge/claude/models/models.ts';
 import { mostTokensOf } from '../../../../src/edge/claude/pricing/most-tokens.ts';
 import { worstCaseOf } from '../../../../src/edge/claude/pricing/worst-case.ts';
-import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
 import type { Account } from '../../../../src/edge/money/account/account.ts';
 import type { LedgerRow } from '../../../../src/edge/money/account/usage-answers.schema.ts';
 import type { Limits } from '../../../../src/edge/money/budget/limits.schema.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { bodyOf, errorOf, type Sent, testApp } from '../../../support/app.ts';
 import { atNoon, passTime, stopClock } from '../../../support/calendar.ts';
 import { ERROR_BODIES, refusedBy } from '../../../support/foreign-gateway/errors.ts';

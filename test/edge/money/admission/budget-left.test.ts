@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { simulatorUpstream } from '../../../../src/edge/claude/simulator-upstream.ts';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import type { Limits } from '../../../../src/edge/money/budget/limits.schema.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { type TestApp, testApp } from '../../../support/app.ts';
 import { bindings, simulate } from '../../../support/conversations.ts';
 import { answeringBy, call, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { ModelTable } from '../../../../src/edge/claude/pricing/models.ts';
+import { ModelTable } from '../../../../src/edge/claude/models/models.ts';
 import { worstCaseOf } from '../../../../src/edge/claude/pricing/worst-case.ts';
 import type { Seen } from '../../../../src/edge/claude/usage/usage-report.ts';
 import { interruptedCost } from '../../../../src/edge/money/admission/interrupted-cost.ts';

@@ -1,10 +1,10 @@
 // In workerd: requests, answers and objects are the runtime's.
 import { env } from 'cloudflare:workers';
 import { expect, onTestFinished, test } from 'vitest';
+import { ModelTable } from '../../../../src/edge/claude/models/models.ts';
 import { computeCost } from '../../../../src/edge/claude/pricing/cost.ts';
-import { ModelTable } from '../../../../src/edge/claude/pricing/models.ts';
-import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { bodyOf, testApp } from '../../../support/app.ts';
 import { stopClock } from '../../../support/calendar.ts';
 import { conversationsReach, simulate } from '../../../support/conversations.ts';

@@ -2,8 +2,8 @@
 import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { BodyRoom, room } from '../../../../src/edge/kit/http/body-room.ts';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import type { Limits } from '../../../../src/edge/money/budget/limits.schema.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { errorOf, type TestApp, testApp } from '../../../support/app.ts';
 import { bindings, simulate } from '../../../support/conversations.ts';
 import { untilSo } from '../../../support/eventually.ts';

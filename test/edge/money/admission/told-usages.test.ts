@@ -1,7 +1,7 @@
 // In workerd: requests, answers and objects are the runtime's.
 import { describe, expect, test } from 'vitest';
+import { ModelTable } from '../../../../src/edge/claude/models/models.ts';
 import { computeCost } from '../../../../src/edge/claude/pricing/cost.ts';
-import { ModelTable } from '../../../../src/edge/claude/pricing/models.ts';
 import { bodyOf, testApp } from '../../../support/app.ts';
 import { stopClock } from '../../../support/calendar.ts';
 import { conversationsReach, simulate } from '../../../support/conversations.ts';

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { ModelTable } from '../../../../src/edge/claude/models/models.ts';
 import { fromUsd } from '../../../../src/edge/claude/pricing/cost.ts';
 import type { WorstCase } from '../../../../src/edge/claude/pricing/hold-terms.ts';
-import { ModelTable } from '../../../../src/edge/claude/pricing/models.ts';
 import { worstCaseOf } from '../../../../src/edge/claude/pricing/worst-case.ts';
 import { DAY_MS } from '../../../../src/edge/kit/async/durations.ts';
 import { capacity, level } from '../../../../src/edge/money/budget/bucket.ts';

@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { expect, test, vi } from 'vitest';
 import { settingsOf } from '../../../../src/edge/gate/settings/settings.ts';
-import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
+import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
 import { Account } from '../../../../src/edge/money/account/account.ts';
 import { askForAdmission } from '../../../../src/edge/money/admission/ask-account.ts';
 import { type AccountRequest, callAccount, sendSettlement } from '../../../../src/edge/money/contracts/call-account.ts';

@@ -1,7 +1,7 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { beforeEach, expect, test } from 'vitest';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import type { Limits } from '../../../../src/edge/money/budget/limits.schema.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { errorOf, type TestApp, testApp } from '../../../support/app.ts';
 import { bindings, simulate, stubOf } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';

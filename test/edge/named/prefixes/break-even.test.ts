@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
+import { MODELS } from '../../../../src/edge/claude/models/models.ts';
 import { fromUsd } from '../../../../src/edge/claude/pricing/cost.ts';
-import { MODELS } from '../../../../src/edge/claude/pricing/models.ts';
 import { cachedCosts, paysFrom } from '../../../../src/edge/named/prefixes/break-even.ts';
 
 test('caching pays from the smallest n with write + (n − 1) · read < n · input, by brute force, for every price', () => {

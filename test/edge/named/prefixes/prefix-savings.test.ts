@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { MODELS } from '../../../../src/edge/claude/pricing/models.ts';
+import { MODELS } from '../../../../src/edge/claude/models/models.ts';
 import type { LedgerRow, UsageReport } from '../../../../src/edge/money/account/usage-answers.schema.ts';
 import type { TestApp } from '../../../support/app.ts';
 import { as, prose, put, simulatedEdge, usageOf } from '../../../support/prefixes.ts';

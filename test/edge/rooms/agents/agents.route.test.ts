@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
 import { settingsOf } from '../../../../src/edge/gate/settings/settings.ts';
-import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
+import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
 import { nameRow } from '../../../../src/edge/named/versions/versions-answers.schema.ts';
 import { agentContent, agentDeleted } from '../../../../src/edge/rooms/agents/agents-answers.schema.ts';
 import { findAgent } from '../../../../src/edge/talk/conversations/named-beginning.ts';

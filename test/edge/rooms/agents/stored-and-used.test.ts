@@ -4,12 +4,12 @@ import type { Settings } from '../../../../src/edge/gate/settings/settings.ts';
 import { ApiError } from '../../../../src/edge/kit/http/errors.ts';
 import { validate } from '../../../../src/edge/kit/http/validate.ts';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
+import { checkTools } from '../../../../src/edge/named/tools/check-tools.ts';
+import { edgeToolsIn } from '../../../../src/edge/named/tools/edge-tools.ts';
 import { agentOf } from '../../../../src/edge/rooms/agents/agent.ts';
 import { agentBytes } from '../../../../src/edge/rooms/agents/agent-definition.ts';
 import { putAgent } from '../../../../src/edge/rooms/agents/agents.schema.ts';
 import { behindAgent } from '../../../../src/edge/rooms/agents/behind-agent.ts';
-import { checkTools } from '../../../../src/edge/talk/contracts/check-tools.ts';
-import { edgeToolsIn } from '../../../../src/edge/talk/contracts/edge-tools.ts';
 import { createSimulator } from '../../../../src/edge/toolkit/simulator.ts';
 
 const PICKED = { type: 'object', properties: { city: { type: 'string' } } };

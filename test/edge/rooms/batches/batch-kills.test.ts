@@ -6,10 +6,10 @@ import { computeCost, toUsd } from '../../../../src/edge/claude/pricing/cost.ts'
 import type { Upstream } from '../../../../src/edge/claude/upstream.ts';
 import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
 import { room } from '../../../../src/edge/kit/http/body-room.ts';
-import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
-import { accountStub, batchStub, inboxStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
 import { Account } from '../../../../src/edge/money/account/account.ts';
 import type { MessageBatch } from '../../../../src/edge/money/lists/batches-answers.schema.ts';
+import { accountStub, batchStub, inboxStub } from '../../../../src/edge/objects/stubs.ts';
 import { Batch } from '../../../../src/edge/rooms/batches/batch.ts';
 import { BatchRecord } from '../../../../src/edge/rooms/batches/batch-record.ts';
 import { type TestApp, testApp } from '../../../support/app.ts';

@@ -2,9 +2,9 @@
 import { env } from 'cloudflare:workers';
 import { beforeEach, expect, test } from 'vitest';
 import type { Scope } from '../../../../src/edge/gate/identity/identity.ts';
-import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
 import type { MessageBatch } from '../../../../src/edge/money/lists/batches-answers.schema.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { errorOf, type Sent, type TestApp, testApp } from '../../../support/app.ts';
 import { type FakeBatchApi, fakeBatchApi } from '../../../support/batch-api.ts';
 import { batchesReach, endBatch } from '../../../support/batch-objects.ts';

@@ -2,9 +2,9 @@ import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { beforeEach, expect, test } from 'vitest';
 import { DAY_MS, MINUTE_MS } from '../../../../src/edge/kit/async/durations.ts';
-import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
 import type { MessageBatch } from '../../../../src/edge/money/lists/batches-answers.schema.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { Batch } from '../../../../src/edge/rooms/batches/batch.ts';
 import {
   around,

@@ -1,9 +1,9 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { beforeEach, expect, test, vi } from 'vitest';
-import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
-import { accountStub, batchStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
 import type { MessageBatch } from '../../../../src/edge/money/lists/batches-answers.schema.ts';
+import { accountStub, batchStub } from '../../../../src/edge/objects/stubs.ts';
 import { Batch } from '../../../../src/edge/rooms/batches/batch.ts';
 import { errorOf, type Sent, type TestApp, testApp } from '../../../support/app.ts';
 import { type FakeBatchApi, fakeBatchApi } from '../../../support/batch-api.ts';

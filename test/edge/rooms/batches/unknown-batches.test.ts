@@ -3,9 +3,9 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { beforeEach, expect, test, vi } from 'vitest';
-import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
-import { accountStub, batchStub, inboxStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
 import type { MessageBatch } from '../../../../src/edge/money/lists/batches-answers.schema.ts';
+import { accountStub, batchStub, inboxStub } from '../../../../src/edge/objects/stubs.ts';
 import { Batch } from '../../../../src/edge/rooms/batches/batch.ts';
 import type { BatchOpening } from '../../../../src/edge/rooms/batches/contracts/batch.ts';
 import { errorOf, type TestApp, testApp } from '../../../support/app.ts';

@@ -1,6 +1,6 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { describe, expect, test } from 'vitest';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { testApp } from '../../../support/app.ts';
 import { bindings, conversationsReach, simulate } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';

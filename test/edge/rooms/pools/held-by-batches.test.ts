@@ -1,9 +1,9 @@
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
-import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
 import { refusalError } from '../../../../src/edge/money/admission/limit-headers.ts';
 import type { AdmissionDecision, AdmissionRequest } from '../../../../src/edge/money/contracts/admission.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import type { BatchDecision, BatchOrder } from '../../../../src/edge/rooms/batches/contracts/batch.ts';
 import { poolStub } from '../../../../src/edge/rooms/pools/call-pool.ts';
 import { worstCaseWith } from '../../money/account/admission-requests.ts';

@@ -1,10 +1,10 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
-import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
 import type { Account } from '../../../../src/edge/money/account/account.ts';
 import type { AdmissionDecision } from '../../../../src/edge/money/contracts/admission.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { poolStub } from '../../../../src/edge/rooms/pools/call-pool.ts';
 import { worstCaseWith } from '../../money/account/admission-requests.ts';
 

@@ -1,14 +1,14 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
-import type { Surroundings } from '../../../../src/edge/kit/objects/edge-object.ts';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import type { Account } from '../../../../src/edge/money/account/account.ts';
 import { AccountState } from '../../../../src/edge/money/account/account-state.ts';
 import { decideAdmission } from '../../../../src/edge/money/account/decide-admission.ts';
 import { settleHold } from '../../../../src/edge/money/account/settle-hold.ts';
 import { grantedBy } from '../../../../src/edge/money/admission/ask-account.ts';
 import type { AdmissionDecision } from '../../../../src/edge/money/contracts/admission.ts';
+import type { Surroundings } from '../../../../src/edge/objects/edge-object.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { decideBatch } from '../../../../src/edge/rooms/batches/admit-batch.ts';
 import { testApp } from '../../../support/app.ts';
 import { bindings, countRows } from '../../../support/conversations.ts';

@@ -2,7 +2,7 @@ import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } fro
 import { env } from 'cloudflare:workers';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { HOUR_MS } from '../../../../src/edge/kit/async/durations.ts';
-import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
+import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
 import type { Account } from '../../../../src/edge/money/account/account.ts';
 import type { LeaseCall } from '../../../../src/edge/rooms/pools/contracts/pool.ts';
 import type { Pool } from '../../../../src/edge/rooms/pools/pool.ts';

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { parseKept } from '../../../../src/edge/kit/json/kept-text.ts';
+import type { ToolRun } from '../../../../src/edge/named/tools/tool-kind.ts';
 import { needsApproval } from '../../../../src/edge/rooms/runs/approvals/owed-calls.ts';
 import { RunMeter } from '../../../../src/edge/rooms/runs/limits.ts';
-import type { ToolRun } from '../../../../src/edge/talk/contracts/tool-kind.ts';
 import { tryCases } from '../../../support/runs.ts';
 
 const NANO = 1e9;

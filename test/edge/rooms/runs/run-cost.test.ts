@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { upstreamOf } from '../../../../src/edge/claude/upstream.ts';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { atRest, bindings, countRows, simulate, stubOf } from '../../../support/conversations.ts';
 import { untilSo } from '../../../support/eventually.ts';
 import { alarmsByHand } from '../../../support/in-flight.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, test, vi } from 'vitest';
 import { upstreamOf } from '../../../../src/edge/claude/upstream.ts';
 import type { VerifiedToken } from '../../../../src/edge/gate/identity/caller.ts';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import type { TurnRequest } from '../../../../src/edge/talk/contracts/conversation.ts';
 import { Conversation } from '../../../../src/edge/talk/conversations/conversation.ts';
 import { eventsOf } from '../../../../src/edge/talk/turn/message-events.ts';

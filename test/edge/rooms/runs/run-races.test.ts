@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { receivedText } from '../../../../src/edge/talk/answers/crossing-answer.ts';
 import type { CrossingText } from '../../../../src/edge/talk/contracts/conversation.ts';
 import { brokenRule } from '../../../support/api-rules.ts';

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import { Account } from '../../../../src/edge/money/account/account.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { Conversation } from '../../../../src/edge/talk/conversations/conversation.ts';
 import { brokenRule } from '../../../support/api-rules.ts';
 import { bindings, readOf, rowsOf } from '../../../support/conversations.ts';

@@ -1,7 +1,7 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { expect, test } from 'vitest';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import type { UsageReport } from '../../../../src/edge/money/account/usage-answers.schema.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { passTime } from '../../../support/calendar.ts';
 import { atRest, bindings, stubOf } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';

@@ -4,7 +4,7 @@ import { decodeJwt } from 'jose';
 import { beforeEach, expect, test } from 'vitest';
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../../../src/edge/kit/async/durations.ts';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
+import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
 import type { Account } from '../../../../src/edge/money/account/account.ts';
 import { errorOf, type TestApp, testApp } from '../../../support/app.ts';
 import { atNoon, passTime } from '../../../support/calendar.ts';

@@ -3,7 +3,7 @@ import { describe, expect, test, vi } from 'vitest';
 import { fromUsd } from '../../../../src/edge/claude/pricing/cost.ts';
 import { hmac } from '../../../../src/edge/kit/delivery/hmac.ts';
 import type { Schedule } from '../../../../src/edge/kit/delivery/schedule.ts';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { Inbox } from '../../../../src/edge/rooms/webhooks/inbox/inbox.ts';
 import type { Deliver } from '../../../../src/edge/rooms/webhooks/sources/define-webhook.ts';
 import { defineWebhook } from '../../../../src/edge/rooms/webhooks/sources/define-webhook.ts';

@@ -3,9 +3,8 @@ import { expect, test, vi } from 'vitest';
 import { encoder } from '../../../../src/edge/kit/http/bytes.ts';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { FrameReader } from '../../../../src/edge/kit/sse/frames.ts';
-import { readableBlocks } from '../../../../src/edge/rooms/agents/show/readable-blocks.ts';
 import { followed, hiddenAnswer } from '../../../../src/edge/talk/answers/hidden-answer.ts';
-import { viewOfTurn } from '../../../../src/edge/talk/contracts/answer-view.ts';
+import { readableBlocks } from '../../../../src/edge/talk/contracts/text-view.ts';
 import { hiddenBlock } from '../../../../src/edge/talk/history/hidden-blocks.ts';
 import { LogBlocks } from '../../../../src/edge/talk/turn/log-blocks.ts';
 import { MessageBuilder } from '../../../../src/edge/talk/turn/message-builder.ts';
@@ -13,8 +12,7 @@ import { eventsOf } from '../../../../src/edge/talk/turn/message-events.ts';
 import { runs, tryAsyncCases } from '../../../support/runs.ts';
 
 const SECRET = 'told-to-nobody';
-const TEXT = viewOfTurn('', 'text');
-const HIDES = { hides: true, view: undefined };
+const HIDES = { hides: true, textOnly: false };
 
 /** Blocks as the API and the edge show them, each with the form that is left of it. */
 const HIDDEN: [Json, Json][] = [
@@ -205,7 +203,7 @@ test('wherever a stream is split, and wherever it is resumed, it says what the h
     const next = Array.from({ length: events.length - after }, (_, at) => `id: turn_1-${after + at + 1}\n`);
     const from = Math.min(...next.map((id) => whole.indexOf(id)).filter((at) => at >= 0), whole.indexOf('\0'));
     expect(rest).toBe(whole.slice(from));
-    expect(await new Response(followed(log, after, { hides: false, view: undefined })).text()).toContain(
+    expect(await new Response(followed(log, after, { hides: false, textOnly: false })).text()).toContain(
       events.slice(after).join(''),
     );
     const opening = events.slice(0, after).join('');
@@ -341,7 +339,7 @@ const AS_TEXT: [Json, Json | undefined][] = [
 ];
 
 test('shown as text, a stream has only blocks that every client reads, numbered without a gap, wherever it is resumed', async () => {
-  const seen = { hides: false, view: TEXT };
+  const seen = { hides: false, textOnly: true };
   const some = fc.array(fc.constantFrom(...AS_TEXT), { maxLength: 8 });
   await tryAsyncCases(runs(200), some, fc.array(fc.nat()), fc.nat(), async (chosen, cuts, seed) => {
     const content = chosen.map(([block]) => block);
@@ -361,7 +359,7 @@ test('shown as text, a stream has only blocks that every client reads, numbered 
     const next = Array.from({ length: events.length - after }, (_, at) => `id: turn_1-${after + at + 1}\n`);
     const from = Math.min(...next.map((id) => whole.indexOf(id)).filter((at) => at >= 0), whole.indexOf('\0'));
     expect(rest).toBe(whole.slice(from));
-    const both = await new Response(followed(log, 0, { hides: true, view: TEXT })).text();
+    const both = await new Response(followed(log, 0, { hides: true, textOnly: true })).text();
     expect(built(both).map(plain)).toEqual(shown.map(plain));
     expect(both).not.toContain(SECRET);
   });
@@ -386,8 +384,8 @@ test('a hidden block that begins with the number of one that is shown stays hidd
     { type: 'content_block_delta', index: 0, delta: { type: 'input_json_delta', partial_json: SECRET } },
     { type: 'content_block_delta', delta: { type: 'input_json_delta', partial_json: SECRET }, index: 0 },
   ].map((data, at) => `id: turn_1-${at + 1}\nevent: ${data.type}\ndata: ${JSON.stringify(data)}\n\n`);
-  for (const view of [undefined, TEXT]) {
-    const body = followed(logFollowed(events, []), 0, { hides: true, view });
+  for (const textOnly of [false, true]) {
+    const body = followed(logFollowed(events, []), 0, { hides: true, textOnly });
     expect(await new Response(body).text()).not.toContain(SECRET);
   }
 });

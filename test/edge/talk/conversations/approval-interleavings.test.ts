@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { createRequestId } from '../../../../src/edge/kit/http/headers/request-id.ts';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { brokenRule } from '../../../support/api-rules.ts';
 import { approvalsOf, bindings, decideOn, jsonOf, readOf, rowsOf, stubOf } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';

@@ -2,8 +2,8 @@ import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } fro
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
 import { createRequestId } from '../../../../src/edge/kit/http/headers/request-id.ts';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import type { Account } from '../../../../src/edge/money/account/account.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import type { TurnRequest } from '../../../../src/edge/talk/contracts/conversation.ts';
 import {
   edgeWithRouter,

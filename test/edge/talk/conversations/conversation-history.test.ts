@@ -3,7 +3,7 @@ import type Anthropic from '@anthropic-ai/sdk';
 import fc from 'fast-check';
 import { beforeEach, expect, test } from 'vitest';
 import { simulatedModels } from '../../../../src/edge/claude/simulated-models.ts';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { brokenRule } from '../../../support/api-rules.ts';
 import { bindings, type Row, readOf, rowsOf, simulate, stubOf } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';

@@ -1,8 +1,8 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { beforeEach, expect, test, vi } from 'vitest';
-import type { Surroundings } from '../../../../src/edge/kit/objects/edge-object.ts';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import type { CallingSurroundings } from '../../../../src/edge/claude/calling-object.ts';
 import { Account } from '../../../../src/edge/money/account/account.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { Conversation } from '../../../../src/edge/talk/conversations/conversation.ts';
 import { Maintenance } from '../../../../src/edge/talk/conversations/maintenance.ts';
 import { Transcript } from '../../../../src/edge/talk/storage/transcript.ts';
@@ -203,7 +203,7 @@ test('what the account says of a turn’s cost is taken once, however often it s
     const [row] = transcript.turns();
     if (!row) throw new TypeError('no turn');
     const maintenance = new Maintenance({
-      ...(inside as unknown as { around: Surroundings }).around,
+      ...(inside as unknown as { around: CallingSurroundings }).around,
       transcript,
       waitUntil: () => {},
       isBusy: () => true,

@@ -1,8 +1,8 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Upstream } from '../../../../src/edge/claude/upstream.ts';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import { Account } from '../../../../src/edge/money/account/account.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { copyLines } from '../../../../src/edge/rooms/transfer/forks.ts';
 import { Conversation } from '../../../../src/edge/talk/conversations/conversation.ts';
 import { Transcript } from '../../../../src/edge/talk/storage/transcript.ts';

@@ -1,7 +1,7 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { expect, test, vi } from 'vitest';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import { Account } from '../../../../src/edge/money/account/account.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { bindings, readOf, rowsOf, stubOf } from '../../../support/conversations.ts';
 import { eventually, untilSo } from '../../../support/eventually.ts';
 import { rounds } from '../../../support/rounds.ts';

@@ -1,8 +1,8 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { expect, onTestFinished, test } from 'vitest';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
 import { shareRooms } from '../../../../src/edge/kit/rooms/rooms.ts';
-import { showRoom } from '../../../../src/edge/rooms/agents/show/room.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
+import { operatorRoom } from '../../../../src/edge/rooms/operator/room.ts';
 import { ROOMS } from '../../../../src/edge/rooms.ts';
 import type { ConversationPart, OpenPart } from '../../../../src/edge/talk/conversations/parts.ts';
 import { bindings, readOf, rowsOf, stubOf } from '../../../support/conversations.ts';
@@ -23,11 +23,11 @@ async function throwingIn(phase: Phase): Promise<() => void> {
       return phase === 'about' ? {} : undefined;
     },
   });
-  const plugs: { conversation: ConversationPart } = { conversation: { open } };
-  Object.assign(showRoom, plugs);
+  const plugs: { conversation: ConversationPart[] } = { conversation: [{ open }] };
+  Object.assign(operatorRoom, plugs);
   shareRooms([...ROOMS]);
   onTestFinished(() => {
-    Reflect.deleteProperty(showRoom, 'conversation');
+    Reflect.deleteProperty(operatorRoom, 'conversation');
     shareRooms([...ROOMS]);
   });
   await abortAllDurableObjects();

@@ -1,9 +1,9 @@
 import { abortAllDurableObjects, env, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { beforeEach, expect, test } from 'vitest';
-import type { Bindings } from '../../../../src/edge/kit/objects/bindings.ts';
-import { EdgeObject } from '../../../../src/edge/kit/objects/edge-object.ts';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import { CallingObject } from '../../../../src/edge/claude/calling-object.ts';
+import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { TurnSettlements } from '../../../../src/edge/talk/conversations/turn-settlements.ts';
 import { Transcript } from '../../../../src/edge/talk/storage/transcript.ts';
 import { turnAt } from '../../../../src/edge/talk/storage/turn-queries.ts';
@@ -18,7 +18,7 @@ beforeEach(() => {
   simulate();
 });
 /** Shows what an object passes to the modules that do its work. */
-class Shown extends EdgeObject {
+class Shown extends CallingObject {
   get surroundings() {
     return this.around;
   }

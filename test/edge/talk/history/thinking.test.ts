@@ -1,7 +1,7 @@
 import { runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { bindings, jsonOf, rowsOf, simulate, stubOf } from '../../../support/conversations.ts';
 import { tryAsyncCases } from '../../../support/runs.ts';
 import { answeringBy } from '../../../support/scripted-runs.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { MODELS } from '../../../../src/edge/claude/pricing/models.ts';
+import { MODELS } from '../../../../src/edge/claude/models/models.ts';
 import { simulatedModels } from '../../../../src/edge/claude/simulated-models.ts';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { createSimulator } from '../../../../src/simulator/simulator.ts';

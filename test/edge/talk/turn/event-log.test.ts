@@ -5,7 +5,6 @@ import { afterEach, expect, test, vi } from 'vitest';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { followed } from '../../../../src/edge/talk/answers/hidden-answer.ts';
 import { resumeTurn } from '../../../../src/edge/talk/answers/resume-turn.ts';
-import { viewOfTurn } from '../../../../src/edge/talk/contracts/answer-view.ts';
 import type { Transcript } from '../../../../src/edge/talk/storage/transcript.ts';
 import { EventLog } from '../../../../src/edge/talk/turn/event-log.ts';
 import type { Runner } from '../../../../src/edge/talk/turn/running-turn.ts';
@@ -114,8 +113,8 @@ async function readEvents(body: ReadableStream<Uint8Array>, count: number): Prom
 }
 
 test.each([
-  { hides: true, view: undefined },
-  { hides: false, view: viewOfTurn('', 'text') },
+  { hides: true, textOnly: false },
+  { hides: false, textOnly: true },
 ])('who follows an answer parses none of its deltas, and nothing that others have parsed: %j', async (seen) => {
   const { log } = running();
   log.add({ event: 'message_start', data: '{"type":"message_start","message":{}}' });
@@ -141,7 +140,7 @@ test.each([
   expect(texts.size).toBe(1);
   const [text = ''] = texts;
   expect(text).not.toContain(hidden);
-  expect(text).toContain(`"index":${seen.view ? 1 : 3},"delta":{"type":"text_delta","text":"end"}`);
+  expect(text).toContain(`"index":${seen.textOnly ? 1 : 3},"delta":{"type":"text_delta","text":"end"}`);
   // The first parses two beginnings and what it hides, the next only the beginning of the block that is shown.
   expect(Math.max(...costs)).toBeLessThanOrEqual(3);
   expect(costs.at(-1)).toBe(1);
@@ -180,7 +179,7 @@ test('the rows of a log are read in turns, one at a time: others work between tw
 
 test('a block that begins while somebody follows is known to who comes later, also where it has another form', async () => {
   const { log } = running();
-  const seen = { hides: true, view: undefined };
+  const seen = { hides: true, textOnly: false };
   const first = followed(log, 0, seen).getReader();
   const read = first.read();
   log.add({

@@ -1,7 +1,7 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
-import { accountStub } from '../../../../src/edge/kit/objects/stubs.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { type BilledAnswer, billedAnswer, KINDS, planOf } from '../../../support/billed-answer.ts';
 import { passTime } from '../../../support/calendar.ts';
 import { bindings, conversationsReach, simulate, stubOf } from '../../../support/conversations.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { MODELS } from '../../../../src/edge/claude/pricing/models.ts';
+import { MODELS } from '../../../../src/edge/claude/models/models.ts';
 import { roomForText } from '../../../../src/edge/claude/pricing/thinking-off.ts';
 import { maxTokens } from '../../../../src/page/chat/session/options.ts';
 

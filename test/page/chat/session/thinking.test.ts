@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { MODELS } from '../../../../src/edge/claude/pricing/models.ts';
+import { MODELS } from '../../../../src/edge/claude/models/models.ts';
 import { createSimulator } from '../../../../src/edge/toolkit/simulator.ts';
 import { canSkipThinking, type ThinkingChoice, thinkingMembers } from '../../../../src/page/chat/session/thinking.ts';
 import type { Model } from '../../../../src/page/edge/models.ts';

@@ -1,8 +1,14 @@
 /** Chooses the model of an agent by a label of the question. */
 
 import type { Context } from 'hono';
+import { type ModelByLabel, modelsIn } from '../../../classify/model-by-label.schema.ts';
+import { CLASSIFIERS } from '../../../classify/task/classifier.ts';
+import { classify } from '../../../classify/task/classify.ts';
+import { labelsOf } from '../../../classify/task/labels.ts';
+import type { Classifying } from '../../../classify/task/take-vote.ts';
+import { prepare } from '../../../classify/task/task.ts';
+import type { ModelTable } from '../../../claude/models/models.ts';
 import { defaultModel } from '../../../claude/pricing/default-model.ts';
-import type { ModelTable } from '../../../claude/pricing/models.ts';
 import { takes } from '../../../claude/pricing/takes.ts';
 import { unthinkingModels } from '../../../claude/pricing/thinking-off.ts';
 import type { AppEnv } from '../../../gate/auth/context.ts';
@@ -12,16 +18,10 @@ import { invalidRequest } from '../../../kit/http/errors.ts';
 import { anotherRequestId } from '../../../kit/http/headers/request-id.ts';
 import { logFailure } from '../../../kit/http/log.ts';
 import { isObject } from '../../../kit/json/object.ts';
+import { parseRef } from '../../../kit/kv/version-ref.ts';
 import { type About, say } from '../../../money/contracts/about.ts';
-import { type ModelByLabel, modelsIn } from '../../../named/classify/model-by-label.schema.ts';
-import { CLASSIFIERS } from '../../../named/classify/task/classifier.ts';
-import { classify } from '../../../named/classify/task/classify.ts';
-import { labelsOf } from '../../../named/classify/task/labels.ts';
-import type { Classifying } from '../../../named/classify/task/take-vote.ts';
-import { prepare } from '../../../named/classify/task/task.ts';
 import { requireStored } from '../../../named/versions/find-stored.ts';
 import { findAsked, ownerName } from '../../../named/versions/named-routes.ts';
-import { parseRef } from '../../../named/versions/version-ref.ts';
 import { type ChoiceAsked, type ChosenModel, OF_AGENT } from '../../../talk/history/agent-in-use.ts';
 import type { ChosenBy } from '../../../talk/storage/chosen-by.schema.ts';
 import { type Chosen, type RetainedAgent, refOf } from '../../../talk/storage/rows.ts';

@@ -1,10 +1,10 @@
 /** Chooses the models of a conversation's turns, where its agent chooses. */
 
+import type { ModelByLabel } from '../../../classify/model-by-label.schema.ts';
 import { getOrMake } from '../../../kit/cache/get-or-make.ts';
 import { parseObject } from '../../../kit/json/object.ts';
 import { type Slots, slot } from '../../../kit/rooms/slots.ts';
 import type { About } from '../../../money/contracts/about.ts';
-import type { ModelByLabel } from '../../../named/classify/model-by-label.schema.ts';
 import { isChoosing } from '../../../talk/answers/crossing-answer.ts';
 import type { ObjectContext } from '../../../talk/answers/object-context.ts';
 import type { TurnRequest } from '../../../talk/contracts/conversation.ts';

@@ -1,12 +1,12 @@
 /** The contracts of a batch's object, and of an account's decisions about batches. */
 
+import type { classifierContent } from '../../../classify/classifiers-answers.schema.ts';
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
 import type * as z from '../../../kit/http/zod.ts';
 import type { AdmissionCaller, AdmissionDecision } from '../../../money/contracts/admission.ts';
 import type { MessageBatch } from '../../../money/lists/batches-answers.schema.ts';
-import type { classifierContent } from '../../../named/classify/classifiers-answers.schema.ts';
 
-declare module '../../../kit/objects/bindings.ts' {
+declare module '../../../kit/rooms/bindings.ts' {
   interface Bindings {
     BATCH: DurableObjectNamespace<BatchObject>;
   }

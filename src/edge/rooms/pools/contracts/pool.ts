@@ -1,10 +1,10 @@
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
-import type { Page, PageOf } from '../../../kit/objects/page.ts';
-import type { LastOfAccount, SharedUsageQuery } from '../../../money/account/all-accounts.ts';
 import type { PoolLimits } from '../../../money/budget/limits.schema.ts';
 import type { HeldByBatches } from '../../../money/budget/purses.ts';
 import type { ListedOutcome } from '../../../money/contracts/account.ts';
+import type { LastOfAccount, SharedUsageQuery } from '../../../money/contracts/all-accounts.ts';
 import type { LiveToken } from '../../../money/tokens/token-limits.ts';
+import type { Page, PageOf } from '../../../objects/page.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../pools-answers.schema.ts';
 import type { SumsReport } from './sums.ts';
 

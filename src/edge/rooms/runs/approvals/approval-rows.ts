@@ -1,6 +1,6 @@
-import { columnsOf, membersOf, type RawRow } from '../../../kit/objects/columns.ts';
-import { Rows } from '../../../kit/objects/rows.ts';
-import type { Approvers } from '../../../talk/contracts/tool-kind.ts';
+import type { Approvers } from '../../../named/tools/tool-kind.ts';
+import { columnsOf, membersOf, type RawRow } from '../../../objects/columns.ts';
+import { Rows } from '../../../objects/rows.ts';
 
 /** A call that waits for approval, or has waited. Times are milliseconds since 1970. */
 export interface ApprovalRow {

@@ -1,6 +1,6 @@
+import { jsonAnswer, namedList } from '../../../gate/reference/answers.ts';
+import { type Resource, words } from '../../../gate/reference/resource.ts';
 import * as z from '../../../kit/http/zod.ts';
-import { jsonAnswer, namedList } from '../../../kit/reference/answers.ts';
-import { type Resource, words } from '../../../kit/reference/resource.ts';
 import { conversationId, turnExample, turnSchema } from '../../../talk/conversations/conversations.reference.ts';
 import { approvalRow } from '../../../talk/conversations/conversations-answers.schema.ts';
 import { APPROVAL_ROUTES } from './approvals.route.ts';

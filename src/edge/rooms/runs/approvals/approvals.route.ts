@@ -16,16 +16,16 @@ import type {
   CrossingText,
   DecisionAnswer,
 } from '../../../talk/contracts/conversation.ts';
-import { boundCaller, refuseOtherConversation } from '../../../talk/contracts/guard.ts';
 import { isConversationId } from '../../../talk/conversations/conversations.schema.ts';
 import { type ConversationCall, callConversation, mountedPath } from '../../../talk/conversations/turn-proxy.ts';
+import { boundCaller, refuseOtherConversation } from '../../../talk/history/guard.ts';
 import { approvalsQuery, decisionRequest } from './approvals.schema.ts';
 
 /** The routes of calls that wait for approval. */
 export const APPROVAL_ROUTES = [
   route('GET /conversations/:id/approvals', { needs: 'messages', bound: true, query: approvalsQuery }, async (c) => {
     const by = boundApprover(c.get('identity'));
-    const text = await callNamed<CrossingText>(c, (object) => object.part('approvals', 'list', by));
+    const text = await callNamed<CrossingText>(c, (object) => object.part('runs', 'listApprovals', by));
     return new Response(text, { headers: { 'content-type': 'application/json' } });
   }),
   route(
@@ -38,7 +38,7 @@ export const APPROVAL_ROUTES = [
       const input = input_text ?? memberTexts(sent.text).get('input');
       if (by && input !== undefined) throw closedToBound('input: a call is approved or denied as the model made it.');
       const { status, turn, body } = await callNamed<DecisionAnswer>(c, (object) =>
-        object.part('approvals', 'decide', {
+        object.part('runs', 'decideApproval', {
           ...decision,
           input,
           id: c.req.param('approval'),

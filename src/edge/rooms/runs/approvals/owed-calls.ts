@@ -3,11 +3,11 @@
 import type * as z from '../../../kit/http/zod.ts';
 import { isAmbiguous, parseKept } from '../../../kit/json/kept-text.ts';
 import { asText, isObject, type Json, parseObject } from '../../../kit/json/object.ts';
-import type { ToolRun } from '../../../talk/contracts/tool-kind.ts';
+import type { ToolRun } from '../../../named/tools/tool-kind.ts';
 import type { approvalRequested } from '../../../talk/conversations/conversations-answers.schema.ts';
 import type { TurnRow } from '../../../talk/storage/rows.ts';
 import { toolsAskedIn } from '../../../talk/storage/turn-queries.ts';
-import type { Pause, PlannedCall, TakenUpCalls, TakingRun } from '../pauses.ts';
+import type { PausingRun, PlannedCall, TakenUpCalls, TakingRun } from '../pauses.ts';
 import { approvalsIn, callsIn } from '../run-rows.ts';
 import { failedCall, type ToolResult } from '../tool-result.ts';
 import type { ApprovalRow } from './approval-rows.ts';
@@ -49,8 +49,11 @@ function withoutOwnHeaders(request: unknown): unknown {
   return { ...request, headers: Object.fromEntries(headers) };
 }
 
-/** Stores that calls of a run wait for approval, and the event that tells of it. */
-export const requestApprovals: Pause['request'] = (calls, { transcript, row, approvers, now, tell }) => {
+/** Stores that calls of a run wait for approval, and the event that tells of it. Call it in the step in which the run pauses. */
+export function requestApprovals(
+  calls: readonly PlannedCall[],
+  { transcript, row, approvers, now, tell }: PausingRun,
+): void {
   for (const { turn, n, block } of calls) {
     const place = `${row.id.replace(/^turn_/, '')}_${turn}_${n}`;
     const call = { run: row.seq, turn, n, toolUseId: asText(block.id), name: asText(block.name) };
@@ -65,7 +68,7 @@ export const requestApprovals: Pause['request'] = (calls, { transcript, row, app
     for (const one of approvals) Object.assign(one, { input: null, input_text: null });
   };
   tell({ type: 'approval.requested', mark: '_approval', shorter: [withoutInputs] }, told);
-};
+}
 
 /**
  * Shows the decided calls again, under the same ids, because a client accepts results only for calls in the same message.

@@ -25,7 +25,7 @@ import { takeUpCalls } from './owed-calls.ts';
 export const approvalsPart: ConversationPart = {
   refusal: awaitsApproval,
   cancel: cancelWaiting,
-  methods: { list: listOpen, decide: decideOn },
+  methods: { listApprovals: listOpen, decideApproval: decideOn },
 };
 
 /** @returns the calls that wait for approval, as JSON text */

@@ -3,7 +3,7 @@
 import type { Settings } from '../../../gate/settings/settings.ts';
 import { ApiError, finalError, invalidRequest } from '../../../kit/http/errors.ts';
 import { asText, isObject, type Json, stringOrUndefined, withoutUndefined } from '../../../kit/json/object.ts';
-import type { StoringTools } from '../../../talk/contracts/tool-kind.ts';
+import type { StoringTools } from '../../../named/tools/tool-kind.ts';
 import { headersOf } from '../tools/addresses.ts';
 import { schemaForApi } from './input-schema.ts';
 import type { McpServerRun } from './mcp.schema.ts';

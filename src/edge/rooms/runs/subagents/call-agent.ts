@@ -9,8 +9,8 @@ import { jittered, pause } from '../../../kit/async/pause.ts';
 import { encoder, sha256Hex } from '../../../kit/http/bytes.ts';
 import { createRequestId } from '../../../kit/http/headers/request-id.ts';
 import { isObject } from '../../../kit/json/object.ts';
-import { callObject } from '../../../kit/objects/call-object.ts';
 import { isBusyType, whatLimited } from '../../../money/admission/what-limited.ts';
+import { callObject } from '../../../objects/call-object.ts';
 import type {
   ConversationObject,
   ConversationPlace,

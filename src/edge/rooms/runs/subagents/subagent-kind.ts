@@ -1,8 +1,7 @@
 import { edit } from '../../../kit/json/edit.ts';
-import { conversationStub } from '../../../kit/objects/stubs.ts';
-import { faultIn } from '../../../talk/contracts/tools.schema.ts';
+import { faultIn } from '../../../named/tools/tools.schema.ts';
+import { conversationStub } from '../../../objects/stubs.ts';
 import type { CalledKind } from '../called-kind.ts';
-import { faultOfPause } from '../pauses.ts';
 import { withinRoom } from '../tool-result.ts';
 import { callAgent, subagentId } from './call-agent.ts';
 import { type AgentRun, agentRunSchema, agentTool } from './subagents.schema.ts';
@@ -21,7 +20,7 @@ export const subagentKind: CalledKind<AgentRun> = {
   member: 'agent',
   names: () => Object.keys(agentRunSchema.shape),
   asked: [agentRunSchema],
-  fault: (tool) => faultOfPause(tool.run) ?? faultIn(agentTool.safeParse(tool)),
+  fault: (tool) => faultIn(agentTool.safeParse(tool)),
   told: (_, text) =>
     edit(text, {
       description: { ifAbsent: JSON.stringify(DESCRIPTION) },

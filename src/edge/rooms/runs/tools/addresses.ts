@@ -5,10 +5,9 @@ import { faultOfSecret, valueOfSecret } from '../../../gate/settings/tool-secret
 import { finalError } from '../../../kit/http/errors.ts';
 import { deliverFault } from '../../../kit/http/headers/hosts.ts';
 import { isObject, type Json } from '../../../kit/json/object.ts';
-import type { ToolSender } from '../../../talk/contracts/tool-kind.ts';
-import { faultIn } from '../../../talk/contracts/tools.schema.ts';
+import type { ToolSender } from '../../../named/tools/tool-kind.ts';
+import { faultIn } from '../../../named/tools/tools.schema.ts';
 import type { KindCalls, ToolSettings } from '../called-kind.ts';
-import { faultOfPause } from '../pauses.ts';
 import type { HttpRun } from '../runs.schema.ts';
 import { failedCall } from '../tool-result.ts';
 
@@ -32,8 +31,6 @@ export function faultAtAddress(
 ): string | undefined {
   const { run } = tool;
   if (!isObject(run)) return 'run: must be "worker", {"agent": …}, {"url": …} or {"mcp": …}';
-  const undecidable = faultOfPause(run);
-  if (undecidable !== undefined) return undecidable;
   if (!hasScope(identity, 'tools')) {
     throw finalError('permission_error', 'This credential lacks the scope `tools`, which tools with `run` need.');
   }

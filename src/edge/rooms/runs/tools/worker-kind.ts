@@ -1,9 +1,8 @@
 import * as z from '../../../kit/http/zod.ts';
 import { isObject, type Json } from '../../../kit/json/object.ts';
-import { faultIn } from '../../../talk/contracts/tools.schema.ts';
+import { faultIn } from '../../../named/tools/tools.schema.ts';
 import { callOwnTool } from '../call-own-tool.ts';
 import type { CalledKind } from '../called-kind.ts';
-import { faultOfPause } from '../pauses.ts';
 import { ownTool, workerRunSchema, workerToolEntry } from '../runs.schema.ts';
 import { withinRoom } from '../tool-result.ts';
 import { filledTool, markOfTools, workerTool, workerToolNames } from './worker-tools.ts';
@@ -37,7 +36,7 @@ export const workerKind: CalledKind = {
 
 function faultOfOwn(tool: Json): string | undefined {
   const { name, run } = tool;
-  const fault = faultOfPause(run) ?? faultIn((isObject(run) ? workerToolEntry : ownTool).safeParse(tool));
+  const fault = faultIn((isObject(run) ? workerToolEntry : ownTool).safeParse(tool));
   if (fault !== undefined) return fault;
   if (typeof name === 'string' && workerTool(name)) return undefined;
   const names = workerToolNames();

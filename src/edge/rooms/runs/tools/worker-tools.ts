@@ -6,7 +6,7 @@
 import type { AppChoices } from '../../../gate/auth/context.ts';
 import { edit } from '../../../kit/json/edit.ts';
 import type { Json } from '../../../kit/json/object.ts';
-import type { Bindings } from '../../../kit/objects/bindings.ts';
+import type { Bindings } from '../../../kit/rooms/bindings.ts';
 
 /** What a tool knows about its call. */
 export interface ToolContext {

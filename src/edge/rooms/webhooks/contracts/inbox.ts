@@ -1,9 +1,9 @@
-import type { Page, PageOf } from '../../../kit/objects/page.ts';
 import type { AlertRow } from '../../../money/alerts/alerts-answers.schema.ts';
+import type { Page, PageOf } from '../../../objects/page.ts';
 import type { EventState } from '../webhooks.schema.ts';
 import type { Attempt, EventReport, EventResult, EventRow } from '../webhooks-answers.schema.ts';
 
-declare module '../../../kit/objects/bindings.ts' {
+declare module '../../../kit/rooms/bindings.ts' {
   interface Bindings {
     INBOX: DurableObjectNamespace<InboxObject>;
   }

@@ -1,10 +1,10 @@
 /** The rows of an inbox: one for each event that has been received. */
 
-import { columnsOf, membersOf, type RawRow } from '../../../kit/objects/columns.ts';
-import type { Page, PageOf } from '../../../kit/objects/page.ts';
-import { makeOnWrite } from '../../../kit/objects/schema.ts';
-import { Tables } from '../../../kit/objects/tables.ts';
 import type { AlertBody, AlertRow } from '../../../money/alerts/alerts-answers.schema.ts';
+import { columnsOf, membersOf, type RawRow } from '../../../objects/columns.ts';
+import type { Page, PageOf } from '../../../objects/page.ts';
+import { makeOnWrite } from '../../../objects/schema.ts';
+import { Tables } from '../../../objects/tables.ts';
 import type { NewEvent } from '../contracts/inbox.ts';
 import type { EventState } from '../webhooks.schema.ts';
 import type { Attempt, EventReport, EventResult, EventRow } from '../webhooks-answers.schema.ts';

@@ -1,10 +1,10 @@
+import { type TaskAsked, taskAsked } from '../../../classify/classify.schema.ts';
 import { isAccount, sourceAccount } from '../../../gate/identity/identity.ts';
 import type { DeliverResult } from '../../../kit/delivery/deliver.ts';
 import { SCHEDULE, type Schedule } from '../../../kit/delivery/schedule.ts';
 import type { SignatureScheme, Verify } from '../../../kit/delivery/signature.ts';
+import { parseRef } from '../../../kit/kv/version-ref.ts';
 import { ALERT_SOURCE } from '../../../money/alerts/alert-source.ts';
-import { type TaskAsked, taskAsked } from '../../../named/classify/classify.schema.ts';
-import { parseRef } from '../../../named/versions/version-ref.ts';
 import type { Delivered, DeliveredAnswer } from '../webhooks-answers.schema.ts';
 
 /** A function that receives results. If it throws, the delivery has failed and is tried again. */

@@ -4,7 +4,7 @@ import { createRequestId } from '../../../../../src/edge/kit/http/headers/reques
 import { memberTexts } from '../../../../../src/edge/kit/json/edit.ts';
 import { parseKept } from '../../../../../src/edge/kit/json/kept-text.ts';
 import type { Json } from '../../../../../src/edge/kit/json/object.ts';
-import { accountStub } from '../../../../../src/edge/kit/objects/stubs.ts';
+import { accountStub } from '../../../../../src/edge/objects/stubs.ts';
 import {
   approvalRequested,
   approvalRow,

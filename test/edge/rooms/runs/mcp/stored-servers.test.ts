@@ -1,8 +1,8 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { settingsOf } from '../../../../../src/edge/gate/settings/settings.ts';
 import type { Json } from '../../../../../src/edge/kit/json/object.ts';
+import { checkTools } from '../../../../../src/edge/named/tools/check-tools.ts';
 import { storedTools } from '../../../../../src/edge/named/versions/stored-tools.ts';
-import { checkTools } from '../../../../../src/edge/talk/contracts/check-tools.ts';
 import { serveHttp, serveMcp, serveWithoutSessions } from '../../../../support/mcp-server.ts';
 
 const identity = { account: 'alice', scopes: ['messages', 'prefixes', 'tools'] as const, token: undefined };

@@ -1,6 +1,6 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { describe, expect, test, vi } from 'vitest';
-import { accountStub, inboxStub } from '../../../../../src/edge/kit/objects/stubs.ts';
+import { accountStub, inboxStub } from '../../../../../src/edge/objects/stubs.ts';
 import type { Conclusion, Work } from '../../../../../src/edge/rooms/webhooks/contracts/inbox.ts';
 import { EventStore } from '../../../../../src/edge/rooms/webhooks/inbox/event-store.ts';
 import { Inbox } from '../../../../../src/edge/rooms/webhooks/inbox/inbox.ts';

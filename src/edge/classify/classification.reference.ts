@@ -1,0 +1,104 @@
+import { jsonAnswer, linesContent } from '../gate/reference/answers.ts';
+import { type Content, type Resource, words } from '../gate/reference/resource.ts';
+import * as z from '../kit/http/zod.ts';
+import { messageBatch } from '../money/lists/batches-answers.schema.ts';
+import { storedParameters, storedRoutes } from '../named/versions/versions.reference.ts';
+import { CLASSIFIER_ROUTES } from './classifiers.route.ts';
+import { putClassifier } from './classifiers.schema.ts';
+import { classifierContent, classifierDeleted } from './classifiers-answers.schema.ts';
+import { CLASSIFY_ROUTES } from './classify.route.ts';
+import { classifyAnswer, classifyResults } from './classify-answers.schema.ts';
+
+const version = 'tickets@de2c16f90b30cb81a5d9fa6ff0b5cb2e';
+const labels = [{ name: 'billing', description: 'charges, invoices, refunds' }, { name: 'bug' }, { name: 'other' }];
+const named = { type: 'classifier', name: 'tickets', version, owner: 'account' };
+const stored = { ...named, labels, multi: false, allow_none: false };
+const usage = { input_tokens: 259, output_tokens: 9, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
+const askOnce = { label: 'billing', confidence: null, fields: null, cached: false };
+const spent = { usage, cost_usd: 0.0000304, model: 'claude-haiku-5-5' };
+export const shownBatch = z.withMeta(messageBatch, { id: 'MessageBatch' });
+
+/** A batch that runs; the answer to `POST /classify` with `batch`. */
+export const runningBatch = {
+  id: 'msgbatch_01m7w6qgcqbcyj201bk2gjctdn',
+  type: 'message_batch',
+  processing_status: 'in_progress',
+  request_counts: { processing: 1, succeeded: 0, errored: 0, canceled: 0, expired: 0 },
+  created_at: '2026-11-20T10:06:14.000Z',
+  expires_at: '2026-11-21T10:06:14.000Z',
+  ended_at: null,
+  cancel_initiated_at: null,
+  archived_at: null,
+  results_url: null,
+  cost_usd: null,
+};
+const headers = ['sluice-cost-usd', 'sluice-upstream', 'anthropic-ratelimit-requests-remaining'] as const;
+
+const lines = [
+  { type: 'result', id: 'a', ...askOnce, error: null },
+  { type: 'summary', ...spent },
+];
+const jsonLines = linesContent(lines);
+const events: Content = {
+  type: 'text/event-stream',
+  schema: z.string(),
+  example: lines.map((line) => `event: ${line.type}\ndata: ${JSON.stringify(line)}\n\n`).join(''),
+};
+const STREAMS =
+  'With `stream: true` each result is a server-sent event; with `accept: application/jsonl` a line of JSON. The last one has the type `summary`: without it the stream was cut.';
+
+const evaluationContent: Content = {
+  schema: z.union([
+    z.withMeta(classifyResults, { id: 'Classifications' }),
+    z.withMeta(classifyAnswer, { id: 'Classification' }),
+  ]),
+  example: { ...askOnce, ...spent },
+};
+
+const classifier = z.withMeta(classifierContent, { id: 'Classifier' });
+
+/** What every answer of several labels has. */
+export const severalLabels = { version, usage, headers, streams: STREAMS, contents: [events, jsonLines] };
+
+export const classification: Resource = {
+  tag: 'Classification',
+  description: 'Labels for texts, always of those that were given, and how good they are.',
+  parameters: storedParameters('tickets'),
+  routes: {
+    ...words(CLASSIFY_ROUTES, {
+      'POST /classify': {
+        operation: 'classify',
+        summary: 'Label a text, or up to 256 of them',
+        description: `Several are answered in their order, each admitted and paid for by itself: one that is refused has an error of its own. An answer that is kept is free, and says so.\n\n${STREAMS}`,
+        body: {
+          id: 'ClassifyRequest',
+          example: { input: 'I was charged twice', labels },
+        },
+        answers: {
+          200: {
+            description: 'One answer for `input`; `results` and their sum for `inputs`.',
+            content: [evaluationContent, ...severalLabels.contents],
+            headers,
+          },
+          202: jsonAnswer('With `batch`: the batch.', shownBatch, runningBatch),
+        },
+        errors: [404, 429, 503, 504, 529],
+      },
+    }),
+    ...storedRoutes(CLASSIFIER_ROUTES, {
+      kind: 'classifier',
+      title: 'Classifier',
+      plural: 'classifiers',
+      example: { name: 'tickets', version, description: null, bytes: 141 },
+      put: {
+        schemas: putClassifier,
+        example: { labels },
+        answer: jsonAnswer('The version that the name points to now.', classifier, stored),
+        errors: [429, 503],
+      },
+      content: { schema: classifier, example: stored },
+      deleted: classifierDeleted,
+      remove: { summary: 'Take the name away' },
+    }),
+  },
+};

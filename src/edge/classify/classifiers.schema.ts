@@ -1,0 +1,83 @@
+import { messagesRequest } from '../claude/messages.schema.ts';
+import { fieldError } from '../kit/http/validate.ts';
+import * as z from '../kit/http/zod.ts';
+import { putBodies, refSchema } from '../named/versions/versions.schema.ts';
+
+/** The largest version of a classifier, in the bytes of its stored form. */
+export const MAX_CLASSIFIER_BYTES = 256 * 1024;
+export const MOST_VOTES = 15;
+/** KV does not take a shorter lifetime. */
+const LEAST_CACHE_SECONDS = 60;
+const MOST_CACHE_SECONDS = 30 * 24 * 60 * 60;
+
+export const classifierRef = refSchema('classifier');
+
+const name = z.string({ error: fieldError('Input should be a valid string') }).check(
+  z.minLength(1, 'Input should be a non-empty string: the name of a label'),
+  z.maxLength(256),
+  z.refine((value) => value.trim() === value && value.isWellFormed(), {
+    error: 'Input should be well-formed text without white space at its ends',
+  }),
+);
+const text = z.string({ error: fieldError('Input should be a valid string') });
+export const label = z.strictObject({
+  name,
+  description: z.optional(text.check(z.maxLength(2_000))),
+  examples: z.optionally(
+    z.array(text.check(z.minLength(1), z.maxLength(4_000))).check(z.maxLength(20)),
+    'Texts that have this label.',
+  ),
+});
+const jsonSchema = z.looseObject({}, { error: 'Input should be a JSON schema: an object' });
+
+/** An example of the whole task: a text and its answer. */
+const classifierExample = z.strictObject({
+  input: text.check(z.minLength(1), z.maxLength(16_000)),
+  label: z.optionally(z.nullable(name), 'null: none of them.'),
+  labels: z.optionally(z.array(name), 'In place of `label`, with `multi`.'),
+  fields: z.optional(z.looseObject({})),
+});
+
+const labels = z
+  .array(z.union([name, label], { error: 'Input should be a label: a non-empty string, or an object with a name' }), {
+    error: 'Input should be a valid list',
+  })
+  .check(
+    z.minLength(1, 'Input should have at least one label'),
+    z.maxLength(500, 'Input should have at most 500 labels'),
+  );
+
+/** The parts of a classifier, stored or in a request. It has either `labels` or `schema`. */
+export const classifierParts = {
+  labels: z.optional(labels),
+  schema: z.optionally(
+    jsonSchema,
+    'In place of `labels`: a JSON schema that is an enum of strings, or an object with a property that is one (`label`, or the only enum, whatever its name; or `labels`, an array of one). Its other properties are `fields`.',
+  ),
+  multi: z.optionally(z.boolean(), 'Any number of labels in place of one.'),
+  allow_none: z.optionally(z.boolean(), 'Whether none of the labels is an answer.'),
+  instructions: z.optional(text.check(z.maxLength(20_000))),
+  examples: z.optional(z.array(classifierExample).check(z.maxLength(100))),
+  fields: z.optionally(jsonSchema, 'A JSON schema of an object: what to extract beside the label.'),
+  model: z.optionally(messagesRequest.shape.model.check(z.maxLength(256)), 'Default: the cheapest current Haiku.'),
+  votes: z.optionally(z.int().check(z.gte(1), z.lte(MOST_VOTES)), 'Independent answers for each input. Default 1.'),
+  cache_seconds: z.optionally(
+    z.int().check(
+      z.lte(MOST_CACHE_SECONDS),
+      z.refine((value) => value === 0 || value >= LEAST_CACHE_SECONDS, {
+        error: `Input should be 0, or from ${LEAST_CACHE_SECONDS} to ${MOST_CACHE_SECONDS}`,
+      }),
+    ),
+    'How long an answer is kept for the same input. Default 3600, by batch 0; 0 keeps none.',
+  ),
+};
+
+const classifierFields = z.strictObject({
+  ...classifierParts,
+  description: z.optional(text.check(z.maxLength(1_000))),
+});
+
+export const putClassifier = putBodies(classifierFields, classifierRef);
+
+export type ClassifierFields = z.output<typeof classifierFields>;
+export type Label = z.output<typeof label>;

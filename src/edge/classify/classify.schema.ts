@@ -1,0 +1,65 @@
+import * as z from '../kit/http/zod.ts';
+import { prefixRef } from '../named/prefixes/prefixes.schema.ts';
+import { classifierParts, classifierRef } from './classifiers.schema.ts';
+
+const MOST_INPUTS = 256;
+const MOST_BATCH_INPUTS = 100_000;
+/** The longest input, in UTF-8 bytes. */
+export const MAX_INPUT_BYTES = 1_048_576;
+
+/** How to label: a stored classifier, or the parts of one. */
+const taskFields = {
+  classifier: z.optionally(classifierRef, 'A stored classifier: its name, or name@version.'),
+  ...classifierParts,
+  prefix: z.optionally(prefixRef, 'A stored beginning of the prompt, in front of the labels.'),
+};
+
+export const taskAsked = z.strictObject(taskFields);
+
+/** The `input` is not checked here: a wrong one gets its own error, and the others are still labelled. */
+const item = z.strictObject({ id: z.string().check(z.minLength(1), z.maxLength(256)), input: z.optional(z.unknown()) });
+
+export const classifyRequest = z
+  .strictObject({
+    ...taskFields,
+    input: z.optional(z.string({ error: 'Input should be a valid string' })),
+    inputs: z.optional(
+      z
+        .array(item)
+        .check(
+          z.minLength(1, 'Input should have at least one input'),
+          z.maxLength(MOST_BATCH_INPUTS, `Input should have at most ${MOST_BATCH_INPUTS} inputs`),
+        ),
+    ),
+    stream: z.optionally(z.boolean({ error: 'Input should be a valid boolean' }), 'Server-sent events.'),
+    batch: z.optionally(
+      z.boolean({ error: 'Input should be a valid boolean' }),
+      'Whether all `inputs`, up to 100,000, are labelled by a batch: at half price, within a day.',
+    ),
+    deliver_url: z.optionally(
+      z.string({ error: 'Input should be a valid string' }).check(z.maxLength(2_048)),
+      'With `batch`: where `batch.ended` goes, signed; its host must be in DELIVER_HOSTS. Default: BATCH_DELIVER_URL.',
+    ),
+  })
+  .check(
+    z.refine(({ inputs = [], batch }) => batch || inputs.length <= MOST_INPUTS, {
+      error: `inputs: Input should have at most ${MOST_INPUTS} inputs; with \`batch\` it may have ${MOST_BATCH_INPUTS}`,
+    }),
+    z.refine(({ inputs, batch, stream }) => !batch || (inputs !== undefined && !stream), {
+      error: 'batch: it takes `inputs`, and its results are read later. Leave `input` and `stream` out.',
+    }),
+    z.refine(({ batch, cache_seconds }) => !batch || cache_seconds === undefined, {
+      error: 'cache_seconds: the labels of a batch are not kept. Leave it out.',
+    }),
+    z.refine(({ batch, deliver_url }) => batch || deliver_url === undefined, {
+      error: 'deliver_url: only the end of a batch is delivered. Send `batch: true` with it.',
+    }),
+    z.refine(({ input, inputs }) => (input === undefined) !== (inputs === undefined), {
+      error: 'Send `input`, or `inputs` with an id each: one of them.',
+    }),
+    z.refine(({ inputs = [] }) => new Set(inputs.map(({ id }) => id)).size === inputs.length, {
+      error: 'inputs: each needs an id of its own',
+    }),
+  );
+
+export type TaskAsked = z.output<typeof taskAsked>;

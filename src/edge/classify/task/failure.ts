@@ -1,0 +1,64 @@
+/** Why a text was not labelled. */
+
+import { ApiError, finalError } from '../../kit/http/errors.ts';
+import { whatLimited } from '../../money/admission/what-limited.ts';
+
+/** Why there is no label. `limited` and `unavailable` pass with time; the others do not. */
+export type Reason = 'limited' | 'unavailable' | 'input' | 'answer' | 'operator' | 'cancelled';
+
+/** An input without a label. */
+export interface NotClassified {
+  outcome: 'unclassified';
+  reason: Reason;
+  /** The error, fit to be shown to a caller. */
+  error: ApiError;
+}
+
+export type FailedCall = Omit<NotClassified, 'outcome'>;
+
+/** @returns the error for a model that twice gave no usable label. @param help what may help, as a sentence */
+export function unlabelled(fault: string, help = 'Try another model, or describe the labels better.'): ApiError {
+  return finalError(
+    'api_error',
+    `The model gave no usable answer, not even when it was asked again: ${fault}. ${help}`,
+    {
+      logged: 'no_answer',
+    },
+  );
+}
+
+/** @returns the failure of a second call, where the first answer was cut: it says that too, and what helps */
+export function failureAfterCut({ error, ...failure }: FailedCall, fault: string, help: string): FailedCall {
+  const message = `The model gave no usable answer: ${fault}. The second try, with more room, failed: ${error.message} ${help}`;
+  return { ...failure, error: new ApiError(error.type, message, error) };
+}
+
+/** @returns the error for a call whose caller has left */
+export function cancelled(): ApiError {
+  return new ApiError('api_error', 'Nobody waited for this answer any more.', { logged: 'client_gone' });
+}
+
+/** @returns the failure that an error means, with its reason */
+export function failureOf(error: ApiError, known?: Reason): FailedCall {
+  return { reason: known ?? failureReason(error), error };
+}
+
+function failureReason(error: ApiError): Reason {
+  const { by, passes } = whatLimited(error);
+  // What waiting does not help is for somebody to raise.
+  if (by !== undefined) return passes === 'never' ? 'operator' : 'limited';
+  switch (error.type) {
+    case 'invalid_request_error':
+    case 'request_too_large':
+      return 'input';
+    case 'api_error':
+      return passes === 'soon' ? 'unavailable' : 'operator';
+    case 'rate_limit_error':
+    case 'overloaded_error':
+    case 'timeout_error':
+    case 'conflict_error':
+      return 'unavailable';
+    default:
+      return 'operator';
+  }
+}

@@ -1,0 +1,43 @@
+import { invalidRequest } from '../../kit/http/errors.ts';
+import type { Label } from '../classifiers.schema.ts';
+
+/** Something with the label or the labels of a text, in the form of the answers. */
+interface Labelled {
+  label?: string | null | undefined;
+  labels?: readonly string[] | undefined;
+}
+
+/** @returns its labels as a list, which is empty for no label */
+export function labelsOf({ label, labels }: Labelled): readonly string[] {
+  return labels ?? (label === null || label === undefined ? [] : [label]);
+}
+
+/**
+ * Checks the labels of an example.
+ *
+ * @param path where the example stands in its request
+ * @param name what an error calls the classifier
+ * @returns the labels as a list, each once
+ * @throws ApiError 400 for what the classifier cannot answer
+ */
+export function checkedLabels(
+  example: Labelled,
+  path: string,
+  { labels, multi, allow_none }: { labels: readonly Label[]; multi: boolean; allow_none: boolean },
+  name: string,
+): readonly string[] {
+  const [asked, other] = multi ? (['labels', 'label'] as const) : (['label', 'labels'] as const);
+  if (example[asked] === undefined || example[other] !== undefined) {
+    throw invalidRequest(`${path}: it needs \`${asked}\`, as the answers of ${name} have it.`);
+  }
+  const known = new Set(labels.map(({ name }) => name));
+  const given = [...new Set(labelsOf(example))];
+  const unknown = given.find((label) => !known.has(label));
+  if (unknown !== undefined) {
+    throw invalidRequest(`${path}: ${JSON.stringify(unknown)} is none of the labels of ${name}.`);
+  }
+  if (given.length === 0 && !allow_none) {
+    throw invalidRequest(`${path}: it has no label, which ${name} does not allow as an answer without \`allow_none\`.`);
+  }
+  return given;
+}

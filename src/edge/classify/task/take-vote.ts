@@ -1,0 +1,201 @@
+/** Makes one call that labels a text: admits it, calls the upstream, settles it, and asks again once: with a correction, or with more room. */
+
+import { API_VERSION, askMessage } from '../../claude/ask-message.ts';
+import type { RequestOutcome } from '../../claude/outcome.ts';
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import { thinkingOff, unthinkingModels } from '../../claude/pricing/thinking-off.ts';
+import { withUserId } from '../../claude/request/user-id.ts';
+import type { Upstream } from '../../claude/upstream.ts';
+import type { RequestContext } from '../../gate/auth/context.ts';
+import { DO_NOT_RETRY, invalidRequest, toApiError } from '../../kit/http/errors.ts';
+import { withJson } from '../../kit/http/read-json.ts';
+import { tryId } from '../../money/admission/admission.ts';
+import { CHOICE } from '../../money/admission/ask-account.ts';
+import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
+import type { MeterRequest } from '../../money/admission/metered-request.ts';
+import { OF_PREFIX, say } from '../../money/contracts/about.ts';
+import type { Refusal } from '../../money/contracts/admission.ts';
+import type { ConcurrencyLimiter } from './concurrency-limiter.ts';
+import { cancelled, type FailedCall, failureAfterCut, failureOf, unlabelled } from './failure.ts';
+import { type AnswerFault, askedForm, type Choice, classificationRequest, delimiterFor, readChoice } from './prompt.ts';
+import type { Task } from './task.ts';
+
+/**
+ * The context in which something is classified: who pays, and how the upstream is reached. The first call has its request id
+ * in the ledger, and later ones have it with a number.
+ */
+export interface Classifying extends RequestContext {
+  upstream: Upstream;
+  /** Where a model is chosen by it: for which request, and its conversation. */
+  chooses?: Pick<MeterRequest, 'conversation' | 'about'> | undefined;
+  /** The route's name in the ledger. Default `classify`. */
+  route?: string | undefined;
+  /** When it is aborted, no other call begins, and running calls are ended and settled. */
+  signal?: AbortSignal | undefined;
+  /** The faults that the simulator should make. */
+  simulate?: string | undefined;
+  /** The models that may step in, as the caller names them. */
+  fallbacks?: readonly string[] | undefined;
+  /** Limits the calls of several inputs together. */
+  limiter?: ConcurrencyLimiter | undefined;
+}
+
+/** What one call of the upstream has cost, and who has answered it. */
+export interface Call extends Pick<RequestOutcome, 'usage' | 'upstream' | 'upstream_request_id'> {
+  nanodollars: Nanodollars;
+  /** The account's rate limit headers, for the response. */
+  headers: Record<string, string>;
+  model: string;
+}
+
+interface Answered {
+  choice?: Choice;
+  failure?: FailedCall;
+  calls: Call[];
+}
+
+/** How long a label's hold lasts: if nobody renews it, who has asked for it has died. Milliseconds. */
+const LABEL_HOLD_MS = 50_000;
+const RENEW_LABEL_MS = 20_000;
+/** A call has so many numbers: one for each of its tries, at several models. */
+const TRIES_OF_A_CALL = 1_000;
+
+/** Takes one vote: makes one call, and a second one if the first answer cannot be used. */
+export async function takeVote(
+  task: Task,
+  input: string,
+  by: Classifying & { limiter: ConcurrencyLimiter },
+): Promise<Answered> {
+  const calls: Call[] = [];
+  const delimiter = delimiterFor(input);
+  let fault: AnswerFault | undefined;
+  let id = nameOfCall(by);
+  const attempt = async () => {
+    const called = await callModel(task, { input, delimiter, fault }, by, id);
+    // What was refused has left no row of that name.
+    if (called.call) id = nameOfCall(by);
+    return called;
+  };
+  for (let asked = 0; asked < 2; asked += 1) {
+    const { choice, fault: found, failure, call: made } = await by.limiter.run(attempt, isCrowded);
+    if (made) calls.push(made);
+    if (choice) return { choice, calls };
+    if (failure) {
+      const wasCut = fault?.kind === 'truncated' && failure.reason !== 'cancelled';
+      return {
+        failure: wasCut ? failureAfterCut(failure, fault?.fault ?? '', helpAfterCut(by, calls)) : failure,
+        calls,
+      };
+    }
+    fault = found;
+    if (fault?.kind === 'refused' || fault?.kind === 'too_long') {
+      const error = invalidRequest(`input: ${fault.fault}.`, { headers: DO_NOT_RETRY, logged: `model_${fault.kind}` });
+      return { failure: { reason: 'input', error }, calls };
+    }
+  }
+  const help = fault?.kind === 'truncated' ? helpAfterCut(by, calls) : undefined;
+  return { failure: { reason: 'answer', error: unlabelled(fault?.fault ?? '', help) }, calls };
+}
+
+/** @returns the name of the next call in the ledger: the request's id, and behind the first one a number */
+function nameOfCall({ limiter, requestId }: Classifying & { limiter: ConcurrencyLimiter }): string {
+  const { names } = limiter;
+  limiter.names += 1;
+  return names === 0 ? requestId : tryId(requestId, names * TRIES_OF_A_CALL);
+}
+
+/** @returns what helps against answers that are cut, as a sentence. @param calls the last one is of the model that was cut */
+function helpAfterCut({ settings: { models } }: Classifying, calls: readonly Call[]): string {
+  const model = calls.at(-1)?.model ?? '';
+  return thinkingOff(models.find(model)).thinks
+    ? `${model} may think before it answers. Name a model that labels without: ${unthinkingModels(models)}.`
+    : 'Give it shorter labels, or `fields` with less text in them.';
+}
+
+interface Called {
+  choice?: Choice;
+  fault?: AnswerFault;
+  failure?: FailedCall;
+  call?: Call;
+}
+
+/** Admits, makes and settles one call. */
+async function callModel(
+  task: Task,
+  { input, delimiter, fault }: { input: string; delimiter: string; fault: AnswerFault | undefined },
+  by: Classifying,
+  requestId: string,
+): Promise<Called> {
+  const { identity, accounts, store, settings, upstream, signal, simulate } = by;
+  const { model, modelAsked, prefix, prompt } = task;
+  if (signal?.aborted) return { failure: failureOf(cancelled(), 'cancelled') };
+  const promptFor = (name: string) =>
+    name === model ? prompt : { ...prompt, ...askedForm(settings.models.find(name)), model: name };
+  const requestFor = async (name: string) => {
+    const asked = classificationRequest(promptFor(name), input, fault, delimiter);
+    return await withUserId(asked, settings, identity.account);
+  };
+  const body = await requestFor(model);
+  const meter = new MeteredExchange(
+    {
+      ...by.chooses,
+      requestId,
+      route: by.chooses ? CHOICE : (by.route ?? 'classify'),
+      identity,
+      accounts,
+      store,
+      settings,
+      upstream,
+      // Limits may allow a model by its alias, so they see the name that was asked for.
+      body: withJson(body, { ...body.json, model: modelAsked }),
+      model,
+      requestFor,
+      headers: new Headers({ 'anthropic-version': API_VERSION }),
+      about: { ...by.chooses?.about, ...say(OF_PREFIX, prefix) },
+      fallbacks: by.fallbacks ?? task.fallbacks,
+      routing: { streams: false, account: identity.account },
+      signal,
+      holdMs: LABEL_HOLD_MS,
+      // Where nothing is chosen there is another model.
+      waits: by.chooses === undefined,
+      waitUntil: (work) => by.waitUntil(work),
+    },
+    { modelInBody: model },
+  );
+  try {
+    await meter.open();
+  } catch (thrown) {
+    return { failure: failureOf(toApiError(thrown)) };
+  }
+  const started = Date.now();
+  // One that fails is tried again by the next. Without any, the account settles the call, and corrects that at its end.
+  const renewing = setInterval(() => by.waitUntil(meter.granted.renew().catch(() => undefined)), RENEW_LABEL_MS);
+  const { outcome, message, error } = await askMessage(meter.body, {
+    upstream,
+    settings,
+    signal,
+    simulate,
+    payment: meter.payment,
+    routing: meter.routing,
+    waitUntil: by.waitUntil,
+  });
+  clearInterval(renewing);
+  const { nanodollars, done } = meter.granted.settle(outcome, { ms: Date.now() - started });
+  // If it fails, it is logged, and the account's alarm settles the call.
+  by.waitUntil(done);
+  await done.catch(() => undefined);
+  const { usage, upstream: answeredBy, upstream_request_id } = outcome;
+  const { headers } = meter.granted;
+  const made: Call = { nanodollars, usage, headers, upstream: answeredBy, upstream_request_id, model: meter.model };
+  if (error || !message) {
+    const reason = outcome.end === 'client_gone' ? 'cancelled' : undefined;
+    return { failure: failureOf(error ?? unlabelled('there was none'), reason), call: made };
+  }
+  const read = readChoice(message, promptFor(meter.model));
+  return 'labels' in read ? { choice: read, call: made } : { fault: read, call: made };
+}
+
+function isCrowded({ failure }: Called): boolean {
+  const { reason } = (failure?.error.cause ?? {}) as Partial<Refusal>;
+  return reason === 'concurrency' || reason === 'held';
+}

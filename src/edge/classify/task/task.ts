@@ -1,0 +1,106 @@
+import { defaultModel } from '../../claude/pricing/default-model.ts';
+import type { RequestContext } from '../../gate/auth/context.ts';
+import type { Identity } from '../../gate/identity/caller.ts';
+import type { BoundName } from '../../gate/identity/only.ts';
+import type { Settings } from '../../gate/settings/settings.ts';
+import { invalidRequest, misconfigured } from '../../kit/http/errors.ts';
+import type { Prefix } from '../../named/prefixes/prefix.ts';
+import { PREFIXES } from '../../named/prefixes/prefix-kind.ts';
+import { requireStored } from '../../named/versions/find-stored.ts';
+import type { TaskAsked } from '../classify.schema.ts';
+import { CLASSIFIERS, type Classifier, classifierOf } from './classifier.ts';
+import { askedForm, type ClassificationPrompt, classificationPrompt } from './prompt.ts';
+
+/** The task for each input of a request. It is found, checked and prepared once. */
+export interface Task {
+  classifier: Classifier;
+  prompt: ClassificationPrompt;
+  /** The model's id as the upstream knows it. */
+  model: string;
+  /** The name that was asked for, perhaps an alias: limits may allow a model by it. */
+  modelAsked: string;
+  /** name@version of a stored classifier. */
+  version: string | undefined;
+  /** name@version of the prefix, for the ledger. */
+  prefix: string | undefined;
+  /** The models that may step in, according to the prefix. */
+  fallbacks: readonly string[] | undefined;
+  votes: number;
+  cacheSeconds: number;
+}
+
+const CACHE_SECONDS = 3_600;
+
+/**
+ * Finds the classifier and the prefix, and prepares the parts that all inputs share.
+ *
+ * @param bound whose classifier a bound token means
+ * @throws ApiError 400 for what cannot be a classifier, 404 for an unknown name, 503 while what is stored cannot be read
+ */
+export async function taskOf(
+  asked: TaskAsked,
+  by: Pick<RequestContext, 'accounts' | 'store' | 'settings'> & { identity: Pick<Identity, 'account' | 'scopes'> },
+  bound?: BoundName,
+): Promise<Task> {
+  const { identity, accounts, store, settings } = by;
+  const { account, scopes } = identity;
+  const reader = { account, scopes, accounts, store, settings };
+  const { classifier: ref, prefix: prefixRef, ...parts } = asked;
+  const [found, prefix] = await Promise.all([
+    ref === undefined
+      ? undefined
+      : requireStored(CLASSIFIERS, { ...reader, listed: bound?.listed }, ref, bound && [bound.owner]),
+    prefixRef === undefined ? undefined : requireStored(PREFIXES, reader, prefixRef),
+  ]);
+  if (found) refuseParts(parts);
+  const { model, votes, cache_seconds } = asked;
+  const classifier = found ? found.value : classifierOf(parts);
+  return prepare(
+    {
+      ...classifier,
+      ...(model && { model }),
+      ...(votes && { votes }),
+      ...(cache_seconds !== undefined && { cache_seconds }),
+    },
+    {
+      settings,
+      version: found && `${found.name}@${found.hash}`,
+      prefix: prefix && { ref: `${prefix.name}@${prefix.hash}`, value: prefix.value },
+    },
+  );
+}
+
+/**
+ * Prepares a classifier that has been found.
+ *
+ * @throws ApiError 500 if no model is named and the model table has no default
+ */
+export function prepare(
+  classifier: Classifier,
+  {
+    settings,
+    version,
+    prefix,
+  }: { settings: Settings; version?: string | undefined; prefix?: { ref: string; value: Prefix } | undefined },
+): Task {
+  const { models } = settings;
+  const modelAsked = classifier.model ?? prefix?.value.content.model ?? defaultModel(models)?.id;
+  if (modelAsked === undefined) throw misconfigured('No model is named, and the model table has no Haiku.');
+  const model = models.resolve(modelAsked);
+  const row = models.find(model);
+  const prompt = classificationPrompt(classifier, {
+    model,
+    ...askedForm(row),
+    minimumCacheable: row?.minimum_cacheable_tokens ?? Number.POSITIVE_INFINITY,
+    prefix: prefix?.value,
+  });
+  const fallbacks = prefix?.value.content.fallback_models;
+  const { votes = 1, cache_seconds: cacheSeconds = CACHE_SECONDS } = classifier;
+  return { classifier, prompt, model, modelAsked, version, prefix: prefix?.ref, fallbacks, votes, cacheSeconds };
+}
+
+function refuseParts(parts: Omit<TaskAsked, 'classifier' | 'prefix'>): void {
+  const { model: _, votes: __, cache_seconds: ___, ...own } = parts;
+  const [first] = Object.entries(own).filter(([, value]) => value !== undefined);
+  if (first) throw invalidRequest(`${first[0]}: the classifier says it. Send \`classifier\`, or its parts, not both.`);
+}

@@ -1,0 +1,13 @@
+/** The Worker's bindings, from wrangler.toml, secrets and variables. The settings are strings. Whoever has the class of an object adds its binding. */
+export interface Bindings {
+  STORE: KVNamespace;
+  POOL: DurableObjectNamespace<Rpc.DurableObjectBranded>;
+  /** The queue with the ids of webhook events to work on. */
+  QUEUE: Queue<string>;
+  /** Counts new visitors by their address; absent where there are none. */
+  VISITOR_BRAKE?: RateLimit;
+  [setting: string]: unknown;
+}
+
+/** The binding that accounts are reached by; with that of the pools, where the operator can be told by it. */
+export type AccountBinding = Pick<Bindings, 'ACCOUNT'> & Partial<Pick<Bindings, 'POOL'>>;

@@ -1,0 +1,46 @@
+/** What is known of all accounts together. */
+
+import type { Context, MiddlewareHandler } from 'hono';
+import type { KeyNews } from '../../claude/upstreams/key-health.ts';
+import type { AppEnv } from '../../gate/auth/context.ts';
+import { needsRoom } from '../../kit/http/errors.ts';
+import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
+import type { UsageReport } from '../account/usage-answers.schema.ts';
+import type { ListedOutcome, UsageQuery } from './account.ts';
+import type { AccountRequest } from './call-account.ts';
+
+/** When an account's last request of an outcome was; milliseconds since 1970. */
+export interface LastOfAccount {
+  account: string;
+  at: number;
+}
+
+/** By whole days. */
+export interface SharedUsageQuery extends UsageQuery {
+  /** Only for what this group has paid. */
+  group?: string | undefined;
+  /** How many are listed at most. The total is that of all. */
+  limit?: number | undefined;
+}
+
+/** Who is told by all accounts, and tells the operator: the room of the budgets that they share. */
+export interface AllAccounts {
+  usage(c: Context<AppEnv>, query: SharedUsageQuery): Promise<UsageReport>;
+  /** @returns the accounts of which a request was refused, or failed, since a time; the newest first */
+  lastOf(c: Context<AppEnv>, outcome: ListedOutcome, from: number): Promise<LastOfAccount[]>;
+  /** @returns whether an account has told of itself */
+  knows(c: Context<AppEnv>, account: string): Promise<boolean>;
+  /** Tells the operator that an upstream refuses its key, in its words, or with null that it answers again. */
+  tellOfKey(place: Pick<AccountRequest, 'accounts' | 'settings'>, news: KeyNews, upstream: string): Promise<void>;
+  /** Called before the body of a request that spends money is read: it refuses the request, or calls `next`. */
+  beforeSpending: MiddlewareHandler<AppEnv>;
+}
+
+export const ALL_ACCOUNTS = singleSeam<AllAccounts>()('allAccounts');
+
+/** @returns who is told by all accounts. @throws ApiError 400 if nobody is */
+export function allAccounts(): AllAccounts {
+  const all = pluggedOne(ALL_ACCOUNTS);
+  if (!all) throw needsRoom('pools', 'account: all accounts are summed by the budget that they share');
+  return all;
+}

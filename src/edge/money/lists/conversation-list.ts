@@ -1,0 +1,179 @@
+/** Lists the conversations of an account, as they have reported themselves. */
+
+import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
+import type { ConversationPage, Page } from '../../objects/page.ts';
+import type { Tables } from '../../objects/tables.ts';
+import type { ConversationRow } from '../../talk/conversations/conversations-answers.schema.ts';
+import type { ConversationReport, ListedParent } from '../contracts/settlement.ts';
+import { ListedRows } from './listed-rows.ts';
+
+type ConversationTableRow = Record<string, SqlStorageValue> & {
+  id: string;
+  created_at: number;
+  updated_at: number;
+  title: string | null;
+  turns: number;
+  messages: number;
+  cost: number;
+  paused: 'approval' | null;
+  parent: string | null;
+  tool_use_id: string | null;
+};
+
+const MOST_KNOWN_CONVERSATIONS = 1_000;
+
+/** Keeps the rows of an account's conversations. */
+export class ConversationList extends ListedRows {
+  /** The bytes of recently used conversations, by id. Reading them each time would cost each turn two queries. */
+  readonly #known = new Map<string, number>();
+  /** The sums over all rows; undefined until somebody asks. */
+  #totals: { count: number; bytes: number } | undefined;
+
+  constructor(tables: Tables) {
+    super(tables, 'conversations');
+  }
+
+  /** Adds a conversation when a turn of it is admitted, so that it is listed before it reports itself. */
+  begin(id: string, now: number, parent?: ListedParent): void {
+    if (this.bytesOf(id) !== undefined) return;
+    this.#know(id, 0);
+    const nothing = { version: 0, turns: 0, messages: 0, cost: 0 };
+    const of = parent ? { parent: parent.conversation, tool_use_id: parent.toolUseId } : {};
+    this.tables.insert('conversations', { id, created_at: now, updated_at: now, ...nothing, ...of });
+    this.#count(undefined, 0);
+  }
+
+  /** Takes the sums over all rows, as they were just read. @param one a conversation that was read with them */
+  recall({ count, bytes }: { count: number; bytes: number }, one?: { id: string; bytes: number }): void {
+    this.#totals = { count, bytes };
+    if (one) this.#know(one.id, one.bytes);
+  }
+
+  /** @returns how many conversations there are, and how many bytes they have reported. */
+  get totals(): { count: number; bytes: number } {
+    if (!this.#totals) {
+      const [row] = this.tables.read<{ count: number; bytes: number }>(
+        'select count(*) as count, coalesce(sum(bytes), 0) as bytes from conversations',
+      );
+      this.#totals = { count: row?.count ?? 0, bytes: row?.bytes ?? 0 };
+    }
+    return { ...this.#totals };
+  }
+
+  /** @returns the bytes that a conversation has reported; undefined if it is not in the list. */
+  bytesOf(id: string): number | undefined {
+    const known = this.#known.get(id);
+    if (known !== undefined) return known;
+    const bytes = this.tables.figure('select bytes from conversations where id = ?', id);
+    if (bytes !== undefined) this.#know(id, bytes);
+    return bytes;
+  }
+
+  #know(id: string, bytes: number): void {
+    if (this.#known.size >= MOST_KNOWN_CONVERSATIONS) this.#known.clear();
+    this.#known.set(id, bytes);
+  }
+
+  /**
+   * Stores what a conversation reports. A report older than the stored one changes nothing.
+   *
+   * @param cost the cost of the request with which the report comes
+   */
+  note(report: ConversationReport, cost: Nanodollars): void {
+    const { id } = report;
+    const before = this.bytesOf(id);
+    const after = this.#write(report, cost);
+    if (after !== undefined) this.#know(id, after);
+    this.#count(before, this.bytesOf(id));
+  }
+
+  /** @returns the bytes that the conversation has now; undefined if it may be gone */
+  #write(report: ConversationReport, cost: Nanodollars): number | undefined {
+    const { id, version, createdAt, updatedAt, title, turns, messages, gone, bytes, paused, parent } = report;
+    if (gone) {
+      this.#known.delete(id);
+      this.tables.write('delete from conversations where id = ? and version <= ?', id, version);
+      return undefined;
+    }
+    return this.tables.figure(
+      NOTE,
+      id,
+      version,
+      createdAt,
+      updatedAt,
+      title,
+      turns,
+      messages,
+      report.cost + cost,
+      bytes,
+      paused,
+      parent?.conversation ?? null,
+      parent?.toolUseId ?? null,
+    );
+  }
+
+  /**
+   * @param page which page. With `parent` it lists that conversation's subagents; without it all conversations except
+   * subagents'
+   * @param running ids of conversations with a running turn
+   * @returns a page of the list, newest first
+   */
+  page({ parent, ...page }: ConversationPage, running: ReadonlySet<string>): Page<ConversationRow> {
+    const edge = 'select created_at, id from conversations where id = ?1';
+    const select = `* from conversations where ${parent === undefined ? 'parent is null' : 'parent = ?3'}`;
+    const of = parent === undefined ? [] : [parent];
+    const rows = this.tables.page<ConversationTableRow>({ select, order: ['created_at', 'id'], edge }, page, ...of);
+    return { ...rows, data: rows.data.map((row) => conversationRowOf(row, running)) };
+  }
+
+  override forget(id: string): void {
+    const before = this.bytesOf(id);
+    this.#known.delete(id);
+    super.forget(id);
+    this.#count(before, undefined);
+  }
+
+  /** Updates the totals when a row is added, changed or removed. */
+  #count(before: number | undefined, after: number | undefined): void {
+    if (!this.#totals) return;
+    this.#totals.count += (after === undefined ? 0 : 1) - (before === undefined ? 0 : 1);
+    this.#totals.bytes += (after ?? 0) - (before ?? 0);
+  }
+
+  override has(id: string): boolean {
+    return this.bytesOf(id) !== undefined;
+  }
+}
+
+const NEWER = 'excluded.version >= version';
+/** Stores a conversation's report. */
+const NOTE = `insert into conversations (id, version, created_at, updated_at, title, turns, messages, cost, bytes,
+      paused, parent, tool_use_id)
+    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    on conflict (id) do update set
+      cost = iif(${NEWER}, excluded.cost, cost),
+      created_at = iif(${NEWER}, excluded.created_at, created_at),
+      updated_at = iif(${NEWER}, excluded.updated_at, updated_at),
+      title = iif(${NEWER}, excluded.title, title),
+      turns = iif(${NEWER}, excluded.turns, turns),
+      messages = iif(${NEWER}, excluded.messages, messages),
+      bytes = iif(${NEWER}, excluded.bytes, bytes),
+      paused = iif(${NEWER}, excluded.paused, paused),
+      version = max(version, excluded.version)
+    returning bytes`;
+
+function conversationRowOf(row: ConversationTableRow, running: ReadonlySet<string>): ConversationRow {
+  return {
+    type: 'conversation',
+    id: row.id,
+    title: row.title,
+    ...(row.parent === null ? {} : { parent: row.parent, tool_use_id: row.tool_use_id ?? '' }),
+    created_at: new Date(row.created_at).toISOString(),
+    updated_at: new Date(row.updated_at).toISOString(),
+    turns: row.turns,
+    messages: row.messages,
+    cost_usd: toUsd(row.cost),
+    state: running.has(row.id) ? 'running' : 'idle',
+    paused: row.paused,
+  };
+}

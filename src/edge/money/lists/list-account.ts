@@ -1,0 +1,26 @@
+/** Adds accounts to the list of accounts, in which an admin sees all of them and can find a request by its id. */
+
+import { accountMark } from '../../gate/auth/account-mark.ts';
+import { noteMark } from '../../gate/auth/account-marks.ts';
+import type { RequestContext } from '../../gate/auth/context.ts';
+import { accountList } from '../../kit/kv/name-list.ts';
+import { type AccountRequest, callAccount } from '../contracts/call-account.ts';
+
+/** Puts an account on the list of accounts, and tells its object that it is there. */
+export async function putOnList(request: AccountRequest & Pick<RequestContext, 'store'>): Promise<void> {
+  const { store, settings, identity } = request;
+  const mark = await accountMark(identity.account, settings);
+  if (mark !== undefined) await noteMark(store, mark, identity.account);
+  await accountList.add(store, identity.account);
+  await callAccount(request, (account) => account.listed());
+}
+
+/** Adds an account to the list if an admin has given it something. (It may never have sent a request.) */
+export function listNamedAccount(request: RequestContext, account: string): void {
+  const named = { ...request, identity: { account }, stub: undefined };
+  request.waitUntil(
+    callAccount(named, (object) => object.isListed()).then(async (isListed) => {
+      if (!isListed) await putOnList(named);
+    }),
+  );
+}

@@ -1,0 +1,125 @@
+import { pause } from '../kit/async/pause.ts';
+import { ApiError, comeAgain, NO_ROOM_TO_STORE, saysDiskFull } from '../kit/http/errors.ts';
+
+/** An object's methods as others call them. (The platform's own type splits promises of unions.) */
+export type Remote<T> = {
+  [Method in keyof T]: T[Method] extends (...args: infer Args) => infer Result
+    ? (...args: Args) => Promise<Awaited<Result>>
+    : never;
+};
+
+/** What each kind of object is called in the error of one that cannot be reached. */
+const TITLES_OF_OBJECTS = {
+  account: 'The account',
+  batch: 'The batch',
+  conversation: 'The conversation',
+  inbox: 'The inbox of this source',
+  pool: 'A budget that this account shares',
+} as const;
+/** What is said of an object whose database cannot be read: of a whole file the platform says nothing more, and may each time. */
+const OF_A_FILE = /^internal error; reference|SQLITE_(?:CORRUPT|NOTADB)/;
+
+/** For so long after an object has said that the disk is full, another one that cannot be opened is not taken for damaged. */
+const FULL_MS = 60_000;
+let fullAt = Number.NEGATIVE_INFINITY;
+
+/** @returns why an object cannot be reached */
+function whyUnreachable(said: string, isPassing: boolean): 'full' | 'damaged' | 'lost' {
+  if (saysDiskFull(said)) fullAt = Date.now();
+  const isUnopened = OF_A_FILE.test(said) && !isPassing;
+  if (saysDiskFull(said) || (isUnopened && Date.now() - fullAt < FULL_MS)) return 'full';
+  return isUnopened ? 'damaged' : 'lost';
+}
+
+export type ObjectName = keyof typeof TITLES_OF_OBJECTS;
+
+/** The 503 for an object that could not be reached, or the 500 for one that cannot be opened. Its `cause` is the error of the last call. */
+export class ObjectUnreachable extends ApiError {
+  /** Whether one of the calls may have done its work, although its answer was lost. */
+  readonly mayHaveRun: boolean;
+  /** What was said of its damaged file. */
+  readonly damage: string | undefined;
+
+  constructor(object: ObjectName, cause: unknown, mayHaveRun = true) {
+    const said = cause instanceof Error ? cause.message : 'unknown';
+    const why = whyUnreachable(said, isRetryable(cause));
+    const told = {
+      damaged: {
+        sentence:
+          'cannot be opened. If it stays so, its stored data is damaged: the runbook says how to restore it from a backup.',
+        logged: `${object}_damaged: ${said}`,
+      },
+      full: {
+        sentence: NO_ROOM_TO_STORE,
+        logged: `disk_full: ${said}`,
+      },
+      lost: {
+        sentence: 'could not be reached. Try again in a moment.',
+        logged: `${object}_unreachable: ${said}`,
+      },
+    }[why];
+    super('api_error', `${TITLES_OF_OBJECTS[object]} ${told.sentence}`, {
+      status: why === 'damaged' ? 500 : 503,
+      // A platform's error may pass, so clients try as often as with any 500.
+      headers: why === 'damaged' ? {} : comeAgain(),
+      logged: told.logged,
+      cause,
+    });
+    this.mayHaveRun = mayHaveRun;
+    this.damage = why === 'damaged' ? said : undefined;
+  }
+}
+
+/**
+ * The average pauses before a call is repeated; milliseconds. `usual` has one, because a caller waits; `persistent` has more.
+ */
+const PAUSES_MS = { usual: [50], persistent: [50, 200, 400, 800, 1_600] } as const;
+
+/**
+ * Calls an object, and again if the call was lost. Only for calls that may be repeated.
+ *
+ * @param call makes the call by a new stub, because a stub that has thrown stays broken
+ * @param persistence `usual` makes a second call if the platform says that it may succeed; `persistent` makes up to six,
+ *   after any error
+ * @param onThrown called with the error of each failed call, before the next one
+ * @throws ObjectUnreachable after the last call
+ */
+export async function callObject<T>(
+  object: ObjectName,
+  call: () => Promise<T>,
+  persistence: keyof typeof PAUSES_MS = 'usual',
+  onThrown?: () => void,
+): Promise<T> {
+  let mayHaveRun = false;
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await call();
+    } catch (thrown) {
+      onThrown?.();
+      mayHaveRun ||= !isOverloaded(thrown);
+      const pauseMs = PAUSES_MS[persistence][attempt];
+      const mayHelp = persistence === 'persistent' || isRetryable(thrown);
+      if (pauseMs === undefined || !mayHelp) throw new ObjectUnreachable(object, thrown, mayHaveRun);
+      // The pauses are random, so that calls that were lost together do not come back together.
+      await pause(pauseMs * (0.5 + Math.random()));
+    }
+  }
+}
+
+/** @returns a function that calls objects of a kind as `callObject` does. @param stub makes a new stub */
+export function callerOf<Place, Called>(object: ObjectName, stub: (place: Place) => unknown) {
+  return async <T>(
+    place: Place,
+    call: (object: Remote<Called>) => Promise<T>,
+    persistence?: keyof typeof PAUSES_MS,
+  ): Promise<T> => await callObject(object, () => call(stub(place) as Remote<Called>), persistence);
+}
+
+function isRetryable(thrown: unknown): boolean {
+  return (thrown as { retryable?: unknown } | undefined)?.retryable === true && !isOverloaded(thrown);
+}
+
+/** @returns whether an object is overloaded. Then the call did not reach it, and must not be repeated. */
+export function isOverloaded(thrown: unknown): boolean {
+  return (thrown as { overloaded?: unknown } | undefined)?.overloaded === true;
+}

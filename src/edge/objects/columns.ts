@@ -1,0 +1,32 @@
+/** Turns members of objects into columns of rows, and back: `beganAt` is the column `began_at`. */
+
+import { getOrMake } from '../kit/cache/get-or-make.ts';
+
+/** A row as SQLite gives it. */
+export type RawRow = Record<string, SqlStorageValue>;
+
+/** @returns the columns of an object's members. A member that is an object is stored as JSON. */
+export function columnsOf(members: object): RawRow {
+  const columns: RawRow = {};
+  for (const [member, value] of Object.entries(members)) {
+    const stored = value !== null && typeof value === 'object' ? JSON.stringify(value) : value;
+    columns[columnName(member)] = typeof stored === 'boolean' ? Number(stored) : stored;
+  }
+  return columns;
+}
+
+/** @returns the values of a row, by the names of members. */
+export function membersOf(row: RawRow): RawRow {
+  const named: RawRow = {};
+  for (const [name, value] of Object.entries(row)) named[memberName(name)] = value;
+  return named;
+}
+
+/** @returns a function that computes each name only once, because rows with many columns are written often. */
+function spellingOnce(spell: (name: string) => string): (name: string) => string {
+  const known = new Map<string, string>();
+  return (name) => getOrMake(known, name, () => spell(name));
+}
+
+const columnName = spellingOnce((name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`));
+const memberName = spellingOnce((name) => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase()));

@@ -1,0 +1,50 @@
+import { DurableObject } from 'cloudflare:workers';
+import { type Settings, settingsOf } from '../gate/settings/settings.ts';
+import type { Bindings } from '../kit/rooms/bindings.ts';
+import { Alarm } from './alarm.ts';
+
+/** What an object passes to the modules that do its work. */
+export interface Surroundings {
+  readonly env: Bindings;
+  readonly alarm: Alarm;
+  /** The clock; milliseconds since 1970. */
+  now(): number;
+  settings(): Settings;
+  waitUntil(work: Promise<unknown>): void;
+  /** Deletes everything stored, and the alarm, in one step. Rows without an alarm would stay for ever. */
+  deleteAll(): Promise<void>;
+}
+
+/** The base class of objects with an alarm. Tests replace its clock and settings. */
+export abstract class EdgeObject extends DurableObject<Bindings> {
+  protected readonly around: Surroundings;
+
+  /** @param grainMs times of the alarm are rounded up to multiples of it */
+  constructor(ctx: DurableObjectState, env: Bindings, grainMs?: number) {
+    super(ctx, env);
+    const currentEnv = () => this.env;
+    this.around = {
+      get env() {
+        return currentEnv();
+      },
+      alarm: new Alarm(ctx.storage, () => this.now(), grainMs),
+      now: () => this.now(),
+      settings: () => this.settings(),
+      waitUntil: (work) => ctx.waitUntil(work),
+      deleteAll: async () => {
+        const deletions = [ctx.storage.deleteAlarm(), ctx.storage.deleteAll()];
+        this.around.alarm.fired();
+        await Promise.all(deletions);
+      },
+    };
+    void ctx.blockConcurrencyWhile(() => this.around.alarm.load());
+  }
+
+  protected now(): number {
+    return Date.now();
+  }
+
+  protected settings(): Settings {
+    return settingsOf(this.env);
+  }
+}

@@ -1,0 +1,186 @@
+import { getOrMake } from '../kit/cache/get-or-make.ts';
+import { pageOfSelected } from '../kit/http/page.ts';
+import type { RawRow } from './columns.ts';
+import type { PageOf } from './page.ts';
+
+/** A statement, and the statements that continue its words. */
+interface StatementNode {
+  statement: string | undefined;
+  readonly next: Map<string, StatementNode>;
+}
+
+const newNode = (): StatementNode => ({ statement: undefined, next: new Map() });
+/** All statements that are made of words. They come from this code only, so there are few. */
+const statements = newNode();
+
+/**
+ * @param words the words that distinguish the statement from all others
+ * @returns the same string object for the same words. The runtime finds a prepared statement by its string, and has to read a
+ *   new string completely
+ */
+function statementOf(words: readonly string[], make: () => string): string {
+  let node = statements;
+  for (const word of words) node = getOrMake(node.next, word, newNode);
+  node.statement ??= make();
+  return node.statement;
+}
+
+/** A paged list: what is selected, and by which columns it is ordered. */
+interface PagedRows {
+  /** The text between `select` and `order by`, including a `where`. */
+  select: string;
+  /** The columns of the order. The last one must be different in any two rows. */
+  order: readonly string[];
+  /** Selects these columns of the row whose id is `?1`. Default: the id itself, if it is the only column. */
+  edge?: string;
+}
+
+/** The most values that the runtime binds to a statement. */
+const MOST_BINDINGS = 100;
+
+/** A query of no rows, for tables that do not exist. */
+const NOTHING = 'select 1 where false';
+
+/** Runs an object's SQL, synchronously, and counts the rows that are written. */
+export class Tables {
+  /** Rows that this instance has written. The platform bills them, and tests compare them. */
+  rowsWritten = 0;
+  protected readonly storage: DurableObjectStorage;
+  #make: (() => void) | undefined;
+
+  /** @param make makes the tables where they do not exist. It is called before the first row; until then nothing is found */
+  constructor(storage: DurableObjectStorage, make?: () => void) {
+    this.storage = storage;
+    this.#make = make;
+  }
+
+  /** @returns whether the tables do not exist yet, because nothing was ever written. */
+  get areUnmade(): boolean {
+    return this.#make !== undefined;
+  }
+
+  /** @returns whether there are tables for a statement. The first row makes them; else there is nothing to change or to read */
+  #hasTablesFor(statement: string): boolean {
+    if (this.areUnmade && statement.startsWith('insert')) this.makeTables();
+    return !this.areUnmade;
+  }
+
+  protected makeTables(): void {
+    const make = this.#make;
+    this.#make = undefined;
+    make?.();
+  }
+
+  /** Runs one statement. @returns how many rows it has written */
+  write(statement: string, ...bindings: SqlStorageValue[]): number {
+    if (!this.#hasTablesFor(statement)) return 0;
+    const { rowsWritten } = this.storage.sql.exec(statement, ...bindings);
+    this.rowsWritten += rowsWritten;
+    return rowsWritten;
+  }
+
+  /** Adds a row, given by the names of its columns. */
+  insert(table: string, row: RawRow, verb?: string): void {
+    this.insertAll(table, [row], verb);
+  }
+
+  /** Adds rows that have the same columns, as many with each statement as it can bind. */
+  insertAll(table: string, rows: readonly RawRow[], verb = 'insert'): void {
+    const names = Object.keys(rows[0] ?? {});
+    const most = Math.floor(MOST_BINDINGS / names.length);
+    for (let at = 0; at < rows.length; at += most) {
+      const some = rows.slice(at, at + most);
+      const statement = statementOf([verb, table, String(some.length), ...names], () => {
+        const places = `(${names.map(() => '?').join(', ')})`;
+        return `${verb} into ${table} (${names.join(', ')}) values ${some.map(() => places).join(', ')}`;
+      });
+      this.write(statement, ...some.flatMap((row) => Object.values(row)));
+    }
+  }
+
+  /**
+   * Changes rows, given by the names of the columns that change.
+   *
+   * @param where chooses them, by further bindings
+   * @returns how many rows it has written
+   */
+  update(
+    table: string,
+    change: Readonly<Record<string, SqlStorageValue>>,
+    where: string,
+    ...by: SqlStorageValue[]
+  ): number {
+    const names = Object.keys(change);
+    if (names.length === 0) return 0;
+    const statement = statementOf(['update', table, where, ...names], () => {
+      return `update ${table} set ${names.map((name) => `${name} = ?`).join(', ')} where ${where}`;
+    });
+    return this.write(statement, ...Object.values(change), ...by);
+  }
+
+  read<Row extends Record<string, SqlStorageValue>>(query: string, ...bindings: SqlStorageValue[]): Row[] {
+    return this.select<Row>(query, ...bindings).toArray();
+  }
+
+  /** @returns the rows of one query, which are read one after the other: who has enough stops. */
+  select<Row extends Record<string, SqlStorageValue>>(query: string, ...bindings: SqlStorageValue[]) {
+    return this.areUnmade ? this.storage.sql.exec<Row>(NOTHING) : this.storage.sql.exec<Row>(query, ...bindings);
+  }
+
+  /** @returns whether there are such rows. @param from the text after `from`: a table and its condition */
+  has(from: string, ...bindings: SqlStorageValue[]): boolean {
+    return this.read(`select 1 from ${from} limit 1`, ...bindings).length > 0;
+  }
+
+  /** @returns a page of rows, newest first. @param bindings the values for `select`, from `?3` on */
+  page<Row extends Record<string, SqlStorageValue> & { id: string }>(
+    { select, order, edge = '?1' }: PagedRows,
+    { limit = 20, after_id, before_id }: PageOf,
+    ...bindings: SqlStorageValue[]
+  ) {
+    const backwards = before_id !== undefined;
+    const columns = order.map((column) => `${column} ${backwards ? 'asc' : 'desc'}`).join(', ');
+    const rows = this.read<Row>(
+      `select ${select} and (?1 is null or (${order.join(', ')}) ${backwards ? '>' : '<'} (${edge}))
+       order by ${columns} limit ?2`,
+      after_id ?? before_id ?? null,
+      limit + 1,
+      ...bindings,
+    );
+    return pageOfSelected(rows, limit, backwards, ({ id }) => id);
+  }
+
+  /**
+   * @returns the number that a statement selects or returns: the first column of its first row; undefined if there is none.
+   */
+  figure(query: string, ...bindings: SqlStorageValue[]): number | undefined {
+    if (!this.#hasTablesFor(query)) return undefined;
+    const cursor = this.storage.sql.exec(query, ...bindings);
+    const [row = []] = [...cursor.raw()];
+    this.rowsWritten += cursor.rowsWritten;
+    const [figure = null] = row;
+    return figure === null ? undefined : Number(figure);
+  }
+
+  /** @returns the number that a query selects, such as a count or a sum; 0 if there is none. */
+  number(query: string, ...bindings: SqlStorageValue[]): number {
+    return this.figure(query, ...bindings) ?? 0;
+  }
+
+  meta(key: string): string | undefined {
+    return this.read<{ value: string }>('select value from meta where key = ?', key)[0]?.value;
+  }
+
+  /** Stores a value under a key in the table `meta`; undefined deletes it. */
+  setMeta(key: string, value: string | undefined): void {
+    if (value === undefined) this.write('delete from meta where key = ?', key);
+    else this.write('insert or replace into meta (key, value) values (?, ?)', key, value);
+  }
+
+  /** Runs statements in one transaction: stores all of them, or none. */
+  together<T>(change: () => T): T {
+    // Within the transaction they would be undone with it.
+    this.makeTables();
+    return this.storage.transactionSync(change);
+  }
+}

@@ -1,0 +1,37 @@
+import type { RequestMembers } from '../../../claude/request/member.ts';
+import { commaSeparated } from '../../../kit/http/headers/comma-list.ts';
+import * as z from '../../../kit/http/zod.ts';
+import { fallbackModels } from '../../../money/budget/limits.schema.ts';
+import type { ConversationPart } from '../../../talk/conversations/parts.ts';
+import type { CopiedRows } from '../../../talk/storage/copied-rows.ts';
+import { ModelChooser } from './model-chooser.ts';
+
+/** What the choice of a model has in a conversation's object. */
+export const choicePart: ConversationPart = { open: (context) => new ModelChooser(context) };
+
+/** How models were chosen, as a rewind leaves it, and a copy has it. */
+export const KEPT_CHOICES: CopiedRows = {
+  keep({ choices, asksAgain }, { last, isCut, shift }) {
+    if (!choices) return {};
+    const again = isCut ? choices.length > 0 : asksAgain;
+    const kept = choices.filter(({ turn }) => turn <= last).map((one) => ({ ...one, turn: one.turn + shift }));
+    return { choices: kept, ...(again && { asksAgain: true }) };
+  },
+};
+
+/** What a request says of the models of an agent. */
+export const MODEL_MEMBERS: RequestMembers = {
+  model: {
+    schema: z.string(),
+    header: 'sluice-model',
+    ofHeader: (text) => text,
+  },
+  // None: the request wants no fallback.
+  fallback_models: {
+    schema: z
+      .array(z.string())
+      .check(z.refine((names) => fallbackModels.safeParse(names).success, 'at most five models, separated by commas.')),
+    header: 'sluice-fallback-models',
+    ofHeader: commaSeparated,
+  },
+};

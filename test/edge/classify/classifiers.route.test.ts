@@ -1,0 +1,208 @@
+import { expect, test } from 'vitest';
+import type { EvaluationReport } from '../../../src/edge/rooms/evaluation/evaluation-answers.schema.ts';
+import { errorOf } from '../../support/app.ts';
+import { type Caller, COST, caller, HAIKU, inputIn, LABELS, labelled, said } from '../../support/classification.ts';
+import { bearer, tokenOf } from '../../support/tokens.ts';
+
+const usd = (nanodollars: number) => nanodollars / 1e9;
+
+async function put({ ask }: Caller, name: string, body: object, headers: object = {}) {
+  const response = await ask(body, { path: `/classifiers/${name}`, method: 'PUT', headers });
+  const text = await response.text();
+  expect(response.status, text).toBe(200);
+  return JSON.parse(text) as { version: string; owner: string };
+}
+const get = ({ ask }: Caller, path: string, headers: object = {}) => ask(undefined, { path, method: 'GET', headers });
+
+test('classifiers are stored by name and version, rolled back, listed and taken away, as prefixes are', async () => {
+  const one = await caller(() => labelled('bug'));
+  const first = await put(one, 'tickets', { labels: LABELS, description: 'The first' });
+  expect(first).toMatchObject({
+    type: 'classifier',
+    owner: 'account',
+    multi: false,
+    labels: LABELS.map((name) => ({ name })),
+  });
+  const second = await put(one, 'tickets', { labels: [...LABELS, 'more'] });
+  expect(second.version).not.toBe(first.version);
+  expect(await (await get(one, '/classifiers/tickets')).json()).toMatchObject({ version: second.version });
+  expect(await (await get(one, `/classifiers/${first.version}`)).json()).toMatchObject({
+    version: first.version,
+    description: 'The first',
+  });
+  expect(await (await get(one, '/classifiers')).json()).toMatchObject({
+    data: [{ type: 'classifier', name: 'tickets', version: second.version, owner: 'account' }],
+  });
+  const history = (await (await get(one, '/classifiers/tickets/versions')).json()) as {
+    data: { version: string; current: boolean }[];
+  };
+  expect(history.data.map(({ version, current }) => [version, current])).toEqual(
+    expect.arrayContaining([
+      [second.version, true],
+      [first.version, false],
+    ]),
+  );
+  expect(await put(one, 'tickets', { version: first.version })).toMatchObject({ version: first.version });
+  const other = await caller(() => labelled('bug'));
+  for (const path of ['/classifiers/tickets', `/classifiers/${first.version}`, '/classifiers/tickets/versions']) {
+    expect((await get(other, path)).status, path).toBe(404);
+  }
+  const classifying = await other.ask({ classifier: first.version, input: 'x' });
+  expect(classifying.status).toBe(404);
+  expect((await one.ask(undefined, { path: '/classifiers/tickets', method: 'DELETE' })).status).toBe(200);
+  expect((await get(one, '/classifiers/tickets')).status).toBe(404);
+  expect((await one.ask({ classifier: 'tickets', input: 'x' })).status).toBe(404);
+});
+
+test('what an admin stores is for everybody, and an account’s own comes before it', async () => {
+  const one = await caller(() => labelled('bug'));
+  const admin = bearer(await tokenOf('root', ['admin']));
+  expect(await put(one, 'shared', { labels: ['bug', 'theirs'] }, admin)).toMatchObject({ owner: 'deployment' });
+  expect(await (await one.ask({ classifier: 'shared', input: 'x' })).json()).toMatchObject({ label: 'bug' });
+  expect(one.app.sent.at(-1)?.text).toContain('- theirs');
+  await put(one, 'shared', { labels: ['bug', 'mine'] });
+  await one.ask({ classifier: 'shared', input: 'x' });
+  expect(one.app.sent.at(-1)?.text).toContain('- mine');
+  await one.ask(undefined, { path: '/classifiers/shared', method: 'DELETE', headers: admin });
+});
+
+test('a prefix and a classifier of one name are two things', async () => {
+  const one = await caller(() => labelled('bug'), { scopes: ['classify', 'prefixes', 'messages'] });
+  await put(one, 'same', { labels: LABELS });
+  expect((await get(one, '/prefixes/same')).status).toBe(404);
+});
+
+test('what cannot be stored is refused, and nothing is stored', async () => {
+  const one = await caller(() => labelled('bug'));
+  for (const [body, words] of [
+    [{}, 'labels'],
+    [{ labels: [] }, 'labels: Input should have at least one label'],
+    [{ labels: ['a', 'a'] }, 'twice'],
+    [{ labels: ['a', ''] }, 'labels.1'],
+    [{ labels: ['a', ' b'] }, 'labels.1'],
+    [{ labels: ['a'], nonsense: 1 }, 'nonsense'],
+    [{ labels: ['a'], votes: 0 }, 'votes'],
+    [{ labels: ['a'], cache_seconds: 59 }, 'cache_seconds'],
+    [{ labels: ['a'], fields: [] }, 'fields'],
+    [{ schema: { type: 'x' } }, 'schema'],
+    [{ version: 'tickets' }, 'version'],
+    [{ version: 'other@00000000000000000000000000000000' }, 'version'],
+    [
+      { labels: Array.from({ length: 400 }, (_, n) => ({ name: `${n}`, description: 'x'.repeat(2_000) })) },
+      'Request exceeds',
+    ],
+  ] as const) {
+    const response = await one.ask(body, { path: '/classifiers/tickets', method: 'PUT' });
+    expect([400, 413], JSON.stringify(body).slice(0, 200)).toContain(response.status);
+    expect((await errorOf(response)).message).toContain(words);
+  }
+  expect((await one.ask({ labels: ['a'] }, { path: '/classifiers/-', method: 'PUT' })).status).toBe(400);
+  expect(await (await get(one, '/classifiers')).json()).toMatchObject({ data: [] });
+  expect(one.app.sent).toEqual([]);
+});
+
+test('an evaluation tries a version with a model, and tells what a person works out from the answers', async () => {
+  const answers: Record<string, unknown> = {
+    'billing 1': 'billing',
+    'billing 2': 'bug',
+    'bug 1': 'bug',
+    'bug 2': 'nonsense',
+    'other 1': 'other',
+  };
+  const one = await caller((sent) => {
+    const { model } = JSON.parse(sent.text) as { model: string };
+    const answer = labelled(answers[inputIn(sent)]);
+    return model === HAIKU ? answer : { ...labelled(inputIn(sent).split(' ')[0]), model };
+  });
+  const { version } = await put(one, 'tickets', { labels: LABELS });
+  const newer = await put(one, 'tickets', { labels: LABELS, instructions: 'Anew.' });
+  const examples = Object.keys(answers).map((input) => ({ input, label: input.split(' ')[0] }));
+  const path = '/classifiers/tickets/evaluate';
+  const tried = async (more: object) =>
+    (await (await one.ask({ examples, ...more }, { path })).json()) as EvaluationReport;
+  const first = await tried({ version });
+  const best = await tried({ version: newer.version.split('@')[1], model: 'claude-sonnet-5-5' });
+  expect([first.version, first.model]).toEqual([version, HAIKU]);
+  expect([best.version, best.model]).toEqual([newer.version, 'claude-sonnet-5-5']);
+  // Four have an answer, one has none after its correction, and three are right.
+  expect(first).toMatchObject({
+    examples: 5,
+    accuracy: 3 / 5,
+    macro_f1: (2 / 3 + 1 / 2 + 1) / 3,
+    cost_usd: usd(6 * COST),
+    cost_per_thousand_usd: usd((6 * COST * 1_000) / 5),
+    mistakes: [
+      { id: '1', input: 'billing 2', expected: ['billing'], given: ['bug'] },
+      { id: '3', input: 'bug 2', expected: ['bug'], given: null },
+    ],
+    skipped: [],
+    confusion: [
+      { expected: 'billing', given: [{ count: 1 }, { count: 1 }, { count: 0 }], unanswered: 0 },
+      { expected: 'bug', given: [{ count: 0 }, { count: 1 }, { count: 0 }], unanswered: 1 },
+      { expected: 'other', given: [{ count: 0 }, { count: 0 }, { count: 1 }], unanswered: 0 },
+    ],
+  });
+  expect(best).toMatchObject({ accuracy: 1, macro_f1: 1, mistakes: [] });
+  const ledger = await one.rows();
+  expect(ledger.reduce((sum, row) => sum + Math.round(row.cost_usd * 1e9), 0)).toBe(
+    Math.round((first.cost_usd + best.cost_usd) * 1e9),
+  );
+  // Nothing comes from the cache, or the cost would be none.
+  expect(ledger).toHaveLength(6 + 5);
+});
+
+test('progress streams, and what could not be asked is no mistake of the classifier’s', async () => {
+  const overloaded = { type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } };
+  const one = await caller((_, nth) => (nth === 0 ? labelled('bug') : Response.json(overloaded, { status: 529 })));
+  const { version } = await put(one, 'tickets', { labels: LABELS });
+  const examples = ['a', 'b', 'c'].map((input) => ({ id: input, input, label: 'bug' }));
+  const response = await one.ask({ examples, stream: true }, { path: '/classifiers/tickets/evaluate' });
+  const events = [...(await response.text()).matchAll(/^data: (.*)$/gm)].map(
+    ([, data]) => JSON.parse(data ?? '') as Record<string, unknown>,
+  );
+  expect(events.map(({ type, done }) => [type, done])).toEqual([
+    ['progress', 1],
+    ['progress', 2],
+    ['progress', 3],
+    ['summary', undefined],
+  ]);
+  const report = events[3] as unknown as EvaluationReport;
+  expect(report).toMatchObject({ version, examples: 1, accuracy: 1, mistakes: [] });
+  expect(report.skipped).toHaveLength(2);
+  expect(report.skipped[0]?.error.type).toBe('overloaded_error');
+  await one.app.settled();
+  expect(one.app.log.at(-1)).toMatchObject({ cost_usd: usd(COST) });
+});
+
+test('examples that a classifier cannot be tried on are refused before anything is asked', async () => {
+  const one = await caller(() => said('{}'));
+  await put(one, 'tickets', { labels: LABELS });
+  const path = '/classifiers/tickets/evaluate';
+  for (const [body, words] of [
+    [{}, 'examples'],
+    [{ examples: [] }, 'at least one example'],
+    [{ examples: [{ input: 'x' }] }, 'examples.0: it needs `label`'],
+    [{ examples: [{ input: 'x', label: 'nobody' }] }, '"nobody" is none of the labels'],
+    [{ examples: [{ input: 'x', label: null }] }, 'does not allow'],
+    [{ examples: [{ input: 'x', labels: ['bug'] }] }, 'it needs `label`'],
+    [{ examples: [{ input: ' ', label: 'bug' }] }, 'it is empty'],
+    [
+      {
+        examples: [
+          { id: 'a', input: 'x', label: 'bug' },
+          { id: 'a', input: 'y', label: 'bug' },
+        ],
+      },
+      'an id of its own',
+    ],
+    [{ examples: [{ input: 'x', label: 'bug' }], models: [HAIKU] }, 'models'],
+  ] as const) {
+    const response = await one.ask(body, { path });
+    expect(response.status, JSON.stringify(body)).toBe(400);
+    expect((await errorOf(response)).message).toContain(words);
+  }
+  const example = { input: 'x', label: 'bug' };
+  expect((await one.ask({ examples: [example], version: 'others' }, { path })).status).toBe(404);
+  expect((await one.ask({ examples: [example] }, { path: '/classifiers/nobody/evaluate' })).status).toBe(404);
+  expect(one.app.sent).toEqual([]);
+});

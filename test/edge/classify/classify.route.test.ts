@@ -1,0 +1,628 @@
+import { expect, test } from 'vitest';
+import type { ClassifyAnswer, classifyResults } from '../../../src/edge/classify/classify-answers.schema.ts';
+import type * as z from '../../../src/edge/kit/http/zod.ts';
+import type { AdmissionDecision } from '../../../src/edge/money/contracts/admission.ts';
+import { errorOf } from '../../support/app.ts';
+import { bindings, COST, caller, HAIKU, inputIn, LABELS, labelled, said, USAGE } from '../../support/classification.ts';
+import { untilSo } from '../../support/eventually.ts';
+import { rounds } from '../../support/rounds.ts';
+import { bearer, tokenOf } from '../../support/tokens.ts';
+
+type Results = z.output<typeof classifyResults>;
+
+const usd = (nanodollars: number) => nanodollars / 1e9;
+const nano = (dollars: number) => Math.round(dollars * 1e9);
+const NO_USAGE = { cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
+const ticket = (input: string) => ({ input, labels: LABELS });
+
+async function jsonOf<Json>(response: Response): Promise<Json> {
+  const text = await response.text();
+  expect(response.status, text).toBe(200);
+  return JSON.parse(text) as Json;
+}
+
+const answerOf = (response: Response) => jsonOf<ClassifyAnswer>(response);
+const resultsOf = (response: Response) => jsonOf<Results>(response);
+
+test('one text gets one of the labels, what it cost to the nanodollar, and a row in the ledger', async () => {
+  const { ask, rows, app } = await caller(() => labelled('billing'));
+  const response = await ask(ticket('I was charged twice'));
+  expect(response.headers.get('sluice-cost-usd')).toBe('0.0000245');
+  expect(await answerOf(response)).toEqual({
+    label: 'billing',
+    confidence: null,
+    fields: null,
+    cached: false,
+    usage: { ...USAGE, ...NO_USAGE },
+    cost_usd: usd(COST),
+    model: HAIKU,
+  });
+  const [row, ...others] = await rows();
+  expect(others).toEqual([]);
+  expect(row).toMatchObject({
+    request_id: response.headers.get('sluice-request-id'),
+    route: 'classify',
+    model: HAIKU,
+    status: 'complete',
+    cost_usd: usd(COST),
+  });
+  expect(app.log.at(-1)).toMatchObject({ route: '/classify', cost_usd: usd(COST), model: HAIKU, status: 200 });
+  expect(app.sent).toHaveLength(1);
+  expect(app.sent[0]?.headers.get('x-api-key')).toBe('sk-ant-the-key-of-the-deployment');
+  expect(app.sent[0]?.headers.has('authorization')).toBe(false);
+  expect(JSON.stringify(app.log)).not.toContain('charged');
+});
+
+test.each([
+  ['nothing at all', said('')],
+  ['no content', said('', { content: [] })],
+  ['prose', said('billing')],
+  ['broken JSON', said('{"label":"billing"')],
+  ['a label of its own', labelled('billing!')],
+  ['a label in other letters', labelled('Billing')],
+  ['null where that is not allowed', labelled(null)],
+  ['a list', labelled(['billing'])],
+  [
+    'a tool call',
+    said('', { content: [{ type: 'tool_use', name: 'classify', id: 't', input: { label: 'billing' } }] }),
+  ],
+  ['a prototype', said('{"label":"__proto__"}')],
+])('%s is corrected once, and never comes through as a label', async (_, answer) => {
+  const mended = await caller((_sent, nth) => (nth === 0 ? answer : labelled('bug')));
+  expect(await answerOf(await mended.ask(ticket('It crashes')))).toMatchObject({
+    label: 'bug',
+    cost_usd: usd(2 * COST),
+    usage: { input_tokens: 2 * USAGE.input_tokens },
+  });
+  const [, correction] = mended.app.sent.map(({ text }) => JSON.parse(text) as { messages: { content: object[] }[] });
+  expect(correction?.messages).toHaveLength(1);
+  expect(correction?.messages[0]?.content).toHaveLength(2);
+  expect((await mended.rows()).map((row) => row.cost_usd)).toEqual([usd(COST), usd(COST)]);
+
+  const hopeless = await caller(() => answer);
+  const refused = await hopeless.ask(ticket('It crashes'));
+  expect(refused.headers.get('sluice-cost-usd')).toBe('0.000049');
+  expect(refused.headers.get('x-should-retry')).toBe('false');
+  expect(refused.status).toBe(500);
+  expect((await errorOf(refused)).message).toContain('no usable answer');
+  expect(hopeless.app.sent).toHaveLength(2);
+  // What was no answer is not kept as one.
+  expect((await hopeless.ask(ticket('It crashes'))).status).toBe(500);
+  expect(hopeless.app.sent).toHaveLength(4);
+});
+
+test('what is cut is asked for once more, unchanged but for eight times the room, and never comes through as a label', async () => {
+  const cut = said('{"label":"billing"}', { stop_reason: 'max_tokens', usage: { ...USAGE, output_tokens: 75 } });
+  const { ask, app, rows } = await caller((_sent, nth) => (nth === 0 ? cut : labelled('bug')));
+  expect(await answerOf(await ask(ticket('It crashes')))).toMatchObject({ label: 'bug' });
+  const [first, second] = app.sent.map(({ text }) => JSON.parse(text) as { max_tokens: number });
+  expect(second).toEqual({ ...first, max_tokens: 8 * (first?.max_tokens ?? 0) });
+  // Each is an admission of its own.
+  expect(new Set((await rows()).map((row) => row.request_id)).size).toBe(2);
+  const [before = 0, after = 0] = (await rows()).map((row) => row.hold_usd ?? 0);
+  expect(after).toBeGreaterThan(2 * before);
+
+  const hopeless = await caller(() => cut);
+  const refused = await hopeless.ask(ticket('It crashes'));
+  expect(refused.status).toBe(500);
+  const { message } = await errorOf(refused);
+  expect(message).toContain('cut at its greatest length, 75 tokens');
+  expect(message).toContain('shorter labels');
+  expect(hopeless.app.sent).toHaveLength(2);
+});
+
+test('a text that the model refuses, or that is too long for it, is an error of the caller’s, without a second try', async () => {
+  for (const [stop_reason, words] of [
+    ['refusal', 'refuses'],
+    ['model_context_window_exceeded', 'too long'],
+  ] as const) {
+    const { ask, app, rows } = await caller(() => said('{"label":"bug"}', { stop_reason }));
+    const response = await ask(ticket('x'));
+    expect(response.status).toBe(400);
+    expect(await errorOf(response)).toMatchObject({
+      type: 'invalid_request_error',
+      message: expect.stringContaining(words),
+    });
+    expect(app.sent).toHaveLength(1);
+    expect((await rows())[0]?.cost_usd).toBe(usd(COST));
+  }
+});
+
+test('several labels, none, and fields come as they were asked for, and are held to their schema', async () => {
+  const multi = await caller(() => said('{"labels":["other","billing","other"]}'));
+  expect(await answerOf(await multi.ask({ ...ticket('x'), multi: true }))).toMatchObject({
+    labels: ['billing', 'other'],
+  });
+  const none = await caller(() => said('{"labels":[]}'));
+  expect(await answerOf(await none.ask({ ...ticket('x'), multi: true, allow_none: true }))).toMatchObject({
+    labels: [],
+  });
+  expect((await none.ask({ ...ticket('y'), multi: true })).status).toBe(500);
+  const nullable = await caller(() => labelled(null));
+  expect(await answerOf(await nullable.ask({ ...ticket('x'), allow_none: true }))).toMatchObject({ label: null });
+
+  const fields = {
+    type: 'object',
+    properties: { priority: { type: 'integer', minimum: 1, maximum: 3 }, summary: { type: 'string' } },
+    required: ['priority'],
+  };
+  const extracting = await caller((_, nth) => labelled('bug', { fields: { priority: nth === 0 ? 9 : 2 } }));
+  const answer = await answerOf(await extracting.ask({ ...ticket('x'), fields }));
+  expect(answer).toMatchObject({ label: 'bug', fields: { priority: 2 }, cost_usd: usd(2 * COST) });
+  const sent = JSON.parse(extracting.app.sent[0]?.text ?? '') as { output_config: { format: { schema: object } } };
+  expect(sent.output_config.format.schema).toMatchObject({
+    properties: { label: { enum: LABELS }, fields: { additionalProperties: false, required: ['priority'] } },
+    additionalProperties: false,
+    required: ['label', 'fields'],
+  });
+});
+
+test('a schema alone gives the labels and the fields', async () => {
+  const { ask, app } = await caller(() => labelled('urgent', { fields: { summary: 'short' } }));
+  const schema = {
+    type: 'object',
+    properties: {
+      label: { anyOf: [{ const: 'urgent', description: 'today' }, { const: 'later' }, { type: 'null' }] },
+      summary: { type: 'string' },
+    },
+    required: ['label', 'summary'],
+  };
+  expect(await answerOf(await ask({ input: 'x', schema }))).toMatchObject({
+    label: 'urgent',
+    fields: { summary: 'short' },
+  });
+  expect(app.sent[0]?.text).toContain('- urgent: today');
+});
+
+test('a model of which nothing is known is asked to call a tool, and only that call is an answer', async () => {
+  const call = (input: object) =>
+    said('', { content: [{ type: 'tool_use', id: 't', name: 'classify', input }], stop_reason: 'tool_use' });
+  const { ask, app } = await caller((_, nth) => (nth === 0 ? said('{"label":"bug"}') : call({ label: 'bug' })));
+  expect(await answerOf(await ask({ ...ticket('x'), model: 'some-model' }))).toMatchObject({
+    label: 'bug',
+    model: 'some-model',
+  });
+  const sent = JSON.parse(app.sent[1]?.text ?? '') as Record<string, unknown>;
+  expect(sent).toMatchObject({ model: 'some-model', tool_choice: { type: 'auto' } });
+  expect(JSON.stringify(sent.system)).toContain('call of the tool `classify`');
+  expect(sent).not.toHaveProperty('output_config');
+});
+
+test('a model that can be made to call a tool, as PRICES says, is made to', async () => {
+  const PRICES = JSON.stringify({ 'some-model': { forced_tools: true, prices: { input: 1 } } });
+  const { ask, app } = await caller(
+    () => said('', { content: [{ type: 'tool_use', id: 't', name: 'classify', input: { label: 'bug' } }] }),
+    { vars: { PRICES } },
+  );
+  expect(await answerOf(await ask({ ...ticket('x'), model: 'some-model' }))).toMatchObject({ label: 'bug' });
+  const sent = JSON.parse(app.sent[0]?.text ?? '') as Record<string, unknown>;
+  expect(sent).toMatchObject({ tool_choice: { type: 'tool', name: 'classify' } });
+  expect(JSON.stringify(sent.system)).not.toContain('classify');
+});
+
+test('confidence is the share of independent answers that agree, and null with one', async () => {
+  const votes = ['bug', 'billing', 'billing', 'other', 'billing'];
+  const { ask, rows, app } = await caller((_, nth) => labelled(votes[nth]));
+  expect(await answerOf(await ask({ ...ticket('x'), votes: 5 }))).toMatchObject({
+    label: 'billing',
+    confidence: 3 / 5,
+    cost_usd: usd(5 * COST),
+  });
+  expect(await rows()).toHaveLength(5);
+  expect(new Set(app.sent.map(({ text }) => text)).size).toBe(5);
+  // A vote that failed counts against: the share is of all that were asked for, and such an answer is not kept.
+  const failing = await caller((_, nth) => (nth === 0 ? Response.json({}, { status: 500 }) : labelled('bug')));
+  expect(await answerOf(await failing.ask({ ...ticket('x'), votes: 2 }))).toMatchObject({
+    label: 'bug',
+    confidence: 1 / 2,
+  });
+  await failing.app.settled();
+  expect(await answerOf(await failing.ask({ ...ticket('x'), votes: 2 }))).toMatchObject({
+    confidence: 1,
+    cached: false,
+  });
+});
+
+test('a repeated input is free, says so, and is shared with nobody', async () => {
+  const first = await caller(() => labelled('bug'));
+  await answerOf(await first.ask(ticket('It crashes')));
+  await first.app.settled();
+  expect(await answerOf(await first.ask(ticket('It crashes')))).toEqual({
+    label: 'bug',
+    confidence: null,
+    fields: null,
+    cached: true,
+    usage: { input_tokens: 0, output_tokens: 0, ...NO_USAGE },
+    cost_usd: 0,
+    model: HAIKU,
+  });
+  expect(first.app.sent).toHaveLength(1);
+  expect(await first.rows()).toHaveLength(1);
+  const second = await caller(() => labelled('other'));
+  expect(await answerOf(await second.ask(ticket('It crashes')))).toMatchObject({ label: 'other', cached: false });
+  // Whatever decides the answer is in its key.
+  for (const changed of [
+    { ...ticket('It crashes '), labels: LABELS },
+    { ...ticket('It crashes'), labels: [...LABELS, 'more'] },
+    { ...ticket('It crashes'), instructions: 'Be strict.' },
+    { ...ticket('It crashes'), votes: 2 },
+    { ...ticket('It crashes'), model: 'claude-sonnet-5-5' },
+    { ...ticket('It crashes'), cache_seconds: 0 },
+  ]) {
+    expect(await answerOf(await first.ask(changed)), JSON.stringify(changed)).toMatchObject({ cached: false });
+  }
+});
+
+test('an answer is served from the cache until the classifier changes, and again once it is as it was', async () => {
+  const { ask, app } = await caller((_, nth) => labelled(nth === 0 ? 'bug' : 'other'));
+  const put = async (body: object) => {
+    const response = await ask(body, { path: '/classifiers/tickets', method: 'PUT' });
+    return ((await response.json()) as { version: string }).version;
+  };
+  const classify = async () => {
+    const answer = await answerOf(await ask({ classifier: 'tickets', input: 'It crashes' }));
+    await app.settled();
+    return [answer.label, answer.cached];
+  };
+  const version = await put({ labels: LABELS });
+  expect(await classify()).toEqual(['bug', false]);
+  expect(await classify()).toEqual(['bug', true]);
+  await put({ labels: LABELS, instructions: 'Crashes are no bugs.' });
+  expect(await classify()).toEqual(['other', false]);
+  expect(await classify()).toEqual(['other', true]);
+  await put({ version });
+  expect(await classify()).toEqual(['bug', true]);
+  expect(app.sent).toHaveLength(2);
+});
+
+test('answers that were kept go with the account', async () => {
+  const { ask, app, account, object } = await caller(() => labelled('bug'));
+  await answerOf(await ask(ticket('It crashes')));
+  await app.settled();
+  const kept = async () => (await bindings.STORE.list({ prefix: `classified:${account}:` })).keys.length;
+  expect(await kept()).toBe(1);
+  await object().erase();
+  await expect.poll(kept).toBe(0);
+});
+
+test('several texts are answered in their order, each for itself', async () => {
+  const { ask, rows } = await caller((sent) => {
+    const input = inputIn(sent);
+    if (input === 'nonsense') return said('?');
+    if (input === 'refused') return said('', { stop_reason: 'refusal' });
+    if (input === 'down')
+      return Response.json({ type: 'error', error: { type: 'api_error', message: 'No.' } }, { status: 500 });
+    return labelled(input);
+  });
+  const texts: [string, unknown][] = [
+    ['a', 'bug'],
+    ['b', ''],
+    ['c', ' \n\t'],
+    ['d', 'nonsense'],
+    ['e', 7],
+    ['f', 'refused'],
+    ['g', 'x'.repeat(1_048_577)],
+    ['h', 'down'],
+    ['i', 'billing'],
+    ['j', undefined],
+    ['k', 'bug'],
+  ];
+  const inputs = texts.map(([id, input]) => ({ id, input }));
+  const { results, cost_usd, usage } = await resultsOf(await ask({ inputs, labels: LABELS }));
+  expect(results.map(({ id, label, cached, error }) => [id, label, cached, error?.type])).toEqual([
+    ['a', 'bug', false, undefined],
+    ['b', null, false, 'invalid_request_error'],
+    ['c', null, false, 'invalid_request_error'],
+    ['d', null, false, 'api_error'],
+    ['e', null, false, 'invalid_request_error'],
+    ['f', null, false, 'invalid_request_error'],
+    ['g', null, false, 'request_too_large'],
+    ['h', null, false, 'api_error'],
+    ['i', 'billing', false, undefined],
+    ['j', null, false, 'invalid_request_error'],
+    // The same text is asked for once.
+    ['k', 'bug', true, undefined],
+  ]);
+  // a, two of d, f, i
+  expect(nano(cost_usd)).toBe(5 * COST);
+  expect(usage.input_tokens).toBe(5 * USAGE.input_tokens);
+  expect((await rows()).reduce((sum, row) => sum + nano(row.cost_usd), 0)).toBe(5 * COST);
+});
+
+test('256 texts with money for about 100: each refusal was right when it was made, and the ledger agrees', async () => {
+  const refusals: { reason: string; left: number; needed: number }[] = [];
+  const { ask, rows, object } = await caller((sent) => labelled(inputIn(sent).startsWith('1') ? 'bug' : 'other'), {
+    limits: { usd_per_day: usd(100 * COST) },
+    vars: {
+      ACCOUNT: watching((bound, answer) => {
+        if (answer.outcome !== 'refused') return;
+        const { day } = answer.standing;
+        if (!day) throw new Error('no day');
+        refusals.push({
+          reason: answer.refusal.reason,
+          left: day.limit - day.settled - day.held,
+          needed: bound.inputCost + bound.outputTokens * bound.outputPrice,
+        });
+      }),
+    },
+  });
+  const inputs = Array.from({ length: 256 }, (_, index) => ({
+    id: String(index),
+    input: `${index} is what this text says`,
+  }));
+  const { results, cost_usd } = await resultsOf(await ask({ inputs, labels: LABELS }));
+  expect(results.map(({ id }) => id)).toEqual(inputs.map(({ id }) => id));
+  const refused = results.filter(({ error }) => error !== null);
+  const answered = results.length - refused.length;
+  // As long as there is room for the holds of those that run, the money is spent to the last answer.
+  expect(answered).toBeGreaterThan(90);
+  expect(answered).toBeLessThanOrEqual(100);
+  // Where only others' holds kept a text out, it was asked for again.
+  expect(refusals.filter(({ reason }) => reason === 'spend')).toHaveLength(refused.length);
+  expect(refusals.every(({ reason }) => reason === 'spend' || reason === 'held')).toBe(true);
+  for (const { left, needed } of refusals) expect(left).toBeLessThan(needed);
+  for (const { error, label } of refused) {
+    expect(label).toBeNull();
+    expect(error?.type).toBe('billing_error');
+    const [, left, needed] =
+      /\$([\d.]+) is left and this request needs \$([\d.]+). It resets at/.exec(error?.message ?? '') ?? [];
+    expect(Number(left)).toBeLessThan(Number(needed));
+  }
+  const ledger = await rows();
+  expect(ledger).toHaveLength(answered);
+  expect(nano(cost_usd)).toBe(answered * COST);
+  expect(ledger.reduce((sum, row) => sum + nano(row.cost_usd), 0)).toBe(nano(cost_usd));
+  const { day, running_requests } = await object().standing();
+  expect({ settled: nano(day.settled_usd), held: day.held_usd, running_requests }).toEqual({
+    settled: nano(cost_usd),
+    held: 0,
+    running_requests: 0,
+  });
+});
+
+test('an account that may run two at a time gets all its answers, two at a time', async () => {
+  let running = 0;
+  let most = 0;
+  const { ask, rows } = await caller(
+    async () => {
+      running += 1;
+      most = Math.max(most, running);
+      await untilSo(() => most >= 2);
+      // A third one would come now.
+      await rounds(3);
+      running -= 1;
+      return labelled('bug');
+    },
+    { limits: { concurrent_requests: 2 } },
+  );
+  const inputs = Array.from({ length: 20 }, (_, index) => ({ id: String(index), input: `text ${index}` }));
+  const { results } = await resultsOf(await ask({ inputs, labels: LABELS, votes: 2 }));
+  expect(results.filter(({ label }) => label === 'bug')).toHaveLength(20);
+  expect(await rows()).toHaveLength(40);
+  expect(most).toBe(2);
+});
+
+test('no more than six texts are with the upstream at once', async () => {
+  let running = 0;
+  let most = 0;
+  const { ask } = await caller(async () => {
+    running += 1;
+    most = Math.max(most, running);
+    // The first ones wait for each other, however slowly they come.
+    await untilSo(() => most >= 6);
+    // A seventh one would come now.
+    await rounds(3);
+    running -= 1;
+    return labelled('bug');
+  });
+  const inputs = Array.from({ length: 30 }, (_, index) => ({ id: String(index), input: `text ${index}` }));
+  await resultsOf(await ask({ inputs, labels: LABELS }));
+  expect(most).toBe(6);
+});
+
+test.each(['sse', 'jsonl'])('results stream in their order as %s, and the last one sums them up', async (format) => {
+  const { ask, app } = await caller((sent) => labelled(inputIn(sent)));
+  const inputs = [...LABELS, 'nonsense'].map((input, index) => ({ id: `t${index}`, input }));
+  const response =
+    format === 'sse'
+      ? await ask({ inputs, labels: LABELS, stream: true })
+      : await ask({ inputs, labels: LABELS }, { headers: { accept: 'application/jsonl' } });
+  expect(response.headers.get('content-type')).toBe(format === 'sse' ? 'text/event-stream' : 'application/jsonl');
+  const text = await response.text();
+  const lines =
+    format === 'sse'
+      ? [...text.matchAll(/^event: (\w+)\ndata: (.*)\n\n/gm)]
+      : text
+          .trim()
+          .split('\n')
+          .map((line) => ['', (JSON.parse(line) as { type: string }).type, line]);
+  const events = lines.map(([, name, data]) => {
+    const parsed = JSON.parse(data ?? '') as { type: string; id?: string; label?: string | null };
+    expect(parsed.type).toBe(name);
+    return parsed;
+  });
+  expect(events.slice(0, -1).map(({ id, label }) => [id, label])).toEqual([
+    ['t0', 'billing'],
+    ['t1', 'bug'],
+    ['t2', 'other'],
+    ['t3', null],
+  ]);
+  expect(events.at(-1)).toEqual({
+    type: 'summary',
+    usage: { input_tokens: 1_000, output_tokens: 45, ...NO_USAGE },
+    cost_usd: usd(5 * COST),
+    model: HAIKU,
+  });
+  await app.settled();
+  expect(app.log.at(-1)).toMatchObject({ status: 200, cost_usd: usd(5 * COST) });
+});
+
+test('a caller who leaves stops what has not begun; what ran is ended and settled', async () => {
+  for (const stream of [true, false]) {
+    const leaving = new AbortController();
+    let aborted = 0;
+    const { ask, app, rows, object } = await caller(async ({ signal }, nth) => {
+      if (nth < 3) return labelled('bug');
+      signal?.addEventListener('abort', () => (aborted += 1));
+      if (nth === 8) void rounds(3).then(() => leaving.abort());
+      return await new Promise<never>(() => {});
+    });
+    const inputs = Array.from({ length: 100 }, (_, index) => ({ id: String(index), input: `text ${index}` }));
+    const asked = ask({ inputs, labels: LABELS, stream }, { signal: leaving.signal });
+    const response = await asked.catch(() => undefined);
+    if (stream) {
+      const reader = response?.body?.getReader();
+      for (let results = 0; results < 3; results += 1) await reader?.read();
+    }
+    await app.settled();
+    expect(app.sent).toHaveLength(9);
+    expect(aborted).toBe(6);
+    const ledger = await rows();
+    expect(
+      ledger
+        .map(({ status }) => status)
+        .sort()
+        .reverse(),
+    ).toEqual([...Array(3).fill('complete'), ...Array(6).fill('client_gone')]);
+    expect(
+      ledger.every(
+        ({ status, estimated, hold_usd, cost_usd }) => status === 'complete' || (estimated && cost_usd === hold_usd),
+      ),
+    ).toBe(true);
+    expect((await object().standing()).day.held_usd).toBe(0);
+  }
+});
+
+test('a prefix lies in front of the labels, brings its model, and is in the ledger', async () => {
+  const { ask, app, rows } = await caller(() => labelled('bug'), { scopes: ['classify', 'prefixes', 'messages'] });
+  const put = await ask(
+    {
+      system: 'You work for Acme.',
+      tools: [],
+      model: 'claude-sonnet-5-5',
+      cache_ttl: '1h',
+      messages: [
+        { role: 'user', content: 'Hello' },
+        { role: 'assistant', content: 'Hi' },
+      ],
+    },
+    { path: '/prefixes/acme', method: 'PUT' },
+  );
+  const { version } = (await put.json()) as { version: string };
+  app.sent.length = 0;
+  expect(await answerOf(await ask({ ...ticket('x'), prefix: 'acme' }))).toMatchObject({
+    label: 'bug',
+    model: 'claude-sonnet-5-5',
+  });
+  const sent = JSON.parse(app.sent[0]?.text ?? '') as { system: { text: string }[]; messages: { role: string }[] };
+  expect(sent.system[0]?.text).toBe('You work for Acme.');
+  expect(sent.messages.map(({ role }) => role)).toEqual(['user', 'assistant', 'user']);
+  // The input is not written to the upstream's cache, where nobody would read it.
+  expect(JSON.stringify(sent.messages.at(-1))).not.toContain('cache_control');
+  expect(sent).not.toHaveProperty('cache_control');
+  expect((await rows()).at(-1)?.prefix).toBe(version);
+  const unknown = await ask({ ...ticket('x') }, { headers: { 'sluice-prefix': 'nobody' } });
+  expect(unknown.status).toBe(404);
+});
+
+test('what limits the account, and what ails the upstream, is told as it is', async () => {
+  const dear = { ...labelled('bug'), usage: { input_tokens: 200, output_tokens: 1_000_000 } };
+  const spent = await caller(() => dear, { limits: { usd_per_day: 0.01 } });
+  expect((await spent.ask(ticket('x'))).status).toBe(200);
+  await spent.rows();
+  const small = await caller(() => labelled('bug'), { limits: { usd_per_day: 0.000001 } });
+  for (const [refused, waits] of [
+    [await spent.ask(ticket('y')), true],
+    [await small.ask(ticket('x')), false],
+  ] as const) {
+    expect(refused.status).toBe(429);
+    expect(refused.headers.get('sluice-limited-by')).toBe('account');
+    // A limit that is smaller than one text is not one that resets.
+    expect(Number(refused.headers.get('retry-after')) > 0).toBe(waits);
+    expect((await errorOf(refused)).type).toBe('billing_error');
+  }
+  const barred = await caller(() => labelled('bug'), { limits: { models: ['claude-opus-5-5'] } });
+  expect((await barred.ask(ticket('x'))).status).toBe(403);
+  for (const [status, answered, type] of [
+    [401, 500, 'api_error'],
+    [400, 400, 'invalid_request_error'],
+    [404, 404, 'not_found_error'],
+    [429, 429, 'rate_limit_error'],
+    [529, 529, 'overloaded_error'],
+    [500, 500, 'api_error'],
+  ] as const) {
+    const { ask, rows } = await caller(() =>
+      Response.json({ type: 'error', error: { type: 'some_error', message: 'The upstream’s words.' } }, { status }),
+    );
+    const response = await ask(ticket('x'));
+    expect(response.status).toBe(answered);
+    const { type: told, message } = await errorOf(response);
+    expect(told).toBe(type);
+    // What the operator's key may not, or not now, is told in words of the edge.
+    if (status === 401 || status === 429) expect(message).not.toContain('words');
+    else expect(message).toBe('The upstream’s words.');
+    expect((await rows()).map(({ cost_usd }) => cost_usd)).toEqual([0]);
+  }
+});
+
+type Bound = { inputCost: number; outputTokens: number; outputPrice: number };
+
+/** The accounts, with a look at each final answer to a request for admission. */
+function watching(look: (bound: Bound, answer: AdmissionDecision) => void): object {
+  const { ACCOUNT } = bindings;
+  return {
+    idFromName: (name: string) => ACCOUNT.idFromName(name),
+    get(id: DurableObjectId) {
+      const stub = ACCOUNT.get(id);
+      return new Proxy(stub, {
+        get: (target, name) => {
+          if (name !== 'admitJson') return Reflect.get(target, name) as unknown;
+          return async (ask: string) => {
+            const answer = await target.admitJson(ask);
+            look((JSON.parse(ask) as { bound: Bound }).bound, JSON.parse(answer) as AdmissionDecision);
+            return answer;
+          };
+        },
+      });
+    },
+  };
+}
+
+test('a bound token asks the classifiers that it names, as they are', async () => {
+  const { app } = await caller(() => labelled('billing'));
+  const root = bearer(await tokenOf('root', ['admin']));
+  const put = { method: 'PUT', headers: { ...root, 'content-type': 'application/json' } };
+  const stored = await app.fetch('/classifiers/tickets', { ...put, body: JSON.stringify({ labels: LABELS }) });
+  expect(stored.status).toBe(200);
+  const only = { classifiers: ['tickets'] };
+  const page = bearer(await tokenOf('page', ['classify'], { only }));
+  const ask = (body: object, headers: Record<string, string> = {}) =>
+    app.post('/classify', { input: 'I was charged twice', ...body }, { ...page, ...headers });
+  expect(await answerOf(await ask({ classifier: 'tickets' }))).toMatchObject({ label: 'billing' });
+  const before = app.sent.length;
+  for (const [body, headers, says] of [
+    [{ labels: LABELS }, {}, /^labels: only the classifier/],
+    [{ classifier: 'other' }, {}, /^classifier: .*these classifiers alone: tickets/],
+    [{}, {}, /^classifier: /],
+    [{ classifier: 'tickets', model: HAIKU }, {}, /^model: /],
+    [{ classifier: 'tickets', votes: 3 }, {}, /^votes: /],
+    [{ classifier: 'tickets', prefix: 'p' }, {}, /^prefix: /],
+    [{ classifier: 'tickets' }, { 'sluice-prefix': 'p' }, /^sluice-prefix: /],
+    [{ classifier: 'tickets', input: undefined, inputs: [{ id: 'a', input: 'b' }], batch: true }, {}, /^batch: /],
+  ] as const) {
+    const refused = await ask(body, headers);
+    expect(refused.status).toBe(403);
+    expect((await errorOf(refused)).message).toMatch(says);
+  }
+  expect(app.sent).toHaveLength(before);
+  // What the account has stored under the same name is another classifier.
+  const own = bearer(await tokenOf('page', ['classify', 'prefixes']));
+  const labels = [{ name: 'mine' }, { name: 'yours' }];
+  await app.fetch('/classifiers/tickets', {
+    ...put,
+    headers: { ...put.headers, ...own },
+    body: JSON.stringify({ labels }),
+  });
+  await ask({ classifier: 'tickets', input: 'Another one' });
+  expect(app.sent.at(-1)?.text).not.toContain('mine');
+});

@@ -1,0 +1,65 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { ConcurrencyLimiter } from '../../../../src/edge/classify/task/concurrency-limiter.ts';
+import { runs, tryAsyncCases } from '../../../support/runs.ts';
+
+test('never more than so many run, each gets its turn, and a failure gives its place on', async () => {
+  await tryAsyncCases(
+    runs(200),
+    fc.integer({ min: 1, max: 4 }),
+    fc.array(fc.tuple(fc.nat(3), fc.boolean()), { maxLength: 20 }),
+    async (most, calls) => {
+      const gate = new ConcurrencyLimiter(most);
+      let running = 0;
+      const outcomes = await Promise.allSettled(
+        calls.map(([turns, fails]) =>
+          gate.run(
+            async () => {
+              running += 1;
+              expect(running).toBeLessThanOrEqual(most);
+              for (let turn = 0; turn < turns; turn += 1) await Promise.resolve();
+              running -= 1;
+              if (fails) throw new Error('failed');
+            },
+            () => false,
+          ),
+        ),
+      );
+      expect(outcomes.map(({ status }) => status)).toEqual(
+        calls.map(([, fails]) => (fails ? 'rejected' : 'fulfilled')),
+      );
+    },
+  );
+});
+
+test('what is crowded out waits for its own to end, and gives up only when none of them runs', async () => {
+  await tryAsyncCases(
+    runs(200),
+    fc.integer({ min: 0, max: 3 }),
+    fc.array(fc.nat(5), { minLength: 1, maxLength: 20 }),
+    async (allowed, calls) => {
+      const gate = new ConcurrencyLimiter(6);
+      let running = 0;
+      const results = await Promise.all(
+        calls.map((turns) =>
+          gate.run(
+            async () => {
+              // The refusal takes its time on the way.
+              await Promise.resolve();
+              if (running >= allowed) {
+                await Promise.resolve();
+                return 'crowded';
+              }
+              running += 1;
+              for (let turn = 0; turn < turns; turn += 1) await Promise.resolve();
+              running -= 1;
+              return 'done';
+            },
+            (result) => result === 'crowded',
+          ),
+        ),
+      );
+      expect(results).toEqual(calls.map(() => (allowed === 0 ? 'crowded' : 'done')));
+    },
+  );
+});

@@ -1,0 +1,45 @@
+import { runDurableObjectAlarm } from 'cloudflare:test';
+import { expect, test, vi } from 'vitest';
+import { Account } from '../../../../src/edge/money/account/account.ts';
+import { COST, caller, LABELS, labelled } from '../../../support/classification.ts';
+import { around } from '../../../support/classification-jobs.ts';
+import { eventually } from '../../../support/eventually.ts';
+
+test('a label whose edge has died is settled within a minute, and one that takes longer is held until it is there', async () => {
+  const answered = Promise.withResolvers<void>();
+  const asked = Promise.withResolvers<void>();
+  const renewals: (() => void)[] = [];
+  vi.spyOn(globalThis, 'setInterval').mockImplementation(((call: () => void) => {
+    renewals.push(call);
+    return 0;
+  }) as never);
+  let renewed = 0;
+  around(Account, 'renew', (whole) => {
+    renewed += 1;
+    return whole();
+  });
+  let passed = 0;
+  vi.spyOn(Account.prototype as unknown as { now(): number }, 'now').mockImplementation(() => Date.now() + passed);
+  const { ask, object, rows } = await caller(async () => {
+    asked.resolve();
+    await answered.promise;
+    return labelled('bug');
+  });
+  const asking = ask({ input: 'It crashes', labels: LABELS });
+  await asked.promise;
+  const afterSeconds = async (seconds: number) => {
+    passed += seconds * 1_000;
+    await runDurableObjectAlarm(object());
+    return (await object().standing({})).running_requests;
+  };
+  for (let nth = 1; nth <= 4; nth += 1) {
+    expect(await afterSeconds(20)).toBe(1);
+    for (const renew of renewals) renew();
+    await eventually(() => expect(renewed).toBe(nth));
+  }
+  expect(await afterSeconds(60)).toBe(0);
+  expect((await object().requests({})).data).toMatchObject([{ status: 'orphaned' }]);
+  answered.resolve();
+  expect(((await (await asking).json()) as { label: string }).label).toBe('bug');
+  expect(await rows()).toMatchObject([{ status: 'complete', late: true, cost_usd: COST / 1e9 }]);
+});

@@ -1,0 +1,162 @@
+import { describe, expect, test } from 'vitest';
+import type { ClassifyAnswer } from '../../../src/edge/classify/classify-answers.schema.ts';
+import { ModelTable } from '../../../src/edge/claude/models/models.ts';
+import { errorOf, type Sent } from '../../support/app.ts';
+import { type Caller, caller, HAIKU, LABELS, said } from '../../support/classification.ts';
+import { LABEL_WAYS, labelAll } from '../../support/label-ways.ts';
+import { thinkingApi } from '../../support/thinking-api.ts';
+
+interface AskedUp {
+  model: string;
+  max_tokens: number;
+  thinking?: { type: string };
+  output_config?: { effort?: string };
+}
+
+const DISABLED = { type: 'disabled' };
+const BETWEEN_TOOLS = { type: 'between_tools' };
+
+/** What keeps each model from thinking, as Anthropic's pages say, and whether a classifier leaves room for it. */
+const PUBLISHED = [
+  ['claude-fable-5-2', undefined, true],
+  ['claude-mythos-5-2', undefined, true],
+  ['claude-fable-5-1', undefined, true],
+  ['claude-mythos-5-1', undefined, true],
+  ['claude-fable-5', undefined, true],
+  ['claude-mythos-5', undefined, true],
+  ['claude-opus-5-5', undefined, true],
+  ['claude-opus-5', DISABLED, false],
+  ['claude-opus-4-8', undefined, false],
+  ['claude-opus-4-7', undefined, false],
+  ['claude-opus-4-6', undefined, false],
+  ['claude-opus-4-5', undefined, false],
+  ['claude-opus-4-5-20251101', undefined, false],
+  ['claude-sonnet-5-5', BETWEEN_TOOLS, false],
+  ['claude-sonnet-5', DISABLED, false],
+  ['claude-sonnet-4-6', undefined, false],
+  ['claude-sonnet-4-5', undefined, false],
+  ['claude-haiku-5-5', DISABLED, false],
+  ['claude-haiku-4-5', undefined, false],
+] as const;
+
+const ROOM = 4_096;
+/** Room for a label alone is far less than this. */
+const SHORT = 200;
+
+const bodyOf = ({ text }: Pick<Sent, 'text'>) => JSON.parse(text) as AskedUp;
+/** The Messages requests among what has gone up. */
+const askedUp = ({ app }: Pick<Caller, 'app'>) =>
+  app.sent.filter(({ url }) => url.pathname.endsWith('/messages')).map(bodyOf);
+
+const refusal = (status: number, type: string, message: string) =>
+  Response.json({ type: 'error', error: { type, message } }, { status });
+
+const fromApi = ({ method, text, url }: Sent) => thinkingApi().fetch(url.href, { method, body: text });
+
+describe.each([
+  ['classify', 100, LABEL_WAYS.classify.models],
+  ['batch', 50, LABEL_WAYS.batch.models],
+  // What depends on the model is the same in these.
+  ['webhook', 50, [HAIKU, 'claude-opus-5-5']],
+  ['choice', 25, [HAIKU]],
+] as const)('by %s', (way, count, models) => {
+  test.each(models)('%s gives all texts their labels, at the price that the guide names', async (model) => {
+    await labelAll(way, model, count);
+  });
+});
+
+test.each(PUBLISHED)(
+  '%s labels in one call, which says of thinking what that model takes',
+  async (model, off, room) => {
+    const { ask, app, rows } = await caller(fromApi);
+    const answer = await ask({ input: 'bug is what it is', labels: LABELS, model });
+    expect(await answer.json<ClassifyAnswer>()).toMatchObject({ label: 'bug', model });
+    expect(app.sent).toHaveLength(1);
+    const [up] = app.sent.map(bodyOf);
+    expect(up?.thinking).toEqual(off);
+    // Who cannot be told to stop is told to think as little as possible.
+    expect(up?.output_config?.effort).toBe(room ? 'low' : undefined);
+    const tokens = up?.max_tokens ?? 0;
+    expect(tokens).toBeLessThan(SHORT + (room ? ROOM : 0));
+    expect(tokens).toBeGreaterThan(room ? ROOM : 0);
+    // The hold pays for all that may be written.
+    const [row] = await rows();
+    const { prices } = new ModelTable().price(model).row;
+    expect(row?.hold_usd).toBeGreaterThan((tokens * prices.output) / 1e6);
+  },
+);
+
+test('a model of which nothing is known is told nothing of thinking, and has room for it', async () => {
+  const { ask, app } = await caller(() =>
+    said('', { content: [{ type: 'tool_use', id: 't', name: 'classify', input: { label: 'bug' } }] }),
+  );
+  for (const model of ['claude-of-the-future', 'glm-4-5']) {
+    expect(await (await ask({ input: 'x', labels: LABELS, model })).json()).toMatchObject({ label: 'bug' });
+    const up = bodyOf(app.sent.at(-1) ?? { text: '{}' });
+    expect(up).not.toHaveProperty('thinking');
+    expect(up).not.toHaveProperty('output_config');
+    expect(up.max_tokens).toBeGreaterThan(ROOM);
+  }
+});
+
+const LONG = { content: [], stop_reason: 'max_tokens', usage: { input_tokens: 200, output_tokens: 4_171 } };
+
+test('a model that always thinks has room for a long thought at its second try, and what then fails says what helps', async () => {
+  const model = 'claude-opus-5-5';
+  const long = await caller((sent) => said('{"label":"bug"}', bodyOf(sent).max_tokens > 10_000 ? {} : LONG));
+  expect(await (await long.ask({ input: 'x', labels: LABELS, model })).json()).toMatchObject({ label: 'bug' });
+  expect(long.app.sent).toHaveLength(2);
+
+  const hopeless = await caller(() => said('', LONG));
+  const failed = await errorOf(await hopeless.ask({ input: 'x', labels: LABELS, model }));
+  expect(failed.message).toContain('4171 tokens');
+  expect(failed.message).toContain(`${model} may think`);
+  expect(failed.message).toContain(HAIKU);
+
+  // 0.1 dollars pay for the first try, and not for the second.
+  const poor = await caller(() => said('', LONG), { limits: { usd_per_day: 0.1, on_shortfall: 'refuse' } });
+  const refused = await poor.ask({ input: 'x', labels: LABELS, model });
+  expect(refused.status).toBe(429);
+  const { message } = await errorOf(refused);
+  for (const part of ['was cut', 'second try', 'your whole daily limit', HAIKU]) expect(message).toContain(part);
+  expect(askedUp(poor)).toHaveLength(1);
+});
+
+test.each([
+  ['claude-sonnet-5-5', HAIKU, DISABLED],
+  [HAIKU, 'claude-sonnet-5-5', BETWEEN_TOOLS],
+  [HAIKU, 'claude-opus-5-5', undefined],
+])('where %s is down, %s steps in with a request and a hold of its own', async (model, other, off) => {
+  const upstreams = [{ name: 'east', kind: 'anthropic', base_url: `https://${crypto.randomUUID()}.test` }];
+  const asking = await caller(
+    (sent) => (bodyOf(sent).model === model ? refusal(529, 'overloaded_error', 'Overloaded') : fromApi(sent)),
+    {
+      vars: {
+        UPSTREAM: '',
+        ANTHROPIC_API_KEY: '',
+        UPSTREAMS: JSON.stringify(upstreams),
+        UPSTREAM_EAST_KEY: 'key-east',
+      },
+    },
+  );
+  const answer = await asking.ask(
+    { input: 'bug is what it is', labels: LABELS, model },
+    { headers: { 'sluice-fallback-models': other } },
+  );
+  expect(await answer.json<ClassifyAnswer>()).toMatchObject({ label: 'bug', model: other });
+  const [, up] = askedUp(asking);
+  expect(up).toMatchObject({ model: other });
+  expect(up?.thinking).toEqual(off);
+  const { prices } = new ModelTable().price(other).row;
+  expect((await asking.rows()).at(-1)?.hold_usd).toBeGreaterThan(((up?.max_tokens ?? 0) * prices.output) / 1e6);
+});
+
+test('where the budget does not pay for a model, the request of the one that steps in is its own', async () => {
+  const asking = await caller(fromApi, { limits: { usd_per_day: 0.001 } });
+  const answer = await asking.ask(
+    { input: 'bug is what it is', labels: LABELS, model: 'claude-fable-5', cache_seconds: 0 },
+    { headers: { 'sluice-fallback-models': `claude-sonnet-5-5, ${HAIKU}` } },
+  );
+  expect(await answer.json<ClassifyAnswer>()).toMatchObject({ label: 'bug', model: HAIKU });
+  expect(askedUp(asking)).toMatchObject([{ model: HAIKU, thinking: DISABLED }]);
+});

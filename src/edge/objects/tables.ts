@@ -61,11 +61,11 @@ export class Tables {
 
   /** @returns whether there are tables for a statement. The first row makes them; else there is nothing to change or to read */
   #hasTablesFor(statement: string): boolean {
-    if (this.areUnmade && statement.startsWith('insert')) this.makeTables();
-    return !this.areUnmade;
+    if (this.#make && statement.startsWith('insert')) this.#makeTables();
+    return this.#make === undefined;
   }
 
-  protected makeTables(): void {
+  #makeTables(): void {
     const make = this.#make;
     this.#make = undefined;
     make?.();
@@ -124,7 +124,7 @@ export class Tables {
 
   /** @returns the rows of one query, which are read one after the other: who has enough stops. */
   select<Row extends Record<string, SqlStorageValue>>(query: string, ...bindings: SqlStorageValue[]) {
-    return this.areUnmade ? this.storage.sql.exec<Row>(NOTHING) : this.storage.sql.exec<Row>(query, ...bindings);
+    return this.#make ? this.storage.sql.exec<Row>(NOTHING) : this.storage.sql.exec<Row>(query, ...bindings);
   }
 
   /** @returns whether there are such rows. @param from the text after `from`: a table and its condition */
@@ -180,7 +180,7 @@ export class Tables {
   /** Runs statements in one transaction: stores all of them, or none. */
   together<T>(change: () => T): T {
     // Within the transaction they would be undone with it.
-    this.makeTables();
+    this.#makeTables();
     return this.storage.transactionSync(change);
   }
 }

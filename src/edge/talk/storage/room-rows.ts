@@ -3,7 +3,7 @@
 import type * as z from '../../kit/http/zod.ts';
 import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import type { CalledTool } from '../../money/contracts/settlement.ts';
-import { Tables } from '../../objects/tables.ts';
+import type { Tables } from '../../objects/tables.ts';
 import type { conversationReport, turnReport } from '../conversations/conversations-answers.schema.ts';
 import type { ReadableTables } from './rows.ts';
 
@@ -110,21 +110,3 @@ export const ROWS = seam<RowsKind>()('rows');
 
 /** @returns the rows of all rooms in use. Every turn asks */
 export const rowsInUse = ofRooms(() => pluggedInto(ROWS));
-
-/** The tables of a room: whether there are any says the object, which makes them in the room's first write. */
-export class RoomTables extends Tables {
-  readonly #of: { has(): boolean; make(): void };
-
-  constructor(storage: DurableObjectStorage, of: { has(): boolean; make(): void }) {
-    super(storage);
-    this.#of = of;
-  }
-
-  override get areUnmade(): boolean {
-    return !this.#of.has();
-  }
-
-  protected override makeTables(): void {
-    this.#of.make();
-  }
-}

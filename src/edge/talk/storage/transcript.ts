@@ -9,6 +9,7 @@
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import { encoder } from '../../kit/http/bytes.ts';
 import { columnsOf, type RawRow } from '../../objects/columns.ts';
+import { TablesOfRooms } from '../../objects/room-tables.ts';
 import { makeTables, readMeta } from '../../objects/schema.ts';
 import { Tables } from '../../objects/tables.ts';
 import { type DamagedRow, DamagedTable, damageBy, parseStored } from './damaged-row.ts';
@@ -17,24 +18,13 @@ import { LogRows } from './log-rows.ts';
 import { MessageRows } from './message-rows.ts';
 import { PIECE_CHARACTERS } from './message-text.ts';
 import { OF_SHOWN, ownersIn, readDivided, writeDivided } from './pieces.ts';
-import {
-  type EdgeCalls,
-  NO_CALLS,
-  type RoomRows,
-  RoomTables,
-  type RowsKind,
-  rowsInUse,
-  type StandIns,
-} from './room-rows.ts';
+import { type EdgeCalls, NO_CALLS, type RoomRows, type RowsKind, rowsInUse, type StandIns } from './room-rows.ts';
 import { type NewMessage, type Profile, seldomOf, type TurnRow, type TurnStatus, turnOf } from './rows.ts';
 import { COMMITTED, CONVERSATION_TABLES, OF_UNSETTLED_RUN } from './tables.ts';
 
 /** The frozen texts of a conversation. `runs` are the tools of its prefix that the edge calls; `agent` is its agent. */
 type FrozenOwner = 'system' | 'tools' | 'runs' | 'agent';
 const OWNERS: Record<FrozenOwner, number> = { system: -1, tools: -2, runs: -3, agent: -4 };
-
-/** What the keys in `meta` begin with that say which rooms have tables. */
-const OF_ROOM = 'tables:';
 
 /** The size of the database is read again after this many bytes were added. */
 const ASK_SIZE_AFTER = 32_768;
@@ -54,8 +44,7 @@ export class Transcript extends Tables {
   readonly #key = {};
   /** The rows of rooms, by their kinds. */
   readonly #rows = new Map<RowsKind, RoomRows>();
-  /** The names of the rooms that have tables here. */
-  #made: ReadonlySet<string> = new Set();
+  readonly #tablesOfRooms: TablesOfRooms;
   #profile: Profile | undefined;
   /** Why nothing of it can be used, not even its profile. */
   damage: DamagedRow | undefined;
@@ -72,6 +61,7 @@ export class Transcript extends Tables {
 
   constructor(storage: DurableObjectStorage) {
     super(storage);
+    this.#tablesOfRooms = new TablesOfRooms(storage, this);
     this.log = new LogRows(this);
     this.messages = new MessageRows(this);
     this.#isEmpty = false;
@@ -105,20 +95,7 @@ export class Transcript extends Tables {
   /** @returns the rows of a room */
   rowsOf<Of extends RoomRows>(kind: RowsKind<Of>): Of {
     // The only cast: what is kept of a kind was made by it.
-    return getOrMake(this.#rows, kind, () => kind.open(this.#tablesOf(kind), this)) as Of;
-  }
-
-  #tablesOf({ name, tables }: RowsKind): RoomTables {
-    return new RoomTables(this.storage, {
-      has: () => this.#made.has(name),
-      make: () => {
-        this.storage.transactionSync(() => {
-          this.storage.sql.exec(tables);
-          this.setMeta(OF_ROOM + name, '');
-        });
-        this.#made = new Set([...this.#made, name]);
-      },
-    });
+    return getOrMake(this.#rows, kind, () => kind.open(this.#tablesOfRooms.of(kind.name, kind.tables), this)) as Of;
   }
 
   get #ofRooms(): RoomRows[] {
@@ -145,14 +122,7 @@ export class Transcript extends Tables {
   }
 
   override together<T>(change: () => T): T {
-    const made = this.#made;
-    try {
-      return super.together(change);
-    } catch (thrown) {
-      // Tables that were made in it are undone with it.
-      this.#made = made;
-      throw thrown;
-    }
+    return this.#tablesOfRooms.together(() => super.together(change));
   }
 
   /** The number of the newest turn, whatever its status is; 0 if there is none. */
@@ -186,7 +156,7 @@ export class Transcript extends Tables {
     this.damage = undefined;
     this.#size = undefined;
     this.#isEmpty = true;
-    this.#made = new Set();
+    this.#tablesOfRooms.forget();
     this.#rows.clear();
   }
 
@@ -422,7 +392,7 @@ export class Transcript extends Tables {
   /** @param meta undefined if its table is lost @throws DamagedRow */
   #open(meta: Map<string, string> | undefined): void {
     if (!meta) throw new DamagedTable('its tables');
-    this.#made = new Set([...meta.keys()].flatMap((key) => (key.startsWith(OF_ROOM) ? key.slice(OF_ROOM.length) : [])));
+    this.#tablesOfRooms.recall(meta.keys());
     const profile = meta.get('profile');
     // Tables without a row are nobody's.
     if (profile === undefined && !this.has('turns')) return;

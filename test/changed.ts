@@ -30,14 +30,12 @@ const ELSEWHERE: readonly { of: string; tests: readonly string[] }[] = [
     of: 'src/edge/money/ledger/',
     tests: ['test/edge/money/account/totals.test.ts', 'test/edge/money/account/wake.test.ts'],
   },
-  { of: 'src/edge/rooms/runs/background/', tests: ['test/edge/talk/conversations/background.test.ts'] },
   { of: 'src/edge/talk/storage/copied-rows.ts', tests: ['test/edge/talk/conversations/copies.test.ts'] },
   {
     of: 'src/edge/rooms/transfer/',
     tests: ['test/edge/talk/conversations/copies.test.ts', 'test/edge/app/backup.test.ts'],
   },
   { of: 'src/edge/rooms/runs/subagents/', tests: ['test/edge/rooms/runs/subagents.test.ts'] },
-  { of: 'src/edge/rooms/summaries/', tests: ['test/edge/talk/conversations/summaries.test.ts'] },
   { of: 'src/edge/rooms/pools/leases/', tests: ['test/simulation/pool.test.ts'] },
   // Those without a browser take two seconds.
   { of: 'src/page/', tests: ['test/page/'] },

@@ -1,4 +1,4 @@
-/** Summaries and turns that race for a budget over HTTP: `test/edge/talk/conversations/summaries.test.ts` has one after the other. */
+/** Summaries and turns that race for a budget over HTTP: `test/edge/rooms/summaries/summaries.test.ts` has one after the other. */
 import { expect, inject, test } from 'vitest';
 import type { LedgerRow, QuotaReport } from '../../src/edge/money/account/usage-answers.schema.ts';
 import type { DeploymentReport } from '../../src/edge/rooms/pools/pools-answers.schema.ts';

@@ -490,6 +490,6 @@ export const MISTAKES: readonly Mistake[] = [
     name: 'history: a backup may bring any words as a summary',
     file: 'src/edge/rooms/transfer/conversation-backup.schema.ts',
     edits: [['text.startsWith(SUMMARY_PREFACE)', 'text.length >= 0']],
-    foundBy: 'test/edge/talk/conversations/summaries-useless.test.ts',
+    foundBy: 'test/edge/rooms/summaries/summaries-useless.test.ts',
   },
 ];

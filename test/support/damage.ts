@@ -1,6 +1,7 @@
 /** Stored rows that are taken from one conversation, damaged, and put into another. */
 import { runInDurableObject } from 'cloudflare:test';
 import { makeTables } from '../../src/edge/objects/schema.ts';
+import { RUN_ROWS } from '../../src/edge/rooms/runs/run-rows.ts';
 import { CONVERSATION_TABLES } from '../../src/edge/talk/storage/tables.ts';
 import { stubOf } from './conversations.ts';
 
@@ -8,7 +9,7 @@ type Row = Record<string, SqlStorageValue>;
 /** The rows of each table. */
 export type Rows = Record<string, Row[]>;
 
-export const TABLES = ['meta', 'turns', 'messages', 'pieces', 'log', 'calls', 'approvals', 'deliveries'] as const;
+const TABLES = ['meta', 'turns', 'messages', 'pieces', 'log', 'deliveries', 'runs', 'calls', 'approvals'] as const;
 
 /** Changes the stored profile as its own code would. */
 export function changeProfile(sql: SqlStorage, change: (profile: Record<string, unknown>) => unknown): void {
@@ -21,14 +22,23 @@ export function changeProfile(sql: SqlStorage, change: (profile: Record<string, 
 /** @returns all rows of a conversation, as they are stored now */
 export async function storedRows(id: string): Promise<Rows> {
   return await runInDurableObject(stubOf(id), (_, { storage }) =>
-    Object.fromEntries(TABLES.map((table) => [table, storage.sql.exec(`select * from ${table}`).toArray()])),
+    Object.fromEntries(
+      TABLES.filter((table) => hasTable(storage.sql, table)).map((table) => [
+        table,
+        storage.sql.exec(`select * from ${table}`).toArray(),
+      ]),
+    ),
   );
+}
+
+function hasTable(sql: SqlStorage, table: string): boolean {
+  return sql.exec('select 1 from sqlite_master where name = ?', table).toArray().length > 0;
 }
 
 /** Makes a conversation of rows, with an alarm that is due soon. @param damage changes what is stored */
 export async function placeRows(id: string, rows: Rows, damage: (sql: SqlStorage) => void): Promise<void> {
   await runInDurableObject(stubOf(id), async (_, { storage }) => {
-    makeTables(storage, CONVERSATION_TABLES);
+    makeTables(storage, CONVERSATION_TABLES + (rows.calls ? RUN_ROWS.tables : ''));
     for (const [table, all] of Object.entries(rows)) {
       for (const row of all) {
         const names = Object.keys(row);

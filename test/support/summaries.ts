@@ -2,6 +2,7 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { expect } from 'vitest';
 import { accountStub } from '../../src/edge/objects/stubs.ts';
+import { summariesIn } from '../../src/edge/rooms/summaries/summary-rows.ts';
 import { Transcript } from '../../src/edge/talk/storage/transcript.ts';
 import { brokenRule } from './api-rules.ts';
 import { bodyOf } from './app.ts';
@@ -117,7 +118,7 @@ export async function summariesOf(id = 'c1'): Promise<Summary[]> {
 /** The rows of a conversation's summaries, whatever has become of them. */
 export async function summaryRowsOf(id = 'c1') {
   return await runInDurableObject(stubOf(id), (_, { storage }) => {
-    const { summaries } = new Transcript(storage);
+    const summaries = summariesIn(new Transcript(storage));
     return Array.from({ length: summaries.given }, (_, at) => summaries.get(at + 1)).flatMap((row) => row ?? []);
   });
 }

@@ -19,6 +19,7 @@ import type { CONVERSATION_PARTS } from '../talk/conversations/parts.ts';
 import type { GUARD } from '../talk/history/guard.ts';
 import type { STRATEGIES } from '../talk/history/history.schema.ts';
 import type { COPIED } from '../talk/storage/copied-rows.ts';
+import type { ROWS } from '../talk/storage/room-rows.ts';
 
 /** A feature: one folder, one object, one line in the list of rooms. Each of its members is a seam of the core. */
 export interface Room
@@ -40,6 +41,7 @@ export interface Room
     Plugged<typeof CONVERSATION_PARTS>,
     Plugged<typeof GUARD>,
     Plugged<typeof STRATEGIES>,
+    Plugged<typeof ROWS>,
     Plugged<typeof COPIED>,
     Plugged<typeof AGENT_KIND>,
     Plugged<typeof TOOL_KINDS>,

@@ -136,8 +136,7 @@ export abstract class AccountLists extends EdgeObject {
    * @returns the time up to which the inbox must erase what came, because the account was erased; 0 for never
    */
   noteInbox(source: string): { erasedUntil: number } {
-    this.state.elsewhere.webhooks.note(source, this.state.advance());
-    return { erasedUntil: this.state.erasedUntil };
+    return answerByRoom('noteInbox', this.state, source);
   }
 
   /** Decides on a batch, and sets aside the most that its items can cost. With JSON texts, like `admitJson`. */
@@ -152,8 +151,7 @@ export abstract class AccountLists extends EdgeObject {
 
   /** Notes the state of a batch; null if it was deleted. */
   noteBatch(id: string, report: MessageBatch | null): void {
-    if (report) answerByRoom('noteBatch', this.state, id, report);
-    else this.state.elsewhere.batches.forget(id);
+    answerByRoom('noteBatch', this.state, id, report);
   }
 
   /** @returns a page of the account's batches, newest first. */

@@ -12,7 +12,6 @@ import type { AdmissionCaller, CredentialUse } from '../contracts/admission.ts';
 import { Ledger } from '../ledger/ledger.ts';
 import { BelongingList } from '../lists/belonging-list.ts';
 import { ConversationList } from '../lists/conversation-list.ts';
-import { InboxList, ListedRows } from '../lists/listed-rows.ts';
 import { StorageQuota } from '../lists/storage-quota.ts';
 import { MemoryBuckets } from '../tokens/buckets.ts';
 import { Credentials } from '../tokens/credentials.ts';
@@ -47,8 +46,6 @@ export class AccountState {
   readonly credits: Credits;
   readonly refusals: RefusalLog;
   readonly conversations: ConversationList;
-  /** What objects of rooms keep for the account, by their room: it is erased with it. */
-  readonly elsewhere: { batches: ListedRows; webhooks: InboxList };
   /** Its files, and the containers and threads of its answers. */
   readonly belongings: BelongingList;
   readonly versions: Versions;
@@ -100,10 +97,6 @@ export class AccountState {
     this.credits = new Credits(ledger, hasCredit);
     this.refusals = new RefusalLog(ledger, () => this.shared?.refused());
     this.conversations = new ConversationList(ledger);
-    this.elsewhere = {
-      batches: new ListedRows(ledger, 'batches'),
-      webhooks: new InboxList(ledger),
-    };
     this.belongings = new BelongingList(ledger);
     this.versions = new Versions(ledger, around.env.STORE, ctx.id.name ?? '');
     this.publisher = new VersionPublisher(this.versions, around);

@@ -8,7 +8,7 @@ import type { Erasure } from '../contracts/account.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { Listed } from '../lists/listed-rows.ts';
 import type { AccountState } from './account-state.ts';
-import { eraseInRoom } from './parts.ts';
+import { partsOfAccounts } from './parts.ts';
 import { noteEnded } from './tell-ended.ts';
 
 /** How soon the alarm goes on with what is left; milliseconds. */
@@ -37,8 +37,9 @@ export function eraseAccount(state: AccountState): Erasure {
 }
 
 /** @returns how much of what was made up to a time is left elsewhere: in other objects, and at upstreams */
-function countOthers({ conversations, belongings, elsewhere }: AccountState, until: number): number {
-  const lists: Listed[] = [conversations, belongings, ...Object.values(elsewhere)];
+function countOthers(state: AccountState, until: number): number {
+  const kept = partsOfAccounts().flatMap((part) => part.kept?.(state) ?? []);
+  const lists: Listed[] = [state.conversations, state.belongings, ...kept];
   return lists.reduce((sum, list) => sum + list.count(until), 0);
 }
 
@@ -79,7 +80,7 @@ export async function eraseInOtherObjects(state: AccountState, until = state.era
   if (state.shared?.owesLast && (await state.shared.tellLast())) wakeSoon(state, state.now());
   // Of an account that was never erased nothing is left to erase, and its lists need not be asked.
   if (accountId === undefined || until === 0) return;
-  const { env, conversations, elsewhere } = state;
+  const { env, conversations } = state;
   const settings = settingsOf(env);
   await eraseSome(state, until, conversations, (id) => {
     const place = { account: accountId, id };
@@ -87,8 +88,9 @@ export async function eraseInOtherObjects(state: AccountState, until = state.era
     // It answers whether it was there. One that was gone already is done, too.
     return erased.then(() => true);
   });
-  for (const [room, list] of Object.entries(elsewhere)) {
-    await eraseSome(state, until, list, (id) => eraseInRoom(room, state, { account: accountId, id }, until));
+  for (const { kept, erase } of partsOfAccounts()) {
+    const list = kept?.(state);
+    if (list && erase) await eraseSome(state, until, list, (id) => erase(state, { account: accountId, id }, until));
   }
   await eraseAnswers(state, accountId);
 }

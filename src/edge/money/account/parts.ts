@@ -2,6 +2,7 @@
 
 import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import type { AccountObject } from '../contracts/account.ts';
+import type { Listed } from '../lists/listed-rows.ts';
 import type { AccountState } from './account-state.ts';
 
 export interface AccountPart {
@@ -12,6 +13,8 @@ export interface AccountPart {
       ...args: Parameters<AccountObject[M]>
     ) => ReturnType<AccountObject[M]>;
   };
+  /** @returns what objects of the room keep for the account: each is erased with it, by `erase` */
+  kept?(state: AccountState): Listed;
   /** Looks at sums that have changed. @param overHold the id of a request that has just cost more than its hold */
   summed?(state: AccountState, overHold?: string): void;
   /** Does what is due, by the alarm. It never throws. */
@@ -45,13 +48,4 @@ export function answerByRoom<M extends keyof AccountObject>(
 /** Has rooms look at the sums of an account, which have changed. @param overHold as for a part */
 export function lookAtSums(state: AccountState, overHold?: string): void {
   for (const part of partsOfAccounts()) part.summed?.(state, overHold);
-}
-
-/** Has an object of a room erase what it keeps. @returns whether nothing is left there */
-export async function eraseInRoom(
-  room: string,
-  ...of: Parameters<NonNullable<AccountPart['erase']>>
-): Promise<boolean> {
-  const [part] = pluggedInto(ACCOUNT_PARTS, room);
-  return (await part?.erase?.(...of)) ?? true;
 }

@@ -8,6 +8,7 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { addSums, type UsageSums } from '../../claude/pricing/usage-sums.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
+import { TablesOfRooms } from '../../objects/room-tables.ts';
 import { makeTables, readMeta } from '../../objects/schema.ts';
 import { Tables } from '../../objects/tables.ts';
 import type { Buckets, Hold } from '../budget/state.ts';
@@ -39,6 +40,7 @@ function isPlain({ tokens, saved, estimated, overHold, late, errorType }: Closin
 
 export class Ledger extends Tables {
   readonly rollups: Rollups;
+  readonly #tablesOfRooms: TablesOfRooms;
   #fold: Fold;
   #unfolded = 0;
   /** The content of the table `meta` when the object woke; undefined after the wake, or after a write to it. */
@@ -52,6 +54,8 @@ export class Ledger extends Tables {
       onMade();
     };
     super(storage, meta ? undefined : make);
+    this.#tablesOfRooms = new TablesOfRooms(storage, this);
+    this.#tablesOfRooms.recall(meta?.keys() ?? []);
     // One read serves all parts that wake.
     this.#metaAtWake = meta ?? new Map();
     const stored = this.meta('fold');
@@ -62,6 +66,15 @@ export class Ledger extends Tables {
   /** Notes that all parts of the object are awake. From now on each value of `meta` is read from the table. */
   awake(): void {
     this.#metaAtWake = undefined;
+  }
+
+  /** @returns the tables of a room. @param statements make them, where they do not exist */
+  ofRoom(room: string, statements: string): Tables {
+    return this.#tablesOfRooms.of(room, statements);
+  }
+
+  override together<T>(change: () => T): T {
+    return this.#tablesOfRooms.together(() => super.together(change));
   }
 
   override meta(key: string): string | undefined {

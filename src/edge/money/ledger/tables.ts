@@ -192,12 +192,5 @@ export const LEDGER_TABLES = `
     paused text
   ) strict, without rowid;
   create index conversations_by_parent on conversations (parent, created_at, id) where parent is not null;
-  create table batches (
-    id text primary key,
-    created_at integer not null,
-    key text,
-    digest text not null,
-    report text
-  ) strict, without rowid;
   ${VERSIONS_SQL}
   ${BELONGINGS_SQL}`;

@@ -13,6 +13,9 @@ export interface ToolRun {
   timeout_seconds?: number | undefined;
 }
 
+/** Who decides on a call that waits: the account whose conversation it is, or an admin alone. */
+export type Approvers = 'owner' | 'admin';
+
 /** Who sends a list of tools, and whether it will be stored: an MCP server, for one, is allowed only there. */
 export interface ToolSender {
   identity: Identity;

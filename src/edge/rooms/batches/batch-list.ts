@@ -1,18 +1,27 @@
 /** Lists the batches of an account, as they have reported themselves. */
 
 import { DAY_MS } from '../../kit/async/durations.ts';
+import type { Ledger } from '../../money/ledger/ledger.ts';
 import type { MessageBatch } from '../../money/lists/batches-answers.schema.ts';
 import { ListedRows } from '../../money/lists/listed-rows.ts';
 import type { Page, PageOf } from '../../objects/page.ts';
-import type { Tables } from '../../objects/tables.ts';
 
 /** If a create is sent again within this time, it finds the batch that was made. Milliseconds. */
 const ATTACHES_MS = DAY_MS;
 
+const TABLES = `
+  create table if not exists batches (
+    id text primary key,
+    created_at integer not null,
+    key text,
+    digest text not null,
+    report text
+  ) strict, without rowid`;
+
 /** Keeps the rows of an account's batches. */
 export class BatchList extends ListedRows {
-  constructor(tables: Tables) {
-    super(tables, 'batches');
+  constructor(ledger: Ledger) {
+    super(ledger.ofRoom('batches', TABLES), 'batches');
   }
 
   /** Adds a batch, in the same step that sets aside its cost. */

@@ -17,11 +17,14 @@ const batchesPart: AccountPart = {
         ? decision.then((decided) => JSON.stringify(decided))
         : JSON.stringify(decision);
     },
-    noteBatch: ({ ledger }, _, report) => {
-      if (report) new BatchList(ledger).note(report);
+    noteBatch: ({ ledger }, id, report) => {
+      const batches = new BatchList(ledger);
+      if (report) batches.note(report);
+      else batches.forget(id);
     },
     batches: ({ ledger }, page) => new BatchList(ledger).page(page),
   },
+  kept: ({ ledger }) => new BatchList(ledger),
   // It only answers that it will be erased. If it runs at the upstream, it is cancelled, and settled when it has ended.
   erase: ({ env }, place) =>
     batchStub(env, settingsOf(env), place)

@@ -5,7 +5,7 @@ import type { SecretSettings } from '../../gate/settings/tool-secrets.ts';
 import type { Bindings } from '../../kit/rooms/bindings.ts';
 import type { ToolKind, ToolRun } from '../../named/tools/tool-kind.ts';
 import type { TurnRequest } from '../../talk/contracts/conversation.ts';
-import type { SubagentShare } from '../../talk/storage/call-rows.ts';
+import type { SubagentShare } from './call-rows.ts';
 import type { HoldRoom, ResultRoom, ToolCall, ToolResult } from './tool-result.ts';
 
 /** The settings that decide how tools are called. */

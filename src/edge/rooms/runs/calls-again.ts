@@ -12,6 +12,7 @@ import { CUT_SHORT, type Following } from './following.ts';
 import { calledKindOf } from './kinds.ts';
 import type { PlannedCall, TakenUpCalls } from './pauses.ts';
 import type { RunCalls } from './run-calls.ts';
+import { approvalsIn, callsIn } from './run-rows.ts';
 import type { SpentSoFar } from './stored-run.ts';
 import { failedCall } from './tool-result.ts';
 
@@ -92,10 +93,10 @@ export function followingCrash({ open, unmade, last }: ResumedRun, runCalls: Run
  */
 function callsAgain(step: number, runCalls: RunCalls): TakenUpCalls | undefined {
   const { transcript, shown, tools, now } = runCalls.run;
-  const rows = transcript.calls.of(step);
+  const rows = callsIn(transcript).of(step);
   if (rows.length === 0) return undefined;
   const asked = toolsAskedIn(transcript, step);
-  const approvals = transcript.approvals.ofStep(step);
+  const approvals = approvalsIn(transcript).ofStep(step);
   const calls = rows.flatMap((row): PlannedCall[] => {
     const { turn, n, id, beganAt, endedAt, tries, subagent } = row;
     const block = asked.find((one) => one.id === id);
@@ -110,7 +111,7 @@ function callsAgain(step: number, runCalls: RunCalls): TakenUpCalls | undefined 
     const call = decided ? approvedCall(again, decided) : again;
     // A call of what works apart attaches to what was begun.
     if (calledKindOf(run)?.apart || !run?.once) {
-      transcript.calls.beginAgain(row, now());
+      callsIn(transcript).beginAgain(row, now());
       return [call];
     }
     runCalls.answer(planned, failedCall(HIDDEN_BY_CRASH));

@@ -2,6 +2,7 @@
  * Takes from its rows what a crash has left of a run: books the step that was interrupted, and ends the run where it cannot go
  * on. It does so also where nothing runs.
  */
+
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { encoder } from '../../kit/http/bytes.ts';
 import { type ApiError, errorBody } from '../../kit/http/errors.ts';
@@ -12,11 +13,9 @@ import type { RequestMeter } from '../../money/admission/metered-request.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import { EDGE } from '../../named/tools/edge-tools.ts';
 import { shownResult } from '../../talk/history/edge-blocks.ts';
-import type { ApprovalRow } from '../../talk/storage/approval-rows.ts';
-import type { CallRow } from '../../talk/storage/call-rows.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
-import { callsTakenUp, messagesOf, turnsOfRun } from '../../talk/storage/turn-queries.ts';
+import { messagesOf, turnsOfRun } from '../../talk/storage/turn-queries.ts';
 import { inputTokens } from '../../talk/turn/answer-report.ts';
 import { EventLog } from '../../talk/turn/event-log.ts';
 import { MessageBuilder } from '../../talk/turn/message-builder.ts';
@@ -24,6 +23,9 @@ import { addBlock, eventsSoFar } from '../../talk/turn/message-events.ts';
 import { SKIPPED_EVENT_NUMBERS, unseenAtCrash } from '../../talk/turn/restore-turn.ts';
 import { Turn } from '../../talk/turn/turn.ts';
 import { errorIn } from '../../talk/turn/turn-ending.ts';
+import type { ApprovalRow } from './approvals/approval-rows.ts';
+import type { CallRow } from './call-rows.ts';
+import { approvalsIn, callsIn, callsTakenUp } from './run-rows.ts';
 import { isPartOfHistory, type RunTurn, storeEndOfRun } from './run-turn.ts';
 
 export const HIDDEN_BY_CRASH = 'It is unknown whether this call was made: the edge was interrupted.';
@@ -70,7 +72,7 @@ export function closeCrashedRun(
   log.skip(SKIPPED_EVENT_NUMBERS);
   // The caller who began the run is gone, so its end is reported as for a turn in the background.
   const turn: RunTurn = { row, log, ended: undefined, usages: [], isReported: true };
-  const owed = transcript.approvals.takenUpBy(row.seq);
+  const owed = approvalsIn(transcript).takenUpBy(row.seq);
   const [continued] = owed;
   if (continued) turn.continues = continued.turn;
   const steps = turnsOfRun(transcript, row.seq).slice(1);
@@ -92,7 +94,7 @@ export function closeCrashedRun(
       // An earlier crash came before the account had said the cost. Settling again changes nothing.
       unknown.push(meterOf(step).settle(step.outcome).done);
     }
-    calls.push(...transcript.calls.of(step.seq));
+    calls.push(...callsIn(transcript).of(step.seq));
     spent += step.cost;
     if (step.status !== 'failed') turn.isCommitted = true;
     if (step.outcome) turn.last = { outcome: step.outcome, delta: undefined };
@@ -116,7 +118,7 @@ export function endCrashedRun(
     ...(continues === undefined ? [] : [{ seq: continues }]),
     ...turnsOfRun(transcript, row.seq),
   ]) {
-    for (const call of transcript.calls.of(seq)) {
+    for (const call of callsIn(transcript).of(seq)) {
       if (call.endedAt !== null) continue;
       const { id: tool_use_id, beganAt, subagent } = call;
       // Nobody will ask any more what the subagent has cost, so all that was set aside for it is counted.
@@ -125,7 +127,7 @@ export function endCrashedRun(
         spent += subagent.cost;
       }
       const result = JSON.stringify({ type: 'tool_result', tool_use_id, content: HIDDEN_BY_CRASH, is_error: true });
-      transcript.calls.end({ ...call, beganAt: beganAt ?? now, endedAt: now, isError: true, bytes: 0, result });
+      callsIn(transcript).end({ ...call, beganAt: beganAt ?? now, endedAt: now, isError: true, bytes: 0, result });
     }
   }
   turn.isUnreported = true;
@@ -146,14 +148,14 @@ function restoreResults(transcript: Transcript, row: TurnRow): void {
   const events = numbersIn(text).at(-1) ?? 0;
   const log = new EventLog(transcript, row, { events, rows });
   let index = text.match(/^event: content_block_start$/gm)?.length ?? 0;
-  const own = turnsOfRun(transcript, row.seq).findLast(({ calls }) => typeof calls === 'string');
-  const owed = own ? [] : transcript.approvals.takenUpBy(row.seq);
+  const own = turnsOfRun(transcript, row.seq).findLast(({ seq }) => callsIn(transcript).isPlanned(seq));
+  const owed = own ? [] : approvalsIn(transcript).takenUpBy(row.seq);
   const last = own?.seq ?? owed[0]?.turn;
   if (last === undefined) return;
   // The paused run has already shown the other results of that step.
   const isShownHere = (id: string) => own !== undefined || owed.some(({ toolUseId }) => toolUseId === id);
-  const results = transcript.calls.results(last);
-  const ended = transcript.calls
+  const results = callsIn(transcript).results(last);
+  const ended = callsIn(transcript)
     .of(last)
     .filter(({ id, event }) => isShownHere(id) && event !== null && event > events);
   for (const { id, isError } of ended.sort((one, other) => Number(one.event) - Number(other.event))) {

@@ -6,6 +6,7 @@ import type { EndOfRun } from './end-run.ts';
 import { MOST_PAUSES, pauseBy } from './next-step.ts';
 import type { TakenUpCalls } from './pauses.ts';
 import type { RunCalls } from './run-calls.ts';
+import { callsIn } from './run-rows.ts';
 import type { StepLog } from './shown-run.ts';
 import { failedCall } from './tool-result.ts';
 
@@ -67,10 +68,12 @@ function callsOfStep({ runner, calls }: EndedStep): Following | undefined {
     .map(({ value }) => value);
   const own = asked.filter((block) => shown.isOfEdge(block));
   // Only the calls that its row names are in the history.
-  const named = transcript.calls.of(row.seq).flatMap(({ turn, n, id, tries }) => {
-    const block = own.find((one) => one.id === id);
-    return block ? [{ turn, n, block, tries }] : [];
-  });
+  const named = callsIn(transcript)
+    .of(row.seq)
+    .flatMap(({ turn, n, id, tries }) => {
+      const block = own.find((one) => one.id === id);
+      return block ? [{ turn, n, block, tries }] : [];
+    });
   if (builder.stopReason === 'tool_use' && named.length > 0 && !signal.aborted) {
     const allowed = named.filter((call) => meter.addCall(call.block));
     for (const call of named) if (!allowed.includes(call)) calls.answer(call, failedCall(NOT_CALLED));

@@ -9,18 +9,24 @@ import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { Runner } from '../../talk/turn/running-turn.ts';
 import { beginRun, resumeRun } from './begin-run.ts';
 import { closeCrashedRun, endCrashedRun } from './crashed-run.ts';
+import { eventsOf } from './events-of.ts';
+import { subagentOutcomeOf } from './subagents/subagent-outcome.ts';
 
 export const runsPart: ConversationPart = {
   open: (context) => ({
     run: ({ request }, planned, row) => beginRun(context, request, planned, row),
+    tell: (turn) => eventsOf(context).noteEnd(turn),
+    alarm: () => context.waitUntil(eventsOf(context).send()),
+    isOpen: () => eventsOf(context).isOpen,
     resume: (row) => (row.run === row.seq ? endOrResume(context, row) : undefined),
   }),
+  methods: { outcome: ({ context }, key: string) => ({ ok: true, value: subagentOutcomeOf(context.transcript, key) }) },
 };
 
 /** Ends the step of a run that was interrupted, and the run unless it goes on. */
 function endOrResume(context: ConversationContext, row: TurnRow): Runner | undefined {
   const { transcript, now, maintenance } = context;
-  const { settlements, events } = maintenance;
+  const { settlements } = maintenance;
   const meterOf = (step: TurnRow) => settlements.meterOf(step);
   const onSettled = (step: TurnRow, settled: Promise<Settled> | undefined) => settlements.follow(step, settled);
   const closing = { transcript, now: now(), error: turnInterrupted(), meterOf, onSettled };
@@ -35,7 +41,7 @@ function endOrResume(context: ConversationContext, row: TurnRow): Runner | undef
   }
   transcript.together(() => {
     endCrashedRun(crashed, closing);
-    events.noteEnd(crashed.turn);
+    eventsOf(context).noteEnd(crashed.turn);
   });
   return undefined;
 }

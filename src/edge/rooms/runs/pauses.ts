@@ -1,13 +1,13 @@
 /** What approvals and runs tell each other of a run that pauses before calls. */
 
 import type { Json } from '../../kit/json/object.ts';
-import type { TurnEvent } from '../../talk/conversations/turn-events.ts';
-import type { Approvers } from '../../talk/storage/approval-rows.ts';
-import type { SubagentShare } from '../../talk/storage/call-rows.ts';
+import type { Approvers } from '../../named/tools/tool-kind.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
+import type { SubagentShare } from './call-rows.ts';
 import type { ShownRun } from './shown-run.ts';
 import type { ToolResult } from './tool-result.ts';
+import type { TurnEvent } from './turn-events.ts';
 
 /** A run that pauses before calls. */
 export interface PausingRun {

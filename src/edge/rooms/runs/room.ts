@@ -4,8 +4,10 @@ import type { Room } from '../room.ts';
 import { APPROVAL_ROUTES } from './approvals/approvals.route.ts';
 import { approvalsPart } from './approvals/part.ts';
 import { BACKGROUND_MEMBERS, backgroundPart } from './background/part.ts';
+import { COPIED_CALLS } from './copied-calls.ts';
 import { CALLED_KINDS } from './kinds.ts';
 import { runsPart } from './part.ts';
+import { RUN_ROWS } from './run-rows.ts';
 import { RUN_MEMBERS } from './runs.schema.ts';
 import { shareToolsOf, workerToolNames } from './tools/worker-tools.ts';
 
@@ -24,6 +26,8 @@ export const runsRoom: Room = {
   routes: APPROVAL_ROUTES,
   headers: ['sluice-paused'],
   conversation: [runsPart, approvalsPart, backgroundPart],
+  rows: RUN_ROWS,
+  copied: COPIED_CALLS,
   members: { ...RUN_MEMBERS, ...BACKGROUND_MEMBERS },
   tools: CALLED_KINDS,
   options: shareToolsOf,

@@ -4,16 +4,17 @@ import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import type { RoomShare } from '../../kit/http/body-room.ts';
 import { asText } from '../../kit/json/object.ts';
 import type { ToolRun } from '../../named/tools/tool-kind.ts';
-import type { BegunCall } from '../../talk/storage/call-rows.ts';
 import { GRACE_MS } from '../../talk/storage/rows.ts';
 import { newShare, takeRoom } from '../../talk/turn/memory-room.ts';
 import { needsApproval } from './approvals/owed-calls.ts';
+import type { BegunCall } from './call-rows.ts';
 import { callTool } from './call-tool.ts';
 import type { CalledKind, CallName, KindCalls } from './called-kind.ts';
 import { calledKindOf } from './kinds.ts';
 import type { RunMeter } from './limits.ts';
 import type { PlannedCall } from './pauses.ts';
 import type { RunContext } from './run-context.ts';
+import { callsIn } from './run-rows.ts';
 import type { ShownRun } from './shown-run.ts';
 import {
   acceptedResult,
@@ -59,7 +60,11 @@ export class RunCalls {
     const waiting = [...calls];
     const [first] = calls;
     // Some may already have a result from before a crash.
-    const before = first ? this.run.transcript.calls.of(first.turn).reduce((sum, { bytes }) => sum + bytes, 0) : 0;
+    const before = first
+      ? callsIn(this.run.transcript)
+          .of(first.turn)
+          .reduce((sum, { bytes }) => sum + bytes, 0)
+      : 0;
     const room = { left: MOST_STEP_BYTES - before };
     this.#reserveShares(calls);
     const work = async () => {
@@ -68,7 +73,7 @@ export class RunCalls {
         const beganAt = this.run.now();
         if (call.subagent) {
           call.subagent.conversation ??= await this.#kindOf(call)?.apart?.(this.#named(call));
-          this.run.transcript.calls.begin(rowOfCall(call), beganAt);
+          callsIn(this.run.transcript).begin(rowOfCall(call), beganAt);
         }
         const share = newShare();
         try {
@@ -120,7 +125,7 @@ export class RunCalls {
     const call = { tool_use_id: asText(id), name: asText(name), input, account, conversation, turn };
     const fetchTool = (url: string, init: RequestInit) => fetch(url, init);
     const leftMs = meter.leftMs(now());
-    const noteShare = () => transcript.calls.begin(rowOfCall(planned), now());
+    const noteShare = () => callsIn(transcript).begin(rowOfCall(planned), now());
     const isAgain = planned.tries > 1;
     // A subagent that was begun before ends by itself, and what it has cost counts.
     if (isOver() && !(kind.apart && isAgain)) return failedCall(NOT_HOLDING);
@@ -148,7 +153,7 @@ export class RunCalls {
     meter.addSubagent(cost);
     const told = { type: 'tool_result', tool_use_id: id, content, ...(isError ? { is_error: true } : {}) };
     const event = shown.isExpected(id) ? shown.log.events + 1 : null;
-    transcript.calls.end({
+    callsIn(transcript).end({
       ...{ ...row, id, beganAt, endedAt: now(), isError, bytes, event },
       ...(subagent ? { subagent: { ...subagent, cost } } : {}),
       result: JSON.stringify(told),

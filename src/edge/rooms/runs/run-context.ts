@@ -4,6 +4,7 @@ import type { NextRequest } from '../../talk/history/next-request.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { MessageBuilder } from '../../talk/turn/message-builder.ts';
 import type { TurnRunner } from '../../talk/turn/turn-runner.ts';
+import type { CallRow } from './call-rows.ts';
 import type { CalledRun } from './called-kind.ts';
 import type { PausingRun } from './pauses.ts';
 import type { RunTurn } from './run-turn.ts';
@@ -46,6 +47,6 @@ interface NewStep {
   /** The number of the last event before it. */
   logged: number;
   logOf(builder: MessageBuilder): StepLog;
-  callsIn(content: readonly Json[]): string | null;
+  callsIn(content: readonly Json[]): readonly Pick<CallRow, 'id' | 'name'>[];
   onEnd(settled: Promise<Settled> | undefined): void;
 }

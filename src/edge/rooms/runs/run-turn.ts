@@ -5,7 +5,7 @@ import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { ToldUsage } from '../../claude/usage/told-usage.ts';
 import { encoder } from '../../kit/http/bytes.ts';
 import { readEvent } from '../../kit/json/block-texts.ts';
-import type { Json } from '../../kit/json/object.ts';
+import { type Json, withoutUndefined } from '../../kit/json/object.ts';
 import { FrameReader } from '../../kit/sse/frames.ts';
 import type { BudgetLeft } from '../../money/admission/budget-left.ts';
 import type { OutcomeOfTurn, TurnRow } from '../../talk/storage/rows.ts';
@@ -16,6 +16,7 @@ import type { EventLog } from '../../talk/turn/event-log.ts';
 import { MessageBuilder } from '../../talk/turn/message-builder.ts';
 import type { RunningTurn } from '../../talk/turn/running-turn.ts';
 import type { Ended } from '../../talk/turn/turn-ending.ts';
+import { callsIn } from './run-rows.ts';
 import { summedUsage } from './summed-usage.ts';
 
 /** A run, as far as its steps have come. */
@@ -48,7 +49,7 @@ export function storeEndOfRun(
   { transcript, spent, now }: { transcript: Transcript; spent: Nanodollars; now: number },
 ): void {
   const { log, row, last, usages } = turn;
-  const { status, error, isStopped, ...paused } = end;
+  const { status, error, isStopped, paused } = end;
   const known = last?.outcome ?? unanswered({ sentAt: undefined }, now);
   const usage = new ToldUsage().take(summedUsage(usages));
   const outcome: OutcomeOfTurn = { ...known, usage: usages.length > 0 ? usage : known.usage };
@@ -56,12 +57,13 @@ export function storeEndOfRun(
   const summary = { outcome, nanodollars: spent, ...(budget && { budget }) };
   // The settlements of steps in the history may still be on their way to the account.
   const settled = status === 'failed';
-  const ended = { status, endedAt: now, outcome, cost: spent, events: log.events, settled, ...paused };
+  const ended = { status, endedAt: now, outcome, cost: spent, events: log.events, settled };
   log.finish(JSON.stringify(summary));
   transcript.changeTurn(row, ended);
+  if (paused !== undefined) callsIn(transcript).notePause(row.seq, paused);
   if (status === 'refused') transcript.refuseTurns('run = ? and seq > ?', row.seq, row.seq);
   // A run that waits for approval will go on with its stored request.
-  if (paused.paused !== 'approval') transcript.calls.deleteRequest(row.seq);
+  if (paused !== 'approval') callsIn(transcript).deleteRequest(row.seq);
   if (status === 'interrupted') noteUnanswered(transcript, row, now);
   const { profile } = transcript;
   if (turn.isUnreported && profile) {
@@ -73,7 +75,7 @@ export function storeEndOfRun(
   transcript.log.noteEnd(row);
   turn.ended = {
     ...{ status, summary, error, isStopped, isUnanswered: turn.isUnanswered === true },
-    ...paused,
+    ...withoutUndefined({ paused }),
     // Built only on demand: most callers have received it as a stream.
     get message() {
       return error ? undefined : messageIn(log.text);

@@ -12,6 +12,7 @@ import type { EventLog, TurnLog } from '../../talk/turn/event-log.ts';
 import type { LogBlocks } from '../../talk/turn/log-blocks.ts';
 import type { MessageBuilder } from '../../talk/turn/message-builder.ts';
 import { addBlock, eventsSoFar } from '../../talk/turn/message-events.ts';
+import type { CallRow } from './call-rows.ts';
 import type { ToolResult } from './tool-result.ts';
 
 export class ShownRun {
@@ -48,9 +49,10 @@ export class ShownRun {
   }
 
   /** @returns the edge's calls in an answer, in the form of its step's row; null if there are none */
-  callsIn(content: readonly Json[]): string | null {
-    const calls = content.filter((block) => this.isOfEdge(block));
-    return calls.length === 0 ? null : JSON.stringify(calls.map(({ id, name }) => [asText(id), asText(name)]));
+  callsIn(content: readonly Json[]): Pick<CallRow, 'id' | 'name'>[] {
+    return content
+      .filter((block) => this.isOfEdge(block))
+      .map(({ id, name }) => ({ id: asText(id), name: asText(name) }));
   }
 
   add(type: string, fields: object, remark?: string): void {

@@ -1,4 +1,5 @@
 /** The request of a run, which is stored until the run ends. A run goes on from it after a crash, or after approvals. */
+
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { parseObject } from '../../kit/json/object.ts';
 import type { ObjectContext } from '../../talk/answers/object-context.ts';
@@ -7,6 +8,7 @@ import { isRun } from '../../talk/conversations/begin-turn.ts';
 import { retainedAgent } from '../../talk/conversations/named-beginning.ts';
 import { type PlannedRun, plannedRun } from '../../talk/history/next-request.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
+import { callsIn } from './run-rows.ts';
 
 /** What a run has used of its limits before a crash. */
 export interface SpentSoFar {
@@ -25,7 +27,7 @@ export function storedRunOf(
   context: Pick<ObjectContext, 'transcript' | 'settings'>,
   { seq }: TurnRow,
 ): { request: BegunRequest; planned: PlannedRun; carried: CarriedLimits | undefined } | undefined {
-  const stored = parseObject(context.transcript.calls.requestOf(seq));
+  const stored = parseObject(callsIn(context.transcript).requestOf(seq));
   if (!stored) return undefined;
   const request = stored.request as BegunRequest;
   const planned = plannedRun(String(stored.rest ?? '{}'), context.transcript, retainedAgent(context), isRun(request));

@@ -9,18 +9,18 @@ import { OF_PREFIX, say } from '../../money/contracts/about.ts';
 import type { BegunRequest } from '../../talk/contracts/conversation.ts';
 import { isRun } from '../../talk/conversations/begin-turn.ts';
 import { layerOf, retainedAgent } from '../../talk/conversations/named-beginning.ts';
-import { OF_SUMMARIES, type SummaryMeter } from '../../talk/conversations/paid-summaries.ts';
 import type { ConversationContext } from '../../talk/conversations/parts.ts';
 import { OF_AGENT } from '../../talk/history/agent-in-use.ts';
 import { PIECE_CHARACTERS } from '../../talk/storage/message-text.ts';
 import { refOf } from '../../talk/storage/rows.ts';
-import type { SummaryRow } from '../../talk/storage/summary-rows.ts';
 import { newShare, takeRoom } from '../../talk/turn/memory-room.ts';
 import { stopped, type TurnAbort } from '../../talk/turn/turn-abort.ts';
 import { ADMIT_MS } from '../../talk/turn/turn-runner.ts';
 import { askForSummary, headersOfSummary } from './ask-for-summary.ts';
+import { OF_SUMMARIES, type PaidSummaries, type SummaryMeter } from './paid-summaries.ts';
 import type { PlannedSummary } from './summarize.ts';
 import { summaryRequest } from './summary-request.ts';
+import { type SummaryRow, summariesIn } from './summary-rows.ts';
 
 /** The request of a turn, and its body without messages. */
 export interface SummaryCause {
@@ -28,15 +28,22 @@ export interface SummaryCause {
   rest: string;
 }
 
-/** Makes a summary whose row is stored, and stores how it has ended. @param abort ends it */
+/** A summary that is made: its plan, and its row, which is stored. */
+interface MakingSummary {
+  planned: PlannedSummary;
+  row: SummaryRow;
+  paid: PaidSummaries;
+  /** Ends it. */
+  abort: TurnAbort;
+}
+
+/** Makes a summary, and stores how it has ended. */
 export async function makeSummary(
   context: ConversationContext,
   { request, rest }: SummaryCause,
-  planned: PlannedSummary,
-  row: SummaryRow,
-  abort: TurnAbort,
+  { planned, row, paid: summaries, abort }: MakingSummary,
 ): Promise<void> {
-  const { transcript, env, waitUntil, now, summaries, maintenance } = context;
+  const { transcript, env, waitUntil, now, maintenance } = context;
   const { profile } = transcript;
   const settings = context.settings();
   const upstream = context.upstream();
@@ -57,7 +64,7 @@ export async function makeSummary(
     const lay = layerOf(context, profile);
     const build = async () => {
       // Meanwhile the history may have been rewound to before its end.
-      if (transcript.summaries.get(row.id)?.status !== 'running') throw stopped();
+      if (summariesIn(transcript).get(row.id)?.status !== 'running') throw stopped();
       const options = { transcript, settings, agent, betas: headers['anthropic-beta'], isRun: isRun(request) };
       const { body, model } = summaryRequest(rest, planned, options);
       return { body: lay ? (await soon(lay(body))).body : body, model };

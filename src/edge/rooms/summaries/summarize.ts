@@ -4,6 +4,7 @@ import { KEEPS } from '../../talk/history/shares.ts';
 import { sizesOf, tokensFrom } from '../../talk/history/truncate.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import { lastCommitted } from '../../talk/storage/turn-queries.ts';
+import { summariesIn } from './summary-rows.ts';
 
 /** The most tokens of a summary, where the setting does not say it: this, and this part of `max_tokens`. */
 const LONGEST_SUMMARY = 8_192;
@@ -30,11 +31,11 @@ export interface PlannedSummary {
  * @returns undefined if there is nothing to summarize now
  */
 export function nextSummary(transcript: Transcript, filled: number): PlannedSummary | undefined {
-  const { profile, summaries } = transcript;
+  const { profile } = transcript;
   const { history } = profile ?? {};
   if (!profile?.exists || history?.strategy !== 'summarize' || !mayBegin(transcript)) return undefined;
   const { max_tokens: limit, instructions } = history;
-  const latest = summaries.latest();
+  const latest = summariesIn(transcript).latest();
   const turns = sizesOf(transcript).filter(({ from }) => from > (latest?.until ?? 0));
   if (tokensFrom(turns, 0) + (latest?.tokens ?? 0) <= limit * filled) return undefined;
   const base = latest ? -latest.id : 0;
@@ -69,7 +70,7 @@ function firstToKeep(turns: ReturnType<typeof sizesOf>, most: number, base: numb
  *   the next answer; after several in a row not before twice as many answers each time
  */
 function mayBegin(transcript: Transcript): boolean {
-  const { summaries } = transcript;
+  const summaries = summariesIn(transcript);
   const newest = summaries.newest();
   if (!newest) return true;
   const pause = 2 ** Math.min(MOST_DOUBLINGS, Math.max(0, summaries.failedInARow() - 1));

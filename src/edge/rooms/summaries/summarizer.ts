@@ -9,11 +9,12 @@ import { slot } from '../../kit/rooms/slots.ts';
 import type { AskedTurn, ConversationContext, OpenPart, Wait } from '../../talk/conversations/parts.ts';
 import type { NextRequest } from '../../talk/history/next-request.ts';
 import { BEGINS, KEEPS } from '../../talk/history/shares.ts';
-import { NEW_SUMMARY, type SummaryRow } from '../../talk/storage/summary-rows.ts';
 import { lastCommitted, latestTurn } from '../../talk/storage/turn-queries.ts';
 import { TurnAbort } from '../../talk/turn/turn-abort.ts';
 import { makeSummary, type SummaryCause } from './make-summary.ts';
+import { PaidSummaries } from './paid-summaries.ts';
 import { nextSummary, type PlannedSummary } from './summarize.ts';
+import { NEW_SUMMARY, type SummaryRow, summariesIn } from './summary-rows.ts';
 
 /** Whether a summary was tried before this turn. */
 const TRIED_BEFORE = slot<boolean>('summary');
@@ -25,12 +26,14 @@ const LONGEST_REST = 262_144;
 /** Has summaries made. It holds no lock: turns go on meanwhile, and a summary that comes late serves the next one. */
 export class Summarizer implements OpenPart {
   readonly #context: ConversationContext;
+  readonly #paid: PaidSummaries;
   /** The request of the newest turn, whose prompt is in the cache. */
   #cause: SummaryCause | undefined;
   #running: { by: Identity; abort: TurnAbort; done: Promise<void> } | undefined;
 
   constructor(context: ConversationContext) {
     this.#context = context;
+    this.#paid = new PaidSummaries(context, context.maintenance.settlements);
   }
 
   /** Who has asked for the turn to which a summary belongs that is being made. */
@@ -72,6 +75,10 @@ export class Summarizer implements OpenPart {
     if (this.#running) await withinMoment(this.#running.done, SUMMARY_WAIT_MS);
   }
 
+  settle(): void {
+    this.#paid.settle();
+  }
+
   /** Ends what is being made. What it has cost is settled. */
   async stop(): Promise<void> {
     this.#running?.abort.stop();
@@ -84,10 +91,10 @@ export class Summarizer implements OpenPart {
   }
 
   async #make(cause: SummaryCause, planned: PlannedSummary): Promise<void> {
-    const { transcript, now, maintenance, summaries } = this.#context;
+    const { transcript, now, maintenance } = this.#context;
     const row: SummaryRow = {
       ...NEW_SUMMARY,
-      id: transcript.summaries.given + 1,
+      id: summariesIn(transcript).given + 1,
       until: planned.until,
       turn: lastCommitted(transcript),
       requestId: anotherRequestId(cause.request.requestId),
@@ -98,7 +105,8 @@ export class Summarizer implements OpenPart {
     this.#running = { by: cause.request.identity, abort, done: done.promise };
     // Whatever fails: who waits for it must go on.
     try {
-      await summaries.make(row, () => makeSummary(this.#context, cause, planned, row, abort));
+      const making = { planned, row, paid: this.#paid, abort };
+      await this.#paid.make(row, () => makeSummary(this.#context, cause, making));
     } finally {
       this.#running = undefined;
       done.resolve();

@@ -4,8 +4,8 @@ import { count, instant } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 import { parseOrUndefined } from '../../kit/json/parse.ts';
 import { history } from '../../talk/history/history.schema.ts';
-import { SUMMARY_PREFACE } from '../../talk/history/stored-summary.ts';
 import { chosenBySchema } from '../../talk/storage/chosen-by.schema.ts';
+import { SUMMARY_PREFACE } from '../../talk/storage/summary-message.ts';
 
 const position = z.int().check(z.gte(1));
 const nonEmpty = z.string().check(z.minLength(1), z.maxLength(1_000));

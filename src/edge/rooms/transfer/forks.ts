@@ -104,8 +104,8 @@ function line(...[kind, ...texts]: CopiedLine): string {
 /** @returns the row of a copied turn */
 function copyOfTurn(copied: TurnRow, taken: number) {
   const { seq, id, requestId, hash, status, route, model, beganAt, endedAt, outcome, cost, tokens, frame } = copied;
-  const { sentFrom, follows, events, run, calls = null, chosenBy = null } = copied;
-  const ended = { status, endedAt, outcome, cost, tokens, frame, events, settled: true, calls, chosenBy };
+  const { sentFrom, follows, events, run, chosenBy = null } = copied;
+  const ended = { status, endedAt, outcome, cost, tokens, frame, events, settled: true, chosenBy };
   const began = { id, requestId, hash, route, model, beganAt, sentFrom, follows };
   return { ...began, ...ended, seq: taken + seq, run: run === null ? null : taken + run };
 }

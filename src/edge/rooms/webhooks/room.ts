@@ -3,6 +3,7 @@ import { ALERT_SOURCE } from '../../money/alerts/alert-source.ts';
 import { inboxStub } from '../../objects/stubs.ts';
 import type { Room } from '../room.ts';
 import { ALERT_ROUTES } from './alerts.route.ts';
+import { InboxList } from './inbox-list.ts';
 import { sourcesOf, webhookSettings } from './source-settings.ts';
 import { createConsumer } from './webhook-job.ts';
 import { takeSources, WEBHOOK_ROUTES } from './webhooks.route.ts';
@@ -15,6 +16,13 @@ export const webhooksRoom: Room = {
   queue: createConsumer(),
   alertInbox: (env, alert) => inboxStub(env, settingsOf(env), ALERT_SOURCE).acceptAlert(alert),
   account: {
+    methods: {
+      noteInbox(state, source) {
+        new InboxList(state.ledger).note(source, state.advance());
+        return { erasedUntil: state.erasedUntil };
+      },
+    },
+    kept: ({ ledger }) => new InboxList(ledger),
     erase: async ({ env }, { account, id: source }, until) =>
       (await inboxStub(env, settingsOf(env), source).erase(account, until)).remaining === 0,
   },

@@ -1,15 +1,14 @@
-import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
+import { toUsd } from '../../claude/pricing/cost.ts';
 import { isoTimeOrNull } from '../../kit/http/times.ts';
 import type * as z from '../../kit/http/zod.ts';
 import { readMessage } from '../../kit/json/block-texts.ts';
-import { parseKept, writeJson } from '../../kit/json/kept-text.ts';
+import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, isObject, parseObject, withoutUndefined } from '../../kit/json/object.ts';
-import type { CrossingText, Result, SubagentOutcome, TurnOutcome } from '../contracts/conversation.ts';
+import type { CrossingText, Result, TurnOutcome } from '../contracts/conversation.ts';
 import type { turnReport } from '../conversations/conversations-answers.schema.ts';
-import type { ApprovalRow } from '../storage/approval-rows.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import { callsTakenUp, messagesOf, turnAt, turnsOfRun, turnWithId } from '../storage/turn-queries.ts';
+import { messagesOf, pauseOf, turnAt, turnsOfRun, turnWithId } from '../storage/turn-queries.ts';
 import { errorIn } from '../turn/turn-ending.ts';
 import { crossingText, noTurn } from './crossing-answer.ts';
 
@@ -23,16 +22,16 @@ export function reportOfTurn(transcript: Transcript, id: string): Result<Crossin
 
 /** Describes what a turn did. A turn that is not a run is shown as one step. */
 export function describeTurn(transcript: Transcript, row: TurnRow): z.output<typeof turnReport> {
-  const { id, status, beganAt, endedAt, cost, paused = null, run, seq } = row;
+  const { id, status, beganAt, endedAt, cost, run, seq } = row;
   const steps = run === null ? [row] : turnsOfRun(transcript, seq).slice(1);
-  const [takenUp] = run === seq ? transcript.approvals.takenUpBy(seq) : [];
+  const before = run === seq ? transcript.told((rows) => rows.before?.(seq)) : undefined;
   return {
     type: 'turn',
     id,
-    continues: takenUp ? (turnAt(transcript, takenUp.run)?.id ?? null) : null,
+    continues: before === undefined ? null : (turnAt(transcript, before)?.id ?? null),
     conversation: transcript.profile?.id ?? '',
     status: statusTold(status),
-    paused,
+    paused: run === seq ? pauseOf(transcript, seq) : null,
     error: status === 'failed' || status === 'interrupted' ? errorShown(transcript, row) : null,
     began_at: new Date(beganAt).toISOString(),
     ended_at: isoTimeOrNull(endedAt),
@@ -59,35 +58,8 @@ function describeStep(transcript: Transcript, { seq, status, model, cost, outcom
     usage: outcome?.usage ? { ...outcome.usage } : null,
     cost_usd: toUsd(cost),
     ttft_ms: outcome?.ttft_ms ?? null,
-    calls: run === null ? [] : describeCalls(transcript, seq),
+    calls: run === null ? [] : transcript.calls.shown(seq, (step) => inputsIn(transcript, step)),
   };
-}
-
-function describeCalls(transcript: Transcript, step: number) {
-  const calls = transcript.calls.of(step);
-  const inputs = calls.length === 0 ? undefined : inputsIn(transcript, step);
-  const approvals = new Map(transcript.approvals.ofStep(step).map((row) => [row.toolUseId, row]));
-  return calls.map(({ id, name, beganAt, endedAt, isError, bytes, tries, subagent }) => ({
-    id,
-    name,
-    ...withoutUndefined({ conversation: subagent?.conversation }),
-    input: inputs?.get(id),
-    approval: approvalShown(approvals.get(id)),
-    ms: endedAt === null || beganAt === null ? null : endedAt - beganAt,
-    is_error: endedAt === null ? null : isError,
-    bytes: endedAt === null ? null : bytes,
-    tries,
-  }));
-}
-
-function approvalShown(row: ApprovalRow | undefined) {
-  return row ? { id: row.id, ...describeDecision(row) } : null;
-}
-
-/** Describes what was decided about a call. All members are null while nobody has decided. */
-export function describeDecision({ decision, reason, input, decidedAt }: ApprovalRow) {
-  const changed_input: unknown = input === null ? null : parseKept(input);
-  return { decision, reason, changed_input, decided_at: isoTimeOrNull(decidedAt) };
 }
 
 /** @returns the inputs of a step's calls, by the ids of the calls */
@@ -123,7 +95,7 @@ export function outcomeOfTurn(transcript: Transcript, key: string): TurnOutcome 
 }
 
 /** @returns the newest turn with an idempotency key, followed by the turns that went on with it after approvals */
-function turnsGoingOn(transcript: Transcript, key: string): TurnRow[] {
+export function turnsGoingOn(transcript: Transcript, key: string): TurnRow[] {
   const turns: TurnRow[] = [];
   let next = transcript.turns('key = ?', key).at(-1);
   while (next) {
@@ -135,7 +107,7 @@ function turnsGoingOn(transcript: Transcript, key: string): TurnRow[] {
 
 /** @returns the turn that goes on after the approvals of another one; undefined if there is none */
 function turnAfter(transcript: Transcript, { seq }: TurnRow): TurnRow | undefined {
-  const by = transcript.approvals.ofRun(seq).find(({ continuedBy }) => continuedBy !== null)?.continuedBy;
+  const by = transcript.told((rows) => rows.after?.(seq));
   // A run is continued only by a later one.
   return typeof by === 'number' && by > seq ? turnAt(transcript, by) : undefined;
 }
@@ -152,35 +124,4 @@ function lastSaid(transcript: Transcript): string {
       .join('');
   }
   return '';
-}
-
-/**
- * @returns the outcome of the turn with an idempotency key, together with the turns that went on with it; undefined if no
- * turn was begun. A turn that goes on just now is reported as still waiting for approval.
- */
-export function subagentOutcomeOf(transcript: Transcript, key: string): SubagentOutcome | undefined {
-  const outcome = outcomeOfTurn(transcript, key);
-  if (!outcome) return undefined;
-  const turns = turnsGoingOn(transcript, key);
-  const costs = turns.map((row) => costOfRun(transcript, row));
-  const cost = costs.reduce((sum, one) => (sum === null || one === null ? null : sum + one), 0);
-  // The calling run does not wait for this end any more. It goes on counting what the subagent may spend.
-  if (turns.length > 1 && outcome.status === 'running')
-    return { ...outcome, cost, status: 'complete', paused: 'approval' };
-  return { ...outcome, cost };
-}
-
-/** @returns the cost of a run with its subagents; null while it runs, or while a hold of it may not be settled yet */
-function costOfRun(transcript: Transcript, { seq, status, cost }: TurnRow): Nanodollars | null {
-  if (status === 'running') return null;
-  const steps = turnsOfRun(transcript, seq).slice(1);
-  // After a crash only the account knows what such a step has cost. It says so when it confirms the settlement.
-  if (steps.some(({ settled, grant }) => !settled && !Number.isFinite(grant?.hold))) return null;
-  // A call that has waited for approval is counted in the run that has made the call.
-  const waited = new Set(transcript.approvals.ofRun(seq).map(({ toolUseId }) => toolUseId));
-  const own = steps.flatMap((step) => transcript.calls.of(step.seq)).filter(({ id }) => !waited.has(id));
-  const shares = [...own, ...callsTakenUp(transcript, seq)].map(({ subagent }) => subagent?.cost ?? 0);
-  const known = [...steps.map((step) => step.cost), ...shares].reduce((sum, one) => sum + one, 0);
-  // Failed steps may be deleted. The run's own row still has their cost.
-  return Math.max(cost, known);
 }

@@ -130,7 +130,7 @@ export function runnerOfTurn(
     onEnd: (settled) => {
       hooks.onEnd();
       maintenance.noteEnd(turn);
-      if (!isRefused(transcript, turn)) maintenance.events.noteEnd(turn);
+      if (!isRefused(transcript, turn)) for (const part of context.parts) part.tell?.(turn);
       maintenance.settlements.follow(turn.row, settled);
       maintenance.reportSoon();
     },

@@ -23,7 +23,6 @@ import { stopped } from '../turn/turn-abort.ts';
 import type { LeftOut } from './conversations-answers.schema.ts';
 import { Maintenance } from './maintenance.ts';
 import { withdrawnFrom } from './named-beginning.ts';
-import { PaidSummaries } from './paid-summaries.ts';
 import { type ConversationContext, type OpenConversation, type OpenPart, partsInUse } from './parts.ts';
 
 /** How long a stop or a deletion waits for the turn to end; milliseconds. */
@@ -64,10 +63,13 @@ export class ConversationState implements OpenConversation {
     this.#ctx = ctx;
     this.transcript = new Transcript(ctx.storage);
     const shared = { ...around, transcript: this.transcript };
-    const isBusy = () => this.runner !== undefined || this.#isCopying || this.transcript.summaries.hasUnsettled;
-    this.maintenance = new Maintenance({ ...shared, isBusy, erase });
-    const summaries = new PaidSummaries(shared, this.maintenance.settlements);
-    this.context = { ...shared, maintenance: this.maintenance, summaries, parts: this.#parts, hooks: this.#hooks };
+    const isBusy = () =>
+      this.runner !== undefined ||
+      this.#isCopying ||
+      this.transcript.told(({ isBusy }) => isBusy || undefined) === true;
+    const isOpen = () => this.#parts.some((part) => part.isOpen?.());
+    this.maintenance = new Maintenance({ ...shared, isBusy, isOpen, erase });
+    this.context = { ...shared, maintenance: this.maintenance, parts: this.#parts, hooks: this.#hooks };
     for (const { open } of partsInUse()) if (open) this.#parts.push(open(this.context));
   }
 
@@ -83,7 +85,7 @@ export class ConversationState implements OpenConversation {
         // A run asks by itself. If the account cannot be asked, it refuses the turn itself: that only misses a secret that has ended.
         if (runner.turn.row.run === null) this.#ctx.waitUntil(this.checkCredential().catch(() => {}));
       });
-      this.context.summaries.settle();
+      for (const part of this.#parts) part.settle?.();
     } catch (thrown) {
       this.endDamaged(thrown);
     }
@@ -252,7 +254,7 @@ function endOrBegin(context: ConversationContext, row: TurnRow): Runner | undefi
   const meter = maintenance.settlements.meterOf(turn.row);
   const settled = transcript.together(() => {
     const confirmed = turn.end({ kind: 'cut', error, end: 'cut' }, meter, now());
-    maintenance.events.noteEnd(turn);
+    for (const part of context.parts) part.tell?.(turn);
     return confirmed;
   });
   if (settled !== undefined) waitUntil(maintenance.settlements.confirm(turn.row, settled));

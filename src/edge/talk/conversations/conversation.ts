@@ -18,7 +18,7 @@ import {
   wireError,
 } from '../answers/crossing-answer.ts';
 import { resumeTurn } from '../answers/resume-turn.ts';
-import { outcomeOfTurn, reportOfTurn, subagentOutcomeOf } from '../answers/turn-report.ts';
+import { outcomeOfTurn, reportOfTurn } from '../answers/turn-report.ts';
 import type {
   BoundCaller,
   ConversationObject,
@@ -259,16 +259,21 @@ export class Conversation extends CallingObject implements ConversationObject {
   /** Waits until a subagent's turn has ended. @returns its outcome; undefined if no turn was begun with this key */
   async subagentOutcome(key: string): Promise<SubagentOutcome | undefined> {
     this.#state.recover();
-    const { runner, transcript } = this.#state;
+    const { runner } = this.#state;
     if (runner?.turn.row.key === key) await runner.done;
-    return subagentOutcomeOf(transcript, key);
+    return await this.#subagentOutcome(key);
   }
 
   /** Stops a subagent's turn. A turn that has not begun yet will not begin. */
   async stopSubagent(key: string): Promise<SubagentOutcome | undefined> {
     this.#state.stoppedKeys.add(key);
     await this.stop({ key });
-    return subagentOutcomeOf(this.#state.transcript, key);
+    return await this.#subagentOutcome(key);
+  }
+
+  async #subagentOutcome(key: string): Promise<SubagentOutcome | undefined> {
+    const outcome = await this.part<SubagentOutcome | undefined>('runs', 'outcome', key);
+    return outcome.ok ? outcome.value : undefined;
   }
 }
 

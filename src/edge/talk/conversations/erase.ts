@@ -66,8 +66,8 @@ async function tendReadable(state: ConversationState): Promise<void> {
   state.recover();
   const { profile } = transcript;
   if (!profile) return;
-  context.summaries.settle();
-  context.waitUntil(maintenance.events.send());
+  for (const part of context.parts) part.settle?.();
+  for (const part of context.parts) part.alarm?.();
   if (state.runner) {
     const next = now() + WATCH_MS;
     // What is due now is done once the turn has ended.

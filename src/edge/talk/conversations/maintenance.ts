@@ -7,11 +7,11 @@ import { callAccount } from '../../money/contracts/call-account.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import { damageIn } from '../storage/damaged-row.ts';
 import { GRACE_MS, type Profile, type RetainedPrefix } from '../storage/rows.ts';
-import { deleteExpired, endsToExpire, unsettledTurns } from '../storage/turn-queries.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import { deleteExpired, endsToExpire, pausedBy, unsettledTurns } from '../storage/turn-queries.ts';
 import type { RunningTurn } from '../turn/running-turn.ts';
 import { conversationReportOf } from '../turn/turn-ending.ts';
 import { releasePrefix } from './retained-prefix.ts';
-import { TurnEvents } from './turn-events.ts';
 import { CONFIRM_MS, type SettlingObject, TurnSettlements } from './turn-settlements.ts';
 
 /** Milliseconds after which an unconfirmed settlement or report is repeated. */
@@ -20,19 +20,17 @@ export const CONFIRM_AGAIN_MS = 15_000;
 /** Turns that end within so many milliseconds of each other share one watch. */
 const CLOSE_MS = 30_000;
 
-/** Milliseconds that a call may wait for its approval, even if the retention of its conversation is shorter. */
-const APPROVAL_MS = 30 * DAY_MS;
-
 /** What maintenance needs from its object. */
 interface Maintained extends SettlingObject {
   /** Whether a turn or a copy is running, so that nothing may be deleted. */
   isBusy(): boolean;
+  /** Whether a room has something under way for which only a watch wakes the object. */
+  isOpen(): boolean;
 }
 
 /** Maintains a conversation. A crash loses nothing: unconfirmed work is in the rows, and an alarm repeats it. */
 export class Maintenance {
   readonly settlements: TurnSettlements;
-  readonly events: TurnEvents;
   readonly #object: Maintained;
   #isTidying = false;
   /** When the object was last found at rest. */
@@ -40,7 +38,6 @@ export class Maintenance {
 
   constructor(object: Maintained) {
     this.#object = object;
-    this.events = new TurnEvents(object, () => this.rest());
     const wake = () => this.#wakeToConfirm();
     this.settlements = new TurnSettlements(object, { wake, onSettled: () => this.rest() });
   }
@@ -88,9 +85,9 @@ export class Maintenance {
 
   /** Whether something is under way for which only a watch wakes the object. */
   get #isOpen(): boolean {
-    const { transcript, isBusy } = this.#object;
+    const { transcript, isBusy, isOpen } = this.#object;
     const { profile } = transcript;
-    if (isBusy() || this.#isTidying || this.events.isOpen || this.settlements.isOpen) return true;
+    if (isBusy() || this.#isTidying || isOpen() || this.settlements.isOpen) return true;
     return !profile || profile.deleted || profile.unreported;
   }
 
@@ -168,9 +165,9 @@ export class Maintenance {
       this.#wakeToConfirm();
       return;
     }
-    const nextDelivery = transcript.deliveries.next();
-    if (nextDelivery !== undefined) {
-      this.#object.alarm.wakeFor(nextDelivery);
+    const nextAt = nextTold(transcript);
+    if (nextAt !== undefined) {
+      this.#object.alarm.wakeFor(nextAt);
       return;
     }
     if (isBusy() || transcript.profile?.exists) return;
@@ -188,7 +185,7 @@ export class Maintenance {
       isBusy() ||
       this.settlements.isOpen ||
       transcript.has("turns where settled = 0 or status = 'running'") ||
-      transcript.deliveries.next() !== undefined;
+      nextTold(transcript) !== undefined;
     const { prefix } = transcript.profile ?? {};
     if (isOpen() || (prefix && !(await this.#release(prefix))) || isOpen()) return false;
     await this.#deleteRows();
@@ -222,10 +219,10 @@ export class Maintenance {
     deleteExpired(transcript, endedBy);
   }
 
-  /** @returns when the conversation expires, in milliseconds since 1970. A call that waits for approval makes it later. */
+  /** @returns when the conversation expires, in milliseconds since 1970. What waits in it makes it later. */
   expiresAt(profile: Profile): number {
-    const asked = this.#object.transcript.approvals.newestOpen();
-    return Math.max(this.#endOfRetention(profile), asked === undefined ? 0 : asked + APPROVAL_MS);
+    const keptUntil = this.#object.transcript.told((rows) => rows.keptUntil) ?? 0;
+    return Math.max(this.#endOfRetention(profile), keptUntil);
   }
 
   /** @returns when a conversation has been kept for as long as it is to be kept, in milliseconds since 1970. */
@@ -242,8 +239,8 @@ export class Maintenance {
     // A summary that is made or settled must be looked after, too.
     const isOpen = unsettledTurns(transcript).length > 0 || isBusy();
     if (isOpen || profile.unreported) this.#wakeToConfirm();
-    const nextDelivery = transcript.deliveries.next();
-    if (nextDelivery !== undefined) this.#object.alarm.wakeFor(nextDelivery);
+    const nextAt = nextTold(transcript);
+    if (nextAt !== undefined) this.#object.alarm.wakeFor(nextAt);
     // One alarm forgets all turns that have failed by now.
     const failed = endsToExpire(transcript)?.failed;
     if (failed) this.#object.alarm.wakeFor(failed + GRACE_MS);
@@ -264,8 +261,9 @@ export class Maintenance {
 
   /** Reports to the account whether calls wait for approval, if that has changed. */
   notePaused(): void {
-    const { profile, approvals } = this.#object.transcript;
-    if (profile && profile.paused !== approvals.paused) this.change({ paused: approvals.paused });
+    const { transcript } = this.#object;
+    const paused = pausedBy(transcript);
+    if (transcript.profile && transcript.profile.paused !== paused) this.change({ paused });
   }
 
   /** Changes the profile, and reports that to the account. */
@@ -284,4 +282,9 @@ export class Maintenance {
   #watchReport(): void {
     this.#object.alarm.watch(this.#object.now() + CONFIRM_AGAIN_MS);
   }
+}
+
+/** @returns when the next of what rooms have to tell is due; undefined if there is nothing */
+function nextTold(transcript: Transcript): number | undefined {
+  return transcript.told(({ nextAt }) => nextAt);
 }

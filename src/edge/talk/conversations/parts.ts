@@ -10,12 +10,11 @@ import type { AgentInUse } from '../history/agent-in-use.ts';
 import type { NextRequest } from '../history/next-request.ts';
 import type { Profile, TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import type { Runner } from '../turn/running-turn.ts';
+import type { Runner, RunningTurn } from '../turn/running-turn.ts';
 import type { TurnContext } from '../turn/turn-context.ts';
 import type { LeftOut } from './conversations-answers.schema.ts';
 import type { Maintenance } from './maintenance.ts';
 import type { Taken } from './named-beginning.ts';
-import type { PaidSummaries } from './paid-summaries.ts';
 
 /** `onEnd` is called once a turn has ended and is stored; `onBroken` where that failed, and the object must be aborted. */
 type TurnHooks = { onEnd(): void } & Pick<TurnContext, 'onBroken'>;
@@ -23,7 +22,6 @@ type TurnHooks = { onEnd(): void } & Pick<TurnContext, 'onBroken'>;
 /** The object's context, with its maintenance, and what rooms have in the object. */
 export interface ConversationContext extends ObjectContext {
   readonly maintenance: Maintenance;
-  readonly summaries: PaidSummaries;
   readonly parts: readonly OpenPart[];
   readonly hooks: TurnHooks;
 }
@@ -81,6 +79,14 @@ export interface OpenPart {
   about?(memory: Slots | undefined): About;
   /** @returns headers of a turn's answer. @param hides whether the caller is not told how the agent works */
   told?(turn: string, hides: boolean): Record<string, string>;
+  /** Settles what a crash has interrupted of its own work, and what was not confirmed. Called at a wake, and by each alarm. */
+  settle?(): void;
+  /** Stores what the room tells of a turn's end. Called in the step that stores the end. */
+  tell?(turn: RunningTurn): void;
+  /** Does what is due. Called by each alarm. */
+  alarm?(): void;
+  /** @returns whether something is under way for which only a watch wakes the object */
+  isOpen?(): boolean;
   /** Called when a turn has ended. */
   ended?(): void;
   /** @returns who has asked for what is under way */

@@ -111,8 +111,7 @@ export function leaveNothing(
 /** Deletes everything but the profile: the account must still learn of the deletion. */
 export function storeDeletion({ transcript, now }: ConversationContext, profile: Profile): void {
   transcript.together(() => {
-    transcript.empty();
-    transcript.deliveries.clear();
+    transcript.drop();
     const version = Math.max(profile.version + 1, now());
     const deletion = { exists: false, deleted: true, unreported: true, title: null, metadata: null };
     transcript.save({ ...profile, version, ...deletion });

@@ -51,9 +51,8 @@ import { repairPaused } from './repair-paused.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf } from './shown-messages.ts';
 import { isLongHistory, readHistory, readLongHistory, type StoredHistory, sentHistoryOf } from './stored-history.ts';
-import { beginningOf } from './stored-summary.ts';
 import { modelOfLoop, NONE_UNBOUND, type UnboundTurns, unboundTurns } from './thinking.ts';
-import { firstMessageSent, lacksSummary } from './truncate.ts';
+import { beginningOf, firstMessageSent, lacksSummary } from './truncate.ts';
 
 /** The plan of a turn. */
 export interface NextRequest {
@@ -385,8 +384,8 @@ export function sentHistory(
   unbound: () => UnboundTurns,
   { sentFrom, limit, stored, to }: { sentFrom: number; limit: number; stored: StoredHistory | undefined; to?: number },
 ): Pick<CachedHistory, 'history' | 'isForLoop'> {
-  const { from, summary } = beginningOf(transcript, sentFrom);
-  const begins = summary?.text ? [summary.text] : [];
+  const { from, standIn } = beginningOf(transcript, sentFrom);
+  const begins = standIn?.text ? [standIn.text] : [];
   if (isLongHistory(transcript, from)) {
     const { turns, later } = unbound();
     const long = readLongHistory(transcript, { from, to, begins }, limit, turns);

@@ -3,7 +3,7 @@
 import { copiedRows, keptMembers } from '../storage/copied-rows.ts';
 import type { MessageRow, Profile } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import { countHistory, turnAt } from '../storage/turn-queries.ts';
+import { countHistory, pausedBy, turnAt } from '../storage/turn-queries.ts';
 import type { SentMessage } from './continuation.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf } from './shown-messages.ts';
@@ -32,10 +32,9 @@ export function rewindTo(transcript: Transcript, id: string): Partial<Profile> |
     const rest = turnAt(transcript, turn);
     if (rest && rest.tokens !== null) transcript.changeTurn(rest, { tokens: null, frame: null });
     const { turns, messages } = countHistory(transcript);
-    const { paused } = transcript.approvals;
     const sentFrom = profile.sentFrom >= cut ? 0 : profile.sentFrom;
     const kept = keptMembers(profile, { last: turn - 1, isCut: true, shift: 0 });
-    return { paused, turns, messages, nextTurn, sentFrom, ...kept };
+    return { paused: pausedBy(transcript), turns, messages, nextTurn, sentFrom, ...kept };
   });
 }
 

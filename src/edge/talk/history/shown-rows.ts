@@ -7,10 +7,10 @@ import { readBlock } from '../../kit/json/block-texts.ts';
 import { itemTexts } from '../../kit/json/edit.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, parseObject } from '../../kit/json/object.ts';
-import type { CallRow } from '../storage/call-rows.ts';
+import type { EdgeCall } from '../storage/room-rows.ts';
 import type { MessageOutline, MessageRow, TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import { firstStepOf, turnAt } from '../storage/turn-queries.ts';
+import { firstStepOf, pauseOf, turnAt } from '../storage/turn-queries.ts';
 import { shownCall, shownResult } from './edge-blocks.ts';
 import { hiddenBlock } from './hidden-blocks.ts';
 import { aroundContent, contentOf, type MessageHead, messageText, rowsBetween } from './message-json.ts';
@@ -191,7 +191,8 @@ function* answerText(
 ): Generator<string> {
   const turn = turnAt(transcript, run);
   if (!turn) return;
-  const { beganAt, endedAt, paused = null } = turn;
+  const { beganAt, endedAt } = turn;
+  const paused = pauseOf(transcript, run);
   const head = { ...turn, id, role: 'assistant', createdAt: endedAt ?? beganAt, turnId: turn.id, paused, ...told };
   const { before, after } = aroundContent(head);
   yield `${before}[`;
@@ -206,7 +207,7 @@ function* answerText(
 /** @param isRefused whether all of it is; of another answer, steps that the model has refused are left out: it has gone on without them */
 function* answerBlocks(transcript: Transcript, from: number, to: number, isRefused: boolean): Generator<string> {
   /** The calls of the last step whose results have not been shown. */
-  let open: CallRow[] = [];
+  let open: readonly EdgeCall[] = [];
   for (const row of rowsBetween(transcript, from, to)) {
     if (row.status === 'refused' && !isRefused) continue;
     if (row.role === 'assistant') {
@@ -229,7 +230,7 @@ function hiddenText(block: string): string {
 }
 
 /** @returns the results that have not gone up yet. They are in the rows of their calls. */
-function pendingResults(transcript: Transcript, [call]: readonly CallRow[]): ReadonlyMap<string, string> {
+function pendingResults(transcript: Transcript, [call]: readonly EdgeCall[]): ReadonlyMap<string, string> {
   return call ? transcript.calls.results(call.turn) : new Map();
 }
 
@@ -242,7 +243,7 @@ function stepTexts(row: MessageRow, calls: ReadonlySet<string>): string[] {
 }
 
 /** @returns results as they were shown, in the order in which they came. */
-function resultTexts(calls: readonly CallRow[], results: ReadonlyMap<string, string>): string[] {
+function resultTexts(calls: readonly EdgeCall[], results: ReadonlyMap<string, string>): string[] {
   const inOrder = calls.toSorted((one, other) => (one.endedAt ?? 0) - (other.endedAt ?? 0));
   return inOrder.flatMap(({ id }) => {
     const result = parseObject(results.get(id) ?? '');

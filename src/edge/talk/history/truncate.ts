@@ -1,5 +1,6 @@
 /** Leaves out the oldest turns if a history is longer than the conversation's limit. */
 import { invalidRequest } from '../../kit/http/errors.ts';
+import type { StandIn } from '../storage/room-rows.ts';
 import type { Profile } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { turnSizes } from '../storage/turn-queries.ts';
@@ -52,7 +53,8 @@ export function firstMessageSent(
   characters: number,
   continued: number | undefined,
 ): number {
-  const from = transcript.summaries.present(continued ?? profile?.sentFrom ?? 0);
+  const before = continued ?? profile?.sentFrom ?? 0;
+  const from = before >= 0 || transcript.standIns?.find(-before) ? before : 0;
   if (!profile?.history) return from;
   const { max_tokens: most, strategy } = profile.history;
   const turns = sizesOf(transcript);
@@ -61,7 +63,7 @@ export function firstMessageSent(
   if (strategy === 'summarize') {
     // A tool loop goes on behind what it has begun behind.
     if (continued !== undefined) return from;
-    const summary = transcript.summaries.latest();
+    const summary = transcript.standIns?.latest();
     const start = summary ? summary.until + 1 : 0;
     if (total(start) + (summary?.tokens ?? 0) <= most) return summary ? -summary.id : 0;
     const first = firstToSend(turns, Math.max(start, from), fresh, most);
@@ -78,6 +80,15 @@ export function firstMessageSent(
   const first = firstToSend(turns, from, fresh, most);
   // A new question can be sent without any earlier turn.
   return total(first) > most ? profile.nextMessage : first;
+}
+
+/** @returns the first message of a prompt, and what stands before it. @param sentFrom a message, or a summary's id below zero */
+export function beginningOf(
+  { standIns }: Transcript,
+  sentFrom: number,
+): { from: number; standIn: StandIn | undefined } {
+  const standIn = sentFrom < 0 ? standIns?.find(-sentFrom) : undefined;
+  return standIn?.text ? { from: standIn.until + 1, standIn } : { from: Math.max(0, sentFrom), standIn: undefined };
 }
 
 /** @returns the tokens of the turns from a message on */

@@ -9,11 +9,10 @@ import type { Page } from '../../objects/page.ts';
 import type { HistoryQuery } from '../conversations/conversations.schema.ts';
 import type { LeftOut } from '../conversations/conversations-answers.schema.ts';
 import { type MessageRow, type Profile, refOf } from '../storage/rows.ts';
-import type { SummaryRow } from '../storage/summary-rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
+import { pausedBy } from '../storage/turn-queries.ts';
 import { messageText, objectText, rowsBetween } from './message-json.ts';
 import { rowText, type ShownRange, shownRanges } from './shown-rows.ts';
-import { summaryWords } from './stored-summary.ts';
 
 /**
  * @param turn the id of the running turn
@@ -21,7 +20,8 @@ import { summaryWords } from './stored-summary.ts';
  * @returns the JSON text of a conversation without its messages
  */
 export function describe(profile: Profile, transcript: Transcript, turn: string | undefined, left?: LeftOut): string {
-  const { frozen } = transcript;
+  const { frozen, standIns } = transcript;
+  const summaries = standIns?.shown((until) => endsAt(transcript, until));
   const { parent } = profile;
   return objectText({
     type: '"conversation"',
@@ -30,7 +30,7 @@ export function describe(profile: Profile, transcript: Transcript, turn: string 
     created_at: JSON.stringify(isoTime(profile.createdAt)),
     updated_at: JSON.stringify(isoTime(profile.updatedAt)),
     state: turn === undefined ? '"idle"' : '"running"',
-    paused: JSON.stringify(transcript.approvals.paused),
+    paused: JSON.stringify(pausedBy(transcript)),
     turn: JSON.stringify(turn ?? null),
     model: JSON.stringify(profile.choices?.at(-1)?.model ?? profile.model),
     max_tokens: String(profile.maxTokens),
@@ -46,26 +46,18 @@ export function describe(profile: Profile, transcript: Transcript, turn: string 
     messages: String(profile.messages),
     cost_usd: String(toUsd(profile.cost)),
     usage: JSON.stringify({ input_tokens: profile.inputTokens, output_tokens: profile.outputTokens }),
-    ...(profile.summaries ? { summaries: JSON.stringify(describedSummaries(transcript)) } : {}),
+    ...(summaries && { summaries: JSON.stringify(summaries) }),
     ...(left && Object.values(left).some((many) => many > 0) ? { dropped: JSON.stringify(left) } : {}),
   });
 }
 
-function describedSummaries(transcript: Transcript) {
-  const { summaries, messages } = transcript;
+/** @returns the ids of the last messages up to a number, as they are stored and as they are shown */
+function endsAt(transcript: Transcript, until: number) {
   const last = { backwards: true, pending: false, limit: 1 };
-  // One that is said in words now is still one.
-  const byEnd = new Map<number, SummaryRow>();
-  for (const row of summaries.complete())
-    byEnd.set(row.until, { ...row, cost: row.cost + (byEnd.get(row.until)?.cost ?? 0) });
-  return [...byEnd.values()].map((row) => ({
-    until: messages.ids({ ...last, to: row.until })[0]?.id ?? null,
-    until_shown: shownRanges(transcript, row.until + 1, last)[0]?.id ?? null,
-    content: summaryWords(row),
-    model: row.model,
-    created_at: isoTime(row.beganAt),
-    cost_usd: toUsd(row.cost),
-  }));
+  return {
+    until: transcript.messages.ids({ ...last, to: until })[0]?.id ?? null,
+    until_shown: shownRanges(transcript, until + 1, last)[0]?.id ?? null,
+  };
 }
 
 /** A page: where it begins and ends, and the text of each row in pieces. */

@@ -4,9 +4,7 @@
  */
 
 import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
-import type { CallRow } from './call-rows.ts';
 import type { Profile, TurnRow } from './rows.ts';
-import { BLANK_SUMMARY, type SummaryRow } from './summary-rows.ts';
 import type { Transcript } from './transcript.ts';
 
 /** A line of a copy: its kind, and its parts as JSON texts. */
@@ -53,65 +51,10 @@ const frozen: CopiedRows = {
   }),
 };
 
-const summaries: CopiedRows = {
-  kinds: ['summary'],
-  *linesBefore(transcript, _, lastMessage) {
-    for (const row of transcript.summaries.complete(lastMessage)) {
-      const { id, until, turn, model, text, tokens, cost, beganAt } = row;
-      yield ['summary', JSON.stringify({ id, until, turn, model, tokens, cost, beganAt }), text ?? ''];
-    }
-  },
-  storing(transcript, shift) {
-    const copied: SummaryRow[] = [];
-    return {
-      add: (_, row, text) => copied.push({ ...(JSON.parse(row) as SummaryRow), text }),
-      // The profile is saved with the highest id in the same step.
-      end() {
-        for (const row of copied) transcript.summaries.add({ ...BLANK_SUMMARY, ...row, turn: shift + row.turn });
-        const last = copied.at(-1);
-        return last ? { summaries: last.id } : {};
-      },
-    };
-  },
-  rewind: (transcript, message) => transcript.summaries.rewind(message),
-};
-
-/** These wait for the original alone. */
-const approvals: CopiedRows = { rewind: (transcript, _, turn) => transcript.approvals.rewind(turn) };
-
-const calls: CopiedRows = {
-  kinds: ['call'],
-  *linesOf(transcript, { seq, run }) {
-    const made = run === null ? [] : transcript.calls.of(seq);
-    if (made.length === 0) return;
-    const results = transcript.calls.results(seq);
-    const waiting = new Set(transcript.approvals.ofStep(seq).map(({ toolUseId }) => toolUseId));
-    for (const call of made) {
-      const copied = { ...call, event: null, isError: call.isError || call.endedAt === null };
-      yield ['call', JSON.stringify(copied), results.get(call.id) ?? unansweredCall(call, waiting.has(call.id))];
-    }
-  },
-  storing: (transcript, shift) => ({
-    add(_, row, result) {
-      const call = JSON.parse(row) as CallRow;
-      // It may not have ended when it was copied.
-      const beganAt = call.beganAt ?? call.endedAt ?? 0;
-      transcript.calls.end({ ...call, turn: shift + call.turn, beganAt, endedAt: call.endedAt ?? beganAt, result });
-    },
-  }),
-};
-
-/** @returns the copied result of a call that is still running or waits for approval. Only the original gets the real one. */
-function unansweredCall({ id }: CallRow, isWaiting: boolean): string {
-  const why = isWaiting ? 'while the call waited for approval. It was not made here.' : 'while the call was made.';
-  const content = `This conversation was copied ${why}`;
-  return JSON.stringify({ type: 'tool_result', tool_use_id: id, content, is_error: true });
-}
-
 export const COPIED = seam<CopiedRows>()('copied');
 
 /** @returns the list, in the order of lines */
-export const copiedRows = ofRooms(() => [frozen, summaries, approvals, calls, ...pluggedInto(COPIED)]);
+export const copiedRows = ofRooms(() => [frozen, ...pluggedInto(COPIED)]);
 
 /** @returns what all in the list have as members of the profile, for the turns that are kept */
 export function keptMembers(profile: Partial<Profile>, kept: TurnsKept): Partial<Profile> {

@@ -69,8 +69,6 @@ export interface Profile {
   agent: RetainedAgent | null;
   retentionSeconds: number | null;
   history: HistorySetting | null;
-  /** How many summaries were begun, which is the highest id of one; absent while there is no table of them. */
-  summaries?: number;
   turns: number;
   messages: number;
   /** The bytes of the object's database when this was saved. */
@@ -158,18 +156,12 @@ export interface TurnRow {
    * see this row, and it has the log. In the row of a step it is the run's number: steps have the messages.
    */
   run: number | null;
-  /** Why its run has paused; null if it has not, or if that is not known. */
-  paused: string | null;
   /** 1 for a turn in the background: its end is sent as an event. */
   background: 1 | null;
   /** The address for that event, if the request names one. */
   deliverUrl: string | null;
   /** What a turn in the background needs to begin again if it has not gone up, as JSON text. Null once it has ended. */
   request: string | null;
-  /**
-   * In the row of a step: the calls that the edge makes, as JSON text. Stored with the step's end, before any call is made.
-   */
-  calls: string | null;
   /** How its model was chosen, as JSON text; in the row of a step, that of its run. Null where the agent does not choose. */
   chosenBy: string | null;
 }
@@ -184,11 +176,9 @@ export const BLANK_TURN = {
   tokens: null,
   events: 0,
   run: null,
-  paused: null,
   background: null,
   deliverUrl: null,
   request: null,
-  calls: null,
   chosenBy: null,
 } as const satisfies Partial<TurnRow>;
 

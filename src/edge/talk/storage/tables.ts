@@ -22,8 +22,6 @@ export const CONVERSATION_TABLES = `
     follows integer not null,
     events integer not null default 0,
     run integer,
-    paused text,
-    calls text,
     background integer,
     deliver_url text,
     request text,
@@ -54,44 +52,7 @@ export const CONVERSATION_TABLES = `
     at integer,
     unseen_ms integer,
     text text not null
-  ) strict;
-  create table calls (
-    turn integer not null,
-    n integer not null,
-    id text not null,
-    name text not null,
-    began_at integer not null,
-    ended_at integer,
-    is_error integer,
-    bytes integer,
-    event integer,
-    tries integer not null,
-    subagent text,
-    result text,
-    primary key (turn, n)
-  ) strict, without rowid;
-  create table approvals (
-    id text primary key,
-    run integer not null,
-    turn integer not null,
-    n integer not null,
-    tool_use_id text not null,
-    name text not null,
-    approvers text not null,
-    created_at integer not null,
-    decision text,
-    reason text,
-    input text,
-    decided_at integer,
-    continued_by integer
-  ) strict, without rowid;
-  create table deliveries (
-    id text primary key,
-    url text,
-    body text not null,
-    failures integer not null default 0,
-    next_at integer not null
-  ) strict, without rowid;`;
+  ) strict;`;
 
 /** The statuses of turns that are part of the history. */
 export const COMMITTED = "('complete', 'interrupted', 'stopped', 'refused', 'empty')";

@@ -6,21 +6,20 @@
  * long because it keeps together what must be written together.
  */
 
+import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import { encoder } from '../../kit/http/bytes.ts';
 import { columnsOf, type RawRow } from '../../objects/columns.ts';
+import { TablesOfRooms } from '../../objects/room-tables.ts';
 import { makeTables, readMeta } from '../../objects/schema.ts';
 import { Tables } from '../../objects/tables.ts';
-import { ApprovalRows } from './approval-rows.ts';
-import { CallRows } from './call-rows.ts';
 import { type DamagedRow, DamagedTable, damageBy, parseStored } from './damaged-row.ts';
-import { DeliveryRows } from './delivery-rows.ts';
 import { type CachedHistory, historyCache } from './history-cache.ts';
 import { LogRows } from './log-rows.ts';
 import { MessageRows } from './message-rows.ts';
 import { PIECE_CHARACTERS } from './message-text.ts';
-import { OF_SHOWN, readDivided, writeDivided } from './pieces.ts';
+import { OF_SHOWN, ownersIn, readDivided, writeDivided } from './pieces.ts';
+import { type EdgeCalls, NO_CALLS, type RoomRows, type RowsKind, rowsInUse, type StandIns } from './room-rows.ts';
 import { type NewMessage, type Profile, seldomOf, type TurnRow, type TurnStatus, turnOf } from './rows.ts';
-import { SummaryRows } from './summary-rows.ts';
 import { COMMITTED, CONVERSATION_TABLES, OF_UNSETTLED_RUN } from './tables.ts';
 
 /** The frozen texts of a conversation. `runs` are the tools of its prefix that the edge calls; `agent` is its agent. */
@@ -41,12 +40,11 @@ interface WakingTurns {
 
 export class Transcript extends Tables {
   readonly log: LogRows;
-  readonly calls: CallRows;
-  readonly deliveries: DeliveryRows;
-  readonly approvals: ApprovalRows;
   readonly messages: MessageRows;
-  readonly summaries: SummaryRows;
   readonly #key = {};
+  /** The rows of rooms, by their kinds. */
+  readonly #rows = new Map<RowsKind, RoomRows>();
+  readonly #tablesOfRooms: TablesOfRooms;
   #profile: Profile | undefined;
   /** Why nothing of it can be used, not even its profile. */
   damage: DamagedRow | undefined;
@@ -63,12 +61,9 @@ export class Transcript extends Tables {
 
   constructor(storage: DurableObjectStorage) {
     super(storage);
+    this.#tablesOfRooms = new TablesOfRooms(storage, this);
     this.log = new LogRows(this);
-    this.calls = new CallRows(this);
-    this.deliveries = new DeliveryRows(this);
-    this.approvals = new ApprovalRows(this);
     this.messages = new MessageRows(this);
-    this.summaries = new SummaryRows(this);
     this.#isEmpty = false;
     // An object that cannot be made could not be deleted either.
     this.damage = damageBy(() => {
@@ -95,6 +90,39 @@ export class Transcript extends Tables {
 
   cacheHistory(history: CachedHistory): void {
     historyCache.set(this.#key, history);
+  }
+
+  /** @returns the rows of a room */
+  rowsOf<Of extends RoomRows>(kind: RowsKind<Of>): Of {
+    // The only cast: what is kept of a kind was made by it.
+    return getOrMake(this.#rows, kind, () => kind.open(this.#tablesOfRooms.of(kind.name, kind.tables), this)) as Of;
+  }
+
+  get #ofRooms(): RoomRows[] {
+    return rowsInUse().map((kind) => this.rowsOf(kind));
+  }
+
+  /** @returns what the first room tells that has something to tell; undefined if none has */
+  told<T>(tell: (rows: RoomRows) => T | null | undefined): T | undefined {
+    for (const rows of this.#ofRooms) {
+      const told = tell(rows);
+      if (told !== undefined && told !== null) return told;
+    }
+    return undefined;
+  }
+
+  /** The calls that the edge has made. */
+  get calls(): EdgeCalls {
+    return this.told(({ calls }) => calls) ?? NO_CALLS;
+  }
+
+  /** What can stand in the place of the history's beginning; undefined if nothing can. */
+  get standIns(): StandIns | undefined {
+    return this.told(({ standIns }) => standIns);
+  }
+
+  override together<T>(change: () => T): T {
+    return this.#tablesOfRooms.together(() => super.together(change));
   }
 
   /** The number of the newest turn, whatever its status is; 0 if there is none. */
@@ -128,6 +156,8 @@ export class Transcript extends Tables {
     this.damage = undefined;
     this.#size = undefined;
     this.#isEmpty = true;
+    this.#tablesOfRooms.forget();
+    this.#rows.clear();
   }
 
   save(profile: Profile, bytes = this.bytes): void {
@@ -239,6 +269,11 @@ export class Transcript extends Tables {
     }
   }
 
+  /** Deletes what says how a turn goes on, since that cannot be read. */
+  dropDamaged(turn: number): void {
+    for (const rows of this.#ofRooms) rows.dropDamaged?.(turn);
+  }
+
   /** Stores turns that have ended elsewhere and have the same columns, without their messages. */
   addTurns(turns: readonly Partial<TurnRow>[]): void {
     this.#forgetHistory();
@@ -256,16 +291,18 @@ export class Transcript extends Tables {
   /** Stores the end of a turn, and drops the cached history, which lacks it. */
   endTurn(turn: TurnRow): void {
     historyCache.delete(this.#key);
-    const { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model, calls = null } = turn;
-    const called = { ...(calls === null ? {} : { calls }), ...(turn.background ? { request: null } : {}) };
-    this.changeTurn(turn, { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model, ...called });
+    const { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model } = turn;
+    const begun = turn.background ? { request: null } : {};
+    this.changeTurn(turn, { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model, ...begun });
     this.log.noteEnd(turn);
   }
 
-  /** Deletes the turns that meet a condition on their columns, and their calls. */
+  /** Deletes the turns that meet a condition on their columns, and what rooms and texts behind them belong to them. */
   deleteTurns(where: string, ...bindings: SqlStorageValue[]): void {
     this.#forgetHistory();
-    this.calls.deleteOf(`select seq from turns where ${where}`, ...bindings);
+    const turns = `select seq from turns where ${where}`;
+    this.write(`delete from pieces where ${ownersIn(turns)}`, ...bindings);
+    for (const rows of this.#ofRooms) rows.deleteOf?.(turns, ...bindings);
     this.write(`delete from turns where ${where}`, ...bindings);
   }
 
@@ -333,21 +370,29 @@ export class Transcript extends Tables {
   /** Deletes everything except the profile and the turns that are not settled yet. */
   empty(): void {
     this.#forgetHistory();
-    for (const table of ['messages', 'pieces', 'log', 'calls', 'approvals']) this.write(`delete from ${table}`);
+    for (const table of ['messages', 'pieces', 'log']) this.write(`delete from ${table}`);
+    for (const rows of this.#ofRooms) rows.clear();
     this.write(`delete from turns where settled = 1 and not ${OF_UNSETTLED_RUN}`);
-    this.summaries.clear();
+  }
+
+  /** Deletes what rooms still have to tell of it, too: it is deleted. */
+  drop(): void {
+    this.empty();
+    for (const rows of this.#ofRooms) rows.drop?.();
   }
 
   /** Deletes what an interrupted copy has left. Keeps a failed first turn, so that it can be resumed. */
   dropUnborn(): void {
     this.#forgetHistory();
-    for (const table of ['messages', 'pieces', 'calls', 'approvals']) this.write(`delete from ${table}`);
+    for (const table of ['messages', 'pieces']) this.write(`delete from ${table}`);
+    for (const rows of this.#ofRooms) rows.clear();
     this.write(`delete from turns where status in ${COMMITTED}`);
   }
 
   /** @param meta undefined if its table is lost @throws DamagedRow */
   #open(meta: Map<string, string> | undefined): void {
     if (!meta) throw new DamagedTable('its tables');
+    this.#tablesOfRooms.recall(meta.keys());
     const profile = meta.get('profile');
     // Tables without a row are nobody's.
     if (profile === undefined && !this.has('turns')) return;

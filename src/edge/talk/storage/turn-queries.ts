@@ -3,7 +3,6 @@
 import { readMessage } from '../../kit/json/block-texts.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
 import type { CalledTool } from '../../money/contracts/settlement.ts';
-import type { CallRow } from './call-rows.ts';
 import type { TurnRow, TurnStatus } from './rows.ts';
 import { COMMITTED, NO_ANSWER, RECENT } from './tables.ts';
 import type { Transcript } from './transcript.ts';
@@ -105,18 +104,13 @@ export function toolsTakenUp(
   { seq, follows }: TurnRow,
 ): Record<string, CalledTool> | undefined {
   if (!follows) return undefined;
-  const tools = transcript.read(
-    `select name, count(*) as calls, sum(is_error) as errors, sum(ended_at - began_at) as ms from calls
-     where ended_at is not null and turn = (
-       select seq from turns where seq < ? and status in ('complete', 'interrupted', 'stopped', 'empty')
-         and coalesce(run != seq, true)
-       order by seq desc limit 1) group by name`,
+  const answered = transcript.figure(
+    `select seq from turns where seq < ? and status in ('complete', 'interrupted', 'stopped', 'empty')
+       and coalesce(run != seq, true)
+     order by seq desc limit 1`,
     seq,
   );
-  if (tools.length === 0) return undefined;
-  return Object.fromEntries(
-    tools.map(({ name, calls, errors, ms }) => [String(name), [Number(calls), Number(errors), Number(ms)]]),
-  );
+  return answered === undefined ? undefined : transcript.calls.toolsOf(answered);
 }
 
 /** @returns the numbers of a turn's messages, in order. */
@@ -187,13 +181,6 @@ export function firstStepOf(transcript: Transcript, run: number): number | undef
   return transcript.figure(first, run, run);
 }
 
-/** @returns the calls that a run has taken up from the paused run. Their rows belong to a step of the paused run. */
-export function callsTakenUp(transcript: Transcript, run: number): CallRow[] {
-  return transcript.approvals
-    .takenUpBy(run)
-    .flatMap(({ turn, n }) => transcript.calls.of(turn).filter((call) => call.n === n));
-}
-
 /** @returns the calls in the answer of a step, as they are shown: also those that do not go up. */
 export function toolsAskedIn(transcript: Transcript, step: number): Json[] {
   for (const { turn, role, text, shown } of transcript.messages.history({ backwards: true })) {
@@ -204,4 +191,14 @@ export function toolsAskedIn(transcript: Transcript, step: number): Json[] {
     }
   }
   return [];
+}
+
+/** @returns why the conversation is paused; null while a turn may begin */
+export function pausedBy(transcript: Transcript): 'approval' | null {
+  return transcript.told(({ paused }) => paused) ?? null;
+}
+
+/** @returns why a turn has paused before its end; null if it has not, or if that is not known */
+export function pauseOf(transcript: Transcript, turn: number): string | null {
+  return transcript.told((rows) => rows.pauseOf?.(turn)) ?? null;
 }

@@ -16,12 +16,13 @@ export function endDamagedTurns(transcript: Transcript, now: number): void {
   if (!profile) return;
   transcript.together(() => {
     let { nextMessage } = profile;
-    const settled = { settled: 1, grant: null, outcome: null, calls: null };
+    const settled = { settled: 1, grant: null, outcome: null };
     for (const row of transcript.read('select * from turns where settled = 0 order by seq')) {
       const [seq, isRunning] = [Number(row.seq), row.ended_at === null];
       if (!isRunning && !damageBy(() => turnOf(row))) continue;
       const ended = isRunning ? { status: 'interrupted', ended_at: now } : {};
       transcript.update('turns', { ...settled, ...ended }, 'seq = ?', seq);
+      transcript.dropDamaged(seq);
       if (!isRunning) continue;
       transcript.log.delete(seq);
       const last = transcript.figure('select max(seq) from messages where turn = ?', seq);

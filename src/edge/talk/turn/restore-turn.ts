@@ -3,13 +3,14 @@
 import { ADVISOR, isThinkingType } from '../../claude/usage/hidden-output.ts';
 import { encoder } from '../../kit/http/bytes.ts';
 import { readEvent } from '../../kit/json/block-texts.ts';
-import type { Json } from '../../kit/json/object.ts';
+import { type Json, withoutUndefined } from '../../kit/json/object.ts';
 import { FrameReader } from '../../kit/sse/frames.ts';
 import type { StoredGrant } from '../../money/admission/book-outcome.ts';
 import { replayableBlocks } from '../history/replayable-blocks.ts';
 import type { RowTime } from '../storage/log-rows.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
+import { pauseOf } from '../storage/turn-queries.ts';
 import { EventLog } from './event-log.ts';
 import { MessageBuilder } from './message-builder.ts';
 import { storeAfterMs, TOUCH_MS } from './store-schedule.ts';
@@ -67,8 +68,14 @@ export function restoreEnded(transcript: Transcript, row: TurnRow): Turn {
   const content =
     status === 'stopped' ? replayableBlocks(blocks, { complete: false }) : blocks.map(({ value }) => value);
   const summary = { outcome, nanodollars: row.cost };
-  const paused = typeof row.paused === 'string' ? { paused: row.paused } : {};
-  turn.ended = { status, summary, message: error ? undefined : { ...message, content }, error, ...paused };
+  const paused = pauseOf(transcript, row.seq) ?? undefined;
+  turn.ended = {
+    status,
+    summary,
+    message: error ? undefined : { ...message, content },
+    error,
+    ...withoutUndefined({ paused }),
+  };
   return turn;
 }
 

@@ -27,8 +27,8 @@ export interface PlannedEnd {
   next: Profile;
   /** The bytes of the conversation before the end. */
   bytes: number;
-  /** The edge's calls in the answer, as the row stores them. */
-  calls: string | null;
+  /** Stores the edge's calls in the answer; undefined if there are none. */
+  storeCalls: (() => void) | undefined;
 }
 
 /**
@@ -39,7 +39,7 @@ export interface PlannedEnd {
  */
 export function storeEnd(
   transcript: Transcript,
-  { content, shown, status, committed, hasRow, repaired, next, bytes }: PlannedEnd,
+  { content, shown, status, committed, hasRow, repaired, next, bytes, storeCalls }: PlannedEnd,
   row: TurnRow,
   of: { id: string; isLater: boolean | undefined; now: number },
 ): string | undefined {
@@ -52,6 +52,7 @@ export function storeEnd(
   }
   storeRepaired(transcript, repaired);
   transcript.endTurn(row);
+  storeCalls?.();
   if (row.run !== null && status === 'complete' && of.isLater) transcript.keep(next);
   else transcript.save(next, bytes);
   return text;

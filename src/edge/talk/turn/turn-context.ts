@@ -52,8 +52,8 @@ export interface TurnContext extends RequestContext {
 export interface TurnOptions {
   /** For a step of a run: makes its part of the run's log. */
   logOf?: (builder: MessageBuilder) => TurnLog;
-  /** For a step of a run: returns its calls of the edge's tools as its row stores them; null if there are none. */
-  callsIn?: (content: readonly Json[]) => string | null;
+  /** For a step of a run: returns what stores its calls of the edge's tools with its end; undefined if there are none. */
+  callsIn?: (content: readonly Json[]) => (() => void) | undefined;
   /** Whether it is a later step of a run. (A run counts as one turn.) */
   isLater?: boolean;
   /** Whether the edge has made its messages, as in a step with results of calls. They do not stay without an answer. */

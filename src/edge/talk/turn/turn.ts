@@ -342,14 +342,31 @@ export class Turn {
     const leftOut = [...(lost?.calls ?? []), ...(complete ? callsWithout(blocks, content) : [])];
     if (committed && leftOut.length > 0) next.leftOut = [...(profile.leftOut ?? []), ...leftOut];
     // Those that do not go up are made, too: their results are told in words.
-    const calls = (status === 'complete' && callsIn?.(blocksKept)) || null;
+    const storeCalls = status === 'complete' ? callsIn?.(blocksKept) : undefined;
     const { rest } = this.#frames;
     if (this.readingOn) this.#shown = this.log.text;
     const outcome = outcomeOfAnswer(how, now, this, { rest, bytes: this.#bytes, times: () => this.#timesUntil(now) });
-    return { complete, outcome, content, shown, status, committed, isUnanswered, hasRow, repaired, next, bytes, calls };
+    return {
+      complete,
+      outcome,
+      content,
+      shown,
+      status,
+      committed,
+      isUnanswered,
+      hasRow,
+      repaired,
+      next,
+      bytes,
+      storeCalls,
+    };
   }
 
-  #settle({ outcome, status, committed, next, bytes, calls }: PlannedEnd, meter: EndMeter | undefined, now: number) {
+  #settle(
+    { outcome, status, committed, next, bytes, storeCalls }: PlannedEnd,
+    meter: EndMeter | undefined,
+    now: number,
+  ) {
     const { agent, id } = next;
     // Its report does not wait for what is read on.
     if (this.readingOn) next.unreported = true;
@@ -365,7 +382,7 @@ export class Turn {
       startedAt: this.row.beganAt,
       tools: committed ? toolsTakenUp(this.#transcript, this.row) : undefined,
       // A step that calls tools goes on. The conversation is reported with the last step, or by its run.
-      ...(calls === null && !this.readingOn
+      ...(!storeCalls && !this.readingOn
         ? { conversation: conversationReportOf({ ...next, bytes }, -(this.row.grant?.earlier ?? 0)) }
         : {}),
     };
@@ -373,7 +390,7 @@ export class Turn {
   }
 
   #endedRow(
-    { complete, outcome, content, status, calls }: PlannedEnd,
+    { complete, outcome, content, status }: PlannedEnd,
     { now, cost, output, isUnmetered }: { now: number; cost: number; output: number; isUnmetered: boolean },
   ): TurnRow {
     const { usage } = outcome;
@@ -392,7 +409,6 @@ export class Turn {
       // That a step is settled is noted in the row of its run.
       settled: isUnmetered || (this.row.run !== null && status === 'complete'),
       model: outcome.model ?? this.row.model,
-      calls,
     };
   }
 

@@ -6,7 +6,7 @@ import { DamagedRow, damageIn } from '../../../../src/edge/talk/storage/damaged-
 import { Transcript } from '../../../../src/edge/talk/storage/transcript.ts';
 import { ownerOfRoom } from '../../../../src/edge/talk/turn/memory-room.ts';
 import { passingTime, rowsOf, stubOf } from '../../../support/conversations.ts';
-import { type Cell, placeRows, type Rows, storedRows, TABLES, textsIn } from '../../../support/damage.ts';
+import { type Cell, placeRows, type Rows, storedRows, textsIn } from '../../../support/damage.ts';
 import { eventually, untilSo } from '../../../support/eventually.ts';
 import { objectAtRest } from '../../../support/in-flight.ts';
 import { resetAll } from '../../../support/reset.ts';
@@ -216,7 +216,8 @@ test('a damaged text or table concerns its own conversation alone, and can be de
   });
   expect(told.size).toBeGreaterThan(3);
   for (const kind of KINDS) {
-    for (const table of TABLES) await concernsItself(`no ${table}`, kind, (sql) => sql.exec(`drop table ${table}`));
+    for (const table of Object.keys(states.get(kind) ?? {}))
+      await concernsItself(`no ${table}`, kind, (sql) => sql.exec(`drop table ${table}`));
   }
 });
 
@@ -244,7 +245,7 @@ test('however the log of a turn is damaged, and wherever, its question stays', a
 
 function change(sql: SqlStorage, { table, at, column }: Cell, text: string): void {
   const [row] = sql.exec(`select * from ${table} limit 1 offset ${at}`).toArray();
-  const key = { meta: ['key'], turns: ['seq'], messages: ['seq'], pieces: ['owner', 'n'] }[table] ?? [];
+  const key = { meta: ['key'], turns: ['seq'], messages: ['seq'], pieces: ['owner', 'n'], runs: ['turn'] }[table] ?? [];
   const by = key.length > 0 ? key : table === 'approvals' || table === 'deliveries' ? ['id'] : ['turn', 'n'];
   const values = by.map((name) => row?.[name] ?? null);
   // No file has the same key twice: then nothing is changed.

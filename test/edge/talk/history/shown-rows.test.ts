@@ -2,10 +2,10 @@ import { runInDurableObject } from 'cloudflare:test';
 import { describe, expect, test } from 'vitest';
 import type { ConversationSummary } from '../../../../src/client/requests.ts';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
+import { BLANK_SUMMARY, summariesIn } from '../../../../src/edge/rooms/summaries/summary-rows.ts';
 import type { HistoryQuery } from '../../../../src/edge/talk/conversations/conversations.schema.ts';
-import { summaryMessage } from '../../../../src/edge/talk/history/stored-summary.ts';
 import { describe as describeOne } from '../../../../src/edge/talk/history/views.ts';
-import { BLANK_SUMMARY } from '../../../../src/edge/talk/storage/summary-rows.ts';
+import { summaryMessage } from '../../../../src/edge/talk/storage/summary-message.ts';
 import { Transcript } from '../../../../src/edge/talk/storage/transcript.ts';
 import { MessageBuilder } from '../../../../src/edge/talk/turn/message-builder.ts';
 import { type Row, rowsOf, stubOf } from '../../../support/conversations.ts';
@@ -145,7 +145,7 @@ describe('the history as clients see it', () => {
     const summaries = await runInDurableObject(stubOf(), (_, { storage }) => {
       const transcript = new Transcript(storage);
       if (!transcript.profile) throw new Error('There is no conversation.');
-      const profile = { ...transcript.profile, summaries: ends.length };
+      const { profile } = transcript;
       const own = {
         ...BLANK_SUMMARY,
         turn: 1,
@@ -156,11 +156,10 @@ describe('the history as clients see it', () => {
       };
       transcript.together(() => {
         for (const [index, { id }] of ends.entries())
-          transcript.summaries.add({
+          summariesIn(transcript).add({
             ...{ ...own, id: index + 1, beganAt: 0 },
             until: transcript.messages.findMessage(id)?.seq ?? 0,
           });
-        transcript.save(profile);
       });
       return (JSON.parse(describeOne(profile, transcript, undefined)) as { summaries: ConversationSummary[] })
         .summaries;

@@ -4,13 +4,15 @@ import { ApiError, DO_NOT_RETRY, finalError, invalidRequest, notFound } from '..
 import { listOf } from '../../../kit/http/page.ts';
 import type * as z from '../../../kit/http/zod.ts';
 import { writeJson } from '../../../kit/json/kept-text.ts';
-import { describeDecision, describeTurn, inputsIn } from '../../../talk/answers/turn-report.ts';
+import { describeTurn, inputsIn } from '../../../talk/answers/turn-report.ts';
 import type { CalledDecision, DecisionAnswer } from '../../../talk/contracts/conversation.ts';
 import type { approvalRow } from '../../../talk/conversations/conversations-answers.schema.ts';
-import type { ApprovalRow } from '../../../talk/storage/approval-rows.ts';
 import type { TurnRow } from '../../../talk/storage/rows.ts';
 import type { Transcript } from '../../../talk/storage/transcript.ts';
 import { turnAt, turnWithId } from '../../../talk/storage/turn-queries.ts';
+import { approvalsIn, callsIn } from '../run-rows.ts';
+import type { ApprovalRow } from './approval-rows.ts';
+import { describeDecision } from './describe-decision.ts';
 
 export type ShownApproval = z.output<typeof approvalRow>;
 
@@ -19,7 +21,7 @@ const MOST_INPUTS_CHARACTERS = 1_048_576;
 
 /** @returns the calls that nobody has decided on, in their order, as a JSON list */
 export function openApprovals(transcript: Transcript): string {
-  const rows = transcript.profile ? transcript.approvals.open() : [];
+  const rows = transcript.profile ? approvalsIn(transcript).open() : [];
   return writeJson(listOf(describeApprovals(transcript, rows), false, ({ id }) => id));
 }
 
@@ -57,7 +59,7 @@ function describeApproval(
  * @param hides whether who decides does not see tools. The call that waited is in the list of approvals
  */
 export function answerDecision(transcript: Transcript, id: string, goesOn: boolean, hides: boolean): DecisionAnswer {
-  const row = transcript.approvals.find(id);
+  const row = approvalsIn(transcript).find(id);
   if (!row) throw notFound('This approval is not there any more.');
   const next = row.continuedBy === null ? undefined : turnAt(transcript, row.continuedBy);
   // The report of the turn has more than the caller may read.
@@ -78,7 +80,7 @@ export function storeDecision(
   { id, decision, reason: given, input, isAdmin }: CalledDecision,
   now: number,
 ): { paused: TurnRow; step: number } | undefined {
-  const row = transcript.profile && transcript.approvals.find(id);
+  const row = transcript.profile && approvalsIn(transcript).find(id);
   if (!row) throw notFound(`Nothing waits for the approval ${JSON.stringify(id).slice(0, 300)}.`);
   if (row.approvers === 'admin' && !isAdmin) {
     throw finalError('permission_error', 'Only an admin decides on the calls of this agent.');
@@ -91,36 +93,41 @@ export function storeDecision(
     const was = { approve: 'was approved', deny: 'was denied', cancel: 'was cancelled' }[row.decision];
     throw finalError('conflict_error', `This call ${was} before, and that stays. Read it at GET …/turns/:turn.`);
   }
-  const before = () => transcript.number('select sum(length(input)) from approvals where run = ?', row.run);
-  if (changed !== null && changed.length + before() > MOST_INPUTS_CHARACTERS) {
+  if (
+    changed !== null &&
+    changed.length + approvalsIn(transcript).changedCharacters(row.run) > MOST_INPUTS_CHARACTERS
+  ) {
     throw invalidRequest(
       `input: with this one the inputs that were changed would have more than ${MOST_INPUTS_CHARACTERS} characters together. Approve the call as it is, or deny it.`,
     );
   }
-  transcript.update('approvals', { decision, reason, input: changed, decided_at: now }, 'id = ?', id);
+  approvalsIn(transcript).decide(id, { decision, reason, input: changed, decidedAt: now });
   const paused = turnAt(transcript, row.run);
-  const isOpen = transcript.has('approvals where run = ? and decision is null', row.run);
-  return isOpen || !paused ? undefined : { paused, step: row.turn };
+  return approvalsIn(transcript).isOpen(row.run) || !paused ? undefined : { paused, step: row.turn };
 }
 
 /** Cancels a turn that waits for approval. Its open calls are not made, and the conversation is free for a new turn. */
 export function cancelWaiting(transcript: Transcript, id: string, now: number): void {
   const turn = transcript.profile && turnWithId(transcript, id);
-  const open = turn ? transcript.approvals.ofRun(turn.seq).filter(({ continuedBy }) => continuedBy === null) : [];
+  const open = turn
+    ? approvalsIn(transcript)
+        .ofRun(turn.seq)
+        .filter(({ continuedBy }) => continuedBy === null)
+    : [];
   if (!turn || !open.some(({ decision }) => decision === null)) return;
   transcript.together(() => {
     for (const { id, toolUseId: tool_use_id, name, turn: step, n } of open) {
-      const cancelled = { decision: 'cancel', reason: null, input: null, decided_at: now };
-      transcript.update('approvals', cancelled, 'id = ?', id);
+      approvalsIn(transcript).decide(id, { decision: 'cancel', reason: null, input: null, decidedAt: now });
       const content = 'This call was not made: its turn was cancelled while it waited for approval.';
       const result = JSON.stringify({ type: 'tool_result', tool_use_id, content, is_error: true });
       const times = { beganAt: now, endedAt: now };
-      transcript.calls.end({
+      callsIn(transcript).end({
         ...{ turn: step, n, id: tool_use_id, name, ...times, isError: true, bytes: 0, event: null, tries: 0, result },
       });
     }
-    transcript.calls.deleteRequest(turn.seq);
-    transcript.changeTurn(turn, { status: 'stopped', paused: null });
+    callsIn(transcript).deleteRequest(turn.seq);
+    callsIn(transcript).endPause(turn.seq);
+    transcript.changeTurn(turn, { status: 'stopped' });
   });
 }
 
@@ -129,7 +136,7 @@ export function cancelWaiting(transcript: Transcript, id: string, now: number): 
  *   some clients retry every 409 by its status alone
  */
 export function awaitsApproval(transcript: Transcript): ApiError | undefined {
-  const [first] = transcript.profile ? transcript.approvals.open() : [];
+  const [first] = transcript.profile ? approvalsIn(transcript).open() : [];
   if (!first) return undefined;
   const id = transcript.profile?.id ?? '';
   const turn = turnAt(transcript, first.run)?.id ?? '';

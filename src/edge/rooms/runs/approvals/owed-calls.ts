@@ -5,11 +5,12 @@ import { isAmbiguous, parseKept } from '../../../kit/json/kept-text.ts';
 import { asText, isObject, type Json, parseObject } from '../../../kit/json/object.ts';
 import type { ToolRun } from '../../../named/tools/tool-kind.ts';
 import type { approvalRequested } from '../../../talk/conversations/conversations-answers.schema.ts';
-import type { ApprovalRow } from '../../../talk/storage/approval-rows.ts';
 import type { TurnRow } from '../../../talk/storage/rows.ts';
 import { toolsAskedIn } from '../../../talk/storage/turn-queries.ts';
 import type { PausingRun, PlannedCall, TakenUpCalls, TakingRun } from '../pauses.ts';
+import { approvalsIn, callsIn } from '../run-rows.ts';
 import { failedCall, type ToolResult } from '../tool-result.ts';
+import type { ApprovalRow } from './approval-rows.ts';
 import { describeApprovals } from './decide.ts';
 
 /** @returns whether a call needs an approval. It also does if the number that decides is missing or is not a number. */
@@ -56,12 +57,12 @@ export function requestApprovals(
   for (const { turn, n, block } of calls) {
     const place = `${row.id.replace(/^turn_/, '')}_${turn}_${n}`;
     const call = { run: row.seq, turn, n, toolUseId: asText(block.id), name: asText(block.name) };
-    transcript.approvals.add({ id: `appr_${place}`, ...call, approvers, createdAt: now() });
+    approvalsIn(transcript).add({ id: `appr_${place}`, ...call, approvers, createdAt: now() });
   }
-  const { request, ...stored } = parseObject(transcript.calls.requestOf(row.seq)) ?? {};
-  transcript.calls.deleteRequest(row.seq);
-  transcript.calls.saveRequest(row.seq, JSON.stringify({ ...stored, request: withoutOwnHeaders(request) }));
-  const approvals = describeApprovals(transcript, transcript.approvals.ofRun(row.seq));
+  const { request, ...stored } = parseObject(callsIn(transcript).requestOf(row.seq)) ?? {};
+  callsIn(transcript).deleteRequest(row.seq);
+  callsIn(transcript).saveRequest(row.seq, JSON.stringify({ ...stored, request: withoutOwnHeaders(request) }));
+  const approvals = describeApprovals(transcript, approvalsIn(transcript).ofRun(row.seq));
   const told: Pick<z.output<typeof approvalRequested>, 'turn' | 'approvals'> = { turn: row.id, approvals };
   const withoutInputs = () => {
     for (const one of approvals) Object.assign(one, { input: null, input_text: null });
@@ -77,10 +78,12 @@ export function requestApprovals(
  */
 export function takeUpCalls(step: number, { transcript, shown, row, now, answer }: TakingRun): TakenUpCalls {
   const asked = toolsAskedIn(transcript, step);
-  const decided = transcript.approvals.ofStep(step).flatMap((approval) => {
-    const block = asked.find(({ id }) => id === approval.toolUseId);
-    return block ? [{ approval, call: { turn: step, n: approval.n, block, tries: 1 } }] : [];
-  });
+  const decided = approvalsIn(transcript)
+    .ofStep(step)
+    .flatMap((approval) => {
+      const block = asked.find(({ id }) => id === approval.toolUseId);
+      return block ? [{ approval, call: { turn: step, n: approval.n, block, tries: 1 } }] : [];
+    });
   shown.begins();
   shown.add('message_start', { message: emptyMessage(row) });
   for (const { call } of decided) shown.showCall(call.block);
@@ -90,7 +93,7 @@ export function takeUpCalls(step: number, { transcript, shown, row, now, answer 
     else answer(call, deniedCall(approval));
   }
   shown.log.store({ at: now(), unseenMs: 0 });
-  return { calls, asksClient: asked.length > transcript.calls.of(step).length };
+  return { calls, asksClient: asked.length > callsIn(transcript).of(step).length };
 }
 
 function emptyMessage({ id, model }: TurnRow): Json {

@@ -4,11 +4,11 @@ import { type RequestOutcome, unanswered } from '../../claude/outcome.ts';
 import { within } from '../../kit/async/timeout.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import type { Admission, RequestMeter } from '../../money/admission/metered-request.ts';
-import type { ObjectContext } from '../answers/object-context.ts';
-import type { SummaryRow } from '../storage/summary-rows.ts';
-import { addCost, conversationReportOf, laterVersion } from '../turn/turn-ending.ts';
-import { grantOfNextTry } from '../turn/turn-grants.ts';
-import { CONFIRM_MS, type TurnSettlements } from './turn-settlements.ts';
+import type { ObjectContext } from '../../talk/answers/object-context.ts';
+import { CONFIRM_MS, type TurnSettlements } from '../../talk/conversations/turn-settlements.ts';
+import { addCost, conversationReportOf, laterVersion } from '../../talk/turn/turn-ending.ts';
+import { grantOfNextTry } from '../../talk/turn/turn-grants.ts';
+import { type SummaryRow, summariesIn } from './summary-rows.ts';
 
 /** The name of summaries in the ledger and the usage. */
 export const OF_SUMMARIES = 'summary';
@@ -34,14 +34,11 @@ export class PaidSummaries {
   /** Stores the row of a summary, and has it made. Never rejects: without it the turn is sent without its oldest messages. */
   async make(row: SummaryRow, work: () => Promise<void>): Promise<void> {
     const { transcript, alarm, now } = this.#object;
-    const { profile, summaries } = transcript;
+    const { profile } = transcript;
     this.#isMaking = true;
     try {
       if (!profile) return;
-      transcript.together(() => {
-        summaries.add(row);
-        transcript.save({ ...profile, summaries: row.id });
-      });
+      summariesIn(transcript).add(row);
       alarm.watch(now() + SUMMARY_WATCH_MS);
       await work();
     } catch (thrown) {
@@ -65,8 +62,9 @@ export class PaidSummaries {
 
   /** Stores how one has ended, and settles it. @param change what has come of it */
   async end(row: SummaryRow, outcome: RequestOutcome, change: Partial<SummaryRow>, meter: SummaryMeter): Promise<void> {
-    const { profile, summaries } = this.#object.transcript;
-    if (!profile) return;
+    const { transcript } = this.#object;
+    if (!transcript.profile) return;
+    const summaries = summariesIn(transcript);
     // Meanwhile the history may have been rewound to before its end.
     const status = summaries.get(row.id)?.status === 'running' ? change : { status: 'void' as const };
     this.#change(row, { ...status, outcome, settled: meter === undefined });
@@ -77,7 +75,7 @@ export class PaidSummaries {
   settle(): void {
     if (this.#isMaking) return;
     const { transcript, now, waitUntil } = this.#object;
-    for (const row of transcript.summaries.unsettled()) {
+    for (const row of summariesIn(transcript).unsettled()) {
       const outcome = row.outcome ?? unanswered({ sentAt: row.sentAt ?? undefined }, now() + LATE_CUT_MS);
       const meter = this.#settlements.meterOf(row);
       if (row.status === 'running') waitUntil(this.end(row, outcome, { status: 'failed' }, meter));
@@ -87,7 +85,7 @@ export class PaidSummaries {
 
   #change(row: SummaryRow, change: Partial<SummaryRow>): void {
     Object.assign(row, change);
-    this.#object.transcript.summaries.change(row.id, change);
+    summariesIn(this.#object.transcript).change(row.id, change);
   }
 
   /** @param known the part of its cost that the profile has already */
@@ -98,8 +96,9 @@ export class PaidSummaries {
     known: number,
   ): Promise<void> {
     const { transcript, alarm, now } = this.#object;
-    const { profile, summaries } = transcript;
+    const { profile } = transcript;
     if (!profile) return;
+    const summaries = summariesIn(transcript);
     const { nanodollars, done } = meter.settle(outcome, {
       opening: { route: OF_SUMMARIES, model: row.model, conversation: profile.id },
       ...{ startedAt: row.beganAt, ms: now() - row.beganAt },
@@ -121,7 +120,7 @@ export class PaidSummaries {
   #noteCost(id: number, before: number, cost: number): void {
     const { transcript, now } = this.#object;
     if (!transcript.profile || !Number.isFinite(cost) || cost === before) return;
-    transcript.summaries.change(id, { cost });
+    summariesIn(transcript).change(id, { cost });
     addCost(transcript, cost - before, now());
   }
 }

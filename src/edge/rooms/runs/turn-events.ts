@@ -11,12 +11,13 @@ import { logFailure } from '../../kit/http/log.ts';
 import type * as z from '../../kit/http/zod.ts';
 import { keepText, writeJson } from '../../kit/json/kept-text.ts';
 import { parseObject } from '../../kit/json/object.ts';
-import type { ObjectContext } from '../answers/object-context.ts';
-import { describeTurn } from '../answers/turn-report.ts';
-import { DamagedRow } from '../storage/damaged-row.ts';
-import type { TurnRow } from '../storage/rows.ts';
-import type { RunningTurn } from '../turn/running-turn.ts';
-import type { turnEnded } from './conversations-answers.schema.ts';
+import type { ObjectContext } from '../../talk/answers/object-context.ts';
+import { describeTurn } from '../../talk/answers/turn-report.ts';
+import type { turnEnded } from '../../talk/conversations/conversations-answers.schema.ts';
+import { DamagedRow } from '../../talk/storage/damaged-row.ts';
+import type { TurnRow } from '../../talk/storage/rows.ts';
+import type { RunningTurn } from '../../talk/turn/running-turn.ts';
+import type { DeliveryRows } from './delivery-rows.ts';
 
 /**
  * While an event is being sent, it is not sent a second time. If the object dies meanwhile, it is sent again after this time.
@@ -29,13 +30,15 @@ type TurnEnded = z.output<typeof turnEnded>;
 
 export class TurnEvents {
   readonly #object: ObjectContext;
+  readonly #deliveries: DeliveryRows;
   readonly #onSent: () => void;
   #sending: Promise<void> | undefined;
   #isOpen = false;
 
   /** @param onSent is called when each event was sent, or waits for the alarm */
-  constructor(object: ObjectContext, onSent: () => void) {
+  constructor(object: ObjectContext, deliveries: DeliveryRows, onSent: () => void) {
     this.#object = object;
+    this.#deliveries = deliveries;
     this.#onSent = onSent;
   }
 
@@ -80,7 +83,7 @@ export class TurnEvents {
       shorten(members);
       body = writeJson({ ...about, ...members });
     }
-    transcript.deliveries.add({ id, url, body, failures: 0, nextAt: now() });
+    this.#deliveries.add({ id, url, body, failures: 0, nextAt: now() });
     this.#isOpen = true;
     alarm.watch(now() + LEASE_MS);
     // It is sent a moment later, because the event and what it reports are stored in one step first.
@@ -100,7 +103,7 @@ export class TurnEvents {
     for (let row = this.#due(); row; row = this.#due()) {
       const { id, url, failures } = row;
       this.#isOpen = true;
-      transcript.deliveries.postpone(id, failures, now() + LEASE_MS);
+      this.#deliveries.postpone(id, failures, now() + LEASE_MS);
       alarm.watch(now() + LEASE_MS);
       const to = { url: url ?? undefined, usual: settings().TURN_DELIVER_URL, failures };
       const event = parseObject(row.body);
@@ -110,9 +113,9 @@ export class TurnEvents {
       const again = told && (await deliverEvent(told, to, { settings: settings(), env, now: now() }));
       if (!transcript.profile) return;
       if (again) {
-        transcript.deliveries.postpone(id, again.failures, again.nextAt);
+        this.#deliveries.postpone(id, again.failures, again.nextAt);
         alarm.wakeFor(again.nextAt);
-      } else transcript.deliveries.delete(id);
+      } else this.#deliveries.delete(id);
     }
     if (!this.#isOpen) return;
     this.#isOpen = false;
@@ -121,7 +124,7 @@ export class TurnEvents {
 
   #due() {
     const { transcript, now } = this.#object;
-    return transcript.profile && transcript.deliveries.due(now());
+    return transcript.profile && this.#deliveries.due(now());
   }
 }
 

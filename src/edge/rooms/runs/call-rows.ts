@@ -1,9 +1,11 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import type { CalledTool } from '../../money/contracts/settlement.ts';
 import { columnsOf, membersOf } from '../../objects/columns.ts';
 import { Rows } from '../../objects/rows.ts';
-import { DamagedRow, parseStored } from './damaged-row.ts';
-import { PIECE_CHARACTERS } from './message-text.ts';
-import { ownersIn, pieceOwner, readDivided, writeDivided } from './pieces.ts';
+import type { Tables } from '../../objects/tables.ts';
+import { DamagedRow, parseStored } from '../../talk/storage/damaged-row.ts';
+import { PIECE_CHARACTERS } from '../../talk/storage/message-text.ts';
+import { pieceOwner, readDivided, writeDivided } from '../../talk/storage/pieces.ts';
 
 /** A call of a tool by the edge; times are milliseconds since 1970. */
 export interface CallRow {
@@ -62,10 +64,45 @@ function readCalls(text: unknown): NewCall[] {
 }
 
 /**
- * The rows of calls. Before any call of a step is made, all of them are stored in the step's own row, which is written
- * anyway. Each call gets a row of its own with its result.
+ * What runs know of their turns, and the rows of their calls. Before any call of a step is made, all of them are stored in one
+ * row with the step's end. Each call gets a row of its own with its result.
  */
 export class CallRows extends Rows {
+  /** Those of the conversation, which has texts of any length. */
+  readonly #all: Tables;
+
+  constructor(tables: Tables, all: Tables) {
+    super(tables);
+    this.#all = all;
+  }
+
+  /** Stores the calls of a step that will be made. */
+  plan(turn: number, calls: readonly NewCall[]): void {
+    const text = JSON.stringify(calls.map(({ id, name }) => [id, name]));
+    this.tables.insert('runs', { turn, calls: text }, 'insert or replace');
+  }
+
+  /** @returns whether calls of a step were stored before they were made */
+  isPlanned(turn: number): boolean {
+    return this.tables.has('runs where turn = ? and calls is not null', turn);
+  }
+
+  /** Stores why a run has paused before its end. */
+  notePause(run: number, paused: string): void {
+    this.tables.insert('runs', { turn: run, paused }, 'insert or replace');
+  }
+
+  /** Stores that a run does not wait any more. */
+  endPause(run: number): void {
+    this.tables.write('delete from runs where turn = ?', run);
+  }
+
+  /** @returns why a run has paused before its end; null if it has not, or if that is not known */
+  pauseOf(run: number): string | null {
+    const [row] = this.tables.read<{ paused: string | null }>('select paused from runs where turn = ?', run);
+    return row?.paused ?? null;
+  }
+
   /** Stores that a call is made again. */
   beginAgain({ tries, ...call }: CallRow, beganAt: number): void {
     this.begin({ ...call, tries: tries + 1 }, beganAt);
@@ -82,20 +119,20 @@ export class CallRows extends Rows {
     const row = columnsOf({ turn, n, id, name, beganAt, endedAt, isError, bytes, event, tries });
     const all = { ...row, ...subagentColumn(subagent), result: isDivided ? null : result };
     this.tables.insert('calls', all, 'insert or replace');
-    if (isDivided) writeDivided(this.tables, pieceOwner(turn, n), result);
+    if (isDivided) writeDivided(this.#all, pieceOwner(turn, n), result);
   }
 
   /** Changes the result of a call that has ended. @param result the `tool_result` block as JSON text, which is short */
   changeResult(turn: number, id: string, result: string): void {
     for (const { n } of this.tables.read('select n from calls where turn = ? and id = ?', turn, id)) {
-      this.tables.write('delete from pieces where owner = ?', pieceOwner(turn, Number(n)));
+      this.#all.write('delete from pieces where owner = ?', pieceOwner(turn, Number(n)));
       this.tables.update('calls', { result }, 'turn = ? and n = ?', turn, Number(n));
     }
   }
 
   /** @returns the calls of a step, in their order. */
   of(turn: number): CallRow[] {
-    const [step] = this.tables.read('select calls from turns where seq = ?', turn);
+    const [step] = this.tables.read('select calls from runs where turn = ?', turn);
     const rows = new Map<number, CallRow>();
     for (const [n, call] of readCalls(step?.calls).entries()) {
       const unknown = { beganAt: null, endedAt: null, isError: false, bytes: 0, event: null, tries: 1 };
@@ -121,38 +158,60 @@ export class CallRows extends Rows {
     return new Map(
       rows.map(({ n, id, result }) => [
         String(id),
-        typeof result === 'string' ? result : readDivided(this.tables, pieceOwner(turn, Number(n))),
+        typeof result === 'string' ? result : readDivided(this.#all, pieceOwner(turn, Number(n))),
       ]),
     );
   }
 
   /** @returns the ids of all calls that the edge has made in this conversation. */
   get ids(): Set<string> {
-    const planned = this.tables.read('select calls from turns where calls is not null');
+    const planned = this.tables.read('select calls from runs where calls is not null');
     const ids = planned.flatMap(({ calls }) => readCalls(calls).map(({ id }) => id));
     return new Set([...ids, ...this.tables.read('select id from calls').map(({ id }) => String(id))]);
   }
 
   /**
-   * Stores what a run needs to go on after a crash, as JSON text. It takes the place of calls, which a run's own row never
+   * Stores what a run needs to go on after a crash, as JSON text. It takes the place of results, which a run's own row never
    * has.
    */
   saveRequest(run: number, text: string): void {
-    writeDivided(this.tables, pieceOwner(run, 0), text);
+    writeDivided(this.#all, pieceOwner(run, 0), text);
   }
 
   /** @returns the stored request of a run; empty after the run has ended */
   requestOf(run: number): string {
-    return readDivided(this.tables, pieceOwner(run, 0));
+    return readDivided(this.#all, pieceOwner(run, 0));
   }
 
   deleteRequest(run: number): void {
-    this.tables.write('delete from pieces where owner = ?', pieceOwner(run, 0));
+    this.#all.write('delete from pieces where owner = ?', pieceOwner(run, 0));
   }
 
   /** Deletes the calls of turns. @param turns a query of their numbers */
   deleteOf(turns: string, ...bindings: SqlStorageValue[]): void {
-    this.tables.write(`delete from pieces where ${ownersIn(turns)}`, ...bindings);
-    this.tables.write(`delete from calls where turn in (${turns})`, ...bindings);
+    for (const table of ['calls', 'runs'])
+      this.tables.write(`delete from ${table} where turn in (${turns})`, ...bindings);
+  }
+
+  /** Deletes which calls a step has planned, since that cannot be read. */
+  dropPlan(turn: number): void {
+    this.tables.update('runs', { calls: null }, 'turn = ?', turn);
+  }
+
+  clear(): void {
+    for (const table of ['calls', 'runs']) this.tables.write(`delete from ${table}`);
+  }
+
+  /** @returns how often the tools of a step were called; undefined if none was */
+  toolsOf(turn: number): Record<string, CalledTool> | undefined {
+    const tools = this.tables.read(
+      `select name, count(*) as calls, sum(is_error) as errors, sum(ended_at - began_at) as ms from calls
+       where ended_at is not null and turn = ? group by name`,
+      turn,
+    );
+    if (tools.length === 0) return undefined;
+    return Object.fromEntries(
+      tools.map(({ name, calls, errors, ms }) => [String(name), [Number(calls), Number(errors), Number(ms)]]),
+    );
   }
 }

@@ -1,9 +1,13 @@
 import type { RequestOutcome } from '../../claude/outcome.ts';
+import { toUsd } from '../../claude/pricing/cost.ts';
+import { isoTime } from '../../kit/http/times.ts';
 import type { StoredGrant } from '../../money/admission/book-outcome.ts';
 import { columnsOf, membersOf, type RawRow } from '../../objects/columns.ts';
 import { Rows } from '../../objects/rows.ts';
-import { parseStored } from './damaged-row.ts';
-import type { ReadableTables } from './rows.ts';
+import { parseStored } from '../../talk/storage/damaged-row.ts';
+import type { RoomRows, RowsKind, StandIns } from '../../talk/storage/room-rows.ts';
+import { summaryWords } from '../../talk/storage/summary-message.ts';
+import type { Transcript } from '../../talk/storage/transcript.ts';
 
 /** A summary of the beginning of a history. Times are milliseconds since 1970. */
 export interface SummaryRow {
@@ -45,8 +49,8 @@ export const NEW_SUMMARY = {
   ...{ status: 'running', settled: false, model: '', text: null, tokens: 0, cost: 0 },
 } as const satisfies Partial<SummaryRow>;
 
-/** Made with the first summary, because most conversations have none. */
-const TABLE = `create table if not exists summaries (
+const TABLE = `
+  create table if not exists summaries (
   id integer primary key, until integer not null, status text not null, turn integer not null, model text not null,
   text text, tokens integer not null, cost integer not null, request_id text not null,
   began_at integer not null, sent_at integer, grant text, outcome text, settled integer not null
@@ -56,15 +60,21 @@ const TABLE = `create table if not exists summaries (
 const COMPLETE = "status = 'complete' and exists (select 1 from messages where seq = until)";
 
 /** The summaries of a conversation. Their ids are used only once: turns name by them what they were sent behind. */
-export class SummaryRows extends Rows<ReadableTables> {
-  /** The highest id that was given; 0 where there is no table yet. */
+export class SummaryRows extends Rows implements RoomRows, StandIns {
+  /** The highest id that was given; 0 where there is none. */
   get given(): number {
-    return this.tables.readable?.summaries ?? 0;
+    return this.tables.number('select max(id) from summaries');
   }
 
-  /** Adds a summary. The profile must be saved with its id as `summaries` in the same step. */
+  get standIns(): StandIns | undefined {
+    return this.tables.areUnmade ? undefined : this;
+  }
+
+  get isBusy(): boolean {
+    return this.tables.has('summaries where settled = 0');
+  }
+
   add(row: SummaryRow): void {
-    this.tables.write(TABLE);
     // What a copy has left that was not stored whole is nobody's.
     this.tables.insert('summaries', columnsOf(row), 'insert or replace');
   }
@@ -89,7 +99,6 @@ export class SummaryRows extends Rows<ReadableTables> {
 
   /** @returns how many have come to nothing since the last one that is complete */
   failedInARow(): number {
-    if (this.given === 0) return 0;
     const last = "coalesce((select max(id) from summaries where status = 'complete'), 0)";
     return this.tables.number(`select count(*) from summaries where status = 'failed' and id > ${last}`);
   }
@@ -99,17 +108,23 @@ export class SummaryRows extends Rows<ReadableTables> {
     return this.#rows(`${COMPLETE} and until <= ? order by id`, last);
   }
 
-  /**
-   * @param sentFrom what a prompt begins with: a message's number, or a summary's id below zero
-   * @returns the same; 0 for a summary that there is not
-   */
-  present(sentFrom: number): number {
-    return sentFrom >= 0 || this.get(-sentFrom)?.status === 'complete' ? sentFrom : 0;
+  find(id: number): SummaryRow | undefined {
+    return this.#rows("id = ? and status = 'complete'", id)[0];
   }
 
-  /** Whether one is not settled. */
-  get hasUnsettled(): boolean {
-    return this.given > 0 && this.tables.has('summaries where settled = 0');
+  shown(endsAt: Parameters<StandIns['shown']>[0]): ReturnType<StandIns['shown']> {
+    if (this.given === 0) return undefined;
+    // One that is said in words now is still one.
+    const byEnd = new Map<number, SummaryRow>();
+    for (const row of this.complete())
+      byEnd.set(row.until, { ...row, cost: row.cost + (byEnd.get(row.until)?.cost ?? 0) });
+    return [...byEnd.values()].map((row) => ({
+      ...endsAt(row.until),
+      content: summaryWords(row),
+      model: row.model,
+      created_at: isoTime(row.beganAt),
+      cost_usd: toUsd(row.cost),
+    }));
   }
 
   unsettled(): SummaryRow[] {
@@ -118,16 +133,16 @@ export class SummaryRows extends Rows<ReadableTables> {
 
   /** Voids what summarizes messages that are deleted. @param cut the number of the first of them */
   rewind(cut: number): void {
-    if (this.given > 0) this.tables.update('summaries', { status: 'void', text: null }, 'until >= ?', cut);
+    this.tables.update('summaries', { status: 'void', text: null }, 'until >= ?', cut);
   }
 
   /** Deletes those that are settled. */
   clear(): void {
-    if (this.given > 0) this.tables.write('delete from summaries where settled = 1');
+    this.tables.write('delete from summaries where settled = 1');
   }
 
   #rows(where: string, ...bindings: SqlStorageValue[]): SummaryRow[] {
-    return this.given > 0 ? this.tables.read(`select * from summaries where ${where}`, ...bindings).map(summaryOf) : [];
+    return this.tables.read(`select * from summaries where ${where}`, ...bindings).map(summaryOf);
   }
 }
 
@@ -144,4 +159,15 @@ function summaryOf(row: RawRow): SummaryRow {
     outcome: json<RequestOutcome>('outcome', outcome),
     settled: row.settled === 1,
   };
+}
+
+export const SUMMARY_ROWS: RowsKind<SummaryRows> = {
+  name: 'summaries',
+  tables: TABLE,
+  open: (tables) => new SummaryRows(tables),
+};
+
+/** @returns the summaries of a conversation */
+export function summariesIn(transcript: Transcript): SummaryRows {
+  return transcript.rowsOf(SUMMARY_ROWS);
 }

@@ -1,8 +1,6 @@
-import { membersOf, type RawRow } from '../../objects/columns.ts';
-import { Rows } from '../../objects/rows.ts';
-
-/** Who decides on a call: the account whose conversation it is, or an admin alone. */
-export type Approvers = 'owner' | 'admin';
+import type { Approvers } from '../../../named/tools/tool-kind.ts';
+import { columnsOf, membersOf, type RawRow } from '../../../objects/columns.ts';
+import { Rows } from '../../../objects/rows.ts';
 
 /** A call that waits for approval, or has waited. Times are milliseconds since 1970. */
 export interface ApprovalRow {
@@ -82,6 +80,30 @@ export class ApprovalRows extends Rows {
     this.tables.write('delete from approvals where run >= ?', turn);
     // The number may be used again for another turn.
     this.tables.update('approvals', { continued_by: null }, 'continued_by >= ?', turn);
+  }
+
+  clear(): void {
+    this.tables.write('delete from approvals');
+  }
+
+  /** Stores what was decided about a call. */
+  decide(id: string, decided: Pick<ApprovalRow, 'decision' | 'reason' | 'input' | 'decidedAt'>): void {
+    this.tables.update('approvals', columnsOf(decided), 'id = ?', id);
+  }
+
+  /** Stores that a run goes on with the calls of a paused one. */
+  takeUp(paused: number, run: number): void {
+    this.tables.update('approvals', { continued_by: run }, 'run = ? and continued_by is null', paused);
+  }
+
+  /** @returns how many characters the inputs have that people have changed in a run */
+  changedCharacters(run: number): number {
+    return this.tables.number('select sum(length(input)) from approvals where run = ?', run);
+  }
+
+  /** @returns whether a call of a run is not decided */
+  isOpen(run: number): boolean {
+    return this.tables.has('approvals where run = ? and decision is null', run);
   }
 
   #where(condition: string, ...bindings: SqlStorageValue[]): ApprovalRow[] {

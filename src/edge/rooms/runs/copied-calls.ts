@@ -1,0 +1,40 @@
+/** What copies and rewinds of a conversation know of the calls of its runs. */
+
+import type { CopiedRows } from '../../talk/storage/copied-rows.ts';
+import type { CallRow } from './call-rows.ts';
+import { approvalsIn, callsIn } from './run-rows.ts';
+
+/** Approvals wait for the original alone. */
+export const COPIED_CALLS: CopiedRows = {
+  kinds: ['call'],
+  *linesOf(transcript, { seq, run }) {
+    const made = run === null ? [] : callsIn(transcript).of(seq);
+    if (made.length === 0) return;
+    const results = callsIn(transcript).results(seq);
+    const waiting = new Set(
+      approvalsIn(transcript)
+        .ofStep(seq)
+        .map(({ toolUseId }) => toolUseId),
+    );
+    for (const call of made) {
+      const copied = { ...call, event: null, isError: call.isError || call.endedAt === null };
+      yield ['call', JSON.stringify(copied), results.get(call.id) ?? unansweredCall(call, waiting.has(call.id))];
+    }
+  },
+  storing: (transcript, shift) => ({
+    add(_, row, result) {
+      const call = JSON.parse(row) as CallRow;
+      // It may not have ended when it was copied.
+      const beganAt = call.beganAt ?? call.endedAt ?? 0;
+      callsIn(transcript).end({ ...call, turn: shift + call.turn, beganAt, endedAt: call.endedAt ?? beganAt, result });
+    },
+  }),
+  rewind: (transcript, _, turn) => approvalsIn(transcript).rewind(turn),
+};
+
+/** @returns the copied result of a call that is still running or waits for approval. Only the original gets the real one. */
+function unansweredCall({ id }: CallRow, isWaiting: boolean): string {
+  const why = isWaiting ? 'while the call waited for approval. It was not made here.' : 'while the call was made.';
+  const content = `This conversation was copied ${why}`;
+  return JSON.stringify({ type: 'tool_result', tool_use_id: id, content, is_error: true });
+}

@@ -1,0 +1,44 @@
+/** Tells a run that has called a subagent how that has ended, and what it has cost. */
+
+import type { Nanodollars } from '../../../claude/pricing/cost.ts';
+import { outcomeOfTurn, turnsGoingOn } from '../../../talk/answers/turn-report.ts';
+import type { SubagentOutcome } from '../../../talk/contracts/conversation.ts';
+import type { TurnRow } from '../../../talk/storage/rows.ts';
+import type { Transcript } from '../../../talk/storage/transcript.ts';
+import { turnsOfRun } from '../../../talk/storage/turn-queries.ts';
+import { approvalsIn, callsIn, callsTakenUp } from '../run-rows.ts';
+
+/**
+ * @returns the outcome of the turn with an idempotency key, together with the turns that went on with it; undefined if no
+ * turn was begun. A turn that goes on just now is reported as still waiting for approval.
+ */
+export function subagentOutcomeOf(transcript: Transcript, key: string): SubagentOutcome | undefined {
+  const outcome = outcomeOfTurn(transcript, key);
+  if (!outcome) return undefined;
+  const turns = turnsGoingOn(transcript, key);
+  const costs = turns.map((row) => costOfRun(transcript, row));
+  const cost = costs.reduce((sum, one) => (sum === null || one === null ? null : sum + one), 0);
+  // The calling run does not wait for this end any more. It goes on counting what the subagent may spend.
+  if (turns.length > 1 && outcome.status === 'running')
+    return { ...outcome, cost, status: 'complete', paused: 'approval' };
+  return { ...outcome, cost };
+}
+
+/** @returns the cost of a run with its subagents; null while it runs, or while a hold of it may not be settled yet */
+function costOfRun(transcript: Transcript, { seq, status, cost }: TurnRow): Nanodollars | null {
+  if (status === 'running') return null;
+  const steps = turnsOfRun(transcript, seq).slice(1);
+  // After a crash only the account knows what such a step has cost. It says so when it confirms the settlement.
+  if (steps.some(({ settled, grant }) => !settled && !Number.isFinite(grant?.hold))) return null;
+  // A call that has waited for approval is counted in the run that has made the call.
+  const waited = new Set(
+    approvalsIn(transcript)
+      .ofRun(seq)
+      .map(({ toolUseId }) => toolUseId),
+  );
+  const own = steps.flatMap((step) => callsIn(transcript).of(step.seq)).filter(({ id }) => !waited.has(id));
+  const shares = [...own, ...callsTakenUp(transcript, seq)].map(({ subagent }) => subagent?.cost ?? 0);
+  const known = [...steps.map((step) => step.cost), ...shares].reduce((sum, one) => sum + one, 0);
+  // Failed steps may be deleted. The run's own row still has their cost.
+  return Math.max(cost, known);
+}

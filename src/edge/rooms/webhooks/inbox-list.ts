@@ -1,0 +1,41 @@
+import type { Listed } from '../../money/lists/listed-rows.ts';
+import { Rows } from '../../objects/rows.ts';
+
+const KEY = 'inboxes';
+
+/** The inboxes that an account pays for, by their sources. */
+export class InboxList extends Rows implements Listed {
+  /** Notes an inbox by its source. An inbox that is being erased stays marked until that is done. */
+  note(source: string, now: number): void {
+    const noted = this.#noted();
+    if (noted[source] === undefined) this.#save({ ...noted, [source]: now });
+  }
+
+  until(time: number, limit: number): string[] {
+    return this.#until(time).slice(0, limit);
+  }
+
+  count(time: number): number {
+    return this.#until(time).length;
+  }
+
+  forget(source: string): void {
+    const { [source]: _, ...rest } = this.#noted();
+    this.#save(rest);
+  }
+
+  #until(time: number): string[] {
+    return Object.entries(this.#noted())
+      .filter(([, at]) => at <= time)
+      .map(([source]) => source);
+  }
+
+  /** @returns all noted sources. There are only a few, so they are in one row. */
+  #noted(): Record<string, number> {
+    return JSON.parse(this.tables.meta(KEY) ?? '{}') as Record<string, number>;
+  }
+
+  #save(noted: Record<string, number>): void {
+    this.tables.setMeta(KEY, Object.keys(noted).length === 0 ? undefined : JSON.stringify(noted));
+  }
+}

@@ -8,9 +8,8 @@ import { joinedPieces } from '../kit/http/body-pieces.ts';
 import { encoder, NO_BYTES } from '../kit/http/bytes.ts';
 import { errorEvent } from '../kit/http/errors.ts';
 import { completion, cutEnding } from '../kit/sse/endings.ts';
-import { carryDown, ignoreGone } from './carry/carry.ts';
+import { carryDown, ignoreGone, write } from './carry/carry.ts';
 import { ErrorMask } from './carry/error-mask.ts';
-import { probeDensity } from './carry/gather.ts';
 import { keepBuffer, type Piece, SMALL_PIECE_BYTES, takeBuffer } from './carry/tee-reader.ts';
 import { callerLeft, endOf, interrupted } from './failure.ts';
 import { headersDown } from './headers.ts';
@@ -196,24 +195,14 @@ async function pour(
       writeCopy(writable, following.value, mask);
     }
     if (rest && !following?.done) {
-      const take = (piece: Uint8Array, at: number) => {
-        watchdog.touch(at);
-        usage.push(piece, false, at);
-      };
-      const density = await probeDensity(rest.reader, (piece, at) => {
-        writeCopy(writable, piece, mask);
-        take(piece, at);
-      });
-      if (density !== 'ended') {
-        rest.reader.releaseLock();
-        isRead = await carryDown(rest.body, density, { writable, usage, mask, watchdog, onLeft: exchange.leave });
-      }
+      rest.reader.releaseLock();
+      isRead = await carryDown(rest.body, { writable, usage, mask, watchdog, signal, onLeft: exchange.leave });
     }
   } catch {
     // The stream broke after a complete answer, which does no harm.
   }
   watchdog.stop();
-  if (mask) write(writable, mask.rest());
+  if (mask) writeOn(writable, mask.rest());
   let words = '';
   try {
     const report = usage.wholeReport;
@@ -264,16 +253,13 @@ export function withinMoment<T>(coming: Promise<T>, milliseconds: number): Promi
 }
 
 /** Writes without waiting: if the caller has stopped reading, it can take for ever. */
-function write(writable: WritableStream<Uint8Array>, bytes: Uint8Array): void {
-  if (bytes.length === 0) return;
-  const writer = writable.getWriter();
-  writer.write(bytes).catch(ignoreGone);
-  writer.releaseLock();
+function writeOn(writable: WritableStream<Uint8Array>, bytes: Uint8Array): void {
+  if (bytes.length > 0) void write(writable, bytes);
 }
 
 /** Writes a copy, because the buffer of the piece is used again. */
 function writeCopy(writable: WritableStream<Uint8Array>, piece: Uint8Array, mask: ErrorMask | undefined): void {
-  write(writable, (mask?.pass(piece) ?? piece).slice());
+  writeOn(writable, (mask?.pass(piece) ?? piece).slice());
 }
 
 /** Writes and closes without waiting: if the caller has stopped reading, it can take for ever. */

@@ -4,7 +4,6 @@ import type { IdleTimeout } from '../../kit/async/idle-timeout.ts';
 import { NO_BYTES } from '../../kit/http/bytes.ts';
 import type { UsageReader } from '../usage/usage-reader.ts';
 import type { ErrorMask } from './error-mask.ts';
-import { gather } from './gather.ts';
 import { type Piece, readTee, SMALL_PIECE_BYTES } from './tee-reader.ts';
 
 /**
@@ -28,56 +27,40 @@ interface Carriage {
   usage: UsageReader;
   mask: ErrorMask | undefined;
   watchdog: IdleTimeout;
+  /** Aborted when the caller has left. */
+  signal: AbortSignal;
   /** Called when the caller has left. The stream is read on. @returns a promise that settles when it is no more */
   onLeft(): Promise<void>;
 }
 
 /**
- * Carries the rest of a stream down. It is gathered while it is dense; otherwise the native pipe carries it.
+ * Carries the rest of a stream down. If the caller has left before the headers, nobody reads what is written, and a native pipe
+ * would not end.
  *
  * @returns whether the caller has stayed
- * @throws the error that broke a gathered stream, after everything that came before it
+ * @throws the error that broke a stream that was carried piece by piece, after everything that came before it
  */
-export async function carryDown(
-  body: ReadableStream<Uint8Array>,
-  density: 'dense' | 'sparse',
-  carriage: Carriage,
-): Promise<boolean> {
-  const { writable, usage, mask, watchdog, onLeft } = carriage;
-  const carrySparse = (stream: ReadableStream<Uint8Array>) =>
-    mask ? carryMasked(stream, mask, carriage) : carryNatively(stream, carriage);
-  if (density === 'sparse') return await carrySparse(body);
-  const writer = writable.getWriter();
-  const gathered = await gather(body, {
-    take(piece) {
-      watchdog.touch();
-      usage.push(piece);
-      const bytes = mask ? mask.pass(piece) : piece;
-      return bytes.length > 0 ? writer.write(bytes) : Promise.resolve();
-    },
-    onWait: (waits) => (waits ? watchdog.pause() : watchdog.touch()),
-    onLeft,
-  }).finally(() => writer.releaseLock());
-  if (typeof gathered === 'string') return gathered === 'ended';
-  return await carrySparse(gathered.sparse);
+export async function carryDown(body: ReadableStream<Uint8Array>, carriage: Carriage): Promise<boolean> {
+  const isByPieces = carriage.mask !== undefined || carriage.signal.aborted;
+  return isByPieces ? await carryPieces(body, carriage) : await carryNatively(body, carriage);
 }
 
 /**
- * Carries the rest of a stream piece by piece, so that its errors can be masked. The next piece is read once the one before is
- * on its way down.
+ * Carries the rest of a stream piece by piece, so that its errors can be masked, or nothing need go down. The next piece is read
+ * once the one before is on its way down.
  *
  * @returns whether the caller has stayed
  * @throws the error that broke the stream
  */
-async function carryMasked(
+async function carryPieces(
   body: ReadableStream<Uint8Array>,
-  mask: ErrorMask,
-  { writable, usage, watchdog, onLeft }: Carriage,
+  { writable, usage, mask, watchdog, signal, onLeft }: Carriage,
 ): Promise<boolean> {
   const reader = body.getReader({ mode: 'byob' });
-  const writer = writable.getWriter();
   let buffer = new ArrayBuffer(SMALL_PIECE_BYTES);
-  let isThere = true;
+  let isThere = !signal.aborted;
+  const readOn = () => void onLeft().then(() => reader.cancel().catch(ignoreGone));
+  if (!isThere) readOn();
   try {
     for (;;) {
       const { value, done }: Piece = await reader.read(new Uint8Array(buffer));
@@ -85,22 +68,32 @@ async function carryMasked(
       buffer = value.buffer as ArrayBuffer;
       watchdog.touch();
       usage.push(value);
-      const bytes: Uint8Array = isThere ? mask.pass(value) : NO_BYTES;
+      const bytes: Uint8Array = isThere && mask ? mask.pass(value) : NO_BYTES;
       if (bytes.length === 0) continue;
       watchdog.pause();
-      isThere = await writer.write(bytes).then(
-        () => true,
-        () => false,
-      );
+      isThere = await write(writable, bytes);
       watchdog.touch();
-      if (!isThere) void onLeft().then(() => reader.cancel().catch(ignoreGone));
+      if (!isThere) readOn();
     }
   } catch (thrown) {
     if (isThere) throw thrown;
     return false;
-  } finally {
-    writer.releaseLock();
   }
+}
+
+/**
+ * Writes a piece. It takes no lock for longer: of a caller who has left, the runtime does not give it back.
+ *
+ * @returns whether the caller is there
+ */
+export async function write(writable: WritableStream<Uint8Array>, bytes: Uint8Array): Promise<boolean> {
+  const writer = writable.getWriter();
+  const written = writer.write(bytes).then(
+    () => true,
+    () => false,
+  );
+  writer.releaseLock();
+  return await written;
 }
 
 /**

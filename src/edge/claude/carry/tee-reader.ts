@@ -8,9 +8,6 @@ import { Pacer } from '../../kit/async/in-steps.ts';
 /** The result of a read. At the end of a stream the runtime returns the buffer, too, though the types do not say so. */
 export type Piece = { value?: Uint8Array | undefined; done: boolean };
 
-/** Called with how many bytes of a stream have come. It may return a promise that settles when more may come. */
-type RoomForMore = (bytes: number) => Promise<void> | undefined;
-
 /** The most bytes of an answer that is kept until its end, many times what a model writes. It is in memory in several forms. */
 export const LONGEST_ANSWER_BYTES = 16 * 1024 * 1024;
 export const TEE_PIECE_BYTES = 65_536;
@@ -115,13 +112,9 @@ export async function readTee(
  * The runtime's pipe takes each chunk as it comes. Reading many chunks at once would make the copy wait, too, and both would
  * be lost if the stream breaks.
  *
- * @param room called with how many bytes have come. It may return a promise that settles when more may come. Default: at once
  * @returns a reader, by which the stream can be cancelled, and a promise of whether the stream was complete. It never rejects
  */
-export function pumpStream(
-  stream: ReadableStream<Uint8Array>,
-  room?: RoomForMore,
-): {
+export function pumpStream(stream: ReadableStream<Uint8Array>): {
   reader: ReadableStreamBYOBReader;
   whole: Promise<boolean>;
 } {
@@ -132,7 +125,7 @@ export function pumpStream(
     // The reader of the copy gets the error there.
     () => false,
   );
-  void drain(reader, room);
+  void drain(reader);
   return { reader, whole };
 }
 
@@ -141,21 +134,17 @@ export function pumpStream(
  *
  * @returns whether the stream was complete. It never rejects
  */
-export async function drain(reader: ReadableStreamBYOBReader, room?: RoomForMore): Promise<boolean> {
-  // Only what is dense has a limit, and does not last.
-  let buffer = room ? takeBuffer() : new ArrayBuffer(SMALL_PIECE_BYTES);
-  const { byteLength } = buffer;
+export async function drain(reader: ReadableStreamBYOBReader): Promise<boolean> {
+  let buffer = new ArrayBuffer(SMALL_PIECE_BYTES);
   let bytes = 0;
   try {
     for (;;) {
-      const { value, done }: Piece = await reader.readAtLeast(byteLength, new Uint8Array(buffer));
+      const { value, done }: Piece = await reader.readAtLeast(SMALL_PIECE_BYTES, new Uint8Array(buffer));
       if (value) buffer = value.buffer as ArrayBuffer;
-      if (done || !value || value.length < byteLength) break;
+      if (done || !value || value.length < SMALL_PIECE_BYTES) break;
       bytes += value.length;
-      if (!room && bytes > LONGEST_ANSWER_BYTES) throw new RangeError('It has no end.');
-      await room?.(bytes);
+      if (bytes > LONGEST_ANSWER_BYTES) throw new RangeError('It has no end.');
     }
-    keepBuffer(new Uint8Array(buffer));
     return true;
   } catch {
     // A stream that has broken cannot be cancelled.

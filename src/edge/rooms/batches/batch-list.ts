@@ -9,7 +9,7 @@ import type { Page, PageOf } from '../../objects/page.ts';
 /** If a create is sent again within this time, it finds the batch that was made. Milliseconds. */
 const ATTACHES_MS = DAY_MS;
 
-const TABLES = `
+const BATCH_TABLE = `
   create table if not exists batches (
     id text primary key,
     created_at integer not null,
@@ -21,7 +21,7 @@ const TABLES = `
 /** Keeps the rows of an account's batches. */
 export class BatchList extends ListedRows {
   constructor(ledger: Ledger) {
-    super(ledger.ofRoom('batches', TABLES), 'batches');
+    super(ledger.ofRoom('batches', BATCH_TABLE), 'batches');
   }
 
   /** Adds a batch, in the same step that sets aside its cost. */

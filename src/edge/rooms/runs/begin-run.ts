@@ -12,10 +12,10 @@ import type { TurnRow } from '../../talk/storage/rows.ts';
 import { isRefused } from '../../talk/turn/running-turn.ts';
 import { resumedRun } from './calls-again.ts';
 import type { CrashedRun } from './crashed-run.ts';
-import { eventsOf } from './events-of.ts';
+import { turnEventsOf } from './events-of.ts';
 import { Run } from './run.ts';
 import type { RunContext } from './run-context.ts';
-import { callsIn } from './run-rows.ts';
+import { callRowsIn } from './run-rows.ts';
 import { type CarriedLimits, storedRunOf } from './stored-run.ts';
 
 /** Stores a run, and begins its first step. @returns undefined for a turn that is none */
@@ -31,7 +31,7 @@ export function beginRun(
   const { body: _, again: __, retried: ___, ...kept } = request;
   const run = { ...row, run: row.seq };
   transcript.beginTurn(run, []);
-  callsIn(transcript).saveRequest(run.seq, JSON.stringify({ request: kept, rest: common.rest }));
+  callRowsIn(transcript).saveRequest(run.seq, JSON.stringify({ request: kept, rest: common.rest }));
   return new Run(run, common, runContextOf(context, kept, run)).begin(planned);
 }
 
@@ -80,7 +80,7 @@ function runContextOf(
         logOf: step.logOf,
         callsIn: (content) => {
           const calls = step.callsIn(content);
-          return calls.length === 0 ? undefined : () => callsIn(transcript).plan(row.seq, calls);
+          return calls.length === 0 ? undefined : () => callRowsIn(transcript).plan(row.seq, calls);
         },
         isLater: step.isLater,
         isOfEdge: step.isOfEdge,
@@ -97,11 +97,11 @@ function runContextOf(
       });
     },
     settle: (step, settled) => maintenance.settlements.follow(step, settled),
-    tell: (event, members) => eventsOf(context).tell(run, event, members),
+    tell: (event, members) => turnEventsOf(context).tell(run, event, members),
     onEnd: (ended) => {
       hooks.onEnd();
       maintenance.noteEnd(ended);
-      if (!isRefused(transcript, ended)) eventsOf(context).noteEnd(ended);
+      if (!isRefused(transcript, ended)) turnEventsOf(context).noteEnd(ended);
       maintenance.settlements.endRun(run);
       maintenance.notePaused();
       maintenance.reportSoon();

@@ -12,7 +12,7 @@ import { CUT_SHORT, type Following } from './following.ts';
 import { calledKindOf } from './kinds.ts';
 import type { PlannedCall, TakenUpCalls } from './pauses.ts';
 import type { RunCalls } from './run-calls.ts';
-import { approvalsIn, callsIn } from './run-rows.ts';
+import { approvalsIn, callRowsIn } from './run-rows.ts';
 import type { SpentSoFar } from './stored-run.ts';
 import { failedCall } from './tool-result.ts';
 
@@ -93,7 +93,7 @@ export function followingCrash({ open, unmade, last }: ResumedRun, runCalls: Run
  */
 function callsAgain(step: number, runCalls: RunCalls): TakenUpCalls | undefined {
   const { transcript, shown, tools, now } = runCalls.run;
-  const rows = callsIn(transcript).of(step);
+  const rows = callRowsIn(transcript).of(step);
   if (rows.length === 0) return undefined;
   const asked = toolsAskedIn(transcript, step);
   const approvals = approvalsIn(transcript).ofStep(step);
@@ -111,7 +111,7 @@ function callsAgain(step: number, runCalls: RunCalls): TakenUpCalls | undefined 
     const call = decided ? approvedCall(again, decided) : again;
     // A call of what works apart attaches to what was begun.
     if (calledKindOf(run)?.apart || !run?.once) {
-      callsIn(transcript).beginAgain(row, now());
+      callRowsIn(transcript).beginAgain(row, now());
       return [call];
     }
     runCalls.answer(planned, failedCall(HIDDEN_BY_CRASH));

@@ -2,15 +2,15 @@
 
 import type { CopiedRows } from '../../talk/storage/copied-rows.ts';
 import type { CallRow } from './call-rows.ts';
-import { approvalsIn, callsIn } from './run-rows.ts';
+import { approvalsIn, callRowsIn } from './run-rows.ts';
 
 /** Approvals wait for the original alone. */
 export const COPIED_CALLS: CopiedRows = {
   kinds: ['call'],
   *linesOf(transcript, { seq, run }) {
-    const made = run === null ? [] : callsIn(transcript).of(seq);
+    const made = run === null ? [] : callRowsIn(transcript).of(seq);
     if (made.length === 0) return;
-    const results = callsIn(transcript).results(seq);
+    const results = callRowsIn(transcript).results(seq);
     const waiting = new Set(
       approvalsIn(transcript)
         .ofStep(seq)
@@ -26,7 +26,13 @@ export const COPIED_CALLS: CopiedRows = {
       const call = JSON.parse(row) as CallRow;
       // It may not have ended when it was copied.
       const beganAt = call.beganAt ?? call.endedAt ?? 0;
-      callsIn(transcript).end({ ...call, turn: shift + call.turn, beganAt, endedAt: call.endedAt ?? beganAt, result });
+      callRowsIn(transcript).end({
+        ...call,
+        turn: shift + call.turn,
+        beganAt,
+        endedAt: call.endedAt ?? beganAt,
+        result,
+      });
     },
   }),
   rewind: (transcript, _, turn) => approvalsIn(transcript).rewind(turn),

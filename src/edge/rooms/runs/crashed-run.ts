@@ -25,7 +25,7 @@ import { Turn } from '../../talk/turn/turn.ts';
 import { errorIn } from '../../talk/turn/turn-ending.ts';
 import type { ApprovalRow } from './approvals/approval-rows.ts';
 import type { CallRow } from './call-rows.ts';
-import { approvalsIn, callsIn, callsTakenUp } from './run-rows.ts';
+import { approvalsIn, callRowsIn, callsTakenUp } from './run-rows.ts';
 import { isPartOfHistory, type RunTurn, storeEndOfRun } from './run-turn.ts';
 
 export const HIDDEN_BY_CRASH = 'It is unknown whether this call was made: the edge was interrupted.';
@@ -94,7 +94,7 @@ export function closeCrashedRun(
       // An earlier crash came before the account had said the cost. Settling again changes nothing.
       unknown.push(meterOf(step).settle(step.outcome).done);
     }
-    calls.push(...callsIn(transcript).of(step.seq));
+    calls.push(...callRowsIn(transcript).of(step.seq));
     spent += step.cost;
     if (step.status !== 'failed') turn.isCommitted = true;
     if (step.outcome) turn.last = { outcome: step.outcome, delta: undefined };
@@ -118,7 +118,7 @@ export function endCrashedRun(
     ...(continues === undefined ? [] : [{ seq: continues }]),
     ...turnsOfRun(transcript, row.seq),
   ]) {
-    for (const call of callsIn(transcript).of(seq)) {
+    for (const call of callRowsIn(transcript).of(seq)) {
       if (call.endedAt !== null) continue;
       const { id: tool_use_id, beganAt, subagent } = call;
       // Nobody will ask any more what the subagent has cost, so all that was set aside for it is counted.
@@ -127,7 +127,7 @@ export function endCrashedRun(
         spent += subagent.cost;
       }
       const result = JSON.stringify({ type: 'tool_result', tool_use_id, content: HIDDEN_BY_CRASH, is_error: true });
-      callsIn(transcript).end({ ...call, beganAt: beganAt ?? now, endedAt: now, isError: true, bytes: 0, result });
+      callRowsIn(transcript).end({ ...call, beganAt: beganAt ?? now, endedAt: now, isError: true, bytes: 0, result });
     }
   }
   turn.isUnreported = true;
@@ -148,14 +148,14 @@ function restoreResults(transcript: Transcript, row: TurnRow): void {
   const events = numbersIn(text).at(-1) ?? 0;
   const log = new EventLog(transcript, row, { events, rows });
   let index = text.match(/^event: content_block_start$/gm)?.length ?? 0;
-  const own = turnsOfRun(transcript, row.seq).findLast(({ seq }) => callsIn(transcript).isPlanned(seq));
+  const own = turnsOfRun(transcript, row.seq).findLast(({ seq }) => callRowsIn(transcript).isPlanned(seq));
   const owed = own ? [] : approvalsIn(transcript).takenUpBy(row.seq);
   const last = own?.seq ?? owed[0]?.turn;
   if (last === undefined) return;
   // The paused run has already shown the other results of that step.
   const isShownHere = (id: string) => own !== undefined || owed.some(({ toolUseId }) => toolUseId === id);
-  const results = callsIn(transcript).results(last);
-  const ended = callsIn(transcript)
+  const results = callRowsIn(transcript).results(last);
+  const ended = callRowsIn(transcript)
     .of(last)
     .filter(({ id, event }) => isShownHere(id) && event !== null && event > events);
   for (const { id, isError } of ended.sort((one, other) => Number(one.event) - Number(other.event))) {

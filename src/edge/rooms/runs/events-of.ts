@@ -6,7 +6,7 @@ import { TurnEvents } from './turn-events.ts';
 const made = new WeakMap<ConversationContext, TurnEvents>();
 
 /** @returns what sends the events of a conversation, the same for as long as its object is in memory */
-export function eventsOf(context: ConversationContext): TurnEvents {
+export function turnEventsOf(context: ConversationContext): TurnEvents {
   return getOrMake(made, context, () => {
     return new TurnEvents(context, deliveriesIn(context.transcript), () => context.maintenance.rest());
   });

@@ -6,7 +6,7 @@ import type { EndOfRun } from './end-run.ts';
 import { MOST_PAUSES, pauseBy } from './next-step.ts';
 import type { TakenUpCalls } from './pauses.ts';
 import type { RunCalls } from './run-calls.ts';
-import { callsIn } from './run-rows.ts';
+import { callRowsIn } from './run-rows.ts';
 import type { StepLog } from './shown-run.ts';
 import { failedCall } from './tool-result.ts';
 
@@ -68,7 +68,7 @@ function callsOfStep({ runner, calls }: EndedStep): Following | undefined {
     .map(({ value }) => value);
   const own = asked.filter((block) => shown.isOfEdge(block));
   // Only the calls that its row names are in the history.
-  const named = callsIn(transcript)
+  const named = callRowsIn(transcript)
     .of(row.seq)
     .flatMap(({ turn, n, id, tries }) => {
       const block = own.find((one) => one.id === id);

@@ -9,7 +9,7 @@ import { isBusyType, whatLimited } from '../../money/admission/what-limited.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import type { Transcript } from '../../talk/storage/transcript.ts';
 import type { PauseReason } from './limits.ts';
-import { callsIn } from './run-rows.ts';
+import { callRowsIn } from './run-rows.ts';
 
 /** The message that follows an interrupted answer. The model reads it; it is stored, but not shown. */
 const GO_ON = JSON.stringify([
@@ -63,7 +63,7 @@ export async function costOf(settlements: readonly Promise<Settled>[], most: Nan
 
 /** About how many bytes a step sends up: the history, and results, images in base64. @param called the step that has called */
 export function bytesOfStep(transcript: Transcript, called: number | undefined): number {
-  const results = called === undefined ? [] : callsIn(transcript).of(called);
+  const results = called === undefined ? [] : callRowsIn(transcript).of(called);
   const history = transcript.cachedHistory?.history.bytes.length ?? transcript.bytes;
   return history + Math.ceil(results.reduce((sum, { bytes }) => sum + bytes, 0) * (4 / 3));
 }

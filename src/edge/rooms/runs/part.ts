@@ -9,15 +9,15 @@ import type { TurnRow } from '../../talk/storage/rows.ts';
 import type { Runner } from '../../talk/turn/running-turn.ts';
 import { beginRun, resumeRun } from './begin-run.ts';
 import { closeCrashedRun, endCrashedRun } from './crashed-run.ts';
-import { eventsOf } from './events-of.ts';
+import { turnEventsOf } from './events-of.ts';
 import { subagentOutcomeOf } from './subagents/subagent-outcome.ts';
 
 export const runsPart: ConversationPart = {
   open: (context) => ({
     run: ({ request }, planned, row) => beginRun(context, request, planned, row),
-    tell: (turn) => eventsOf(context).noteEnd(turn),
-    alarm: () => context.waitUntil(eventsOf(context).send()),
-    isOpen: () => eventsOf(context).isOpen,
+    tell: (turn) => turnEventsOf(context).noteEnd(turn),
+    alarm: () => context.waitUntil(turnEventsOf(context).send()),
+    isOpen: () => turnEventsOf(context).isOpen,
     resume: (row) => (row.run === row.seq ? endOrResume(context, row) : undefined),
   }),
   methods: { outcome: ({ context }, key: string) => ({ ok: true, value: subagentOutcomeOf(context.transcript, key) }) },
@@ -41,7 +41,7 @@ function endOrResume(context: ConversationContext, row: TurnRow): Runner | undef
   }
   transcript.together(() => {
     endCrashedRun(crashed, closing);
-    eventsOf(context).noteEnd(crashed.turn);
+    turnEventsOf(context).noteEnd(crashed.turn);
   });
   return undefined;
 }

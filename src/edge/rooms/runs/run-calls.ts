@@ -14,7 +14,7 @@ import { calledKindOf } from './kinds.ts';
 import type { RunMeter } from './limits.ts';
 import type { PlannedCall } from './pauses.ts';
 import type { RunContext } from './run-context.ts';
-import { callsIn } from './run-rows.ts';
+import { callRowsIn } from './run-rows.ts';
 import type { ShownRun } from './shown-run.ts';
 import {
   acceptedResult,
@@ -61,7 +61,7 @@ export class RunCalls {
     const [first] = calls;
     // Some may already have a result from before a crash.
     const before = first
-      ? callsIn(this.run.transcript)
+      ? callRowsIn(this.run.transcript)
           .of(first.turn)
           .reduce((sum, { bytes }) => sum + bytes, 0)
       : 0;
@@ -73,7 +73,7 @@ export class RunCalls {
         const beganAt = this.run.now();
         if (call.subagent) {
           call.subagent.conversation ??= await this.#kindOf(call)?.apart?.(this.#named(call));
-          callsIn(this.run.transcript).begin(rowOfCall(call), beganAt);
+          callRowsIn(this.run.transcript).begin(rowOfCall(call), beganAt);
         }
         const share = newShare();
         try {
@@ -125,7 +125,7 @@ export class RunCalls {
     const call = { tool_use_id: asText(id), name: asText(name), input, account, conversation, turn };
     const fetchTool = (url: string, init: RequestInit) => fetch(url, init);
     const leftMs = meter.leftMs(now());
-    const noteShare = () => callsIn(transcript).begin(rowOfCall(planned), now());
+    const noteShare = () => callRowsIn(transcript).begin(rowOfCall(planned), now());
     const isAgain = planned.tries > 1;
     // A subagent that was begun before ends by itself, and what it has cost counts.
     if (isOver() && !(kind.apart && isAgain)) return failedCall(NOT_HOLDING);
@@ -153,7 +153,7 @@ export class RunCalls {
     meter.addSubagent(cost);
     const told = { type: 'tool_result', tool_use_id: id, content, ...(isError ? { is_error: true } : {}) };
     const event = shown.isExpected(id) ? shown.log.events + 1 : null;
-    callsIn(transcript).end({
+    callRowsIn(transcript).end({
       ...{ ...row, id, beganAt, endedAt: now(), isError, bytes, event },
       ...(subagent ? { subagent: { ...subagent, cost } } : {}),
       result: JSON.stringify(told),

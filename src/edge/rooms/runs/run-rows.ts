@@ -13,7 +13,7 @@ import { DeliveryRows } from './delivery-rows.ts';
 /** Milliseconds that a call may wait for its approval, even if the retention of its conversation is shorter. */
 const APPROVAL_MS = 30 * DAY_MS;
 
-const TABLES = `
+const RUN_TABLES = `
   create table if not exists runs (
     turn integer primary key,
     calls text,
@@ -126,12 +126,12 @@ class RunRows implements RoomRows {
 
 export const RUN_ROWS: RowsKind<RunRows> = {
   name: 'runs',
-  tables: TABLES,
+  tables: RUN_TABLES,
   open: (tables, all) => new RunRows(tables, all),
 };
 
 /** @returns the calls of the runs of a conversation */
-export function callsIn(transcript: Transcript): CallRows {
+export function callRowsIn(transcript: Transcript): CallRows {
   return transcript.rowsOf(RUN_ROWS).made;
 }
 
@@ -150,7 +150,7 @@ export function callsTakenUp(transcript: Transcript, run: number): CallRow[] {
   return approvalsIn(transcript)
     .takenUpBy(run)
     .flatMap(({ turn, n }) =>
-      callsIn(transcript)
+      callRowsIn(transcript)
         .of(turn)
         .filter((call) => call.n === n),
     );

@@ -16,7 +16,7 @@ import type { EventLog } from '../../talk/turn/event-log.ts';
 import { MessageBuilder } from '../../talk/turn/message-builder.ts';
 import type { RunningTurn } from '../../talk/turn/running-turn.ts';
 import type { Ended } from '../../talk/turn/turn-ending.ts';
-import { callsIn } from './run-rows.ts';
+import { callRowsIn } from './run-rows.ts';
 import { summedUsage } from './summed-usage.ts';
 
 /** A run, as far as its steps have come. */
@@ -60,10 +60,10 @@ export function storeEndOfRun(
   const ended = { status, endedAt: now, outcome, cost: spent, events: log.events, settled };
   log.finish(JSON.stringify(summary));
   transcript.changeTurn(row, ended);
-  if (paused !== undefined) callsIn(transcript).notePause(row.seq, paused);
+  if (paused !== undefined) callRowsIn(transcript).notePause(row.seq, paused);
   if (status === 'refused') transcript.refuseTurns('run = ? and seq > ?', row.seq, row.seq);
   // A run that waits for approval will go on with its stored request.
-  if (paused !== 'approval') callsIn(transcript).deleteRequest(row.seq);
+  if (paused !== 'approval') callRowsIn(transcript).deleteRequest(row.seq);
   if (status === 'interrupted') noteUnanswered(transcript, row, now);
   const { profile } = transcript;
   if (turn.isUnreported && profile) {

@@ -28,7 +28,7 @@ import { bodyOfStep, bytesOfStep, costOf, pauseBeforeTry } from './next-step.ts'
 import type { PlannedCall, TakenUpCalls, TakingRun } from './pauses.ts';
 import { RunCalls } from './run-calls.ts';
 import type { RunContext } from './run-context.ts';
-import { callsIn } from './run-rows.ts';
+import { callRowsIn } from './run-rows.ts';
 import { isPartOfHistory, type RunTurn } from './run-turn.ts';
 import { ShownRun, StepLog } from './shown-run.ts';
 import { failedCall, type ToolResult } from './tool-result.ts';
@@ -213,7 +213,7 @@ export class Run implements Runner {
     if (isAnswer && !this.turn.isCommitted) this.#model = this.#otherModel(runner.model);
     this.turn.isCommitted ||= isAnswer;
     // A step that was not admitted settles nothing, and so it reports nothing of those before it.
-    if (settled !== undefined) this.turn.isUnreported = callsIn(this.#context.transcript).isPlanned(row.seq);
+    if (settled !== undefined) this.turn.isUnreported = callRowsIn(this.#context.transcript).isPlanned(row.seq);
     this.#nextTry = numberOfTry(row.grant?.requestId ?? row.requestId) + 1;
     if (isAnswer) this.#isInterrupted = false;
     const following = followingOf({

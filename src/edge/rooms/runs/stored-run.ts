@@ -8,7 +8,7 @@ import { isRun } from '../../talk/conversations/begin-turn.ts';
 import { retainedAgent } from '../../talk/conversations/named-beginning.ts';
 import { type PlannedRun, plannedRun } from '../../talk/history/next-request.ts';
 import type { TurnRow } from '../../talk/storage/rows.ts';
-import { callsIn } from './run-rows.ts';
+import { callRowsIn } from './run-rows.ts';
 
 /** What a run has used of its limits before a crash. */
 export interface SpentSoFar {
@@ -27,7 +27,7 @@ export function storedRunOf(
   context: Pick<ObjectContext, 'transcript' | 'settings'>,
   { seq }: TurnRow,
 ): { request: BegunRequest; planned: PlannedRun; carried: CarriedLimits | undefined } | undefined {
-  const stored = parseObject(callsIn(context.transcript).requestOf(seq));
+  const stored = parseObject(callRowsIn(context.transcript).requestOf(seq));
   if (!stored) return undefined;
   const request = stored.request as BegunRequest;
   const planned = plannedRun(String(stored.rest ?? '{}'), context.transcript, retainedAgent(context), isRun(request));

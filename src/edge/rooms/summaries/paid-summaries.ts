@@ -38,7 +38,7 @@ export class PaidSummaries {
     this.#isMaking = true;
     try {
       if (!profile) return;
-      summariesIn(transcript).add(row);
+      transcript.together(() => summariesIn(transcript).add(row));
       alarm.watch(now() + SUMMARY_WATCH_MS);
       await work();
     } catch (thrown) {

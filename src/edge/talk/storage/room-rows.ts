@@ -35,7 +35,7 @@ export interface EdgeCalls {
 type ShownCalls = z.output<typeof turnReport>['steps'][number]['calls'];
 
 /** The calls of an edge that makes none. */
-export const NO_CALLS: EdgeCalls = {
+export const NO_EDGE_CALLS: EdgeCalls = {
   ids: new Set(),
   of: () => [],
   results: () => new Map(),

@@ -18,7 +18,7 @@ import { LogRows } from './log-rows.ts';
 import { MessageRows } from './message-rows.ts';
 import { PIECE_CHARACTERS } from './message-text.ts';
 import { OF_SHOWN, ownersIn, readDivided, writeDivided } from './pieces.ts';
-import { type EdgeCalls, NO_CALLS, type RoomRows, type RowsKind, rowsInUse, type StandIns } from './room-rows.ts';
+import { type EdgeCalls, NO_EDGE_CALLS, type RoomRows, type RowsKind, rowsInUse, type StandIns } from './room-rows.ts';
 import { type NewMessage, type Profile, seldomOf, type TurnRow, type TurnStatus, turnOf } from './rows.ts';
 import { COMMITTED, CONVERSATION_TABLES, OF_UNSETTLED_RUN } from './tables.ts';
 
@@ -113,7 +113,7 @@ export class Transcript extends Tables {
 
   /** The calls that the edge has made. */
   get calls(): EdgeCalls {
-    return this.told(({ calls }) => calls) ?? NO_CALLS;
+    return this.told(({ calls }) => calls) ?? NO_EDGE_CALLS;
   }
 
   /** What can stand in the place of the history's beginning; undefined if nothing can. */

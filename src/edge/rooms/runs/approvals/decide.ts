@@ -10,7 +10,7 @@ import type { approvalRow } from '../../../talk/conversations/conversations-answ
 import type { TurnRow } from '../../../talk/storage/rows.ts';
 import type { Transcript } from '../../../talk/storage/transcript.ts';
 import { turnAt, turnWithId } from '../../../talk/storage/turn-queries.ts';
-import { approvalsIn, callsIn } from '../run-rows.ts';
+import { approvalsIn, callRowsIn } from '../run-rows.ts';
 import type { ApprovalRow } from './approval-rows.ts';
 import { describeDecision } from './describe-decision.ts';
 
@@ -121,12 +121,12 @@ export function cancelWaiting(transcript: Transcript, id: string, now: number): 
       const content = 'This call was not made: its turn was cancelled while it waited for approval.';
       const result = JSON.stringify({ type: 'tool_result', tool_use_id, content, is_error: true });
       const times = { beganAt: now, endedAt: now };
-      callsIn(transcript).end({
+      callRowsIn(transcript).end({
         ...{ turn: step, n, id: tool_use_id, name, ...times, isError: true, bytes: 0, event: null, tries: 0, result },
       });
     }
-    callsIn(transcript).deleteRequest(turn.seq);
-    callsIn(transcript).endPause(turn.seq);
+    callRowsIn(transcript).deleteRequest(turn.seq);
+    callRowsIn(transcript).endPause(turn.seq);
     transcript.changeTurn(turn, { status: 'stopped' });
   });
 }

@@ -8,7 +8,7 @@ import type { approvalRequested } from '../../../talk/conversations/conversation
 import type { TurnRow } from '../../../talk/storage/rows.ts';
 import { toolsAskedIn } from '../../../talk/storage/turn-queries.ts';
 import type { PausingRun, PlannedCall, TakenUpCalls, TakingRun } from '../pauses.ts';
-import { approvalsIn, callsIn } from '../run-rows.ts';
+import { approvalsIn, callRowsIn } from '../run-rows.ts';
 import { failedCall, type ToolResult } from '../tool-result.ts';
 import type { ApprovalRow } from './approval-rows.ts';
 import { describeApprovals } from './decide.ts';
@@ -59,9 +59,9 @@ export function requestApprovals(
     const call = { run: row.seq, turn, n, toolUseId: asText(block.id), name: asText(block.name) };
     approvalsIn(transcript).add({ id: `appr_${place}`, ...call, approvers, createdAt: now() });
   }
-  const { request, ...stored } = parseObject(callsIn(transcript).requestOf(row.seq)) ?? {};
-  callsIn(transcript).deleteRequest(row.seq);
-  callsIn(transcript).saveRequest(row.seq, JSON.stringify({ ...stored, request: withoutOwnHeaders(request) }));
+  const { request, ...stored } = parseObject(callRowsIn(transcript).requestOf(row.seq)) ?? {};
+  callRowsIn(transcript).deleteRequest(row.seq);
+  callRowsIn(transcript).saveRequest(row.seq, JSON.stringify({ ...stored, request: withoutOwnHeaders(request) }));
   const approvals = describeApprovals(transcript, approvalsIn(transcript).ofRun(row.seq));
   const told: Pick<z.output<typeof approvalRequested>, 'turn' | 'approvals'> = { turn: row.id, approvals };
   const withoutInputs = () => {
@@ -93,7 +93,7 @@ export function takeUpCalls(step: number, { transcript, shown, row, now, answer 
     else answer(call, deniedCall(approval));
   }
   shown.log.store({ at: now(), unseenMs: 0 });
-  return { calls, asksClient: asked.length > callsIn(transcript).of(step).length };
+  return { calls, asksClient: asked.length > callRowsIn(transcript).of(step).length };
 }
 
 function emptyMessage({ id, model }: TurnRow): Json {

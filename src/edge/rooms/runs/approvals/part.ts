@@ -17,7 +17,7 @@ import type { Transcript } from '../../../talk/storage/transcript.ts';
 import { turnsOfRun } from '../../../talk/storage/turn-queries.ts';
 import type { Runner } from '../../../talk/turn/running-turn.ts';
 import { takeUpRun } from '../begin-run.ts';
-import { approvalsIn, callsIn } from '../run-rows.ts';
+import { approvalsIn, callRowsIn } from '../run-rows.ts';
 import { type CarriedLimits, storedRunOf } from '../stored-run.ts';
 import { answerDecision, awaitsApproval, cancelWaiting, openApprovals, storeDecision } from './decide.ts';
 import { takeUpCalls } from './owed-calls.ts';
@@ -92,8 +92,8 @@ function continueRun(
   const run = { ...row, run: row.seq };
   const carried = carriedBy(transcript, paused, stored.carried);
   transcript.beginTurn(run, []);
-  callsIn(transcript).deleteRequest(paused.seq);
-  callsIn(transcript).saveRequest(run.seq, JSON.stringify({ request, rest: planned.rest, carried }));
+  callRowsIn(transcript).deleteRequest(paused.seq);
+  callRowsIn(transcript).saveRequest(run.seq, JSON.stringify({ request, rest: planned.rest, carried }));
   approvalsIn(transcript).takeUp(paused.seq, run.seq);
   return takeUpRun(context, run, { request, planned, carried, step, take: takeUpCalls });
 }
@@ -107,7 +107,7 @@ function carriedBy(
   const steps = turnsOfRun(transcript, seq).slice(1);
   return {
     steps: steps.filter(({ status }) => status !== 'failed').length + (before?.steps ?? 0),
-    calls: steps.reduce((sum, step) => sum + callsIn(transcript).of(step.seq).length, 0) + (before?.calls ?? 0),
+    calls: steps.reduce((sum, step) => sum + callRowsIn(transcript).of(step.seq).length, 0) + (before?.calls ?? 0),
     cost: cost + (before?.cost ?? 0),
     ms: (endedAt ?? beganAt) - beganAt + (before?.ms ?? 0),
   };

@@ -6,7 +6,7 @@ import type { SubagentOutcome } from '../../../talk/contracts/conversation.ts';
 import type { TurnRow } from '../../../talk/storage/rows.ts';
 import type { Transcript } from '../../../talk/storage/transcript.ts';
 import { turnsOfRun } from '../../../talk/storage/turn-queries.ts';
-import { approvalsIn, callsIn, callsTakenUp } from '../run-rows.ts';
+import { approvalsIn, callRowsIn, callsTakenUp } from '../run-rows.ts';
 
 /**
  * @returns the outcome of the turn with an idempotency key, together with the turns that went on with it; undefined if no
@@ -36,7 +36,7 @@ function costOfRun(transcript: Transcript, { seq, status, cost }: TurnRow): Nano
       .ofRun(seq)
       .map(({ toolUseId }) => toolUseId),
   );
-  const own = steps.flatMap((step) => callsIn(transcript).of(step.seq)).filter(({ id }) => !waited.has(id));
+  const own = steps.flatMap((step) => callRowsIn(transcript).of(step.seq)).filter(({ id }) => !waited.has(id));
   const shares = [...own, ...callsTakenUp(transcript, seq)].map(({ subagent }) => subagent?.cost ?? 0);
   const known = [...steps.map((step) => step.cost), ...shares].reduce((sum, one) => sum + one, 0);
   // Failed steps may be deleted. The run's own row still has their cost.

@@ -48,9 +48,6 @@ export const budgetView = computed<BudgetView>(
 /** The account whose budget or requests the URL names. */
 export const namedAccount = computed(() => (part.value === 'budget' ? steps.value[2] || undefined : undefined));
 
-/** Whether somebody looks for a place to go to, by its name. */
-export const isFinding = signal(false);
-
 /**
  * Goes to a part.
  *

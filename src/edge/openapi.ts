@@ -30,6 +30,7 @@ import { CHOICE_HEADER_WORDS } from './rooms/choice/room.ts';
 import { evaluations } from './rooms/evaluation/evaluation.reference.ts';
 import { files } from './rooms/files/files.reference.ts';
 import { metrics } from './rooms/operator/metrics.reference.ts';
+import { overview } from './rooms/operator/overview.reference.ts';
 import { deploymentPools, groups, spenders } from './rooms/pools/pools.reference.ts';
 import { RUN_HEADER_WORDS } from './rooms/runs/room.ts';
 import { accountBackups, conversationBackups, versionBackups } from './rooms/transfer/backup.reference.ts';
@@ -69,6 +70,7 @@ export const RESOURCES: readonly Resource[] = [
   alerts,
   health,
   metrics,
+  overview,
 ];
 
 const INTRODUCTION = `Sluice stands between your frontends and the Claude API. Point a client of the Messages API at it by changing its base URL: \

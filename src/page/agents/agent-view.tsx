@@ -106,7 +106,7 @@ function LastRuns({ name }: { name: string }) {
           {rows.map((row) => {
             const { request_id, created_at, conversation, status, cost_usd } = row;
             return (
-              <tr key={request_id} data-running={status === 'held'}>
+              <tr key={request_id} data-look={status === 'held' ? 'running' : undefined}>
                 <td title={request_id}>{formatStamp(created_at)}</td>
                 <td class="text">
                   {conversation && <a href={`#/chat/${encodeURIComponent(conversation)}`}>{conversation}</a>}

@@ -4,6 +4,7 @@ import type { Context } from 'hono';
 import type { AppEnv } from '../../gate/auth/context.ts';
 import { needsRoom } from '../../kit/http/errors.ts';
 import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
+import type { UsedLimit } from '../budget/binding.ts';
 import type { ListedOutcome, UsageQuery } from '../contracts/account.ts';
 import type { UsageReport } from './usage-answers.schema.ts';
 
@@ -25,6 +26,8 @@ export interface AllAccounts {
   usage(c: Context<AppEnv>, query: SharedUsageQuery): Promise<UsageReport>;
   /** @returns the accounts of which a request was refused, or failed, since a time; the newest first */
   lastOf(c: Context<AppEnv>, outcome: ListedOutcome, from: number): Promise<LastOfAccount[]>;
+  /** @returns the limits of the budgets that an account shares: its group's, and the deployment's */
+  sharedLimits(c: Context<AppEnv>, group: string | null): Promise<UsedLimit[]>;
   /** @returns whether an account has told of itself */
   knows(c: Context<AppEnv>, account: string): Promise<boolean>;
 }

@@ -4,6 +4,7 @@ import { ALERT_SOURCE } from '../../money/alerts/alert-source.ts';
 import type { Room } from '../room.ts';
 import { ALERT_ROUTES } from './alerts.route.ts';
 import { sourcesOf, webhookSettings } from './source-settings.ts';
+import { undelivered, undeliveredFamilies } from './undelivered.ts';
 import { createConsumer } from './webhook-job.ts';
 import { takeSources, WEBHOOK_ROUTES } from './webhooks.route.ts';
 
@@ -13,6 +14,8 @@ export const webhooksRoom: Room = {
   routes: [...WEBHOOK_ROUTES, ...ALERT_ROUTES],
   options: takeSources,
   queue: createConsumer(),
+  overview: undelivered,
+  metrics: undeliveredFamilies,
   alertInbox: (env, alert) => inboxStub(env, settingsOf(env), ALERT_SOURCE).acceptAlert(alert),
   account: {
     erase: async ({ env }, { account, id: source }, until) =>

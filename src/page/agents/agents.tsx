@@ -67,7 +67,7 @@ function AgentList() {
             { spare: 'Description' },
             { number: 'Requests' },
             { number: 'Cost' },
-            'Last run',
+            'Your last run',
             { spare: 'Stored' },
           ]}
           label="Agents"

@@ -185,7 +185,17 @@ const ROW: RowOf<ListedRequest> = {
 const TIME: Column<ListedRequest> = { name: 'Time', cell: ({ created_at }) => formatStamp(created_at) };
 const OUTCOME: Column<ListedRequest> = { name: 'Outcome', cell: (row) => <Outcome row={row} /> };
 const MODEL: Column<ListedRequest> = { name: 'Model', spare: true, cell: ({ model }) => nameOf(model) };
-const WHY: Column<ListedRequest> = { name: 'Why', kind: 'text', cell: (row) => sayWhy(row) };
+/** What went wrong, and the sentence that its caller read. */
+const WHY: Column<ListedRequest> = {
+  name: 'Outcome and why',
+  kind: 'text',
+  cell: (row) => (
+    <>
+      <Outcome row={row} />
+      <p>{sayWhy(row)}</p>
+    </>
+  ),
+};
 const PART_OF: Column<ListedRequest> = {
   name: 'Part of',
   kind: 'text',
@@ -211,11 +221,10 @@ const SENT: readonly Column<ListedRequest>[] = [
   { name: 'Duration', kind: 'number', cell: ({ ms }) => (ms === null ? '' : formatMs(ms)) },
   PART_OF,
 ];
-const WRONG: readonly Column<ListedRequest>[] = [TIME, OUTCOME, WHY, MODEL, PART_OF];
+const WRONG: readonly Column<ListedRequest>[] = [TIME, WHY, MODEL, PART_OF];
 const OF_ALL: readonly Column<ListedRequest>[] = [
   TIME,
   { name: 'Account', kind: 'text', cell: ({ account: id }) => id !== undefined && <AccountLink account={id} /> },
-  OUTCOME,
   WHY,
   MODEL,
 ];

@@ -39,7 +39,7 @@ export const agentName = computed(() => (part.value === 'agents' ? steps.value[1
 /** Whether the URL asks for that agent's form. */
 export const editsAgent = computed(() => agentName.value !== undefined && steps.value[2] === 'edit');
 
-export const BUDGET_VIEWS = ['overview', 'accounts', 'groups', 'requests', 'refused', 'failed', 'webhooks'] as const;
+const BUDGET_VIEWS = ['overview', 'accounts', 'groups', 'requests', 'refused', 'failed', 'webhooks'] as const;
 export type BudgetView = (typeof BUDGET_VIEWS)[number];
 export const budgetView = computed<BudgetView>(
   () => BUDGET_VIEWS.find((name) => part.value === 'budget' && name === steps.value[1]) ?? 'overview',

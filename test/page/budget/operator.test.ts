@@ -132,7 +132,7 @@ test('lists requests of an account and those refused or failed of all, of some d
   // What was refused or failed of everybody are tabs, each with an address and the sentence that the caller read.
   await click(root, 'All refused');
   expect(location.hash).toBe('#/budget/refused');
-  await expect.poll(heads).toEqual(['Time', 'Account', 'Outcome', 'Why', 'Model']);
+  await expect.poll(heads).toEqual(['Time', 'Account', 'Outcome and why', 'Model']);
   await expect.poll(() => queryOf(asked)).toEqual({ outcome: 'refused', limit: '10', from: dayAgo(6), to: dayAgo(-1) });
   expect(root.querySelectorAll('tbody tr:first-child :is(th, td)')).toHaveLength(heads().length);
   root.querySelector<HTMLButtonElement>('tbody button')?.click();

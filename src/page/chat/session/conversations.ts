@@ -60,7 +60,7 @@ export function keepListed(): () => void {
 }
 
 /** Refreshes the list after a change, here and in other windows of this browser. */
-export async function tellChange(): Promise<void> {
+async function tellChange(): Promise<void> {
   others.postMessage('changed');
   await refreshConversations();
 }

@@ -11,12 +11,15 @@ export type { classifyRequest } from './classify/classify.schema.ts';
 export type { ClassifyAnswer, classifyResults } from './classify/classify-answers.schema.ts';
 export type { Scope } from './gate/identity/identity.ts';
 export type { HealthAnswer } from './health/health-answers.schema.ts';
+export type { Overview } from './health/overview-answers.schema.ts';
 export type { ErrorBody, ErrorType } from './kit/http/errors.ts';
 export type { listOf } from './kit/http/page.ts';
 export type * as z from './kit/http/zod.ts';
 export type { UsageGroup } from './money/account/usage.schema.ts';
 export type {
   accountAnswer,
+  BindingLimit,
+  CreditRow,
   LedgerRequest,
   LedgerRow,
   ListedRequest,
@@ -37,7 +40,12 @@ export type { AgentContent } from './rooms/agents/agents-answers.schema.ts';
 export type { batchEstimate, deletedBatch } from './rooms/batches/batches-answers.schema.ts';
 export type { evaluateRequest } from './rooms/evaluation/evaluation.schema.ts';
 export type { evaluation } from './rooms/evaluation/evaluation-answers.schema.ts';
-export type { AccountSpendRow, DeploymentReport, PoolQuotaReport } from './rooms/pools/pools-answers.schema.ts';
+export type {
+  AccountSpendRow,
+  DeploymentReport,
+  GroupReport,
+  PoolQuotaReport,
+} from './rooms/pools/pools-answers.schema.ts';
 export type { decisionRequest } from './rooms/runs/approvals/approvals.schema.ts';
 export type { runSchema, workerRunSchema } from './rooms/runs/runs.schema.ts';
 export type { agentRunSchema } from './rooms/runs/subagents/subagents.schema.ts';

@@ -27,6 +27,7 @@ import { classifications } from './rooms/batches/classifications.reference.ts';
 import { evaluations } from './rooms/evaluation/evaluation.reference.ts';
 import { files } from './rooms/files/files.reference.ts';
 import { metrics } from './rooms/operator/metrics.reference.ts';
+import { overview } from './rooms/operator/overview.reference.ts';
 import { deploymentPools, groups, spenders } from './rooms/pools/pools.reference.ts';
 import { approvals } from './rooms/runs/approvals/approvals.reference.ts';
 import { RUN_HEADER_WORDS } from './rooms/runs/room.ts';
@@ -68,6 +69,7 @@ export const RESOURCES: readonly Resource[] = [
   alerts,
   health,
   metrics,
+  overview,
 ];
 
 const INTRODUCTION = `Sluice stands between your frontends and the Claude API. Point a client of the Messages API at it by changing its base URL: \

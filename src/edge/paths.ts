@@ -47,6 +47,7 @@ type Path =
   | '/metrics'
   | '/models'
   | '/models/:id'
+  | '/overview'
   | '/pools/deployment'
   | '/pools/deployment/limits'
   | '/prefixes'

@@ -14,7 +14,7 @@ import { Fault } from './ui/fault.tsx';
 import { formatMoment } from './ui/format.ts';
 import { IconButton } from './ui/icon.tsx';
 import { NotFound } from './ui/not-found.tsx';
-import { go, isFinding, PARTS, type PagePart, part, unknownAddress } from './ui/route.ts';
+import { go, PARTS, type PagePart, part, unknownAddress } from './ui/route.ts';
 import { Usd } from './ui/usd.tsx';
 
 const NAMES: Record<PagePart, string> = {
@@ -30,10 +30,8 @@ const LATER: Record<Exclude<PagePart, 'chat'>, Load> = {
   budget: async () => (await import('./budget/budget.tsx')).Budget,
   wire: async () => (await import('./wire/wire.tsx')).Wire,
 };
-/** The keys, with Control or Command, that begin a conversation, and find one. */
-const NEW_KEY = 'Shift+O';
-const FIND_KEY = 'K';
-const loadFinder: Load = async () => (await import('./finder.tsx')).Finder;
+/** The key that begins a conversation, with Control or Command and Shift. */
+const NEW_KEY = 'O';
 const THEME_ICONS = { system: 'system', light: 'sun', dark: 'moon' } as const;
 
 export function App() {
@@ -45,15 +43,11 @@ export function App() {
   }, [ready]);
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
-      if (!(event.ctrlKey || event.metaKey) || event.altKey || event.isComposing || state.value !== 'ready') return;
-      const key = (event.shiftKey ? 'Shift+' : '') + event.key.toUpperCase();
-      if (key !== NEW_KEY && key !== FIND_KEY) return;
+      const isPressed = (event.ctrlKey || event.metaKey) && event.shiftKey && event.key.toUpperCase() === NEW_KEY;
+      if (!isPressed || event.altKey || event.isComposing || state.value !== 'ready') return;
       event.preventDefault();
-      if (key === FIND_KEY) isFinding.value = true;
-      else {
-        go('chat');
-        document.getElementById('draft')?.focus();
-      }
+      go('chat');
+      document.getElementById('draft')?.focus();
     };
     addEventListener('keydown', onKey);
     return () => removeEventListener('keydown', onKey);
@@ -127,7 +121,6 @@ export function App() {
           )}
         </main>
       )}
-      {isFinding.value && <Later load={loadFinder} />}
       {asksToken.value && <TokenDialog onClose={() => (asksToken.value = false)} />}
       <Announcer />
     </>

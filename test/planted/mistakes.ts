@@ -104,7 +104,12 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'money: an emptied limit of an account becomes $0',
     file: 'src/page/budget/limits-form.tsx',
-    edits: [["return [name, value === '' ? null : Number(value)];", 'return [name, Number(value)];']],
+    edits: [
+      [
+        "if (kind === 'number') return text === '' ? null : Number(text);",
+        "if (kind === 'number') return Number(text);",
+      ],
+    ],
     foundBy: 'test/page/budget/limits.test.ts',
   },
   {

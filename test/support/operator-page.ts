@@ -24,13 +24,11 @@ export async function withAccounts(page: Page, url: string): Promise<void> {
     tightest:
       index % 2 === 0
         ? {
-            limit: 'usd_per_day',
-            token: null,
-            limit_usd: 100,
+            ...{ by: 'account', id: null, limit: 'usd_per_day', limit_usd: 100, resets_at: null, refuses: false },
             used_usd: ((index * 7_919) % 1_000) / 10,
-            resets_at: null,
           }
         : null,
+    refused_today: index % 50,
     blocked: index === 7,
     last_seen_at: new Date(Date.UTC(2026, 10, 20, 0, index)).toISOString(),
   }));
@@ -55,15 +53,45 @@ export async function withAccounts(page: Page, url: string): Promise<void> {
     limit_usd: 200,
     settled_usd: 160,
     subject: null,
-    state: 'delivered',
-    attempts: 1,
+    state: 'pending',
+    attempts: 5,
+    next_attempt_at: '2030-11-20T23:40:00.000Z',
+    error: { type: 'api_error', message: 'The receiver could not be reached' },
   };
+  const binds = [
+    {
+      ...{ by: 'group', id: 'research', limit: 'usd_per_day', limit_usd: 200, used_usd: 199, refuses: true },
+      resets_at: '2026-12-01T00:00:00.000Z',
+    },
+  ];
+  const research = { type: 'group', id: 'research', limits: { usd_per_day: 200 }, ...windows, binds };
+  const own = { ...shared, settled_usd: 0, held_usd: 0 };
+  const standing = {
+    ...{
+      type: 'account',
+      id: 'account-0007',
+      limits: { requests_per_minute: 0 },
+      group: 'research',
+      blocked: true,
+      binds,
+    },
+    ...{ own_limits: { requests_per_minute: 0 }, hour: own, ...periods(own), total: own, running_requests: 0 },
+  };
+  const overview = {
+    ...{ type: 'overview', requests: { requests: 9, failed: 4, refused: 59 }, accounts: { blocked: 1, spent: 2 } },
+    ...{ undelivered_events: [{ source: 'github', events: 2 }], undelivered_alerts: 1 },
+  };
+  await page.route(`${url}/overview`, (route) => route.fulfill({ json: overview }));
+  await page.route(`${url}/accounts/account-0007?*`, (route) => route.fulfill({ json: standing }));
+  await page.route(`${url}/groups/research`, (route) => route.fulfill({ json: research }));
   await page.route(`${url}/pools/deployment`, (route) => route.fulfill({ json: { limits: {}, ...windows } }));
   await page.route(`${url}/groups?*`, (route) => {
-    const research = { type: 'group', id: 'research', limits: {}, ...windows };
     return route.fulfill({ json: list([research]) });
   });
-  await page.route(`${url}/accounts?*`, (route) => route.fulfill({ json: list(data) }));
+  await page.route(`${url}/accounts?*`, (route) => {
+    const limit = Number(new URL(route.request().url()).searchParams.get('limit'));
+    return route.fulfill({ json: { ...list(data.slice(0, limit)), has_more: limit < ACCOUNTS } });
+  });
   await page.route(`${url}/alerts?*`, (route) =>
     route.fulfill({ json: list([{ ...alert, id: '1' } as { id: string }]) }),
   );

@@ -6,9 +6,13 @@ import type { AppEnv } from '../gate/auth/context.ts';
 import type { Settings } from '../gate/settings/settings.ts';
 import { seam } from '../kit/rooms/rooms.ts';
 import type { HealthAnswer } from './health-answers.schema.ts';
+import type { Overview } from './overview-answers.schema.ts';
 
 /** @returns further members of what `GET /health` answers */
 export const HEALTH = seam<(settings: Settings) => Partial<HealthAnswer>>()('health');
+
+/** @returns members of what `GET /overview` answers */
+export const OVERVIEW = seam<(c: Context<AppEnv>) => Promise<Partial<Overview>>>()('overview');
 
 /** A number of a family, with what tells it from the others. Without a suffix its name is the family's. */
 export interface Sample {

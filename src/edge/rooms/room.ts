@@ -3,7 +3,7 @@ import type { KINDS } from '../claude/kinds/kinds.ts';
 import type { MEMBERS } from '../claude/request/member.ts';
 import type { OPTIONS, ROUTES } from '../gate/auth/route.ts';
 import type { SETTINGS } from '../gate/settings/settings.ts';
-import type { HEALTH, METRICS } from '../health/told.ts';
+import type { HEALTH, METRICS, OVERVIEW } from '../health/told.ts';
 import type { QUEUE } from '../kit/delivery/queue.ts';
 import type { HeadersPlugged } from '../kit/http/headers/answer-headers.ts';
 import type { BINDINGS } from '../kit/rooms/needed-bindings.ts';
@@ -31,6 +31,7 @@ export interface Room
     Plugged<typeof SETTINGS>,
     Plugged<typeof HEALTH>,
     Plugged<typeof METRICS>,
+    Plugged<typeof OVERVIEW>,
     Plugged<typeof KINDS>,
     Plugged<typeof BY_BATCH>,
     Plugged<typeof SHARED_BUDGETS>,

@@ -1,3 +1,4 @@
+import { useSignal } from '@preact/signals';
 import type { InputHTMLAttributes } from 'preact';
 import { agents, shortVersion } from '../edge/agents.ts';
 import { useAction } from '../edge/async-action.ts';
@@ -8,7 +9,7 @@ import { models } from '../edge/models.ts';
 import { announce } from '../ui/announcer.tsx';
 import { SmallButton } from '../ui/button.tsx';
 import { Fault } from '../ui/fault.tsx';
-import { Field, Form, Select, SubmitButton } from '../ui/form.tsx';
+import { CheckboxChip, Field, Form, Select, SubmitButton } from '../ui/form.tsx';
 import { go, NEW_AGENT } from '../ui/route.ts';
 import {
   AGENT_FIELDS,
@@ -20,9 +21,10 @@ import {
   keepDraft,
   moreOf,
 } from './agent-draft.ts';
-import { addableTools, exampleTools, withTool } from './example-tools.ts';
+import { addableTools, exampleTools, listIn, withTool } from './example-tools.ts';
 import { storeAgent } from './list.ts';
 import { LIMIT_FIELDS } from './members.ts';
+import { ToolsForm } from './tools-form.tsx';
 
 interface AgentFormProps {
   /** The agent that is edited, or `NEW_AGENT`. */
@@ -34,6 +36,7 @@ interface AgentFormProps {
 /** Edits an agent. What is typed is kept, wherever one goes, until it is stored or discarded. */
 export function AgentForm({ of, stored }: AgentFormProps) {
   const { busy, fault, run } = useAction();
+  const asJson = useSignal(false);
   const isNew = of === NEW_AGENT;
   const draft = agentDrafts.value[of] ?? stored;
   const save = () =>
@@ -80,6 +83,8 @@ export function AgentForm({ of, stored }: AgentFormProps) {
       )}
     </Field>
   );
+  // What is wrong with tools stands at their JSON.
+  const isJson = asJson.value || faultOf('tools') !== undefined || listIn(draft.tools) === undefined;
   const known = models.value.map(({ id, display_name }) => [id, display_name] as const);
   return (
     <Form onSubmit={() => void save()}>
@@ -110,14 +115,19 @@ export function AgentForm({ of, stored }: AgentFormProps) {
       </div>
       {input('description', 'Description', { maxLength: 1_000, placeholder: 'What it is for' })}
       {area('system', 'System prompt', 6, 'You answer for Acme…')}
-      {area(
-        'tools',
-        'Tools, as JSON',
-        8,
-        exampleTools(of),
-        'The edge itself calls a tool that has "run": a tool of its own ("worker"), another agent, or an address whose host is in the setting TOOL_HOSTS.',
+      {isJson ? (
+        area(
+          'tools',
+          'Tools, as JSON',
+          8,
+          exampleTools(of),
+          'The edge itself calls a tool that has "run": a tool of its own ("worker"), another agent, or an address whose host is in the setting TOOL_HOSTS.',
+        )
+      ) : (
+        <ToolsForm tools={draft.tools} onChange={(tools) => change('tools', tools)} />
       )}
       <p class="row">
+        <CheckboxChip name="Tools as JSON" value={asJson} />
         {addableTools(draft.tools).map((name) => (
           <SmallButton
             key={name}

@@ -106,7 +106,7 @@ function LastRuns({ name }: { name: string }) {
           {rows.map((row) => {
             const { request_id, created_at, conversation, status, cost_usd } = row;
             return (
-              <tr key={request_id} data-running={status === 'held'}>
+              <tr key={request_id} data-look={status === 'held' ? 'running' : undefined}>
                 <td title={request_id}>{formatStamp(created_at)}</td>
                 <td class="text">
                   {conversation && <a href={`#/chat/${encodeURIComponent(conversation)}`}>{conversation}</a>}
@@ -130,9 +130,7 @@ function endOf(row: LedgerRow): string {
 function AgentFacts({ content }: { content: AgentContent }) {
   const { model, description, tools = [], limits, approvers, mcp_servers = [], container, fallbacks, betas } = content;
   const { history } = content;
-  const names = tools.map(
-    (tool) => `${String(tool.name ?? tool.type)}${Object.hasOwn(tool, 'run') ? ' (called by the edge)' : ''}`,
-  );
+  const names = tools.map(sayTool);
   const system = plainSystem(content.system) ?? 'in several blocks: see Edit';
   const bounds = Object.entries(limits ?? {}).map(([limit, most]) => `${limitName(limit)} ${most}`);
   return (
@@ -159,6 +157,17 @@ function AgentFacts({ content }: { content: AgentContent }) {
       ]}
     />
   );
+}
+
+/** @returns a tool by its name, with who answers its calls, and whether a person must approve them */
+function sayTool(tool: Record<string, unknown>): string {
+  const name = String(tool.name ?? tool.type);
+  if (!Object.hasOwn(tool, 'run')) return name;
+  const { agent, approval }: { agent?: string; approval?: 'always' | { over: { field: string; above: number } } } =
+    Object(tool.run);
+  const by = agent === undefined ? 'called by the edge' : `the agent ${agent}`;
+  const over = typeof approval === 'object' ? ` where ${approval.over.field} is above ${approval.over.above}` : '';
+  return `${name} (${by}${approval === undefined ? '' : `, needs approval${over}`})`;
 }
 
 function chosenBy({ by, models, otherwise }: Exclude<AgentContent['model'], string>): string {

@@ -67,7 +67,7 @@ function AgentList() {
             { spare: 'Description' },
             { number: 'Requests' },
             { number: 'Cost' },
-            'Last run',
+            'Your last run',
             { spare: 'Stored' },
           ]}
           label="Agents"
@@ -77,7 +77,7 @@ function AgentList() {
             const last = agentRequests.value.find(({ agent }) => agent !== null && nameIn(agent) === name);
             const isRemoved = removedAgents.waiting.value.has(name);
             return (
-              <tr key={`${owner} ${name}`} data-removed={isRemoved || undefined}>
+              <tr key={`${owner} ${name}`} data-look={isRemoved ? 'removed' : undefined}>
                 <th scope="row" class="text">
                   {isRemoved ? (
                     <>

@@ -31,7 +31,8 @@ export function withTool(tools: string, tool: object): string {
   return JSON.stringify([...(listIn(tools) ?? []), tool], null, 2);
 }
 
-function listIn(tools: string): unknown[] | undefined {
+/** @param tools JSON. @returns the list; undefined while it cannot be read */
+export function listIn(tools: string): unknown[] | undefined {
   if (tools.trim() === '') return [];
   try {
     const list: unknown = JSON.parse(tools);

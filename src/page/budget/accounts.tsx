@@ -1,46 +1,170 @@
+import { signal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
-import { identity } from '../edge/identity.ts';
-import { FirstFault } from '../edge/retry-fault.tsx';
-import { Tabs } from '../ui/tabs.tsx';
-import { AccountHead } from './account-head.tsx';
-import { Breakdown, breakdownFault } from './breakdown.tsx';
-import { keepSpenders, spenders, spendersFault } from './figures/overview.ts';
-import { account, keepReporting, reportFault, spend } from './figures/report.ts';
-import { Gauges } from './gauges.tsx';
-import { LimitsForm } from './limits-form.tsx';
-import { Savings } from './savings-view.tsx';
-import { SpendChart } from './spend-chart.tsx';
-import { SpendersTable } from './spenders-table.tsx';
-import { Tokens } from './tokens.tsx';
+import type { Page } from '../../client/index.ts';
+import type { AccountSpendRow, GroupReport } from '../../edge/answers.ts';
+import { readJson } from '../edge/client.ts';
+import { type Column, List, type RowOf } from '../edge/list.tsx';
+import { Form, Select, SubmitButton } from '../ui/form.tsx';
+import { formatMoment } from '../ui/format.ts';
+import { Usd } from '../ui/usd.tsx';
+import { BindingCell } from './binding.tsx';
+import { NEARLY, usedShare } from './figures/limit-names.ts';
+import { GroupLink, showAccount, showGroup } from './links.tsx';
 
-const ADMIN_TABS = [
-  { name: 'Limits', content: () => <LimitsForm key={account.value} /> },
-  { name: 'Tokens', content: () => <Tokens key={account.value} /> },
-];
+type Period = 'day' | 'week' | 'month';
 
-/** Shows an admin all accounts and groups, and one account with its limits and tokens. */
+const SPENT_IN = [
+  ['day', 'today'],
+  ['week', 'this week'],
+  ['month', 'this month'],
+] as const;
+/** The most groups that are read, so that the tightest stands first. */
+const MOST_GROUPS_SORTED = 1_000;
+const MOST_ACCOUNT_NAMES = 1_000;
+
+const period = signal<Period>('month');
+/** The order of the accounts; undefined until somebody chooses one. */
+const chosenSort = signal<string | undefined>(undefined);
+const sort = signal('spent');
+
+/** Lists all accounts and groups. A name opens a view of its own. */
 export function BudgetAccounts() {
-  useEffect(keepSpenders, []);
-  useEffect(keepReporting, []);
+  useEffect(() => void sortByNeed(), []);
   return (
     <>
-      <FirstFault of={[spendersFault, reportFault, breakdownFault]} />
-      <SpendersTable />
-      {/* What is below moves no more once the table is there. */}
-      {(spenders.value !== undefined || spendersFault.value !== undefined) && (
-        <>
-          <AccountHead />
-          <Gauges />
-          <div class="budget-columns">
-            <SpendChart days={spend.value} isOwn={account.value === identity.value.account} />
-            <Savings />
+      <section class="stack" aria-labelledby="accounts">
+        <div class="apart">
+          <h2 id="accounts">Accounts</h2>
+          <div class="inline filters">
+            <OpenAccount />
+            <label class="inline">
+              <span class="quiet">Spent</span>
+              <Select value={period.value} options={SPENT_IN} onChoose={(one) => (period.value = one as Period)} />
+            </label>
           </div>
-          <Breakdown />
-          <section class="stack" aria-label={`Limits and tokens of ${account.value}`}>
-            <Tabs label="For admins" tabs={ADMIN_TABS} />
-          </section>
-        </>
-      )}
+        </div>
+        <List<AccountSpendRow>
+          name="Accounts"
+          path="/accounts"
+          query={{ period: period.value }}
+          columns={accountColumns(period.value)}
+          row={ACCOUNT_ROW}
+          sort={sort}
+          empty="No account has asked for anything yet. An account is made by its first request."
+        />
+      </section>
+      <section class="stack" aria-labelledby="groups">
+        <h2 id="groups">Groups</h2>
+        <List<GroupReport>
+          name="Groups"
+          path="/groups"
+          query={{ limit: MOST_GROUPS_SORTED }}
+          rowsIn={({ data }) => [...data].sort((one, other) => needOf(other) - needOf(one))}
+          columns={groupColumns(period.value)}
+          row={{ key: ({ id }) => id }}
+          empty="No group has limits. Accounts of a group share a budget: open one by its name to give it one."
+        />
+        <OpenGroup />
+      </section>
     </>
+  );
+}
+
+/** Begins with the tightest where somebody is nearly at a limit or refused, else with who spent most. */
+async function sortByNeed(): Promise<void> {
+  if (chosenSort.value !== undefined) return;
+  // Without it the list stands in its usual order, and says itself why it cannot be read.
+  const first = await readJson<Page<AccountSpendRow>>('/accounts', { query: { sort: 'used', limit: 1 } }).catch(
+    () => undefined,
+  );
+  const [row] = first?.data ?? [];
+  const isNeeded = row && (row.blocked || (row.tightest !== null && usedShare(row.tightest) >= NEARLY));
+  if (isNeeded) sort.value = 'used';
+  chosenSort.value = sort.value;
+}
+
+const ACCOUNT_ROW: RowOf<AccountSpendRow> = { key: ({ id }) => id };
+
+function accountColumns(of: Period): Column<AccountSpendRow>[] {
+  return [
+    {
+      name: 'Account',
+      sort: 'name',
+      kind: 'text',
+      cell: ({ id }) => (
+        <button type="button" class="link" onClick={() => showAccount(id)}>
+          {id}
+        </button>
+      ),
+    },
+    { name: 'Spent', kind: 'number', sort: 'spent', cell: ({ spent_usd }) => <Usd value={spent_usd[of]} /> },
+    { name: 'Tightest limit', kind: 'text', sort: 'used', cell: (row) => <BindingCell row={row} /> },
+    {
+      name: 'Refused today',
+      kind: 'number',
+      cell: ({ refused_today }) => (refused_today === 0 ? '' : refused_today),
+    },
+    { name: 'Group', sort: 'group', spare: true, cell: ({ group }) => group && <GroupLink group={group} /> },
+    {
+      name: 'Last request',
+      sort: 'last_seen',
+      spare: true,
+      cell: ({ last_seen_at: seen }) => (seen === null ? '' : formatMoment(seen)),
+    },
+  ];
+}
+
+function groupColumns(of: Period): Column<GroupReport>[] {
+  return [
+    { name: 'Group', kind: 'text', cell: ({ id }) => <GroupLink group={id} /> },
+    { name: 'Spent', kind: 'number', cell: (group) => <Usd value={group[of].spent_usd} /> },
+    {
+      name: 'Tightest limit',
+      kind: 'text',
+      cell: ({ binds: [tightest = null] }) => <BindingCell row={{ tightest, blocked: false }} isOwn />,
+    },
+  ];
+}
+
+function needOf({ binds: [tightest] }: GroupReport): number {
+  return tightest ? usedShare(tightest) : -1;
+}
+
+const names = signal<readonly string[]>([]);
+
+/** Opens an account by its name, which may be one that has asked for nothing yet. */
+function OpenAccount() {
+  const readNames = () =>
+    void readJson<Page<{ id: string }>>('/accounts', { query: { limit: MOST_ACCOUNT_NAMES } })
+      .then(({ data }) => {
+        names.value = data.map(({ id }) => id);
+      })
+      // Any name can be typed without them.
+      .catch(() => {});
+  return (
+    <Form class="inline" onSubmit={(data) => showAccount(String(data.get('account')).trim())}>
+      <label class="inline">
+        <span class="quiet">Name</span>
+        <input name="account" list="names" autocomplete="off" maxLength={128} required onFocus={readNames} />
+      </label>
+      <datalist id="names">
+        {names.value.map((name) => (
+          <option key={name} value={name} />
+        ))}
+      </datalist>
+      <SubmitButton name="Open" kind="plain" />
+    </Form>
+  );
+}
+
+function OpenGroup() {
+  return (
+    <Form class="inline" onSubmit={(data) => showGroup(String(data.get('group')).trim())}>
+      <label class="inline">
+        <span class="quiet">Group</span>
+        <input name="group" autocomplete="off" maxLength={128} required />
+      </label>
+      <SubmitButton name="Open group" kind="plain" />
+    </Form>
   );
 }

@@ -1,33 +1,23 @@
-import { useEffect } from 'preact/hooks';
+import type { UsageReport } from '../../client/index.ts';
 import { ofAccount } from '../edge/account.ts';
+import { type Column, List } from '../edge/list.tsx';
 import { SmallButton } from '../ui/button.tsx';
 import { Select } from '../ui/form.tsx';
 import { formatCount } from '../ui/format.ts';
-import { Table, UsdCell } from '../ui/table.tsx';
 import { Usd } from '../ui/usd.tsx';
+import { groupBy, onlyKey, SPEND_GROUPS, type SpendGroup, spendGroup } from './breakdown-of.ts';
 import { DaysPicker } from './days-picker.tsx';
-import { groupBy, onlyKey, SPEND_GROUPS, type SpendGroup, spendGroup } from './figures/breakdown-of.ts';
 import { chosenDays, daysName } from './figures/days.ts';
 import { inputTokens } from './figures/input-tokens.ts';
 import { account } from './figures/report.ts';
-import { spentOnDays } from './figures/spent-on-days.ts';
 import { SpendKey } from './spend-key.tsx';
 
-const PARTS_SHOWN = 20;
-/** What the account has spent on the chosen days. */
-const accountSpending = spentOnDays(() => ({
-  ...chosenDays(),
-  ...ofAccount(account.value),
-  group_by: spendGroup.value,
-  ...(onlyKey.value === undefined ? {} : { key: onlyKey.value }),
-}));
-export const breakdownFault = accountSpending.fault;
+type BreakdownRow = UsageReport['data'][number];
 
 /** Shows what an account has spent its money on, on the chosen days. */
 export function Breakdown() {
-  useEffect(accountSpending.keep, []);
-  const report = accountSpending.report.value;
-  const rows = (report?.data ?? []).slice(0, PARTS_SHOWN);
+  const group = spendGroup.value;
+  const only = onlyKey.value;
   return (
     <section class="stack" aria-labelledby="breakdown">
       <div class="apart">
@@ -35,51 +25,57 @@ export function Breakdown() {
         <div class="inline filters">
           <Select
             label="Group by"
-            value={spendGroup.value}
+            value={group}
             options={Object.entries(SPEND_GROUPS).map(([key, name]) => [key, `By ${name.toLowerCase()}`] as const)}
             onChoose={(key) => groupBy(key as SpendGroup)}
           />
           <DaysPicker of="what it spent money on" />
         </div>
       </div>
-      {onlyKey.value !== undefined && (
+      {only !== undefined && (
         <p class="inline">
-          Only the {spendGroup.value} <code>{onlyKey.value}</code>
-          <SmallButton name={`Show every ${spendGroup.value}`} onClick={() => groupBy(spendGroup.value)} />
+          Only the {group} <code>{only}</code>
+          <SmallButton name={`Show every ${group}`} onClick={() => groupBy(group)} />
         </p>
       )}
-      <p class="quiet">
-        {report?.total.requests === 0 && `Nothing was spent ${daysName()}.`}
-        {report && report.total.requests > 0 && (
-          <Usd
-            isSum
-            value={report.total.cost_usd}
-            after={` in ${formatCount(report.total.requests)} ${report.total.requests === 1 ? 'request' : 'requests'}, ${daysName()}.`}
-          />
-        )}
-      </p>
-      {rows.length > 0 && (
-        <Table
-          columns={[SPEND_GROUPS[spendGroup.value], ...['Requests', 'In', 'Out', 'Cost'].map((number) => ({ number }))]}
-          label="Spending"
-        >
-          {rows.map(({ key, requests, cost_usd, usage }) => (
-            <tr key={key}>
-              <th scope="row">
-                {key === null ? (
-                  <span class="quiet">none</span>
-                ) : (
-                  <SpendKey name={key} isModel={spendGroup.value === 'model'} />
-                )}
-              </th>
-              <td class="number">{formatCount(requests)}</td>
-              <td class="number">{formatCount(inputTokens(usage))}</td>
-              <td class="number">{formatCount(usage.output_tokens)}</td>
-              <UsdCell value={cost_usd} />
-            </tr>
-          ))}
-        </Table>
-      )}
+      <List<BreakdownRow, UsageReport>
+        name="Spending"
+        path="/usage"
+        query={() => ({ ...chosenDays(), ...ofAccount(account.value), group_by: group, key: only })}
+        rowsIn={({ data }) => data}
+        about={sumOf}
+        columns={breakdownColumns(group)}
+        row={{ key: ({ key }) => String(key) }}
+        empty={`Nothing was spent ${daysName()}.`}
+      />
     </section>
   );
+}
+
+function sumOf({ total: { requests, cost_usd } }: UsageReport) {
+  if (requests === 0) return null;
+  return (
+    <p class="quiet">
+      <Usd
+        isSum
+        value={cost_usd}
+        after={` in ${formatCount(requests)} ${requests === 1 ? 'request' : 'requests'}, ${daysName()}.`}
+      />
+    </p>
+  );
+}
+
+function breakdownColumns(group: SpendGroup): Column<BreakdownRow>[] {
+  return [
+    {
+      name: SPEND_GROUPS[group],
+      kind: 'text',
+      cell: ({ key }) =>
+        key === null ? <span class="quiet">none</span> : <SpendKey name={key} isModel={group === 'model'} />,
+    },
+    { name: 'Requests', kind: 'number', cell: ({ requests }) => formatCount(requests) },
+    { name: 'In', kind: 'number', spare: true, cell: ({ usage }) => formatCount(inputTokens(usage)) },
+    { name: 'Out', kind: 'number', spare: true, cell: ({ usage }) => formatCount(usage.output_tokens) },
+    { name: 'Cost', kind: 'number', cell: ({ cost_usd }) => <Usd value={cost_usd} /> },
+  ];
 }

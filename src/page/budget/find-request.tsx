@@ -6,7 +6,7 @@ import { useAction } from '../edge/async-action.ts';
 import { readJson } from '../edge/client.ts';
 import { Fault } from '../ui/fault.tsx';
 import { Form, SubmitButton } from '../ui/form.tsx';
-import { showAccount } from './figures/report.ts';
+import { showAccount } from './links.tsx';
 import { RequestDetails } from './request-details.tsx';
 
 const UNKNOWN =

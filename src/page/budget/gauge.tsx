@@ -1,6 +1,7 @@
 import type { ComponentChildren } from 'preact';
-import { exactUsd, formatWhen } from '../ui/format.ts';
+import { exactUsd, formatReset } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
+import { NEARLY } from './figures/limit-names.ts';
 
 interface GaugeProps {
   title: string;
@@ -11,10 +12,9 @@ interface GaugeProps {
   /** The held part of the limit, from 0 to 1. */
   held: number;
   note: ComponentChildren;
+  /** Whether it refuses requests. Default: it does not. */
+  refuses?: boolean;
 }
-
-/** The share of a limit at which it is nearly used up. */
-export const NEARLY = 0.9;
 
 interface SpendGaugeProps {
   title: string;
@@ -27,7 +27,7 @@ export function SpendGauge({ title, window }: SpendGaugeProps) {
   // What is not known is not zero.
   if (!window) return <Gauge title={title} value="–" of="" full={undefined} held={0} note="" />;
   const { limit_usd: limit, spent_usd: spent, held_usd: held, resets_at } = window;
-  const resets = `resets ${formatWhen(resets_at)}`;
+  const resets = `resets ${formatReset(resets_at)}`;
   return (
     <Gauge
       title={title}
@@ -47,9 +47,10 @@ export function partOf(figure: number, limit: number): number {
 }
 
 /** Shows a bar for a limit; the text beside it says the same. Without a limit there is nothing to measure, and no bar. */
-export function Gauge({ title, value, of, full, held, note }: GaugeProps) {
+export function Gauge({ title, value, of, full, held, note, refuses = false }: GaugeProps) {
+  const isNearly = full !== undefined && full + held >= NEARLY;
   return (
-    <li class="panel gauge" data-nearly={full !== undefined && full + held >= NEARLY}>
+    <li class="panel gauge" data-look={refuses ? 'refused' : isNearly ? 'nearly' : undefined}>
       <h2 class="quiet">{title}</h2>
       <p>
         <strong>{value}</strong> {full !== undefined && <span class="quiet">{of}</span>}

@@ -1,94 +1,163 @@
 import { useSignal } from '@preact/signals';
-import { inPath } from '../../client/transport.ts';
-import type { Limits, ServedPath } from '../../edge/answers.ts';
-import type { AccountQuota } from '../edge/account.ts';
+import type { Limits } from '../../edge/answers.ts';
 import { useAction } from '../edge/async-action.ts';
-import { readJson } from '../edge/client.ts';
 import { fieldFault } from '../edge/field-fault.ts';
+import { models } from '../edge/models.ts';
 import { announce } from '../ui/announcer.tsx';
+import { SmallButton } from '../ui/button.tsx';
 import { Fault } from '../ui/fault.tsx';
-import { Field, Form, SubmitButton } from '../ui/form.tsx';
-import { account, reportedQuota } from './figures/report.ts';
+import { Field, Form, Select, SubmitButton } from '../ui/form.tsx';
+import { LIMITS } from './figures/limit-names.ts';
+import { type Limited, type OwnLimits, patchLimits } from './figures/patch-limits.ts';
 import { sharesIn, sharesText } from './figures/shares.ts';
 
-type NumberLimit = { [Name in keyof Limits]-?: NonNullable<Limits[Name]> extends number ? Name : never }[keyof Limits];
+type LimitName = keyof Limits;
 
-const FIELDS: readonly [NumberLimit, string][] = [
-  ['usd_per_hour', 'Dollars per hour'],
-  ['usd_per_day', 'Dollars per day'],
-  ['usd_per_week', 'Dollars per week'],
-  ['usd_per_month', 'Dollars per month'],
-  ['usd_total', 'Dollars in total'],
-  ['requests_per_minute', 'Requests per minute'],
-  ['input_tokens_per_minute', 'Input tokens per minute'],
-  ['output_tokens_per_minute', 'Output tokens per minute'],
-  ['count_requests_per_minute', 'Token counts per minute'],
-  ['concurrent_requests', 'Requests at a time'],
-  ['conversations', 'Conversations'],
-  ['stored_bytes', 'Stored bytes'],
-];
+interface LimitsFormProps {
+  of: Limited;
+  /** The limits that it has of its own. */
+  own: OwnLimits;
+  /** The limits that it can have. */
+  names: readonly LimitName[];
+  /** The limits in force, where they may be somebody else's. */
+  inForce?: OwnLimits;
+}
 
-/** Edits an account's own limits. An empty field means the deployment's default. */
-export function LimitsForm() {
-  const { fault, run } = useAction();
+/** Edits the limits that are set, and adds others. */
+export function LimitsForm({ of, own, names, inForce = own }: LimitsFormProps) {
+  const { busy, fault, run } = useAction();
   const saved = useSignal('');
-  const stands = reportedQuota.value;
-  if (!stands) return <p class="quiet">…</p>;
-  const own = stands.own_limits ?? {};
-  const told = fieldFault(fault.value ?? '', [...FIELDS.map(([name]) => name), 'alerts']);
-  const faultOf = (name: string) => (told.field === name ? told.said : undefined);
+  /** What was added or removed here, and is not saved. */
+  const added = useSignal<readonly LimitName[]>([]);
+  const removed = useSignal<readonly LimitName[]>([]);
+  const isSet = (name: LimitName) => (own[name] !== undefined || added.value.includes(name)) && !isRemoved(name);
+  const isRemoved = (name: LimitName) => removed.value.includes(name);
+  const shown = names.filter(isSet);
+  const told = fieldFault(fault.value ?? '', names);
   const save = async (form: FormData) => {
-    // Limits without a field here stay as they are.
-    const limits = FIELDS.map(([name]) => {
-      const value = String(form.get(name)).trim();
-      return [name, value === '' ? null : Number(value)];
-    });
     saved.value = '';
-    await run(async () => {
-      const path: ServedPath = `/accounts/${inPath(account.value)}/limits`;
-      reportedQuota.value = await readJson<AccountQuota>(path, {
-        method: 'PATCH',
-        body: { ...Object.fromEntries(limits), alerts: sharesIn(String(form.get('alerts'))) },
-      });
-      saved.value = 'Saved. The list knows it within a minute.';
-      announce(saved.value);
+    const isSaved = await run(async () => {
+      const changes = [
+        ...shown.map((name) => [name, valueIn(name, String(form.get(name) ?? '').trim())] as const),
+        ...removed.value.map((name) => [name, null] as const),
+      ];
+      await patchLimits(of, Object.fromEntries(changes));
+      [added.value, removed.value] = [[], []];
     });
+    if (!isSaved) return;
+    saved.value = 'Saved. Lists know it within a minute.';
+    announce(saved.value);
   };
+  const remove = (name: LimitName) => {
+    added.value = added.value.filter((one) => one !== name);
+    if (own[name] !== undefined) removed.value = [...removed.value, name];
+  };
+  const add = (name: LimitName) => {
+    removed.value = removed.value.filter((one) => one !== name);
+    if (own[name] === undefined) added.value = [...added.value, name];
+  };
+  const others = names.filter((name) => !isSet(name));
   return (
     <Form onSubmit={(data) => void save(data)}>
+      {shown.length === 0 && (
+        <p class="quiet">
+          {removed.value.length > 0 ? 'All limits are removed once you save.' : 'No limits of its own.'}
+        </p>
+      )}
       <div class="fields">
-        {FIELDS.map(([name, title]) => (
-          <Field key={name} label={title} fault={faultOf(name)}>
+        {shown.map((name) => (
+          <Field key={name} label={LIMITS[name].title} fault={told.field === name ? told.said : undefined}>
             {(ids) => (
-              <input
-                {...ids}
-                name={name}
-                type="number"
-                min={0}
-                step="any"
-                placeholder={stands.limits[name] === undefined ? 'no limit' : String(stands.limits[name])}
-                defaultValue={own[name] === undefined ? '' : String(own[name])}
-              />
+              <span class="inline with-button">
+                <LimitInput ids={ids} name={name} value={own[name]} inForce={inForce[name]} />
+                <SmallButton name="Remove" label={`Remove ${LIMITS[name].title}`} onClick={() => remove(name)} />
+              </span>
             )}
           </Field>
         ))}
-        <Field label="Alerts, in % of each limit in dollars" fault={faultOf('alerts')}>
-          {(ids) => (
-            <input
-              {...ids}
-              name="alerts"
-              inputMode="decimal"
-              autocomplete="off"
-              placeholder={sharesText(stands.limits.alerts) || '50, 80, 100'}
-              defaultValue={sharesText(own.alerts)}
-            />
-          )}
-        </Field>
+        {others.length > 0 && (
+          <Field label="Add a limit">
+            {(ids) => (
+              <Select
+                {...ids}
+                value=""
+                options={[['', 'Choose…'], ...others.map((name) => [name, LIMITS[name].title] as const)]}
+                onChoose={(name) => name !== '' && add(name as LimitName)}
+              />
+            )}
+          </Field>
+        )}
       </div>
       {fault.value && !told.field && <Fault text={told.said} />}
       <p class="row">
-        <SubmitButton name={`Save limits of ${account.value}`} /> <span class="quiet">{saved.value}</span>
+        <SubmitButton name="Save limits" disabled={busy.value} /> <span class="quiet">{saved.value}</span>
       </p>
     </Form>
   );
+}
+
+interface LimitInputProps {
+  ids: { id: string; 'aria-invalid': boolean; 'aria-describedby': string | undefined };
+  name: LimitName;
+  value: unknown;
+  inForce: unknown;
+}
+
+function LimitInput({ ids, name, value, inForce }: LimitInputProps) {
+  const { kind } = LIMITS[name];
+  if (typeof kind !== 'string') {
+    return (
+      <select {...ids} name={name}>
+        {kind.map(([key, text]) => (
+          <option key={key} value={key} selected={key === (value ?? inForce)}>
+            {text}
+          </option>
+        ))}
+      </select>
+    );
+  }
+  if (kind === 'number') {
+    return (
+      <input
+        {...ids}
+        name={name}
+        type="number"
+        min={0}
+        step="any"
+        placeholder={inForce === undefined ? '' : String(inForce)}
+        defaultValue={value === undefined ? '' : String(value)}
+      />
+    );
+  }
+  const text = (given: unknown) =>
+    kind === 'shares' ? sharesText(given as number[]) : ((given ?? []) as string[]).join(', ');
+  return (
+    <>
+      <input
+        {...ids}
+        name={name}
+        autocomplete="off"
+        spellcheck={false}
+        list={kind === 'names' ? 'limit-models' : undefined}
+        placeholder={kind === 'shares' ? '50, 80, 100' : 'claude-haiku-5-5, …'}
+        defaultValue={text(value)}
+      />
+      {kind === 'names' && (
+        <datalist id="limit-models">
+          {models.value.map(({ id }) => (
+            <option key={id} value={id} />
+          ))}
+        </datalist>
+      )}
+    </>
+  );
+}
+
+/** @returns a limit as it was typed. @throws Error that begins with its name, as those of the edge do */
+function valueIn(name: LimitName, text: string): unknown {
+  const { kind } = LIMITS[name];
+  if (kind === 'number') return text === '' ? null : Number(text);
+  if (kind === 'shares') return sharesIn(text);
+  if (kind === 'names') return text.split(/[\s,]+/).filter((model) => model !== '');
+  return text;
 }

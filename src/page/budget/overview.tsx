@@ -2,16 +2,20 @@ import { useEffect } from 'preact/hooks';
 import { identity } from '../edge/identity.ts';
 import { FirstFault, PartFault } from '../edge/retry-fault.tsx';
 import { Alerts } from './alerts.tsx';
-import { Breakdown, breakdownFault } from './breakdown.tsx';
-import { deployment, deploymentSpend, keepOverview, overviewFault, PERIODS } from './figures/overview.ts';
-import { keepReporting, reportFault, spend } from './figures/report.ts';
+import { Binding } from './binding.tsx';
+import { Breakdown } from './breakdown.tsx';
+import { Broken } from './broken.tsx';
+import { SHARED_LIMITS } from './figures/limit-names.ts';
+import { deployment, deploymentSpend, keepOverview, overviewFault } from './figures/overview.ts';
+import { keepReporting, reportedQuota, reportFault, spend } from './figures/report.ts';
 import { SpendGauge } from './gauge.tsx';
-import { Gauges } from './gauges.tsx';
+import { LimitsForm } from './limits-form.tsx';
 import { Savings } from './savings-view.tsx';
 import { SpendChart } from './spend-chart.tsx';
-import { UpstreamsTable } from './upstreams-table.tsx';
+import { Upstreams } from './upstreams.tsx';
 import { WhoSpent } from './who-spent.tsx';
 
+const PERIODS = ['day', 'week', 'month'] as const;
 const TITLES = { day: 'Everybody, today', week: 'Everybody, this week', month: 'Everybody, this month' } as const;
 
 /** Shows an admin the whole deployment, and everybody else their own budget. */
@@ -23,8 +27,8 @@ function OwnView() {
   useEffect(keepReporting, []);
   return (
     <>
-      <FirstFault of={[reportFault, breakdownFault]} />
-      <Gauges />
+      <FirstFault of={[reportFault]} />
+      <Binding stands={reportedQuota.value} />
       <div class="budget-columns">
         <SpendChart days={spend.value} isOwn />
         <Savings />
@@ -34,12 +38,16 @@ function OwnView() {
   );
 }
 
-/** Shows what everybody has spent: today, on each day, and who; then what went wrong. Longer windows only where they have a limit. */
+/**
+ * Shows what is broken, then what everybody has spent: today, on each day, and who. Longer windows only where they have a
+ * limit.
+ */
 function DeploymentView() {
   useEffect(keepOverview, []);
   const shared = deployment.value;
   return (
     <>
+      <Broken />
       <PartFault name="What everybody has spent" of={overviewFault} />
       <section class="stack operator" aria-label="The deployment">
         <div class="deployment-columns">
@@ -53,7 +61,13 @@ function DeploymentView() {
         </div>
         <WhoSpent />
         <Alerts />
-        <UpstreamsTable />
+        {shared?.limits && (
+          <details class="aside">
+            <summary>Limits of all accounts together</summary>
+            <LimitsForm of={{ kind: 'deployment', id: '' }} own={shared.limits} names={SHARED_LIMITS} />
+          </details>
+        )}
+        <Upstreams />
       </section>
     </>
   );

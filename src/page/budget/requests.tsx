@@ -1,35 +1,261 @@
+import { signal } from '@preact/signals';
+import type { ListedRequest } from '../../client/index.ts';
+import { ofAccount } from '../edge/account.ts';
 import { identity } from '../edge/identity.ts';
-import { FirstFault } from '../edge/retry-fault.tsx';
+import { type Column, List, type RowOf } from '../edge/list.tsx';
+import { nameOf } from '../edge/models.ts';
+import { Form, Select, SubmitButton } from '../ui/form.tsx';
+import { formatCount, formatMs, formatStamp } from '../ui/format.ts';
+import { type BudgetView, budgetView, go } from '../ui/route.ts';
 import { Tabs } from '../ui/tabs.tsx';
-import { AccountHead } from './account-head.tsx';
-import { reportFault } from './figures/report.ts';
-import { requestsFault } from './figures/request-list.ts';
+import { Usd } from '../ui/usd.tsx';
+import { DaysPicker } from './days-picker.tsx';
+import { chosenDays, daysName } from './figures/days.ts';
+import { inputTokens } from './figures/input-tokens.ts';
+import { account } from './figures/report.ts';
 import { FindRequest } from './find-request.tsx';
-import { RequestsTable } from './requests-table.tsx';
+import { AccountLink } from './links.tsx';
+import { Outcome, sayWhy } from './outcome.tsx';
+import { PartOf } from './part-of.tsx';
+import { RequestDetails } from './request-details.tsx';
 import { Webhooks } from './webhooks.tsx';
 
-/** Shows an account's requests. An admin finds those of everybody, and what came in by webhooks. */
+/** Which requests of an account are listed. */
+type Kind = 'sent' | 'refused' | 'failed';
+
+const REQUEST_VIEWS: readonly (readonly [BudgetView, string])[] = [
+  ['requests', 'Of an account'],
+  ['refused', 'All refused'],
+  ['failed', 'All failed'],
+  ['webhooks', 'Webhooks and alerts'],
+];
+const KINDS = [
+  ['sent', 'Sent'],
+  ['refused', 'Refused'],
+  ['failed', 'Failed'],
+] as const;
+const NONE: Record<Kind, string> = {
+  sent: 'No requests',
+  refused: 'No requests were refused',
+  failed: 'No requests failed',
+};
+/** How much is shown before and after a minute. */
+const AROUND_MS = 5 * 60_000;
+
+export const listedKind = signal<Kind>('sent');
+/** The credential (its jti) whose requests are listed; empty for all of them. */
+export const tokenListed = signal('');
+/** The minute around which is looked, `YYYY-MM-DDTHH:MM` in UTC; empty for the chosen days. */
+export const minuteListed = signal('');
+
+/** Shows an account's requests. An admin finds those of everybody, what was refused or failed of all, and what is delivered. */
 export function BudgetRequests() {
-  const { admin } = identity.value;
+  if (!identity.value.admin) return <AccountRequests />;
+  const content = () => (
+    <div class="stack">
+      {budgetView.value === 'webhooks' ? (
+        <Webhooks />
+      ) : budgetView.value === 'requests' ? (
+        <AccountRequests />
+      ) : (
+        <AllRequests kind={budgetView.value === 'failed' ? 'failed' : 'refused'} />
+      )}
+    </div>
+  );
   return (
     <>
-      <FirstFault of={admin ? [requestsFault, reportFault] : [requestsFault]} />
-      {admin && <FindRequest />}
-      {admin && <AccountHead />}
-      {admin ? <WithWebhooks /> : <RequestsTable />}
+      <FindRequest />
+      <div>
+        <Tabs
+          label="Requests and deliveries"
+          tabs={REQUEST_VIEWS.map(([, name]) => ({ name, content }))}
+          shown={REQUEST_VIEWS.findIndex(([view]) => view === budgetView.value)}
+          onChoose={(at) => go('budget', REQUEST_VIEWS[at]?.[0] ?? 'requests')}
+        />
+      </div>
     </>
   );
 }
 
-/** Shows requests, and the events of webhooks. */
-function WithWebhooks() {
-  const tabs = [
-    { name: 'Sent and refused', content: () => <RequestsTable /> },
-    { name: 'Webhooks', content: () => <Webhooks /> },
-  ];
+function AccountRequests() {
+  const kind = listedKind.value;
+  const token = tokenListed.value === '' ? {} : { token: tokenListed.value };
   return (
-    <section class="stack" aria-label="Requests and webhooks">
-      <Tabs label="Requests and webhooks" tabs={tabs} />
+    <section class="stack" aria-labelledby="requests">
+      <h2 id="requests">Requests of {account.value}</h2>
+      <div class="row filters">
+        {identity.value.admin && <ChooseAccount key={account.value} />}
+        <label class="inline">
+          <span class="quiet">Which</span>
+          <Select value={kind} options={KINDS} onChoose={(one) => (listedKind.value = one as Kind)} />
+        </label>
+        <label class="inline">
+          <span class="quiet">Token</span>
+          <input
+            placeholder="its jti"
+            autocomplete="off"
+            spellcheck={false}
+            value={tokenListed.value}
+            onChange={(event) => (tokenListed.value = event.currentTarget.value.trim())}
+          />
+        </label>
+        <Days />
+      </div>
+      <List<ListedRequest>
+        name="Requests"
+        path="/usage/requests"
+        query={() => ({
+          ...days(),
+          ...ofAccount(account.value),
+          ...token,
+          ...(kind === 'sent' ? {} : { outcome: kind }),
+        })}
+        columns={kind === 'sent' ? SENT : WRONG}
+        row={ROW}
+        empty={`${NONE[kind]} ${when()}.`}
+      />
     </section>
   );
+}
+
+/** Lists what was refused, or has failed, of all accounts, each with the sentence that its caller read. */
+function AllRequests({ kind }: { kind: 'refused' | 'failed' }) {
+  return (
+    <section class="stack" aria-labelledby="requests">
+      <h2 id="requests">{kind === 'refused' ? 'Refused of all accounts' : 'Failed of all accounts'}</h2>
+      <div class="row filters">
+        <Days />
+      </div>
+      <List<ListedRequest>
+        key={kind}
+        name="Requests"
+        path="/usage/requests"
+        query={() => ({ ...days(), outcome: kind })}
+        columns={OF_ALL}
+        row={ROW}
+        empty={`${NONE[kind]} ${when()}.`}
+      />
+      <p class="quiet">A request without a valid token (401) is only in the log.</p>
+    </section>
+  );
+}
+
+function Days() {
+  return (
+    <>
+      {minuteListed.value === '' && (
+        <span class="inline">
+          <span class="quiet">Days</span>
+          <DaysPicker of="the requests" />
+        </span>
+      )}
+      <label class="inline">
+        <span class="quiet">Around (UTC)</span>
+        <input
+          type="datetime-local"
+          title="Five minutes before and after it"
+          value={minuteListed.value}
+          onChange={(event) => (minuteListed.value = event.currentTarget.value)}
+        />
+      </label>
+    </>
+  );
+}
+
+function ChooseAccount() {
+  return (
+    <Form
+      class="inline"
+      onSubmit={(data) => go('budget', ['requests', String(data.get('account')).trim() || account.value])}
+    >
+      <label class="inline">
+        <span class="quiet">Account</span>
+        <input name="account" autocomplete="off" maxLength={128} defaultValue={account.value} />
+      </label>
+      <SubmitButton name="Show" kind="plain" />
+    </Form>
+  );
+}
+
+const ROW: RowOf<ListedRequest> = {
+  key: ({ request_id }) => request_id,
+  look: ({ status }) => (status === 'held' ? 'running' : undefined),
+  details: (row) => <RequestDetails request={row} />,
+};
+const TIME: Column<ListedRequest> = { name: 'Time', cell: ({ created_at }) => formatStamp(created_at) };
+const OUTCOME: Column<ListedRequest> = { name: 'Outcome', cell: (row) => <Outcome row={row} /> };
+const MODEL: Column<ListedRequest> = { name: 'Model', spare: true, cell: ({ model }) => nameOf(model) };
+/** What went wrong, and the sentence that its caller read. */
+const WHY: Column<ListedRequest> = {
+  name: 'Outcome and why',
+  kind: 'text',
+  cell: (row) => (
+    <>
+      <Outcome row={row} />
+      <p>{sayWhy(row)}</p>
+    </>
+  ),
+};
+const PART_OF: Column<ListedRequest> = {
+  name: 'Part of',
+  kind: 'text',
+  spare: true,
+  cell: (row) => <PartOf request={row} />,
+};
+
+/** Running requests show their hold. */
+const SENT: readonly Column<ListedRequest>[] = [
+  TIME,
+  OUTCOME,
+  MODEL,
+  { name: 'Route', spare: true, cell: ({ route }) => route },
+  { name: 'In', kind: 'number', spare: true, cell: (row) => ifEnded(row, formatCount(inputTokens(row.usage))) },
+  {
+    name: 'From cache',
+    kind: 'number',
+    spare: true,
+    cell: ({ usage }) => (usage.cache_read_input_tokens > 0 ? formatCount(usage.cache_read_input_tokens) : ''),
+  },
+  { name: 'Out', kind: 'number', spare: true, cell: (row) => ifEnded(row, formatCount(row.usage.output_tokens)) },
+  { name: 'Cost', kind: 'number', cell: (row) => <Cost row={row} /> },
+  { name: 'Duration', kind: 'number', cell: ({ ms }) => (ms === null ? '' : formatMs(ms)) },
+  PART_OF,
+];
+const WRONG: readonly Column<ListedRequest>[] = [TIME, WHY, MODEL, PART_OF];
+const OF_ALL: readonly Column<ListedRequest>[] = [
+  TIME,
+  { name: 'Account', kind: 'text', cell: ({ account: id }) => id !== undefined && <AccountLink account={id} /> },
+  WHY,
+  MODEL,
+];
+
+function ifEnded({ status }: ListedRequest, text: string): string {
+  return status === 'held' ? '' : text;
+}
+
+function Cost({ row }: { row: ListedRequest }) {
+  const { status, estimated, hold_usd, cost_usd } = row;
+  const isRunning = status === 'held';
+  return (
+    <span title={estimated ? 'Estimated: the upstream did not report it' : undefined}>
+      {isRunning ? '≤ ' : estimated && '≈ '}
+      <Usd value={isRunning ? hold_usd : cost_usd} />
+    </span>
+  );
+}
+
+function days(): { from: string; to: string } {
+  return timesAround(minuteListed.value) ?? chosenDays();
+}
+
+function when(): string {
+  return minuteListed.value === '' ? daysName() : `around ${minuteListed.value.replace('T', ' ')} UTC`;
+}
+
+/** @returns the minutes before and after one; undefined if none is chosen, or it is no time */
+function timesAround(minute: string): { from: string; to: string } | undefined {
+  const at = Date.parse(`${minute}Z`);
+  if (Number.isNaN(at)) return undefined;
+  const [from = '', to = ''] = [at - AROUND_MS, at + AROUND_MS].map((time) => new Date(time).toISOString());
+  return { from, to };
 }

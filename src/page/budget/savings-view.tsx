@@ -1,39 +1,52 @@
+import type { UsageReport } from '../../client/index.ts';
+import { ofAccount } from '../edge/account.ts';
+import { type Column, List } from '../edge/list.tsx';
 import { formatCount } from '../ui/format.ts';
-import { Table, UsdCell } from '../ui/table.tsx';
 import { Usd } from '../ui/usd.tsx';
-import { byModel, byPrefix } from './figures/report.ts';
+import { account, byModel } from './figures/report.ts';
 
-/** Shows what caching has saved, in sum and by version of a prefix. */
+type PrefixRow = UsageReport['data'][number];
+
+const PREFIX_COLUMNS: readonly Column<PrefixRow>[] = [
+  { name: 'Prefix', kind: 'text', cell: ({ key }) => <span title={key ?? undefined}>{shortened(key ?? '')}</span> },
+  { name: 'Requests', kind: 'number', cell: ({ requests }) => formatCount(requests) },
+  { name: 'Tokens from the cache', kind: 'number', cell: ({ usage }) => formatCount(usage.cache_read_input_tokens) },
+  { name: 'Saved', kind: 'number', cell: ({ saved_usd }) => <Usd value={Math.max(0, saved_usd)} /> },
+];
+
+/** Shows what caching has saved, in sum and by version of a prefix. Where nothing was read yet there is nothing to show. */
 export function Savings() {
   const total = byModel.value?.total;
-  const tokens = total?.usage.cache_read_input_tokens;
-  const rows = byPrefix.value?.data.filter(({ key }) => key !== null) ?? [];
+  if (!total) return null;
+  const { saved_usd: saved, usage } = total;
+  const tokens = usage.cache_read_input_tokens;
+  if (tokens === 0) {
+    if (saved >= 0) return null;
+    return (
+      <p class="quiet">
+        <Usd isSum value={-saved} after=" spent on writing Claude’s cache, of which nothing was read yet." />
+      </p>
+    );
+  }
   return (
     <section class="panel stack" aria-labelledby="savings">
       <h2 id="savings">Saved by caching</h2>
-      <p class="saved">{total ? <Usd isSum value={total.saved_usd} /> : '…'}</p>
-      <p class="quiet">
-        {!tokens
-          ? 'Nothing came from Claude’s cache yet. Ask twice with a long prefix, or continue a long conversation.'
-          : `${formatCount(tokens)} tokens came from Claude’s cache for a tenth of the price or less. What it cost to write them there is deducted.`}
+      <p class="saved">
+        <Usd isSum value={Math.max(0, saved)} />
       </p>
-      {rows.length > 0 && (
-        <Table
-          label="Saved by prefix"
-          columns={['Prefix', { number: 'Requests' }, { number: 'Tokens from the cache' }, { number: 'Saved' }]}
-        >
-          {rows.map(({ key, requests, usage, saved_usd }) => (
-            <tr key={key}>
-              <th scope="row" title={key ?? undefined}>
-                {shortened(key ?? '')}
-              </th>
-              <td class="number">{formatCount(requests)}</td>
-              <td class="number">{formatCount(usage.cache_read_input_tokens)}</td>
-              <UsdCell value={saved_usd} />
-            </tr>
-          ))}
-        </Table>
-      )}
+      <p class="quiet">
+        {formatCount(tokens)} tokens came from Claude’s cache for a tenth of the price or less.{' '}
+        {saved < 0 ? 'Writing them there has cost more so far.' : 'What it cost to write them there is deducted.'}
+      </p>
+      <List<PrefixRow, UsageReport>
+        name="Saved by prefix"
+        path="/usage"
+        query={{ group_by: 'prefix', ...ofAccount(account.value) }}
+        rowsIn={({ data }) => data.filter(({ key }) => key !== null)}
+        columns={PREFIX_COLUMNS}
+        row={{ key: ({ key }) => String(key) }}
+        empty="None of it was by a stored prefix."
+      />
     </section>
   );
 }

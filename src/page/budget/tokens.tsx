@@ -1,53 +1,54 @@
 import { useSignal } from '@preact/signals';
-import { useCallback, useEffect, useRef } from 'preact/hooks';
-import type { Page } from '../../client/index.ts';
 import { inPath } from '../../client/transport.ts';
 import type { MintedTokenAnswer, Scope, ServedPath, TokenRow } from '../../edge/answers.ts';
 import { useAction } from '../edge/async-action.ts';
 import { edge, readJson } from '../edge/client.ts';
+import { type Column, List } from '../edge/list.tsx';
+import { pollNow } from '../edge/poll.ts';
 import { SmallButton } from '../ui/button.tsx';
 import { CopyButton } from '../ui/copy-button.tsx';
 import { Fault } from '../ui/fault.tsx';
-import { Form, SubmitButton } from '../ui/form.tsx';
+import { Field, Form, SubmitButton } from '../ui/form.tsx';
 import { formatMoment } from '../ui/format.ts';
-import { Table } from '../ui/table.tsx';
-import { account } from './figures/report.ts';
 
-const MOST_CREDENTIALS = 100;
 /** All scopes. A scope that is missing here is a type error. */
 const SCOPES: Record<Scope, true> = { messages: true, classify: true, prefixes: true, tools: true, admin: true };
 const HOURS = [1, 24, 24 * 30];
 
 /** Shows an account's tokens, and lets an admin mint and revoke some. */
-export function Tokens() {
-  const rows = useSignal<TokenRow[]>([]);
+export function Tokens({ account }: { account: string }) {
   const minted = useSignal<string | undefined>(undefined);
   const { fault, run } = useAction();
-  const reads = useRef(0);
-  const path: ServedPath = `/accounts/${inPath(account.value)}/tokens`;
-  const attempt = useCallback(
-    (work?: () => Promise<unknown>) =>
-      run(async () => {
-        await work?.();
-        reads.current += 1;
-        const read = reads.current;
-        const { data } = await readJson<Page<TokenRow>>(path, { query: { limit: MOST_CREDENTIALS } });
-        // An older list that comes late would hide what has been minted since.
-        if (read === reads.current) rows.value = data;
-      }),
-    [path, run, rows],
-  );
-  useEffect(() => {
-    void attempt();
-  }, [attempt]);
+  const path: ServedPath = `/accounts/${inPath(account)}/tokens`;
+  const attempt = (work: () => Promise<unknown>) =>
+    run(async () => {
+      await work();
+      pollNow();
+    });
   const mint = (fields: object) =>
     attempt(async () => {
-      const body = { account: account.value, ...fields };
+      const body = { account, ...fields };
       minted.value = (await readJson<MintedTokenAnswer>('/tokens', { method: 'POST', body })).token;
     });
+  const revoke = (jti: string) => attempt(() => edge().fetch(`${path}/${inPath(jti)}`, { method: 'DELETE' }));
+  const columns: Column<TokenRow>[] = [
+    { name: 'Token', kind: 'text', cell: ({ label, jti }) => label ?? jti.slice(0, 12) },
+    { name: 'Scopes', kind: 'text', spare: true, cell: ({ scopes }) => scopes?.join(', ') ?? '' },
+    { name: 'First used', spare: true, cell: ({ first_seen_at: at }) => (at ? formatMoment(at) : 'never') },
+    {
+      name: 'Expires',
+      cell: ({ revoked_at, expires_at }) => (revoked_at ? 'revoked' : expires_at ? formatMoment(expires_at) : 'never'),
+    },
+    {
+      name: 'Revoke',
+      kind: 'action',
+      cell: ({ jti, label, revoked_at }) =>
+        !revoked_at && <SmallButton name="Revoke" label={`Revoke ${label ?? jti}`} onClick={() => void revoke(jti)} />,
+    },
+  ];
   return (
     <div class="stack">
-      <MintForm mint={mint} />
+      <MintForm account={account} mint={mint} />
       {minted.value && (
         <div class="minted">
           <code>{minted.value}</code>
@@ -56,33 +57,18 @@ export function Tokens() {
         </div>
       )}
       {fault.value && <Fault text={fault.value} />}
-      {rows.value.length > 0 && (
-        <Table label="Minted tokens" columns={['Token', 'Scopes', 'First used', 'Expires']} action="Revoke">
-          {rows.value.map(({ jti, label, scopes, first_seen_at, expires_at, revoked_at }) => (
-            <tr key={jti}>
-              <th scope="row">{label ?? jti.slice(0, 12)}</th>
-              <td>{scopes?.join(', ') ?? ''}</td>
-              <td>{first_seen_at ? formatMoment(first_seen_at) : 'never'}</td>
-              <td>{revoked_at ? 'revoked' : expires_at ? formatMoment(expires_at) : 'never'}</td>
-              <td>
-                {!revoked_at && (
-                  <SmallButton
-                    name="Revoke"
-                    onClick={() =>
-                      void attempt(() => edge().fetch(`${path}/${encodeURIComponent(jti)}`, { method: 'DELETE' }))
-                    }
-                  />
-                )}
-              </td>
-            </tr>
-          ))}
-        </Table>
-      )}
+      <List<TokenRow>
+        name="Minted tokens"
+        path={path}
+        columns={columns}
+        row={{ key: ({ jti }) => jti, look: ({ revoked_at }) => (revoked_at ? 'removed' : undefined) }}
+        empty="No tokens yet."
+      />
     </div>
   );
 }
 
-function MintForm({ mint }: { mint(fields: object): Promise<unknown> }) {
+function MintForm({ account, mint }: { account: string; mint(fields: object): Promise<unknown> }) {
   const busy = useSignal(false);
   const submit = async (form: FormData) => {
     busy.value = true;
@@ -98,21 +84,21 @@ function MintForm({ mint }: { mint(fields: object): Promise<unknown> }) {
   return (
     <Form onSubmit={(data) => void submit(data)}>
       <div class="fields">
-        <label class="labelled">
-          Label
-          <input name="label" maxLength={256} autocomplete="off" placeholder="Where it is used" />
-        </label>
-        <label class="labelled">
-          Expires after
-          <select name="hours">
-            {HOURS.map((hours) => (
-              <option key={hours} value={hours}>
-                {hours < 24 ? '1 hour' : hours === 24 ? '1 day' : '30 days'}
-              </option>
-            ))}
-            <option value={0}>Never</option>
-          </select>
-        </label>
+        <Field label="Label">
+          {(ids) => <input {...ids} name="label" maxLength={256} autocomplete="off" placeholder="Where it is used" />}
+        </Field>
+        <Field label="Expires after">
+          {(ids) => (
+            <select {...ids} name="hours">
+              {HOURS.map((hours) => (
+                <option key={hours} value={hours}>
+                  {hours < 24 ? '1 hour' : hours === 24 ? '1 day' : '30 days'}
+                </option>
+              ))}
+              <option value={0}>Never</option>
+            </select>
+          )}
+        </Field>
       </div>
       <fieldset class="row">
         <legend class="unseen">Scopes</legend>
@@ -122,7 +108,7 @@ function MintForm({ mint }: { mint(fields: object): Promise<unknown> }) {
             {scope}
           </label>
         ))}
-        <SubmitButton name={`Mint a token for ${account.value}`} kind="small" disabled={busy.value} />
+        <SubmitButton name={`Mint a token for ${account}`} kind="small" disabled={busy.value} />
       </fieldset>
     </Form>
   );

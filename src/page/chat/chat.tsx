@@ -8,8 +8,7 @@ import { Icon } from '../ui/icon.tsx';
 import { NotFound } from '../ui/not-found.tsx';
 import { conversationId, go } from '../ui/route.ts';
 import { Composer } from './composer/composer.tsx';
-import { keepCounting } from './composer/draft.ts';
-import { keepDrafts } from './composer/kept-drafts.ts';
+import { keepCounting, leaveEdited } from './composer/draft.ts';
 import { ConversationList } from './conversation-list.tsx';
 import { keepListed, refreshConversations, session, show } from './session/conversations.ts';
 import { agent as chosen } from './session/options.ts';
@@ -28,14 +27,15 @@ export function Chat() {
       for (const stop of stops) stop();
     };
   }, [run]);
-  // Before anybody can type.
-  useLayoutEffect(keepDrafts, []);
   // At once, not with the next frame: a question that is sent meanwhile would go into the conversation before.
   useLayoutEffect(
     () =>
       effect(() => {
         const id = conversationId.value;
-        untracked(() => show(id));
+        untracked(() => {
+          leaveEdited(id);
+          show(id);
+        });
         // In a narrow window the list covers the chat, until a conversation is chosen.
         listOpen.value = false;
       }),

@@ -11,14 +11,12 @@ import { Toolbar } from '../ui/toolbar.tsx';
 import { Usd } from '../ui/usd.tsx';
 import { familyOf } from './session/branches.ts';
 import { fork, removals, remove, rename, session } from './session/conversations.ts';
-import { exportToFile } from './session/history-file.ts';
 import { makeTitle, titleFor } from './session/titles.ts';
 
 /** What can be done with a conversation, which is renamed in its place. */
-const ACTIONS: readonly (readonly [IconName, string, ((id: string, title: string) => Promise<void>)?])[] = [
+const ACTIONS: readonly (readonly [IconName, string, ((id: string) => Promise<void>)?])[] = [
   ['edit', 'Rename'],
   ['fork', 'Fork', (id) => fork(id)],
-  ['export', 'Export', exportToFile],
   ['trash', 'Delete', (id) => Promise.resolve(remove(id))],
 ];
 
@@ -113,7 +111,7 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
                 word={word}
                 label={`${word} ${title}`}
                 onClick={() => {
-                  if (act) attempt(() => act(row.id, title));
+                  if (act) attempt(() => act(row.id));
                   else mode.value = 'renamed';
                 }}
               />

@@ -4,8 +4,8 @@ import { computed, signal } from '@preact/signals';
 import { errorIn } from '../../client/errors.ts';
 import { type Client, createClient, SluiceError } from '../../client/index.ts';
 import type { HealthAnswer, ServedPath } from '../../edge/answers.ts';
+import { fetchKept } from './last-calls.ts';
 import { loadModels } from './models.ts';
-import { record } from './recording.ts';
 import { detailsOf, sayError } from './sentences.ts';
 
 const TOKEN_KEY = 'sluice-token';
@@ -85,7 +85,7 @@ export function sentenceOf(thrown: unknown): string {
 }
 
 async function sent(url: string, init: RequestInit): Promise<Response> {
-  const response = await record(url, init);
+  const response = await fetchKept(url, init);
   if (response.status === 401) {
     // A newcomer without a token has made no mistake, so this is not shown as an error.
     refusal.value = token.value === undefined ? undefined : sentenceOf(await errorIn(response.clone()));

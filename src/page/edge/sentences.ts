@@ -20,7 +20,7 @@ const SENTENCES: Readonly<Record<Exclude<ErrorType, 'billing_error'> | 'connecti
   connection_error: 'The edge cannot be reached. Check your connection, then try again.',
   closed: 'This was ended before the answer was complete.',
 };
-const LIMITS = ['billing_error', 'rate_limit_error'];
+const OF_LIMITS = ['billing_error', 'rate_limit_error'];
 /** Who waits longer than this is told until when. */
 const MOMENT_SECONDS = 300;
 
@@ -31,8 +31,15 @@ export function sayError(error: SluiceError): string {
   const unknown = status < 500 ? 'invalid_request_error' : 'api_error';
   const known = Object.hasOwn(SENTENCES, type) ? (type as keyof typeof SENTENCES) : unknown;
   const said = type === 'billing_error' ? sayLeft(error) : SENTENCES[known];
-  if (!LIMITS.includes(type) || retryAfter <= MOMENT_SECONDS) return said;
+  if (!OF_LIMITS.includes(type) || retryAfter <= MOMENT_SECONDS) return said;
   return `${said} There is room again ${formatWhen(new Date(Date.now() + retryAfter * 1_000).toISOString())}.`;
+}
+
+/** @returns what is said of a type of error, as its caller reads it */
+export function sentenceOfType(type: string): string {
+  // What the operator must mend, the caller reads as any other failure.
+  if (type === 'billing_error') return 'Your budget is used up.';
+  return Object.hasOwn(SENTENCES, type) ? SENTENCES[type as keyof typeof SENTENCES] : SENTENCES.api_error;
 }
 
 /** @returns how much is left of a budget that does not pay for an answer, in the words of the guide for errors */

@@ -17,6 +17,7 @@ const moment = new Intl.DateTimeFormat('en-GB', {
 const hour = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
 const weekday = new Intl.DateTimeFormat('en', { weekday: 'long' });
 const date = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'long' });
+const utcDate = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'long', timeZone: 'UTC' });
 const month = new Intl.DateTimeFormat('en', { month: 'long', year: 'numeric' });
 const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
 const shortDate = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short' });
@@ -82,6 +83,13 @@ export function formatWhen(time: string, now = new Date()): string {
   const days = Math.round((startOfDay(then) - startOfDay(now)) / DAY_MS);
   const word = days === 0 || days === 1 ? relative.format(days, 'day') : undefined;
   return `${word ?? `on ${(days > 0 && days < 7 ? weekday : date).format(then)}`} at ${hour.format(then)}`;
+}
+
+/** @returns when a window begins anew, as one says it: days, weeks and months end with a day in UTC, so `on 1 December` */
+export function formatReset(time: string, now = new Date()): string {
+  const end = new Date(time);
+  const isMidnight = end.getTime() % DAY_MS === 0;
+  return isMidnight && end.getTime() - now.getTime() > DAY_MS ? `on ${utcDate.format(end)}` : formatWhen(time, now);
 }
 
 /** @returns the day of a moment in the past, as a heading: `Today`, `Last 7 days`, `May 2026` */

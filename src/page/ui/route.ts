@@ -39,17 +39,14 @@ export const agentName = computed(() => (part.value === 'agents' ? steps.value[1
 /** Whether the URL asks for that agent's form. */
 export const editsAgent = computed(() => agentName.value !== undefined && steps.value[2] === 'edit');
 
-export const BUDGET_VIEWS = ['overview', 'accounts', 'requests'] as const;
+const BUDGET_VIEWS = ['overview', 'accounts', 'groups', 'requests', 'refused', 'failed', 'webhooks'] as const;
 export type BudgetView = (typeof BUDGET_VIEWS)[number];
 export const budgetView = computed<BudgetView>(
   () => BUDGET_VIEWS.find((name) => part.value === 'budget' && name === steps.value[1]) ?? 'overview',
 );
 
-/** The account whose budget or requests the URL names. */
-export const namedAccount = computed(() => (part.value === 'budget' ? steps.value[2] || undefined : undefined));
-
-/** Whether somebody looks for a place to go to, by its name. */
-export const isFinding = signal(false);
+/** The account, or the group, that the URL names. */
+export const budgetName = computed(() => (part.value === 'budget' ? steps.value[2] || undefined : undefined));
 
 /**
  * Goes to a part.

@@ -1,7 +1,7 @@
 import type { ContentBlockDeltaEvent } from '@anthropic-ai/sdk/resources/messages';
 import { useSignal } from '@preact/signals';
 import { parse } from '../../client/errors.ts';
-import type { Recording, WireEvent } from '../edge/recording.ts';
+import type { WireCall, WireEvent } from '../edge/last-calls.ts';
 import { CheckboxChip } from '../ui/form.tsx';
 import { formatCount, formatMs } from '../ui/format.ts';
 import { indent, shorten } from './shorten.ts';
@@ -21,16 +21,16 @@ interface WireRow {
 
 type Delta = ContentBlockDeltaEvent['delta'];
 
-const rowsByRecording = new WeakMap<Recording, { rows: WireRow[]; read: number }>();
+const rowsByCall = new WeakMap<WireCall, { rows: WireRow[]; read: number }>();
 
 /** Shows the events of a stream over time: deltas as the text that they are, or each by itself. */
-export function EventsTable({ recording }: { recording: Recording }) {
+export function EventsTable({ call }: { call: WireCall }) {
   const isEach = useSignal(false);
-  const { events, headersAt = 0, endedAt } = recording;
+  const { events, headersAt = 0, endedAt } = call;
   const end = endedAt ?? events.at(-1)?.at ?? headersAt;
   const rows: readonly WireRow[] = isEach.value
     ? events.map(({ at, name, data }) => ({ name, data, count: 1, from: at, to: at, grows: undefined }))
-    : rowsOf(recording);
+    : rowsOf(call);
   return (
     <>
       <CheckboxChip name="Show every delta" value={isEach} />
@@ -101,12 +101,12 @@ function When({ from, to, end }: { from: number; to: number; end: number }) {
   );
 }
 
-/** @returns the rows of a recording; of one that has grown only what is new is read */
-function rowsOf(recording: Recording): readonly WireRow[] {
-  const known = rowsByRecording.get(recording) ?? { rows: [], read: 0 };
-  rowsByRecording.set(recording, known);
-  for (const event of recording.events.slice(known.read)) add(known.rows, event);
-  known.read = recording.events.length;
+/** @returns the rows of a call; of one that has grown only what is new is read */
+function rowsOf(call: WireCall): readonly WireRow[] {
+  const known = rowsByCall.get(call) ?? { rows: [], read: 0 };
+  rowsByCall.set(call, known);
+  for (const event of call.events.slice(known.read)) add(known.rows, event);
+  known.read = call.events.length;
   return known.rows;
 }
 

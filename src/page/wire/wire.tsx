@@ -2,7 +2,7 @@ import { useSignal } from '@preact/signals';
 import { useAction } from '../edge/async-action.ts';
 import { token } from '../edge/client.ts';
 import { askExample } from '../edge/example-question.ts';
-import { type Recording, recorded, recordings } from '../edge/recording.ts';
+import { callsGrown, lastCalls, type WireCall } from '../edge/last-calls.ts';
 import { announce } from '../ui/announcer.tsx';
 import { SmallButton } from '../ui/button.tsx';
 import { Code } from '../ui/code.tsx';
@@ -11,20 +11,18 @@ import { Facts } from '../ui/facts.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { Select } from '../ui/form.tsx';
 import { formatClock, formatMs } from '../ui/format.ts';
-import { Tabs } from '../ui/tabs.tsx';
+import { curlOf } from './curl.ts';
 import { EventsTable } from './events-table.tsx';
 import { indent, shorten } from './shorten.ts';
-import { snippetsOf } from './snippets.ts';
 
 /** Shows the last calls as they went over the wire. */
 export function Wire() {
   const chosen = useSignal<number | undefined>(undefined);
-  // Reading this signal renders again: recordings grow in place.
-  void recorded.value;
-  const all = recordings.value;
-  const recording = all.find(({ number }) => number === chosen.value) ?? all[0];
-  if (!recording) return <NothingRecorded />;
-  const snippets = snippetsOf(recording, location.origin, token.value !== undefined);
+  // Reading this signal renders again: calls grow in place.
+  void callsGrown.value;
+  const all = lastCalls.value;
+  const call = all.find(({ number }) => number === chosen.value) ?? all[0];
+  if (!call) return <NoCalls />;
   return (
     <div class="page wire">
       <header class="apart page-head">
@@ -33,17 +31,16 @@ export function Wire() {
           <SmallButton
             name="Copy as curl"
             onClick={() => {
-              const curl = snippets.find(({ name }) => name === 'curl')?.code ?? '';
-              navigator.clipboard.writeText(curl).then(
+              navigator.clipboard.writeText(curlOf(call, location.origin, token.value !== undefined)).then(
                 () => announce('Copied as curl.'),
-                () => announce('Your browser did not allow copying. Copy it from the tab curl.'),
+                () => announce('Your browser did not allow copying.'),
               );
             }}
           />
           <label class="inline">
             <span class="quiet">Call</span>
             <Select
-              value={recording.number}
+              value={call.number}
               options={all.map(({ number, method, path, startedAt, status }) => [
                 number,
                 `${formatClock(startedAt)} ${method} ${path} ${status ?? ''}`,
@@ -55,50 +52,41 @@ export function Wire() {
       </header>
       <Facts
         facts={[
-          ['Status', recording.status ?? recording.fault ?? 'running'],
-          ['Headers after', recording.headersAt === undefined ? '…' : formatMs(recording.headersAt)],
-          ['Ended after', recording.endedAt === undefined ? '…' : formatMs(recording.endedAt)],
-          ['Events', recording.events.length],
+          ['Status', call.status ?? call.fault ?? 'running'],
+          ['Headers after', call.headersAt === undefined ? '…' : formatMs(call.headersAt)],
+          ['Ended after', call.endedAt === undefined ? '…' : formatMs(call.endedAt)],
+          ['Events', call.events.length],
         ]}
       />
       <div class="wire-columns">
         <section aria-label="Request">
           <h2>Request</h2>
-          <Tabs
-            label="Request as"
-            tabs={[
-              { name: 'Raw', content: () => <RawRequest recording={recording} /> },
-              ...snippets.map(({ name, language, code }) => ({
-                name,
-                content: () => <Code code={shorten(code)} language={language} copied={() => code} />,
-              })),
-            ]}
-          />
+          <RawRequest call={call} />
         </section>
         <section aria-label="Answer">
           <h2>Answer</h2>
-          <AnswerView recording={recording} />
+          <AnswerView call={call} />
         </section>
       </div>
     </div>
   );
 }
 
-function NothingRecorded() {
+function NoCalls() {
   const { busy, fault, run } = useAction();
   return (
     <div class="page">
       <h1>Wire</h1>
       <Empty example="Ask a short question" busy={busy.value} onTry={() => void run(askExample)}>
         What this page asks, in <a href="#/chat">Chat</a> or in Classify, is shown here as it went over the wire: the
-        request, each event with its time, and the same call as code.
+        request, and each event with its time.
       </Empty>
       {fault.value && <Fault text={fault.value} />}
     </div>
   );
 }
 
-function RawRequest({ recording: { method, path, body } }: { recording: Recording }) {
+function RawRequest({ call: { method, path, body } }: { call: WireCall }) {
   return (
     <>
       <p class="request-line">
@@ -115,8 +103,8 @@ function RawRequest({ recording: { method, path, body } }: { recording: Recordin
   );
 }
 
-function AnswerView({ recording }: { recording: Recording }) {
-  const { events, text, answerHeaders, fault } = recording;
+function AnswerView({ call }: { call: WireCall }) {
+  const { events, text, answerHeaders, fault } = call;
   return (
     <>
       <details class="aside">
@@ -125,7 +113,7 @@ function AnswerView({ recording }: { recording: Recording }) {
       </details>
       {fault && <p class="quiet">{fault}</p>}
       {text !== '' && <Code code={shorten(indent(text))} language="json" copied={() => text} />}
-      {events.length > 0 && <EventsTable recording={recording} />}
+      {events.length > 0 && <EventsTable call={call} />}
     </>
   );
 }

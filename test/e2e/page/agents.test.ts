@@ -187,12 +187,12 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       await answered(page);
       // The shop gives back what was ordered.
       await expect.poll(() => page.locator('.edge-call').textContent()).toMatch(/"ordered":.*"loaves": 12/s);
-      await page.reload();
-      await answered(page);
-      await expect.poll(() => page.getByRole('region', { name: /^Approval of/ }).count()).toBe(0);
       // What was typed meanwhile is still there, and can be sent now.
       await expect.poll(() => page.getByRole('textbox', { name: 'Message' }).inputValue()).toBe('And a cake?');
       await expect.poll(() => page.getByRole('button', { name: 'Send' }).isEnabled()).toBe(true);
+      await page.reload();
+      await answered(page);
+      await expect.poll(() => page.getByRole('region', { name: /^Approval of/ }).count()).toBe(0);
     }, '/#/agents');
   });
 

@@ -1,4 +1,3 @@
-import { text } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
@@ -281,44 +280,4 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await answered(page);
       await expect.poll(() => page.locator('.talk-head .tag').textContent()).toBe('gates');
     }));
-
-  test('a conversation that was saved goes on as another one, with its title and system', async () => {
-    const { conversations, messages } = server.client;
-    const fields = { model: 'claude-haiku-5-5', max_tokens: 2_000 };
-    await conversations.create({ id: 'locks', title: 'On locks', system: 'You know locks.', ...fields });
-    const thinking = { type: 'adaptive' as const };
-    const question = { role: 'user' as const, content: 'In one sentence: what is a lock?' };
-    const headers = { 'sluice-simulate': 'thinking=40' };
-    await messages.stream({ conversation: 'locks', thinking, messages: [question] }, { headers }).text();
-    await inPage(async ({ page, shifts }) => {
-      const list = page.getByRole('navigation', { name: 'Conversations' });
-      const item = list.getByRole('listitem').filter({ hasText: 'On locks' }).first();
-      await item.hover();
-      await item.getByRole('button', { name: 'Actions for On locks' }).click();
-      const [download] = await Promise.all([
-        page.waitForEvent('download'),
-        item.getByRole('button', { name: 'Export On locks' }).click(),
-      ]);
-      expect(download.suggestedFilename()).toBe('On-locks.jsonl');
-      const buffer = Buffer.from(await text(await download.createReadStream()));
-      // The page puts the keyboard at the question once it is there.
-      await page.getByText('Simulator.').waitFor();
-      expect(await shifts()).toEqual({ value: 0, moved: [] });
-      const button = page.getByRole('button', { name: 'Import a conversation' });
-      const [chooser] = await Promise.all([page.waitForEvent('filechooser'), button.press('Enter')]);
-      await chooser.setFiles({ name: 'saved.jsonl', mimeType: 'application/jsonl', buffer });
-      await page.getByRole('heading', { name: 'On locks' }).waitFor();
-      await list.getByText('Imported without 1 block of thinking').waitFor();
-      await page.getByRole('article', { name: 'You' }).getByText(question.content).waitFor();
-      const id = decodeURIComponent(new URL(page.url()).hash.split('/').at(-1) ?? '');
-      const imported = { title: 'On locks', system: 'You know locks.', messages: 2 };
-      expect(await conversations.get(id)).toMatchObject(imported);
-      // What comes of the chosen file moves the list: on a busy machine too late to count as the choice's doing.
-      const before = await shifts();
-      await ask(page, 'And a weir?');
-      await expect.poll(() => page.getByRole('article').count()).toBe(4);
-      await answered(page);
-      expect(await shifts()).toEqual(before);
-    });
-  });
 });

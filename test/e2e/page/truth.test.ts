@@ -118,8 +118,9 @@ describe.skipIf(noBrowser())('What the page says when something fails, in Chromi
         .poll(() => column.locator('.tooltip').textContent())
         .toMatch(/^\d+ [A-Z][a-z]{2,3} · Claude .*: \$0\.0\d+$/);
       await page.getByRole('tab', { name: 'Requests' }).click();
-      await page.getByRole('region', { name: 'Last requests' }).locator('tbody tr').first().waitFor();
-      const costs = page.getByRole('region', { name: 'Last requests' }).locator('tbody td:nth-child(7)');
+      const list = page.getByRole('region', { name: 'Requests: table' });
+      await list.locator('tbody tr').first().waitFor();
+      const costs = list.locator('tbody td:nth-child(8)');
       // In cents, then exactly for screen readers.
       for (const cost of await costs.allTextContents()) expect(cost).toMatch(/^(≈ )?[\d.]+ ¢\$0\.\d+$/);
       const sides = await costs.evaluateAll((cells) => cells.map((cell) => getComputedStyle(cell).textAlign));

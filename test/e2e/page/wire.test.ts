@@ -6,7 +6,7 @@ import { answered, ask, lastAnswer, servedPage, simulate } from '../../support/p
 describe.skipIf(noBrowser())('The wire in the page, in Chromium', () => {
   const server = servedPage();
 
-  test('shows what was asked and what came over time, and how to write it, with a placeholder where the token was', async () => {
+  test('shows what was asked and what came over time, and copies it as curl, with a placeholder where the token was', async () => {
     const { page, faults, close } = await server.open();
     await simulate(page, 'ttft=50; tps=40; thinking=0');
     await ask(page, "In one sentence: what's a dam?");
@@ -62,17 +62,7 @@ describe.skipIf(noBrowser())('The wire in the page, in Chromium', () => {
     expect(copied).toContain(`curl -N '${server.url}/messages'`);
     expect(copied).toContain('-H "authorization: Bearer $SLUICE_TOKEN"');
     expect(copied).not.toContain(server.token);
-    await page.getByRole('tab', { name: 'curl' }).click();
-    const curl = await page.getByRole('tabpanel').locator('code').last().textContent();
-    expect(curl).toContain(`curl -N '${server.url}/messages'`);
-    expect(curl).toContain("what'\\''s a dam?");
-    await page.keyboard.press('ArrowRight');
-    await page.getByText('anthropic.messages.stream(').waitFor();
-    await expect
-      .poll(() => page.getByRole('tabpanel').locator('code').last().textContent())
-      .toContain('sluice-conversation');
-    await page.keyboard.press('ArrowRight');
-    await page.getByText('sluice.messages.stream(').waitFor();
+    expect(copied).toContain("what'\\''s a dam?");
     expect(faults).toEqual([]);
     await close();
   });

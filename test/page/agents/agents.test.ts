@@ -7,7 +7,7 @@ import { Agents } from '../../../src/page/agents/agents.tsx';
 import { agents } from '../../../src/page/edge/agents.ts';
 import { toolsOfEdge } from '../../../src/page/edge/client.ts';
 import { models } from '../../../src/page/edge/models.ts';
-import { click, fakeEdge, fill, goTo, named, refusal, show, shows } from '../../support/dom.ts';
+import { choose, click, fakeEdge, fill, goTo, named, refusal, show, shows } from '../../support/dom.ts';
 
 const HAIKU = 'claude-haiku-5-5';
 /** The agents that are stored, by their names. */
@@ -60,6 +60,7 @@ const open = (hash: string) => {
 test('what the edge refuses of an agent stands at its field, which has the focus, until it is changed', async () => {
   open('#/agents/@new');
   await type('Name', 'clerk');
+  await click(root, 'Tools as JSON');
   for (const [name, text, said] of [
     ['Steps of the model', '1000', 'limits.max_turns: expected at most 100'],
     ['Tools, as JSON', '[]', 'tools.0.run.url: name its host in TOOL_HOSTS'],
@@ -88,6 +89,28 @@ test('what the edge refuses of an agent stands at its field, which has the focus
   await expect.poll(() => location.hash).toBe('#/agents/clerk');
   const tools = ['edge_clock', 'edge_dice'].map((name) => ({ name, run: 'worker' }));
   expect(stored.get('clerk')).toMatchObject({ model: HAIKU, tools });
+});
+
+test('tools are fields: who answers them, and whether a person must approve; what else they have stays', async () => {
+  const asked = { name: 'order', input_schema: { type: 'object', properties: { loaves: {} } }, cache_control: {} };
+  stored.set('clerk', { tools: [asked, { type: 'web_search_20260209', name: 'web_search' }] });
+  open('#/agents/clerk/edit');
+  await shows(root, 'of the API');
+  choose(field('Answered by'), 'http');
+  await shows(root, 'Address (URL)');
+  await type('Address (URL)', 'https://shop.example/order');
+  field('needs approval').click();
+  await click(root, 'Add edge_clock');
+  await click(root, 'Remove the tool web_search');
+  await click(root, 'Store as a new version');
+  await expect
+    .poll(() => stored.get('clerk'))
+    .toMatchObject({
+      tools: [
+        { ...asked, run: { url: 'https://shop.example/order', approval: 'always' } },
+        { name: 'edge_clock', run: 'worker' },
+      ],
+    });
 });
 
 test('what is typed is kept, wherever one goes, until it is stored; one that is there is not replaced by chance', async () => {

@@ -1,118 +1,122 @@
 // @vitest-environment jsdom
+import '../../support/without-layout.ts';
 import { h } from 'preact';
-import { beforeEach, expect, test } from 'vitest';
-import { AlertsForm } from '../../../src/page/budget/alerts.tsx';
-import { deployment, type Spender } from '../../../src/page/budget/figures/overview.ts';
-import { reportedQuota } from '../../../src/page/budget/figures/report.ts';
-import { LimitCell } from '../../../src/page/budget/limit-cell.tsx';
+import { expect, test } from 'vitest';
+import { Credit } from '../../../src/page/budget/credit.tsx';
+import { LIMITS, SHARED_LIMITS } from '../../../src/page/budget/figures/limit-names.ts';
+import type { Limited } from '../../../src/page/budget/figures/patch-limits.ts';
 import { LimitsForm } from '../../../src/page/budget/limits-form.tsx';
-import { type Asked, choose, fakeEdge, fill, named, press, refusal, show } from '../../support/dom.ts';
+import { GroupOf } from '../../../src/page/budget/membership.tsx';
+import { type Asked, choose, click, fakeEdge, fill, named, refusal, show, shows } from '../../support/dom.ts';
 
-const NONE = { limit_usd: null };
-const QUOTA = { limits: { usd_per_day: 5 }, own_limits: { usd_per_day: 5 }, day: NONE, week: NONE, month: NONE };
+const NAMES = Object.keys(LIMITS) as (keyof typeof LIMITS)[];
 const changes = (all: Asked[]) => all.filter(({ method }) => method !== 'GET');
+const ACCOUNT: Limited = { kind: 'account', id: 'ada' };
 
-beforeEach(() => {
-  deployment.value = undefined;
-});
-
-const row = (kind: Spender['kind'], limit: number | null): Spender => ({
-  ...{ kind, id: 'ada', group: null, seen: null, tightest: null, blocked: false, spent: { day: 0, week: 0, month: 0 } },
-  limit: { day: null, week: null, month: limit },
-});
-
-test.each([
-  ['7.5', 7.5],
-  ['0', 0],
-  // An empty field removes the limit. It is not a limit of nothing.
-  ['', null],
-  [' ', null],
-])('“%s” in the row of an account is a limit of %s', async (text, usd) => {
-  const asked = fakeEdge(() => QUOTA);
-  const root = show(h(LimitCell, { row: row('account', 3), period: 'month' }));
-  named(root, 'Change the limit of ada, $3.00 per month').click();
-  await expect.poll(() => named(root, 'Dollars per month for ada').value).toBe('3');
-  const field = named(root, 'Dollars per month for ada');
-  field.value = text;
-  press(field, 'Enter');
-  await expect.poll(() => root.querySelector('button')).not.toBeNull();
-  expect(asked).toEqual([{ method: 'PATCH', path: '/accounts/ada/limits', body: { usd_per_month: usd } }]);
-});
-
-test('Escape in a row changes nothing, and what is refused is said there and can be corrected', async () => {
-  const asked = fakeEdge(() => refusal(400, 'invalid_request_error', 'usd_per_month: expected at least 0'));
-  const root = show(h(LimitCell, { row: row('account', null), period: 'month' }));
-  const edit = async () => {
-    named(root, 'Change the limit of ada, none per month').click();
-    await expect.poll(() => root.querySelector('input')?.value).toBe('');
-    return named(root, 'Dollars per month for ada');
-  };
-  const field = await edit();
-  field.value = '1';
-  press(field, 'Escape');
-  await expect.poll(() => root.querySelector('input')).toBeNull();
-  expect(asked).toEqual([]);
-  const again = await edit();
-  again.value = '-1';
-  press(again, 'Enter');
-  await expect.poll(() => again.getAttribute('aria-invalid')).toBe('true');
-  expect(root.querySelector('[role=alert]')?.textContent).toMatch(/^This was not accepted/);
-});
-
-test('an emptied limit of an account is removed, and what has no field stays', async () => {
-  const asked = fakeEdge(({ method }) => (method === 'PATCH' ? { ...QUOTA, own_limits: {} } : QUOTA));
-  reportedQuota.value = QUOTA as never;
-  const root = show(h(LimitsForm, {}));
-  expect(named(root, 'Dollars per day').value).toBe('5');
-  fill(named(root, 'Dollars per day'), '');
-  fill(named(root, 'Dollars per week'), '0');
+test('the limits that are set have a field, others are added; what is saved leaves all others as they are', async () => {
+  const asked = fakeEdge(() => ({}));
+  const own = { usd_per_day: 5, usd_per_week: 9, models: ['claude-opus-5'], on_shortfall: 'refuse' as const };
+  const root = show(h(LimitsForm, { of: ACCOUNT, own, names: NAMES }));
+  const labels = () => [...root.querySelectorAll('label')].map(({ textContent }) => textContent);
+  expect(labels()).toEqual([
+    'Dollars per day',
+    'Dollars per week',
+    'Models',
+    'Where the budget is short',
+    'Add a limit',
+  ]);
+  choose(named(root, 'Add a limit'), 'min_output_tokens');
+  await expect.poll(labels).toContain('Shortest answer, in tokens');
+  choose(named(root, 'Add a limit'), 'alerts');
+  await expect.poll(labels).toContain('Alerts, in % of each limit in dollars');
+  fill(named(root, 'Shortest answer, in tokens'), '512');
   fill(named(root, 'Alerts, in % of each limit in dollars'), '50, 80');
-  named(root, 'Save limits of dev').click();
-  await expect.poll(() => changes(asked).length).toBe(1);
-  const { method, path, body } = changes(asked)[0] as Asked;
-  expect([method, path]).toEqual(['PATCH', '/accounts/dev/limits']);
-  expect(body).toMatchObject({ usd_per_day: null, usd_per_week: 0, usd_total: null, alerts: [0.5, 0.8] });
-  expect(Object.keys(body as object)).not.toContain('on_shortfall');
-  await expect
-    .poll(() => root.querySelector('form')?.textContent)
-    .toContain('Saved. The list knows it within a minute.');
+  fill(named(root, 'Models'), 'claude-opus-5, claude-haiku-5-5');
+  // An empty field removes the limit. It is not a limit of nothing.
+  fill(named(root, 'Dollars per week'), ' ');
+  await click(root, 'Remove Dollars per day');
+  await click(root, 'Save limits');
+  await shows(root, 'Saved. Lists know it within a minute.');
+  expect(changes(asked)).toEqual([
+    {
+      method: 'PATCH',
+      path: '/accounts/ada/limits',
+      body: {
+        ...{
+          usd_per_day: null,
+          usd_per_week: null,
+          models: ['claude-opus-5', 'claude-haiku-5-5'],
+          on_shortfall: 'refuse',
+        },
+        ...{ min_output_tokens: 512, alerts: [0.5, 0.8] },
+      },
+    },
+  ]);
 });
 
-test('what the edge refuses of an account’s limits stands at its field', async () => {
+test('what is refused of a limit stands at its field, in the words of the edge or of the page', async () => {
   fakeEdge(() => refusal(400, 'invalid_request_error', 'alerts.0: expected a share above 0'));
-  reportedQuota.value = QUOTA as never;
-  const root = show(h(LimitsForm, {}));
-  fill(named(root, 'Alerts, in % of each limit in dollars'), '-1');
-  named(root, 'Save limits of dev').click();
-  await expect.poll(() => root.querySelector('[aria-invalid=true]')?.getAttribute('name')).toBe('alerts');
+  const root = show(h(LimitsForm, { of: ACCOUNT, own: { alerts: [0.5] }, names: NAMES }));
+  const field = () => named(root, 'Alerts, in % of each limit in dollars');
+  fill(field(), 'half');
+  await click(root, 'Save limits');
+  await shows(root, 'Type numbers, with commas between them');
+  fill(field(), '-1');
+  await click(root, 'Save limits');
+  await shows(root, 'expected a share above 0');
+  expect(field().getAttribute('aria-invalid')).toBe('true');
 });
 
 test.each([
-  // Of a group and of the deployment all limits are sent, so that the others stay.
-  ['group blue', 'PUT', '/groups/blue/limits', { usd_per_week: 7, alerts: [0.07] }],
-  ['deployment ', 'PUT', '/pools/deployment/limits', { usd_per_week: 7, alerts: [0.07] }],
-  ['account dev', 'PATCH', '/accounts/dev/limits', { alerts: [0.07] }],
-])('alerts of the %s are saved beside its limits', async (whose, method, path, body) => {
-  const asked = fakeEdge((one) => {
-    if (one.path.startsWith('/groups?')) return { data: [{ id: 'blue' }], has_more: false };
-    const limits = { usd_per_week: 7, alerts: [path.startsWith(one.path.split('?', 1)[0] ?? '') ? 0.5 : 0.2] };
-    return { limits, own_limits: limits };
-  });
-  deployment.value = { limits: {} } as never;
-  const root = show(h(AlertsForm, {}));
-  const choice = named<HTMLSelectElement>(root, 'Whose limits');
-  await expect.poll(() => [...choice.options].map(({ value }) => value)).toContain(whose);
-  choose(choice, whose);
-  const shares = named(root, 'Tell at, in % of each limit in dollars');
-  await expect.poll(() => shares.value).toBe('50');
-  fill(shares, 'half');
-  await expect.poll(() => shares.value).toBe('half');
-  named(root, 'Save alerts').click();
-  await expect.poll(() => shares.getAttribute('aria-invalid')).toBe('true');
-  expect(changes(asked)).toEqual([]);
-  expect(root.querySelector('[role=alert]')?.textContent).toContain('Type numbers, with commas between them');
-  fill(shares, '7');
-  await expect.poll(() => shares.value).toBe('7');
-  named(root, 'Save alerts').click();
+  ['group', 'PATCH', '/groups/blue/limits', { usd_per_week: 7 }],
+  // Of the deployment all limits are sent, so that the others stay.
+  ['deployment', 'PUT', '/pools/deployment/limits', { usd_per_week: 7, alerts: [0.5] }],
+] as const)('limits of a %s have any period, and keep its alerts', async (kind, method, path, body) => {
+  const asked = fakeEdge(() => ({ limits: { usd_per_week: 5, alerts: [0.5] } }));
+  const root = show(h(LimitsForm, { of: { kind, id: 'blue' }, own: { usd_per_week: 5 }, names: SHARED_LIMITS }));
+  const offered = [...named<HTMLSelectElement>(root, 'Add a limit').options].map(({ value }) => value);
+  expect(offered).toEqual(['', 'usd_per_hour', 'usd_per_day', 'usd_per_month', 'usd_total', 'alerts']);
+  fill(named(root, 'Dollars per week'), '7');
+  await click(root, 'Save limits');
   await expect.poll(() => changes(asked)).toEqual([{ method, path, body }]);
+});
+
+test('credit is given once, however often it is pressed after a failure', async () => {
+  const keys: (string | null)[] = [];
+  let fails = true;
+  const asked = fakeEdge(({ method }, headers) => {
+    if (method !== 'POST') return { data: [], has_more: false, first_id: null, last_id: null };
+    keys.push(headers.get('idempotency-key'));
+    return fails ? refusal(503, 'api_error', 'No.') : { credit: 'credit_1' };
+  });
+  const root = show(h(Credit, { account: 'ada', hasTotal: false }));
+  await shows(root, 'Set that to 0 for a prepaid account.');
+  const give = async (dollars: string) => {
+    fill(named(root, 'Dollars of credit'), dollars);
+    await click(root, 'Give credit');
+  };
+  await give('5');
+  await shows(root, 'Something went wrong');
+  fails = false;
+  await give('5');
+  await expect.poll(() => named(root, 'Dollars of credit').value).toBe('');
+  await give('7');
+  await expect.poll(() => keys.length).toBe(3);
+  expect([keys[0] === keys[1], keys[1] === keys[2]]).toEqual([true, false]);
+  expect(changes(asked).map(({ path, body }) => [path, body])).toEqual([
+    ['/accounts/ada/credit', { usd: 5 }],
+    ['/accounts/ada/credit', { usd: 5 }],
+    ['/accounts/ada/credit', { usd: 7 }],
+  ]);
+});
+
+test.each([
+  ['blue', 'PUT', '/groups/blue/accounts/ada'],
+  ['', 'DELETE', '/groups/red/accounts/ada'],
+])('an account is moved to the group “%s”', async (to, method, path) => {
+  const asked = fakeEdge(() => ({ data: [{ id: 'blue' }], has_more: false }));
+  const root = show(h(GroupOf, { account: 'ada', group: 'red' }));
+  fill(named(root, 'Move to group'), to);
+  await click(root, 'Move');
+  await expect.poll(() => changes(asked).map((one) => [one.method, one.path])).toEqual([[method, path]]);
 });

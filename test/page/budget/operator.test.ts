@@ -2,18 +2,16 @@
 import '../../support/without-layout.ts';
 import { type FunctionComponent, h } from 'preact';
 import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { BudgetAccounts } from '../../../src/page/budget/accounts.tsx';
 import { Alerts } from '../../../src/page/budget/alerts.tsx';
 import { Breakdown } from '../../../src/page/budget/breakdown.tsx';
-import { onlyKey } from '../../../src/page/budget/figures/breakdown-of.ts';
+import { onlyKey } from '../../../src/page/budget/breakdown-of.ts';
 import { dayAgo, range } from '../../../src/page/budget/figures/days.ts';
-import { keepSpenders } from '../../../src/page/budget/figures/overview.ts';
-import { listedKind, minuteListed, tokenListed } from '../../../src/page/budget/figures/request-list.ts';
 import { FindRequest } from '../../../src/page/budget/find-request.tsx';
 import { BudgetOverview } from '../../../src/page/budget/overview.tsx';
-import { RequestsTable } from '../../../src/page/budget/requests-table.tsx';
-import { SpendersTable } from '../../../src/page/budget/spenders-table.tsx';
+import { BudgetRequests, listedKind, minuteListed, tokenListed } from '../../../src/page/budget/requests.tsx';
 import { Tokens } from '../../../src/page/budget/tokens.tsx';
-import { UpstreamsTable } from '../../../src/page/budget/upstreams-table.tsx';
+import { Upstreams } from '../../../src/page/budget/upstreams.tsx';
 import { Webhooks } from '../../../src/page/budget/webhooks.tsx';
 import { WhoSpent } from '../../../src/page/budget/who-spent.tsx';
 import { TokenDialog } from '../../../src/page/token.tsx';
@@ -31,7 +29,10 @@ const SENT = {
 };
 const REFUSED = {
   ...{ ...SENT, request_id: 'req_2', status: 'refused', account: 'umbrella', tags: {} },
-  refusal: { limit: 'usd_per_day', limited_by: 'account', message: 'This is larger than your whole daily limit.' },
+  refusal: {
+    ...{ limit: 'usd_per_day', limited_by: 'account', reason: 'spend', never: true },
+    message: 'This is larger than your whole daily limit.',
+  },
 };
 let root: HTMLElement;
 
@@ -76,7 +77,7 @@ test('shows how each of several upstreams is, and that one is left alone while i
     },
     { name: 'north', kind: 'simulator', running: 0, max_concurrent: 7, models: [] },
   ];
-  open(UpstreamsTable, () => ({ upstreams }));
+  open(Upstreams, () => ({ upstreams }));
   await expect
     .poll(rows)
     .toEqual([
@@ -100,9 +101,9 @@ test('finds a request by its id, whosever it is, with what helps if it was refus
   await find('req_1');
   await shows(root, 'feature=search');
   await click(root, 'dev');
-  expect(location.hash).toBe('#/budget/accounts');
+  expect(location.hash).toBe('#/budget/accounts/dev');
   await find('req_2');
-  await shows(root, /larger than your whole daily limit.*What helps: Raise usd_per_day of the account/);
+  await shows(root, /larger than your whole daily limit.*What helps: Raise the account’s “Dollars per day”\./);
   await find('req_3');
   await shows(root, 'No ledger has this id.');
   await find('umbrella');
@@ -110,43 +111,51 @@ test('finds a request by its id, whosever it is, with what helps if it was refus
 });
 
 test('lists requests of an account and those refused or failed of all, of some days, a minute or a token, and leads to what a tag cost', async () => {
-  const asked = open(RequestsTable, ({ path }) => list(path.includes('outcome=refused') ? [REFUSED] : [SENT]));
-  await expect.poll(() => rows().length).toBe(2);
-  expect(rows().join()).toContain('This is larger than your whole daily limit.refused: usd_per_day');
-  root.querySelectorAll<HTMLButtonElement>('tr[data-refused=true] button')[0]?.click();
-  await shows(root, 'What helps: Raise usd_per_day of the account');
-  choose(named(root, 'Which requests'), 'refused of all');
-  await shows(root, 'A 401 is only in the log.');
-  await expect.poll(rows).toHaveLength(1);
-  const heads = [...root.querySelectorAll('thead th')].map(({ textContent }) => textContent);
-  expect(heads).toEqual(['Time', 'Route', 'Model', 'Why', 'Outcome', 'Account']);
-  expect(root.querySelectorAll('tbody tr:first-child td')).toHaveLength(heads.length);
-  expect(queryOf(asked)).toEqual({ outcome: 'refused', limit: '20', from: dayAgo(6), to: dayAgo(-1) });
-  choose(named(root, 'Around this time, in UTC'), '2026-01-01T10:14');
+  const failed = { ...SENT, request_id: 'req_3', error_type: 'overloaded_error', account: 'globex' };
+  const asked = open(BudgetRequests, ({ path }) =>
+    list(path.includes('outcome=refused') ? [REFUSED] : path.includes('outcome=failed') ? [failed] : [SENT]),
+  );
+  const heads = () => [...root.querySelectorAll('thead th')].map(({ textContent }) => textContent);
+  goTo('#/budget/requests');
+  await expect.poll(rows).toEqual([expect.stringContaining('feature=search')]);
+  choose(named(root, 'Which'), 'refused');
+  await expect
+    .poll(rows)
+    .toEqual([expect.stringMatching(/refused: dollars per day.*larger than your whole daily limit/)]);
+  choose(named(root, 'Around (UTC)'), '2026-01-01T10:14');
   await expect.poll(() => queryOf(asked).from).toBe('2026-01-01T10:09:00.000Z');
   expect(queryOf(asked).to).toBe('2026-01-01T10:19:00.000Z');
-  expect(root.querySelector('[aria-label="Only of the token"]')).toBeNull();
-  choose(named(root, 'Which requests'), 'failed of all');
-  await expect.poll(() => queryOf(asked).outcome).toBe('failed');
-  choose(named(root, 'Which requests'), 'failed');
-  await expect.poll(() => root.querySelector('[aria-label="Only of the token"]')).not.toBeNull();
-  choose(named(root, 'Only of the token'), 'nobody');
+  choose(named(root, 'Around (UTC)'), '');
+  choose(named(root, 'Token'), 'nobody');
   await expect.poll(() => queryOf(asked).token).toBe('nobody');
-  choose(named(root, 'Which requests'), 'all');
-  await click(root, /^feature=search/);
-  expect([location.hash, onlyKey.value]).toEqual(['#/budget/accounts', 'feature=search']);
+
+  // What was refused or failed of everybody are tabs, each with an address and the sentence that the caller read.
+  await click(root, 'All refused');
+  expect(location.hash).toBe('#/budget/refused');
+  await expect.poll(heads).toEqual(['Time', 'Account', 'Outcome and why', 'Model']);
+  await expect.poll(() => queryOf(asked)).toEqual({ outcome: 'refused', limit: '10', from: dayAgo(6), to: dayAgo(-1) });
+  expect(root.querySelectorAll('tbody tr:first-child :is(th, td)')).toHaveLength(heads().length);
+  root.querySelector<HTMLButtonElement>('tbody button')?.click();
+  await shows(root, 'What helps: Raise the account’s “Dollars per day”.');
+  await click(root, 'All failed');
+  await expect.poll(rows).toEqual([expect.stringMatching(/globexfailed: overloaded_errorClaude is very busy now/)]);
+  await click(root, 'Of an account');
+  await shows(root, 'Requests of dev');
+  choose(named(root, 'Which'), 'sent');
+  await click(root, 'feature=search');
+  expect([location.hash, onlyKey.value]).toEqual(['#/budget/accounts/dev', 'feature=search']);
 });
 
 test.each([
-  ['all', '', 'No requests in the last 7 days.'],
+  ['sent', '', 'No requests in the last 7 days.'],
   ['refused', '', 'No requests were refused in the last 7 days.'],
-  ['refused of all', '2026-01-01T10:14', 'No requests were refused around 2026-01-01 10:14 UTC.'],
-  ['failed of all', '', 'No requests failed in the last 7 days.'],
+  ['failed', '2026-01-01T10:14', 'No requests failed around 2026-01-01 10:14 UTC.'],
 ] as const)('where there are no requests (%s, %s) that is said', async (kind, minute, said) => {
   [listedKind.value, minuteListed.value, tokenListed.value] = [kind, minute, ''];
-  open(RequestsTable, () => list([]));
+  goTo('#/budget/requests');
+  open(BudgetRequests, () => list([]));
   await shows(root, said);
-  [listedKind.value, minuteListed.value] = ['all', ''];
+  [listedKind.value, minuteListed.value] = ['sent', ''];
 });
 
 test('who spent most is asked for by days, and leads to what it was spent on', async () => {
@@ -185,7 +194,8 @@ test('each row tells what it cost, however little, and their sum only that it is
   open(Breakdown, () => ({ data: [row], total: row }));
   await expect.poll(rows).toEqual([expect.stringMatching(/0\.008 ¢\$0\.00008$/)]);
   await shows(root, '<$0.01 in 3 requests');
-  open(RequestsTable, () => list([{ ...SENT, cost_usd: 0.0279 }]));
+  goTo('#/budget/requests');
+  open(BudgetRequests, () => list([{ ...SENT, cost_usd: 0.0279 }]));
   await expect.poll(() => rows().join()).toContain('2.79 ¢$0.0279');
 });
 
@@ -199,27 +209,35 @@ test('says who one is', () => {
 test('alerts are listed as sentences', async () => {
   const alert = { event_id: 'a', kind: 'threshold', node: { type: 'account', id: 'dev' }, limit: 'usd_per_month' };
   const more = { window: '2026-11', threshold: 0.01, limit_usd: 5, created_at: '2026-11-20T10:00:00Z', state: 'kept' };
-  open(Alerts, () => list([{ ...alert, ...more }]));
-  await shows(root, /^AlertsChoose when to be tolddev has spent 1% of \$5\.00.*not sent: ALERT_URL is not set$/);
+  const vain = { state: 'pending', attempts: 5, next_attempt_at: '2030-11-20T23:40:00Z' };
+  const error = { type: 'api_error', message: 'the receiver could not be reached' };
+  open(Alerts, () =>
+    list([
+      { ...alert, ...more, error: null },
+      { ...alert, ...more, event_id: 'b', ...vain, error },
+    ]),
+  );
+  await shows(root, /dev has spent 1% of \$5\.00 \(dollars per month, 2026-11\).*not sent: ALERT_URL is not set/);
+  await shows(root, /not delivered: tried 5 times, next on 20 November.*: the receiver could not be reached/);
+  expect(root.textContent).not.toContain('being sent');
 });
 
-test('a list of tokens that comes late does not hide one that was minted since', async () => {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  let lists = 0;
-  open(Tokens, async ({ method, body }) => {
-    if (method === 'POST') return { token: `minted ${(body as { label: string }).label}` };
-    lists += 1;
-    if (lists > 1) return list([{ jti: 'j', label: 'late', scopes: [] }]);
-    await promise;
-    return list([]);
+test('a token is minted, listed and revoked', async () => {
+  const minted: object[] = [];
+  const asked = fakeEdge(({ method, body }) => {
+    if (method !== 'POST') return list(minted);
+    const { label } = body as { label: string };
+    minted.push({ jti: 'j', label, scopes: [], revoked_at: null });
+    return { token: `minted ${label}` };
   });
-  fill(named(root, 'Label'), 'late');
-  await click(root, /^Mint a token/);
-  await shows(root, 'minted late');
+  root = show(h(Tokens, { account: 'ada' }));
+  await shows(root, 'No tokens yet.');
+  fill(named(root, 'Label'), 'phone');
+  await click(root, 'Mint a token for ada');
+  await shows(root, 'minted phone');
   await expect.poll(rows).toHaveLength(1);
-  resolve();
-  await new Promise((done) => setImmediate(done));
-  expect(rows()).toHaveLength(1);
+  await click(root, 'Revoke phone');
+  await expect.poll(() => asked.find(({ method }) => method === 'DELETE')?.path).toBe('/accounts/ada/tokens/j');
 });
 
 test('an event of a webhook that has failed is replayed', async () => {
@@ -227,10 +245,13 @@ test('an event of a webhook that has failed is replayed', async () => {
   const asked = open(Webhooks, ({ method }) => {
     if (method === 'POST') attempts += 1;
     const event = { event_id: 'an issue', received_at: '2026-11-20T10:00:00Z', label: null, conversation: null };
-    return list([{ ...event, state: attempts > 1 ? 'done' : 'failed', attempts }]);
+    const error = attempts > 1 ? null : { type: 'api_error', message: 'It answered 503' };
+    const state = attempts > 1 ? 'delivered' : 'parked';
+    return list([{ ...event, state, attempts, error, next_attempt_at: null }]);
   });
+  await shows(root, 'given up: tried once, not tried again: It answered 503');
   await click(root, 'Replay');
-  await expect.poll(rows).toEqual([expect.stringMatching(/^an issue.*done2$/)]);
+  await expect.poll(rows).toEqual([expect.stringMatching(/^an issue.*delivered$/)]);
   expect(asked.find(({ method }) => method === 'POST')?.path).toBe('/webhooks/github/events/an%20issue/replay');
 });
 
@@ -240,15 +261,20 @@ test('shows no figures of a budget that it does not know, why, and knows them af
   const window = { limit_usd: 5, settled_usd: 1, held_usd: 0, resets_at: '2026-12-01T00:00:00Z' };
   open(BudgetOverview, ({ path }) => {
     if (!isThere) throw new TypeError('The network is gone.');
-    if (path.startsWith('/accounts/')) return { day: window, week: window, month: window, running_requests: 0 };
+    if (path.startsWith('/accounts/')) {
+      const binds = [
+        { by: 'account', id: null, limit: 'usd_per_day', limit_usd: 5, used_usd: 1, resets_at: null, refuses: false },
+      ];
+      return { limits: {}, binds, day: window, week: window, month: window, total: window, running_requests: 0 };
+    }
     return { ...list([]), total: { requests: 0, cost_usd: 0, saved_usd: 0, usage: {} } };
   });
   const figures = () => [...root.querySelectorAll('#quota .gauge strong')].map(({ textContent }) => textContent);
   await shows(root, 'The edge cannot be reached.');
-  expect(figures()).toEqual(['–', '–', '–']);
+  expect(figures()).toEqual([]);
   isThere = true;
   await click(root, 'Retry');
-  await expect.poll(figures).toEqual(['$1.00', '$1.00', '$1.00']);
+  await expect.poll(figures).toEqual(['$1.00']);
   await expect.poll(() => root.querySelector('[role=alert]')).toBeNull();
 });
 
@@ -256,6 +282,7 @@ test('an admin’s Overview is the deployment’s, and not their own: one number
   const shared = { limit_usd: null, spent_usd: 0.15, leased_usd: 0, resets_at: '2026-12-01T00:00:00Z' };
   const limited = { ...shared, limit_usd: 5 };
   const asked = open(BudgetOverview, ({ path }) => {
+    if (path === '/overview') return { type: 'overview' };
     if (path === '/pools/deployment')
       return { limits: {}, hour: shared, day: shared, week: shared, month: limited, total: shared };
     return { ...list([]), total: { requests: 0, cost_usd: 0, saved_usd: 0, usage: {} } };
@@ -273,58 +300,84 @@ test('an admin’s Overview is the deployment’s, and not their own: one number
   expect(asked.filter(({ path }) => path.startsWith('/accounts/') || /usage.*account=/.test(path))).toEqual([]);
 });
 
-test('Accounts has each account’s tightest limit with how much of it is used, and names those that are blocked', async () => {
-  const none = { day: null, week: null, month: null };
-  const row = (id: string, tightest: object | null, blocked = false) => ({
-    ...{ type: 'account', id, group: null, spent_usd: { day: 0, week: 0, month: 0 }, limit_usd: none },
-    ...{ tightest, blocked, last_seen_at: null },
-  });
-  const limit = { limit: 'usd_per_day', token: null, limit_usd: 0.0005, used_usd: 0.00034, resets_at: null };
-  const window = (limit_usd: number | null, spent_usd: number) => ({
-    limit_usd,
-    spent_usd,
-    leased_usd: 0,
-    resets_at: null,
-  });
-  const group = {
-    hour: window(2, 1),
-    day: window(null, 1),
-    week: window(null, 1),
-    month: window(4, 3),
-    total: window(10, 3),
+test('what is broken stands above everything else, each with a link to its list, and nothing where nothing is', async () => {
+  const nothing = {
+    ...{ requests: { requests: 9, failed: 0, refused: 0 }, accounts: { blocked: 0, spent: 0 } },
+    ...{ undelivered_events: [], undelivered_alerts: 0 },
   };
-  fakeEdge(({ path }) => {
-    // Of several limits, one of 0 refuses everything, however much of another is used.
-    const closed = { ...group, hour: window(0, 0), day: window(1, 1.5) };
+  let told: object = nothing;
+  const shared = { limit_usd: null, spent_usd: 0, leased_usd: 0, resets_at: '2026-12-01T00:00:00Z' };
+  const windows = { limits: null, hour: shared, day: shared, week: shared, month: shared };
+  const answer = ({ path }: Asked) =>
+    path === '/overview' ? told : { ...list([]), ...windows, total: { ...shared, usage: {} } };
+  open(BudgetOverview, answer);
+  const links = () => [...root.querySelectorAll('.broken a')].map((a) => [a.textContent, a.getAttribute('href')]);
+  await shows(root, 'No alerts yet.');
+  expect(links()).toEqual([]);
+  told = {
+    ...{ requests: { requests: 9, failed: 4, refused: 59 }, accounts: { blocked: 1, spent: 0 } },
+    ...{ undelivered_events: [{ source: 'github', events: 2 }], undelivered_alerts: 1 },
+  };
+  open(BudgetOverview, answer);
+  await expect.poll(links).toEqual([
+    ['59 refused today', '#/budget/refused'],
+    ['4 failed today', '#/budget/failed'],
+    ['2 events undelivered', '#/budget/webhooks/github'],
+    ['1 alert undelivered', '#/budget/webhooks/alerts'],
+    ['1 blocked', '#/budget/accounts'],
+  ]);
+});
+
+test('Accounts has what binds each account, whosever limit it is, and asks for the tightest first where somebody is near one', async () => {
+  const none = { day: null, week: null, month: null };
+  const row = (id: string, tightest: object | null, more: object = {}) => ({
+    ...{ type: 'account', id, group: null, spent_usd: { day: 0, week: 0, month: 0 }, limit_usd: none },
+    ...{ tightest, blocked: false, refused_today: 0, last_seen_at: null },
+    ...more,
+  });
+  const limit = {
+    by: 'account',
+    id: null,
+    limit: 'usd_per_day',
+    limit_usd: 0.0005,
+    used_usd: 0.00034,
+    resets_at: null,
+  };
+  const full = { limit_usd: 2, used_usd: 1.99, refuses: true };
+  const window = { limit_usd: null, spent_usd: 0, leased_usd: 0, resets_at: null };
+  const group = { hour: window, day: window, week: window, month: window, total: window };
+  const asked = open(BudgetAccounts, ({ path }) => {
     if (path.startsWith('/groups'))
-      return list([
-        { id: 'research', limits: {}, ...group },
-        { id: 'closed', limits: {}, ...closed },
-      ]);
+      return list([{ id: 'blue', ...group, binds: [{ ...limit, by: 'group', id: 'blue', ...full }] }]);
     return list([
+      row('ben', { ...limit, by: 'group', id: 'blue', ...full }, { group: 'blue', refused_today: 7 }),
+      row('cleo', { ...limit, limit: 'usd_per_hour', limit_usd: 0, used_usd: 0 }, { blocked: true }),
+      row('eve', { ...limit, limit: 'usd_total', limit_usd: 0, used_usd: 0, refuses: true }),
+      row('fay', { ...limit, by: 'token', id: 'jti', limit: 'usd_total', limit_usd: 2, used_usd: 1.7 }),
       row('ada', limit),
-      row('ben', { ...limit, limit: 'usd_total', token: 'jti', limit_usd: 2, used_usd: 2 }),
-      row('cleo', { ...limit, limit: 'usd_per_hour', limit_usd: 0, used_usd: 0 }, true),
       row('dan', null),
     ]);
   });
-  onTestFinished(keepSpenders());
-  root = show(h(SpendersTable, {}));
-  const limits = () =>
-    Object.fromEntries(
-      [...root.querySelectorAll('tbody tr')].map((tr) => [
-        tr.querySelector('th')?.textContent,
-        tr.querySelectorAll('td')[2]?.textContent,
-      ]),
-    );
-  await expect.poll(limits).toEqual({
-    ada: '$0.0005 a day, 68%',
-    ben: '$2.00 in all of a token, 100%',
-    cleo: '$0.00 an hour, 100%blocked',
-    dan: 'none',
-    'research group': '$4.00 a month, 75%',
-    'closed group': '$0.00 an hour, 100%blocked',
-  });
-  await click(root, 'Tightest limit');
-  expect(Object.keys(limits())).toEqual(['closed group', 'cleo', 'ben', 'research group', 'ada', 'dan']);
+  const cells = () =>
+    [...root.querySelectorAll('tbody tr')].map((tr) => [
+      tr.querySelector('th')?.textContent,
+      tr.querySelectorAll('td')[1]?.textContent,
+      tr.querySelector('.state')?.getAttribute('data-look') ?? '',
+    ]);
+  await expect.poll(cells).toEqual([
+    ['ben', '99.5% of $2.00, dollars per day of group blue', 'refused'],
+    ['cleo', 'blocked: a limit is 0', 'refused'],
+    ['eve', 'no credit', 'refused'],
+    ['fay', '85% of $2.00, dollars in total of a token', 'nearly'],
+    ['ada', '68% of $0.0005, dollars per day', ''],
+    ['dan', 'no limit in dollars', ''],
+    ['blue', '99.5% of $2.00, dollars per day', 'refused'],
+  ]);
+  expect(root.querySelector('[aria-sort=descending]')?.textContent).toBe('Tightest limit');
+  const query = () => queryOf(asked.filter(({ path }) => path.startsWith('/accounts?')));
+  expect(query()).toMatchObject({ sort: 'used', limit: '10' });
+  [...root.querySelectorAll<HTMLButtonElement>('.sort')].find(({ textContent }) => textContent === 'Spent')?.click();
+  await expect.poll(() => query().sort).toBe('spent');
+  await click(root, 'ben');
+  expect(location.hash).toBe('#/budget/accounts/ben');
 });

@@ -4,7 +4,7 @@ import { h } from 'preact';
 import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { range, spentRange } from '../../../src/page/budget/figures/days.ts';
 import { BudgetOverview } from '../../../src/page/budget/overview.tsx';
-import { UpstreamsTable } from '../../../src/page/budget/upstreams-table.tsx';
+import { Upstreams } from '../../../src/page/budget/upstreams.tsx';
 import { spentToday } from '../../../src/page/edge/account.ts';
 import { pollNow } from '../../../src/page/edge/poll.ts';
 import { actAs } from '../../support/act-as.ts';
@@ -17,17 +17,18 @@ const WINDOW = {
 const STANDS = { limits: {}, hour: WINDOW, day: WINDOW, week: WINDOW, month: WINDOW, total: WINDOW };
 const ALERT = {
   ...{ event_id: 'a', kind: 'key_works', node: { type: 'deployment' }, subject: null },
-  ...{ created_at: '2026-11-20T10:00:00Z', state: 'delivered' },
+  ...{ created_at: '2026-11-20T10:00:00Z', state: 'delivered', error: null },
 };
 const SPENT = { key: 'globex', requests: 3, cost_usd: 1, usage: {} };
 
 /** Answers as an edge at which something was spent once, and nothing since. */
 function answer({ path }: Asked): unknown {
+  if (path === '/overview') return { type: 'overview' };
   if (path.startsWith('/usage') && path.includes('group_by=account')) return { data: [SPENT], total: SPENT };
   const data = path.startsWith('/alerts') ? [ALERT] : [];
   return {
     ...STANDS,
-    running_requests: 0,
+    ...{ running_requests: 0, binds: [], blocked: false },
     data,
     has_more: false,
     total: { ...WINDOW, requests: 0, cost_usd: 0, saved_usd: 0, usage: {} },
@@ -87,7 +88,7 @@ test('who spent what begins with today, also after midnight, and leads to the da
 
 test.each([
   ['/pools/deployment', 'What everybody has spent', [/Claude answers this deployment again/, /globex/]],
-  ['/alerts', 'The list of alerts', [/Everybody, today\$0\.15/, /globex/]],
+  ['/alerts', 'Alerts', [/Everybody, today\$0\.15/, /globex/]],
   ['/usage?group_by=account', 'Who spent what', [/Everybody, today\$0\.15/, /Claude answers this deployment again/]],
 ])('where %s fails only that part says so, and the others are shown', async (path, name, others) => {
   let isThere = false;
@@ -111,11 +112,11 @@ test('upstreams are read again after a failure', async () => {
   let isThere = true;
   const east = { name: 'east', kind: 'anthropic', running: 0, max_concurrent: null, models: [] };
   fakeEdge(() => (isThere ? { upstreams: [east] } : refusal(503, 'api_error', 'No.')));
-  const root = show(h(UpstreamsTable, {}));
+  const root = show(h(Upstreams, {}));
   await shows(root, 'east');
   isThere = false;
   pollNow();
-  await shows(root, /How each upstream is cannot be read\.[\s\S]*east/);
+  await shows(root, /Upstreams cannot be read\.[\s\S]*east/);
   isThere = true;
   await click(root, 'Retry');
   await expect.poll(() => root.querySelector('[role=alert]')).toBeNull();

@@ -113,14 +113,11 @@ export class Account extends AccountLists implements AccountObject {
   standing(defaults?: Limits, jti?: string): QuotaReport {
     this.state.limits.noteDefaults(defaults);
     this.state.advance();
-    const { budget, limits, storage, limitedTokens } = this.state;
-    const quotaStatus = reportQuotaStatus(
-      budget,
-      limits.rules,
-      { inForce: limits.limits, own: limits.own },
-      this.now(),
-    );
-    return { ...quotaStatus, token: limitedTokens.report(jti), ...storage.report(limits.limits, budget.last) };
+    const { budget, group = null, limits, storage, limitedTokens } = this.state;
+    const token = limitedTokens.tightest(budget.last);
+    const all = { inForce: limits.limits, own: limits.own, token };
+    const quotaStatus = reportQuotaStatus(budget, limits.rules, all, this.now());
+    return { ...quotaStatus, group, token: limitedTokens.report(jti), ...storage.report(limits.limits, budget.last) };
   }
 
   /** Replaces the account's own limits; null means the deployment's limits. */

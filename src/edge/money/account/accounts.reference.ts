@@ -17,6 +17,14 @@ const quotaExample = {
   ...row,
   limits,
   own_limits: limits,
+  group: null,
+  blocked: false,
+  binds: [
+    {
+      ...{ by: 'account', id: null, limit: 'usd_per_day', limit_usd: 0.5, used_usd: 0.0000358 },
+      ...{ resets_at: '2026-11-21T00:00:00.000Z', refuses: false },
+    },
+  ],
   hour: window('2026-11-20T10', null, '2026-11-20T11:00:00.000Z'),
   day: window('2026-11-20', 0.5, '2026-11-21T00:00:00.000Z'),
   week: window('2026-W47', null, '2026-11-23T00:00:00.000Z'),

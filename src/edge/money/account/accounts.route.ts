@@ -15,6 +15,7 @@ import { pluggedOne } from '../../kit/rooms/rooms.ts';
 import { defaultLimits } from '../admission/ask-account.ts';
 import { shareUsed } from '../admission/budget-left.ts';
 import { readJson } from '../admission/read-body.ts';
+import { tightestFirst } from '../budget/binding.ts';
 import { creditRequest, limitsPatch, limitsSchema } from '../budget/limits.schema.ts';
 import { unpaidSearches } from '../budget/unpaid-searches.ts';
 import { byPeriod, CALENDAR } from '../budget/windows.ts';
@@ -94,7 +95,11 @@ async function accountAnswerOf(c: Context<AppEnv>, id: string) {
   const { account, token } = c.get('identity');
   const jti = account === id ? token?.jti : undefined;
   const defaults = defaultLimits(id, c.get('settings'));
-  return { type: 'account', id, ...(await accountOf(c, id)((object) => object.standing(defaults, jti))) };
+  const standing = await accountOf(c, id)((object) => object.standing(defaults, jti));
+  // What others have spent is for admins.
+  const all = hasScope(c.get('identity'), 'admin') ? pluggedOne(ALL_ACCOUNTS) : undefined;
+  const shared = (await all?.sharedLimits(c, standing.group)) ?? [];
+  return { type: 'account', id, ...standing, binds: tightestFirst([...standing.binds, ...shared]) };
 }
 
 /** @returns what a page may know: which share of each of its own limits in USD is used, and when that begins anew */

@@ -1,6 +1,6 @@
 import { Rows } from '../../objects/rows.ts';
 import type { Tables } from '../../objects/tables.ts';
-import type { Limits, LimitsPatch } from '../budget/limits.schema.ts';
+import { type Limits, type LimitsPatch, patched } from '../budget/limits.schema.ts';
 import { type Rules, rulesOf } from '../budget/rules.ts';
 
 /** Keeps the limits of an account: its own, and the deployment's for limits that it does not set itself. */
@@ -42,12 +42,8 @@ export class LimitsInForce extends Rows {
 
   /** Changes the limits that a patch names. Null removes a limit, so that the deployment's counts again. */
   patchOwn(patch: LimitsPatch): void {
-    const own: Record<string, unknown> = { ...this.#own };
-    for (const [name, limit] of Object.entries(patch)) {
-      if (limit === null) delete own[name];
-      else if (limit !== undefined) own[name] = limit;
-    }
-    this.setOwn(Object.keys(own).length === 0 ? null : (own as Limits));
+    const own = patched<Limits>(this.#own ?? {}, patch);
+    this.setOwn(Object.keys(own).length === 0 ? null : own);
   }
 
   /** Notes the deployment's limits, which come with a request. Writes them only if they have changed. */

@@ -1,6 +1,7 @@
 /** Keeps which requests an account has refused, and why, so that they can be looked up by their id. */
 
 import { reportTokens } from '../../claude/pricing/usage-sums.ts';
+import { DAY_MS } from '../../kit/async/durations.ts';
 import { timeOfRequestId } from '../../kit/http/headers/request-id.ts';
 import { pageOfSelected } from '../../kit/http/page.ts';
 import type { Page, PageOf } from '../../objects/page.ts';
@@ -8,7 +9,7 @@ import { Rows } from '../../objects/rows.ts';
 import type { Tables } from '../../objects/tables.ts';
 import { refusalError, storageError } from '../admission/limit-headers.ts';
 import { aboutColumn, shownAbout, summedOf } from '../contracts/about.ts';
-import type { RequestsFilter } from '../contracts/account.ts';
+import type { RefusedOfDay, RequestsFilter } from '../contracts/account.ts';
 import type { AdmissionRequest, RefusedRequest } from '../contracts/admission.ts';
 import { timesOfDays } from '../ledger/queries.ts';
 import type { LedgerRequest, LedgerRow, ListedRequest } from './usage-answers.schema.ts';
@@ -34,6 +35,8 @@ export class RefusalLog extends Rows {
   /** Writes the refusals of the current second at its end, in case no other request comes. */
   #timer: ReturnType<typeof setTimeout> | undefined;
   #lastAt: number | undefined;
+  /** How many were refused on the day of the last one; undefined until it is asked for. */
+  #ofDay: RefusedOfDay | undefined;
   readonly #onAdded: () => void;
 
   /** @param onAdded called after each refusal */
@@ -48,6 +51,19 @@ export class RefusalLog extends Rows {
     return this.#lastAt;
   }
 
+  /** @returns how many requests were refused on the day of the last refusal, in UTC; undefined if none is known */
+  ofLastDay(): RefusedOfDay | undefined {
+    if (this.lastAt === 0) return undefined;
+    const day = Math.floor(this.lastAt / DAY_MS);
+    if (this.#ofDay?.day !== day) {
+      const isOfDay = ({ at }: RefusedRequest) => at >= day * DAY_MS;
+      const count = 'select coalesce(sum(json_array_length(refused)), 0) from refusals where at >= ?';
+      const written = this.tables.number(count, day * DAY_MS);
+      this.#ofDay = { day, count: written + this.#unwritten.filter(isOfDay).length };
+    }
+    return this.#ofDay;
+  }
+
   add(request: AdmissionRequest, refusal: RefusedRequest['refusal'], now: number): void {
     const { requestId: id, route, conversation, token } = request;
     // A request that costs nothing has no id.
@@ -58,6 +74,8 @@ export class RefusalLog extends Rows {
     // Each row needs a time of its own: that of its last refusal is its key.
     const at = Math.max(now, this.lastAt + 1);
     this.#lastAt = at;
+    const { day, count } = this.#ofDay ?? {};
+    this.#ofDay = day === Math.floor(at / DAY_MS) ? { day, count: (count ?? 0) + 1 } : undefined;
     this.#unwritten.push({ id, at, ...named, token: token?.jti, refusal });
     if (at - this.#writtenAt >= WRITE_EVERY_MS) this.#write(at);
     else this.#timer ??= setTimeout(() => this.#writeRest(), WRITE_EVERY_MS);
@@ -115,6 +133,7 @@ export class RefusalLog extends Rows {
     this.tables.write('delete from refusals where at <= ?', until);
     this.#rows = undefined;
     this.#lastAt = undefined;
+    this.#ofDay = undefined;
   }
 
   #read(id: string): RefusedRequest | undefined {
@@ -186,5 +205,10 @@ function refusedRequestOf({ id, at, refusal, ...request }: RefusedRequest): Ledg
     outcomes: null,
   };
   const limited_by = error.headers['sluice-limited-by'] ?? '';
-  return { ...row, tries: [], refusal: { limited_by, limit: refusal.limit, message: error.message } };
+  const { limit } = refusal;
+  const why =
+    refusal.kind === 'full'
+      ? { reason: 'storage' as const, never: true }
+      : { reason: refusal.reason, never: refusal.never };
+  return { ...row, tries: [], refusal: { limited_by, limit, ...why, message: error.message } };
 }

@@ -35,6 +35,23 @@ const totalSchema = z.object({
   credit_usd: z.described(usd, 'What credit adds to the limit: what has expired counts as far as it was spent.'),
 });
 
+/** A limit in USD that holds for an account, whoever has set it, with how much of it is used. */
+export const bindingLimitSchema = z.object({
+  by: z.enum(['account', 'token', 'group', 'deployment']),
+  id: z.described(
+    z.nullable(z.string()),
+    'The group, or the jti of the token; null for the account and the deployment.',
+  ),
+  limit: z.enum(['usd_per_hour', 'usd_per_day', 'usd_per_week', 'usd_per_month', 'usd_total']),
+  limit_usd: z.described(usd, 'With what credit adds to `usd_total`.'),
+  used_usd: usd,
+  resets_at: z.described(z.nullable(time), 'Null for `usd_total`, which does not reset.'),
+  refuses: z.described(
+    z.boolean(),
+    'Whether it refuses requests: it is used up, or of a shared budget no more than a hundredth is left.',
+  ),
+});
+
 const tokenQuotaSchema = z.object({ limits: tokenLimits, settled_usd: usd, held_usd: usd });
 
 const storedSchema = z.object({ limit: z.int(), used: z.int() });
@@ -45,6 +62,12 @@ export const accountRow = z.object({ type: z.literal('account'), id: z.string() 
 export const quotaReportSchema = z.object({
   limits: z.described(limitsSchema, 'The limits in force: the account’s own over the deployment’s.'),
   own_limits: z.nullable(limitsSchema),
+  group: z.described(z.nullable(z.string()), 'The group that an admin has chosen.'),
+  blocked: z.described(z.boolean(), 'Whether a limit of 0 refuses all of its requests.'),
+  binds: z.described(
+    z.array(bindingLimitSchema),
+    'The limits in USD that hold for it, the one that is used up most first: its own, the tightest of its tokens, and for an admin those of its group and of the deployment.',
+  ),
   hour: spendSchema,
   day: spendSchema,
   week: spendSchema,
@@ -137,6 +160,11 @@ const refusalSchema = z.object({
     'Whose limit it was, as the header sluice-limited-by said it; empty where a shared budget was too busy.',
   ),
   limit: z.described(z.string(), 'The limit, as it is named in the limits; empty like `limited_by`.'),
+  reason: z.described(
+    z.enum(['model', 'unpriced', 'requests', 'concurrency', 'rate', 'spend', 'held', 'storage']),
+    'What was short: model: it may not be used; unpriced: its price is not known; requests: of the token; concurrency; rate; spend: money; held: money that other requests hold; storage.',
+  ),
+  never: z.described(z.boolean(), 'Whether it would be refused if nothing were used.'),
   message: z.described(z.string(), 'What the caller was told.'),
 });
 
@@ -244,6 +272,9 @@ export const revokedAnswer = z.object({
   revoked: z.described(z.string(), 'The jti, or `all`: everything that was issued until now.'),
 });
 
+export type BindingLimit = z.output<typeof bindingLimitSchema>;
+/** A limit with what is used of it, before it is known whether that refuses. */
+export type UsedLimit = Omit<BindingLimit, 'refuses'>;
 export type BoundAccountAnswer = z.output<typeof boundAccountAnswer>;
 export type QuotaReport = z.output<typeof quotaReportSchema>;
 export type LedgerRow = z.output<typeof ledgerRowSchema> & ShownAbout;

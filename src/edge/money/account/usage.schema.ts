@@ -83,7 +83,7 @@ export function isReportedGroup(group: string): boolean {
 export const accountsQuery = z.object({
   sort: z.described(
     z._default(z.enum(['name', 'spent', 'limit', 'used', 'last_seen', 'group']), 'name'),
-    'The largest first, names and groups in their order. `used` is the share of its tightest limit that an account has spent.',
+    'The largest first, names and groups in their order. `used` is the share of its tightest limit that an account has spent; those that are blocked come before all others.',
   ),
   period: z.described(
     z._default(z.enum(['day', 'week', 'month']), 'month'),

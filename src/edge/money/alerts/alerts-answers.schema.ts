@@ -34,13 +34,25 @@ export const alertSchema = z.object({
   ),
 });
 
+/** Why an attempt has failed; null if it has not. */
+export const attemptError = z.nullable(
+  z.object({ type: z.string(), message: z.string(), status: z.optionally(z.int(), 'What the receiver answered.') }),
+);
+
+/** How often something was tried, and how that went. */
+export const triesSchema = {
+  attempts: z.int(),
+  next_attempt_at: z.described(z.nullable(time), 'When it is tried again; null if nothing is to be waited for.'),
+  error: z.described(attemptError, 'Of the last attempt.'),
+};
+
 /** An alert in the list of them. */
 export const alertRow = z.extend(alertSchema, {
   state: z.described(
     z.enum(['pending', 'delivered', 'parked', 'kept']),
     'parked: the receiver did not take it in a day. kept: ALERT_URL is not set.',
   ),
-  attempts: z.int(),
+  ...triesSchema,
 });
 
 /** An alert before it has its id. */

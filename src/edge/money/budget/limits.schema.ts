@@ -85,14 +85,36 @@ export type PoolLimits = z.output<typeof poolLimitsSchema>;
 
 export type Limits = z.output<typeof limitsSchema>;
 
-/** A change of an account's own limits. Null removes a limit; absent limits stay. */
-export const limitsPatch = z.strictObject(
-  Object.fromEntries(Object.entries(limitsSchema.shape).map(([name, limit]) => [name, z.nullable(limit)])) as {
-    [Name in keyof Limits]-?: z.ZodMiniNullable<(typeof limitsSchema.shape)[Name]>;
-  },
-);
+/** A change of limits: null removes one, absent ones stay. */
+const patchOf = <Shape extends Readonly<Record<string, z.ZodMiniType>>>(shape: Shape) =>
+  z.strictObject(
+    Object.fromEntries(Object.entries(shape).map(([name, limit]) => [name, z.nullable(limit)])) as {
+      [Name in keyof Shape]: z.ZodMiniNullable<Shape[Name]>;
+    },
+  );
+
+/** A change of an account's own limits. */
+export const limitsPatch = patchOf(limitsSchema.shape);
+
+/** A change of the limits of a pool. */
+export const poolLimitsPatch = patchOf(poolLimitsSchema.shape);
 
 export type LimitsPatch = z.output<typeof limitsPatch>;
+
+export type PoolLimitsPatch = z.output<typeof poolLimitsPatch>;
+
+/** @returns limits with a change of some of them */
+export function patched<Some extends Limits | PoolLimits>(
+  limits: Some,
+  patch: { [Name in keyof Some]?: Some[Name] | null | undefined },
+): Some {
+  const all: Record<string, unknown> = { ...limits };
+  for (const [name, limit] of Object.entries(patch)) {
+    if (limit === null) delete all[name];
+    else if (limit !== undefined) all[name] = limit;
+  }
+  return all as Some;
+}
 
 /** The limits of a single token. The account stores them, so they need not be in the token. */
 export const tokenLimits = z.strictObject({

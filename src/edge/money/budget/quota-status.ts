@@ -2,7 +2,8 @@
 
 import { toUsd } from '../../claude/pricing/cost.ts';
 import type { QuotaReport } from '../account/usage-answers.schema.ts';
-import type { QuotaStatus, RateStatus } from '../contracts/admission.ts';
+import type { LiveToken, QuotaStatus, RateStatus } from '../contracts/admission.ts';
+import { isBlocked, ownLimits } from './binding.ts';
 import { level } from './bucket.ts';
 import type { Limits } from './limits.schema.ts';
 import { limitIn } from './purses.ts';
@@ -31,9 +32,9 @@ export function quotaStatusOf(budget: Budget, rules: Rules, now: number): QuotaS
 export function reportQuotaStatus(
   budget: Budget,
   rules: Rules,
-  limits: { inForce: Limits; own: Limits | null },
+  limits: { inForce: Limits; own: Limits | null; token: LiveToken | undefined },
   now: number,
-): Omit<QuotaReport, 'conversations' | 'stored_bytes' | 'token'> {
+): Omit<QuotaReport, 'conversations' | 'stored_bytes' | 'token' | 'group'> {
   const quotaStatus = quotaStatusOf(budget, rules, now);
   const sums = (period: Period) => {
     const { settled, held } = budget.windows[period];
@@ -47,6 +48,8 @@ export function reportQuotaStatus(
   return {
     limits: limits.inForce,
     own_limits: limits.own,
+    blocked: isBlocked(limits.inForce, rules),
+    binds: ownLimits(budget, rules, limits.token),
     ...byPeriod(CALENDAR, spend),
     total: { ...sums('total'), credit_usd: toUsd(budget.credit) },
     requests: reportRate(quotaStatus.requests),

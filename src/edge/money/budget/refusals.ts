@@ -11,7 +11,7 @@ import { limitName, NEVER, PERIODS } from './windows.ts';
 /** Milliseconds after which it is worth asking again for money that other requests hold. */
 export const HELD_RETRY_MS = 2_000;
 /** A shared budget counts as empty if no more than this share is left. */
-const EMPTY_SHARE = 0.01;
+export const EMPTY_SHARE = 0.01;
 /** The API ends a batch after a day. */
 const LONGEST_BATCH_MS = DAY_MS;
 

@@ -123,6 +123,13 @@ export interface Days {
 /** How a request went wrong: a limit has refused it, or it failed later. */
 export type ListedOutcome = 'refused' | 'failed';
 
+/** How many requests limits have refused on a day. */
+export interface RefusedOfDay {
+  /** Days since 1970. */
+  day: number;
+  count: number;
+}
+
 export interface RequestsFilter extends Days {
   outcome?: ListedOutcome | undefined;
   token?: string | undefined;

@@ -215,3 +215,12 @@ export interface CredentialUse {
   /** How many requests it may make in all; absent if as many as it likes. */
   maxRequests?: number | undefined;
 }
+
+/** A valid token with a limit in USD of its own. */
+export interface LiveToken {
+  jti: string;
+  limit_usd: number;
+  used_usd: number;
+  /** When it expires; milliseconds since 1970, null for never. */
+  until: number | null;
+}

@@ -5,7 +5,7 @@ import type { KeyNews } from '../../claude/upstreams/key-health.ts';
 import type { AppEnv } from '../../gate/auth/context.ts';
 import { needsRoom } from '../../kit/http/errors.ts';
 import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
-import type { UsageReport } from '../account/usage-answers.schema.ts';
+import type { UsageReport, UsedLimit } from '../account/usage-answers.schema.ts';
 import type { ListedOutcome, UsageQuery } from './account.ts';
 import type { AccountRequest } from './call-account.ts';
 
@@ -28,6 +28,8 @@ export interface AllAccounts {
   usage(c: Context<AppEnv>, query: SharedUsageQuery): Promise<UsageReport>;
   /** @returns the accounts of which a request was refused, or failed, since a time; the newest first */
   lastOf(c: Context<AppEnv>, outcome: ListedOutcome, from: number): Promise<LastOfAccount[]>;
+  /** @returns the limits of the budgets that an account shares: its group's, and the deployment's */
+  sharedLimits(c: Context<AppEnv>, group: string | null): Promise<UsedLimit[]>;
   /** @returns whether an account has told of itself */
   knows(c: Context<AppEnv>, account: string): Promise<boolean>;
   /** Tells the operator that an upstream refuses its key, in its words, or with null that it answers again. */

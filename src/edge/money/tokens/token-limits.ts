@@ -6,7 +6,7 @@ import type { TokenLimits } from '../budget/limits.schema.ts';
 import { type Purse, usedShare } from '../budget/purses.ts';
 import type { Hold } from '../budget/state.ts';
 import { NEVER } from '../budget/windows.ts';
-import type { AdmissionCaller } from '../contracts/admission.ts';
+import type { AdmissionCaller, LiveToken } from '../contracts/admission.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { Closing } from '../ledger/tables.ts';
 import type { TokenRowCache } from './token-row-cache.ts';
@@ -19,15 +19,6 @@ interface LimitedToken {
 
 interface LimitedSum extends Pick<LiveToken, 'limit_usd' | 'until'> {
   settled: Nanodollars;
-}
-
-/** A valid token with a limit in USD of its own. */
-export interface LiveToken {
-  jti: string;
-  limit_usd: number;
-  used_usd: number;
-  /** When it expires; milliseconds since 1970, null for never. */
-  until: number | null;
 }
 
 /** What a token's row says about its limits. */

@@ -4,6 +4,7 @@ import { pursesOf } from '../../money/budget/purses.ts';
 import { overHoldAlert, thresholdsReached } from '../../money/budget/thresholds.ts';
 import type { Room } from '../room.ts';
 import { METRICS_ROUTES } from './metrics.route.ts';
+import { OVERVIEW_ROUTES } from './overview.route.ts';
 
 /**
  * Raises the alerts that are due by the account's sums. It costs little if its limits have no `alerts`.
@@ -33,5 +34,5 @@ function raiseAlerts(state: AccountState, overHold?: string): void {
 export const operatorRoom: Room = {
   name: 'operator',
   account: { summed: raiseAlerts, due: ({ alerts }) => alerts.send() },
-  routes: METRICS_ROUTES,
+  routes: [...METRICS_ROUTES, ...OVERVIEW_ROUTES],
 };

@@ -1,6 +1,6 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { byPeriod, PERIODS, type Period } from '../../money/budget/windows.ts';
-import type { ListedOutcome } from '../../money/contracts/account.ts';
+import type { ListedOutcome, RefusedOfDay } from '../../money/contracts/account.ts';
 import type { LastOfAccount } from '../../money/contracts/all-accounts.ts';
 import { columnsOf, membersOf, type RawRow } from '../../objects/columns.ts';
 import { makeOnWrite } from '../../objects/schema.ts';
@@ -20,6 +20,7 @@ export interface PoolLease extends KnownLease {
   /** When a request of it was last refused, and when its newest that failed began; milliseconds since 1970. */
   refusedAt: number | null;
   failedAt: number | null;
+  refused: RefusedOfDay | null;
   limits: ToldLimits | null;
   /** The change up to which it has reported what it has spent; -1 if it must report everything again. */
   told: number;
@@ -28,7 +29,8 @@ export interface PoolLease extends KnownLease {
 }
 
 /** What lists show of a lease. */
-export interface ListedLease extends Pick<PoolLease, 'id' | 'account' | 'isErased' | 'group' | 'seenAt' | 'limits'> {
+export interface ListedLease
+  extends Pick<PoolLease, 'id' | 'account' | 'isErased' | 'group' | 'seenAt' | 'limits' | 'refused'> {
   /** What was spent in each of the windows that were asked for. */
   spent: Record<Period, Nanodollars>;
 }
@@ -52,13 +54,13 @@ export class PoolStore extends Tables {
    */
   *listed(windows: Readonly<Record<Period, string>>, names?: readonly string[]): Generator<ListedLease> {
     const rows = this.select<RawRow>(
-      `select id, account, pool_group, seen_at, limits, erased,
+      `select id, account, pool_group, seen_at, limits, refused, erased,
          ${PERIODS.map((period, at) => `coalesce(windows ->> ?${at + 2}, 0) as ${period}`).join(', ')}
        from leases where ?1 is null or account in (select value from json_each(?1))`,
       names ? JSON.stringify(names) : null,
       ...PERIODS.map((period) => `$.windows."${windows[period]}".spent`),
     );
-    for (const { id, account, pool_group, seen_at, limits, erased, ...spent } of rows) {
+    for (const { id, account, pool_group, seen_at, limits, refused, erased, ...spent } of rows) {
       yield {
         ...{
           id: String(id),
@@ -69,6 +71,7 @@ export class PoolStore extends Tables {
         ...{
           seenAt: seen_at as number | null,
           limits: limits === null ? null : (JSON.parse(String(limits)) as ToldLimits),
+          refused: refused === null ? null : (JSON.parse(String(refused)) as RefusedOfDay),
         },
         spent: byPeriod(PERIODS, (period) => Number(spent[period])),
       };
@@ -102,19 +105,20 @@ export class PoolStore extends Tables {
   }
 
   /** Writes a lease as it is now. */
-  put({ isErased, group, windows, batched, limits, ...same }: PoolLease): void {
+  put({ isErased, group, windows, batched, limits, refused, ...same }: PoolLease): void {
     const row: RawRow = {
       ...columnsOf(same),
       erased: Number(isErased),
       pool_group: group,
       windows: JSON.stringify({ windows, batched }),
       limits: limits && JSON.stringify(limits),
+      refused: refused && JSON.stringify(refused),
     };
     this.insert('leases', row, 'insert or replace');
   }
 }
 
-function leaseOfRow({ erased, pool_group, windows, limits, ...same }: RawRow): PoolLease {
+function leaseOfRow({ erased, pool_group, windows, limits, refused, ...same }: RawRow): PoolLease {
   return {
     ...(membersOf(same) as unknown as PoolLease),
     isErased: erased === 1,
@@ -122,5 +126,6 @@ function leaseOfRow({ erased, pool_group, windows, limits, ...same }: RawRow): P
     open: same.open === 1,
     ...(JSON.parse(String(windows)) as Pick<PoolLease, 'windows' | 'batched'>),
     limits: limits === null ? null : (JSON.parse(String(limits)) as ToldLimits),
+    refused: refused === null ? null : (JSON.parse(String(refused)) as RefusedOfDay),
   };
 }

@@ -3,7 +3,7 @@ import { settingsOf } from '../../gate/settings/settings.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
 import type { Bindings } from '../../kit/rooms/bindings.ts';
 import { AlertOutbox, OF_NO_ACCOUNT } from '../../money/alerts/alert-outbox.ts';
-import type { PoolLimits } from '../../money/budget/limits.schema.ts';
+import { type PoolLimits, type PoolLimitsPatch, patched } from '../../money/budget/limits.schema.ts';
 import { rulesOf } from '../../money/budget/rules.ts';
 import { thresholdsReached } from '../../money/budget/thresholds.ts';
 import { limitName, PERIODS, type Period, spanAt, spanId } from '../../money/budget/windows.ts';
@@ -11,7 +11,7 @@ import type { ListedOutcome } from '../../money/contracts/account.ts';
 import type { LastOfAccount, SharedUsageQuery } from '../../money/contracts/all-accounts.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
 import type { Page } from '../../objects/page.ts';
-import type { LeaseAnswer, LeaseCall, LeaseFigures, PoolObject, SpendQuery } from './contracts/pool.ts';
+import type { LeaseAnswer, LeaseCall, LeaseFigures, PoolObject, PoolOverview, SpendQuery } from './contracts/pool.ts';
 import {
   answerFor,
   booksOf,
@@ -27,7 +27,7 @@ import { DEPLOYMENT_POOL, groupPool, poolOf } from './pool-name.ts';
 import { type PoolLease, PoolStore } from './pool-store.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from './pools-answers.schema.ts';
 import { RefusedKey } from './refused-key.ts';
-import { pageOfSpenders, spendersOf } from './spenders.ts';
+import { joinRefused, overviewOf, pageOfSpenders, spendersOf, withGroup } from './spenders.ts';
 import { VISITORS_LEASE } from './tables.ts';
 import { UsedSums } from './used-sums.ts';
 
@@ -108,6 +108,13 @@ export class Pool extends CallingObject implements PoolObject {
     this.#raiseAlerts(PERIODS.map((period) => windowAt(period, now)));
   }
 
+  /** Changes some of the pool's limits. Null removes one; those that are not in the patch stay. @returns all of them */
+  patchLimits(patch: PoolLimitsPatch): PoolLimits {
+    const limits = patched(this.#limits, patch);
+    this.setLimits(limits);
+    return limits;
+  }
+
   /** @returns the status of the pool in every window. */
   standing(): PoolQuotaReport {
     return { limits: this.#limits, ...reportWindows(this.#books, this.#rulesNow(), this.now()) };
@@ -115,7 +122,16 @@ export class Pool extends CallingObject implements PoolObject {
 
   /** @returns a page of the accounts that share the pool, as the query sorts them. */
   accounts(query: SpendQuery): Page<AccountSpendRow> {
-    return pageOfSpenders(spendersOf(this.#store, this.now()), query);
+    const { groups = {} } = query;
+    const rows = spendersOf(this.#store, this.now()).map((row) => withGroup(row, groups));
+    return pageOfSpenders(rows, query);
+  }
+
+  /** @returns what went wrong on this day in UTC, and which accounts can ask for nothing now */
+  overview(): PoolOverview {
+    const now = this.now();
+    const { total } = this.#used.usage({ from: spanId('day', spanAt('day', now).start), group_by: 'day' });
+    return overviewOf(spendersOf(this.#store, now), total);
   }
 
   /** @returns what is known of these accounts; nothing of those that the pool does not know */
@@ -138,12 +154,15 @@ export class Pool extends CallingObject implements PoolObject {
     const lease = this.#books.open.get(id) ?? this.#store.lease(id);
     if (!lease || lease.joinedAt !== null) return;
     const now = this.now();
-    const windows = joinLease(this.#books, lease, this.#store.lease(VISITORS_LEASE), now);
-    const unseen = { seenAt: null, refusedAt: null, failedAt: null };
+    const ended = this.#store.lease(VISITORS_LEASE);
+    const windows = joinLease(this.#books, lease, ended, now);
+    const refused = joinRefused(lease.refused, ended?.refused);
+    const unseen = { seenAt: null, refusedAt: null, failedAt: null, refused: null };
     const nameless = { ...unseen, account: null, isErased: true, group: null, limits: null, open: false };
     this.#store.together(() => {
       this.#used.joinVisitors(id);
-      this.#store.put({ ...lease, ...nameless, id: VISITORS_LEASE, incarnation: 0, seq: 0, windows, toldAt: now });
+      const joined = { id: VISITORS_LEASE, incarnation: 0, seq: 0, windows, toldAt: now, refused };
+      this.#store.put({ ...lease, ...nameless, ...joined });
       // A call that was on its way must not bring it back, so its number is known for some time.
       this.#store.put({ ...lease, ...nameless, windows: {}, joinedAt: now });
     });
@@ -194,6 +213,7 @@ export class Pool extends CallingObject implements PoolObject {
       limits: isErased ? null : (call.limits ?? null),
       refusedAt: call.refusedAt ?? null,
       failedAt: call.failedAt ?? null,
+      refused: call.refused ?? null,
       told,
       joinedAt: null,
     };

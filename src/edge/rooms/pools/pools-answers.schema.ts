@@ -1,6 +1,6 @@
 import { time, usd } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
-import type { usageReportSchema } from '../../money/account/usage-answers.schema.ts';
+import { bindingLimitSchema, type usageReportSchema } from '../../money/account/usage-answers.schema.ts';
 import { poolLimitsSchema, unpaidSearchesSchema } from '../../money/budget/limits.schema.ts';
 
 const sharedSpendSchema = z.object({
@@ -21,6 +21,9 @@ const sharedWindows = {
   total: z.described(sharedTotalSchema, 'Since the first request of each account.'),
 };
 
+/** The limits in USD of a shared budget. */
+const binds = z.described(z.array(bindingLimitSchema), 'Its limits in USD, the one that is used up most first.');
+
 /** The status of a shared budget. */
 const poolQuotaSchema = z.object({ limits: poolLimitsSchema, ...sharedWindows });
 
@@ -30,6 +33,7 @@ export const deploymentAnswer = z.object({
   id: z.literal('deployment'),
   limits: z.nullable(poolLimitsSchema),
   ...sharedWindows,
+  binds,
   unpaid_searches: unpaidSearchesSchema,
 });
 
@@ -38,21 +42,13 @@ export const groupAnswer = z.object({
   type: z.literal('group'),
   id: z.string(),
   ...poolQuotaSchema.shape,
+  binds,
   unpaid_searches: unpaidSearchesSchema,
 });
 
 export const membershipAnswer = z.object({ account: z.string(), group: z.nullable(z.string()) });
 
 const perPeriod = <T extends z.ZodMiniType>(schema: T) => z.object({ day: schema, week: schema, month: schema });
-
-/** A limit, with how much of it is used. */
-const tightestLimit = z.object({
-  limit: z.enum(['usd_per_hour', 'usd_per_day', 'usd_per_week', 'usd_per_month', 'usd_total']),
-  token: z.described(z.nullable(z.string()), 'The jti of the token whose limit it is; null for one of the account.'),
-  limit_usd: z.described(usd, 'With what credit adds to `usd_total`.'),
-  used_usd: usd,
-  resets_at: z.described(z.nullable(time), 'Null for `usd_total`, which does not reset.'),
-});
 
 /** What an account has spent, in the list by what was spent. */
 export const accountSpendRow = z.object({
@@ -62,14 +58,16 @@ export const accountSpendRow = z.object({
   spent_usd: perPeriod(usd),
   limit_usd: z.described(perPeriod(z.nullable(usd)), 'The limits in force.'),
   tightest: z.described(
-    z.nullable(tightestLimit),
-    'Of the limits in USD of the account and its tokens, the one that is used up most; null where there is none.',
+    z.nullable(bindingLimitSchema),
+    'Of the limits in USD of the account, its tokens and its group, the one that is used up most; null where there is none.',
   ),
   blocked: z.described(z.boolean(), 'Whether a limit of 0 refuses all of its requests.'),
+  refused_today: z.described(z.int(), 'Requests of this day in UTC that a limit has refused, told within a minute.'),
   last_seen_at: z.described(z.nullable(time), 'Its last request, told within a minute.'),
 });
 
 export type DeploymentReport = z.output<typeof deploymentAnswer>;
+export type GroupReport = z.output<typeof groupAnswer>;
 export type PoolQuotaReport = z.output<typeof poolQuotaSchema>;
 export type AccountSpendRow = z.output<typeof accountSpendRow>;
 export type SharedUsageReport = z.output<typeof usageReportSchema>;

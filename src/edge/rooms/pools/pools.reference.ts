@@ -20,13 +20,22 @@ const poolQuotaExample = {
   month: sharedWindow('2026-11', null, '2026-12-01T00:00:00.000Z'),
   total: { window: 'total', limit_usd: null, spent_usd: 120.5, leased_usd: 0.75 },
 };
+const bindsOf = (by: string, id: string | null) => [
+  {
+    ...{ by, id, limit: 'usd_per_day', limit_usd: 50, used_usd: 12.5 },
+    ...{ resets_at: '2026-11-21T00:00:00.000Z', refuses: false },
+  },
+];
 const groupSchema = z.withMeta(groupAnswer, { id: 'Group' });
 const deploymentSchema = z.withMeta(deploymentAnswer, { id: 'DeploymentPool' });
 const limitsBody = { id: 'PoolLimits', example: limits };
-const groupExample = { type: 'group', id: 'research', ...poolQuotaExample };
+const groupExample = { type: 'group', id: 'research', ...poolQuotaExample, binds: bindsOf('group', 'research') };
 const group = (description: string) => jsonAnswer(description, groupSchema, groupExample);
 const deployment = (description: string) =>
-  jsonAnswer(description, deploymentSchema, { type: 'pool', id: 'deployment', ...poolQuotaExample });
+  jsonAnswer(description, deploymentSchema, {
+    ...{ type: 'pool', id: 'deployment', ...poolQuotaExample },
+    binds: bindsOf('deployment', null),
+  });
 const membership = (description: string, name: string | null) =>
   jsonAnswer(description, membershipSchema, { account: 'alice', group: name });
 const membershipSchema = z.withMeta(membershipAnswer, { id: 'Membership' });
@@ -36,8 +45,12 @@ const spendRow = {
   group: 'research',
   spent_usd: { day: 0.25, week: 1.5, month: 4 },
   limit_usd: { day: 1, week: null, month: null },
-  tightest: { limit: 'usd_per_day', token: null, limit_usd: 1, used_usd: 0.25, resets_at: '2026-11-21T00:00:00.000Z' },
+  tightest: {
+    ...{ by: 'account', id: null, limit: 'usd_per_day', limit_usd: 1, used_usd: 0.25 },
+    ...{ resets_at: '2026-11-21T00:00:00.000Z', refuses: false },
+  },
   blocked: false,
+  refused_today: 0,
   last_seen_at: '2026-11-20T10:06:14.000Z',
 };
 
@@ -84,6 +97,13 @@ export const groups: Resource = {
       summary: 'Replace the limits of a group',
       description: 'A lowered limit is felt within a minute: what accounts have leased may be used for so long.',
       body: limitsBody,
+      answer: group('Where it stands under the new limits.'),
+    },
+    'PATCH /groups/:id/limits': {
+      operation: 'changeGroupLimits',
+      summary: 'Change some limits of a group',
+      description: 'What is null is removed, what is absent stays.',
+      body: { id: 'PoolLimitsPatch', example: { usd_per_day: 80, usd_per_week: null } },
       answer: group('Where it stands under the new limits.'),
     },
     'DELETE /groups/:id': {

@@ -8,18 +8,19 @@ import { listOf, readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { accountList, groupList } from '../../kit/kv/name-list.ts';
 import { accountsQuery } from '../../money/account/usage.schema.ts';
-import { poolLimitsSchema } from '../../money/budget/limits.schema.ts';
+import { tightestFirst } from '../../money/budget/binding.ts';
+import { poolLimitsPatch, poolLimitsSchema } from '../../money/budget/limits.schema.ts';
 import { unpaidSearches } from '../../money/budget/unpaid-searches.ts';
 import type { AllAccounts } from '../../money/contracts/all-accounts.ts';
 import { accountOf } from '../../money/contracts/call-account.ts';
 import { listNamedAccount } from '../../money/lists/list-account.ts';
 import type { Remote } from '../../objects/call-object.ts';
 import { callPool, tellOfKey } from './call-pool.ts';
-import type { PoolObject } from './contracts/pool.ts';
+import type { GroupLimits, PoolObject } from './contracts/pool.ts';
 import { DEPLOYMENT_POOL, groupPool } from './pool-name.ts';
 import { membersQuery } from './pools.schema.ts';
 import type { AccountSpendRow } from './pools-answers.schema.ts';
-import { unusedAccount } from './spenders.ts';
+import { limitsOfPool, unusedAccount, withGroup } from './spenders.ts';
 import { refuseSpent } from './spent-pools.ts';
 
 /** Groups whose pools are asked at the same time. */
@@ -30,12 +31,18 @@ export const SPENDER_ROUTES = [
   route('GET /accounts', { needs: 'admin', pages: true, query: accountsQuery }, async (c, { query }) => {
     const page = readPage(c.req.query());
     const { sort, period } = validate(query, c.req.query());
-    if (sort !== 'name') return c.json(await deploymentPool(c)((pool) => pool.accounts({ ...page, sort, period })));
+    if (sort !== 'name') {
+      // How much of a group's budget is used decides where its members stand.
+      const groups =
+        sort === 'used' ? await groupLimits(c, await Array.fromAsync(groupList.all(c.env.STORE))) : undefined;
+      const list = await deploymentPool(c)((pool) => pool.accounts({ ...page, sort, period, groups }));
+      return c.json(groups ? list : { ...list, data: await withGroups(c, list.data) });
+    }
     const { limit, after_id: after, before_id: before } = page;
     const { names, hasMore } = await accountList.page(c.env.STORE, { limit, after, before });
     const known = await spentBy(c, names);
     const rows = names.map((id) => known.get(id) ?? unusedAccount(id));
-    return c.json(listOf(rows, hasMore, ({ id }) => id));
+    return c.json(listOf(await withGroups(c, rows), hasMore, ({ id }) => id));
   }),
 ];
 
@@ -44,12 +51,7 @@ export const GROUP_ROUTES = [
   route('GET /groups', { needs: 'admin', pages: true }, async (c) => {
     const { limit, after_id, before_id } = readPage(c.req.query());
     const page = await groupList.page(c.env.STORE, { limit, after: after_id, before: before_id });
-    const rows: Awaited<ReturnType<typeof groupAnswerOf>>[] = [];
-    for (let at = 0; at < page.names.length; at += GROUPS_AT_ONCE) {
-      const names = page.names.slice(at, at + GROUPS_AT_ONCE);
-      rows.push(...(await Promise.all(names.map((id) => groupAnswerOf(c, id)))));
-    }
-    return c.json(listOf(rows, page.hasMore, ({ id }) => id));
+    return c.json(listOf(await groupAnswersOf(c, page.names), page.hasMore, ({ id }) => id));
   }),
   route('GET /groups/:id', { needs: 'admin' }, async (c) => {
     return c.json(await groupAnswerOf(c, groupNamed(c)));
@@ -58,6 +60,13 @@ export const GROUP_ROUTES = [
     const id = groupNamed(c);
     const limits = validate(body, await readShort(c));
     await poolNamed(c, groupPool(id))((pool) => pool.setLimits(limits));
+    await groupList.add(c.env.STORE, id);
+    return c.json({ ...(await groupAnswerOf(c, id)), ...unpaidSearches(limits, c.get('settings')) });
+  }),
+  route('PATCH /groups/:id/limits', { needs: 'admin', body: poolLimitsPatch }, async (c, { body }) => {
+    const id = groupNamed(c);
+    const patch = validate(body, await readShort(c));
+    const limits = await poolNamed(c, groupPool(id))((pool) => pool.patchLimits(patch));
     await groupList.add(c.env.STORE, id);
     return c.json({ ...(await groupAnswerOf(c, id)), ...unpaidSearches(limits, c.get('settings')) });
   }),
@@ -78,8 +87,8 @@ export const GROUP_ROUTES = [
       page.data.map(({ id }) => id),
     );
     const data = page.data.map((row) => {
-      const { tightest, blocked } = known.get(row.id) ?? { tightest: null, blocked: false };
-      return { ...row, tightest, blocked };
+      const { tightest, blocked, refused_today } = known.get(row.id) ?? unusedAccount(row.id);
+      return { ...row, tightest, blocked, refused_today };
     });
     return c.json({ ...page, data });
   }),
@@ -105,9 +114,7 @@ export const GROUP_ROUTES = [
 /** Those of the deployment's pool. */
 export const DEPLOYMENT_ROUTES = [
   route('GET /pools/deployment', { needs: 'admin' }, async (c) => {
-    const standing = await deploymentPool(c)((pool) => pool.standing());
-    const limits = hasDeploymentLimits(c) ? standing.limits : null;
-    return c.json({ type: 'pool', id: DEPLOYMENT_POOL, ...standing, limits });
+    return c.json(await deploymentAnswerOf(c));
   }),
   route('PUT /pools/deployment/limits', { needs: 'admin', body: poolLimitsSchema }, async (c, { body }) => {
     if (!hasDeploymentLimits(c)) {
@@ -118,15 +125,36 @@ export const DEPLOYMENT_ROUTES = [
     const call = deploymentPool(c);
     const limits = validate(body, await readShort(c));
     await call((pool) => pool.setLimits(limits));
-    const standing = await call((pool) => pool.standing());
-    return c.json({ type: 'pool', id: DEPLOYMENT_POOL, ...standing, ...unpaidSearches(limits, c.get('settings')) });
+    return c.json({ ...(await deploymentAnswerOf(c)), ...unpaidSearches(limits, c.get('settings')) });
   }),
 ];
+
+/** @returns the tightest limit in USD of each of these groups that has one */
+async function groupLimits(c: Context<AppEnv>, names: readonly string[]): Promise<GroupLimits> {
+  const all = (await groupAnswersOf(c, names)).flatMap((group) => {
+    const [tightest] = group.binds;
+    return tightest ? [[group.id, tightest] as const] : [];
+  });
+  return Object.fromEntries(all);
+}
+
+/** @returns rows of accounts, each with the limit of its group where that is tighter than its own */
+async function withGroups(c: Context<AppEnv>, rows: readonly AccountSpendRow[]): Promise<AccountSpendRow[]> {
+  const groups = await groupLimits(c, [...new Set(rows.flatMap(({ group }) => group ?? []))]);
+  return rows.map((row) => withGroup(row, groups));
+}
 
 /** What the deployment's pool is told by all accounts, and tells of them. */
 export const toldByAll: AllAccounts = {
   usage: (c, query) => deploymentPool(c)((pool) => pool.usage(query)),
   lastOf: (c, outcome, from) => deploymentPool(c)((pool) => pool.lastOf(outcome, from)),
+  sharedLimits: async (c, group) => {
+    const [ofGroup, ofAll] = await Promise.all([
+      group === null ? undefined : groupAnswerOf(c, group),
+      hasDeploymentLimits(c) ? deploymentAnswerOf(c) : undefined,
+    ]);
+    return [...(ofGroup?.binds ?? []), ...(ofAll?.binds ?? [])];
+  },
   knows: async (c, account) => {
     const told = await deploymentPool(c)((pool) => pool.accountsNamed([account]));
     // A visitor's may be told of by the row of all visitors.
@@ -158,8 +186,26 @@ function poolNamed(c: Context<AppEnv>, name: string): CallPool {
   return (call) => callPool({ pools: c.env, settings: c.get('settings'), name }, call);
 }
 
+/** Asks the pools of groups, some at a time. */
+async function groupAnswersOf(c: Context<AppEnv>, names: readonly string[]) {
+  const rows: Awaited<ReturnType<typeof groupAnswerOf>>[] = [];
+  for (let at = 0; at < names.length; at += GROUPS_AT_ONCE) {
+    const some = names.slice(at, at + GROUPS_AT_ONCE);
+    rows.push(...(await Promise.all(some.map((id) => groupAnswerOf(c, id)))));
+  }
+  return rows;
+}
+
 async function groupAnswerOf(c: Context<AppEnv>, id: string) {
-  return { type: 'group', id, ...(await poolNamed(c, groupPool(id))((pool) => pool.standing())) };
+  const standing = await poolNamed(c, groupPool(id))((pool) => pool.standing());
+  return { type: 'group', id, ...standing, binds: tightestFirst(limitsOfPool('group', id, standing)) };
+}
+
+async function deploymentAnswerOf(c: Context<AppEnv>) {
+  const standing = await deploymentPool(c)((pool) => pool.standing());
+  const limits = hasDeploymentLimits(c) ? standing.limits : null;
+  const binds = limits === null ? [] : tightestFirst(limitsOfPool('deployment', null, standing));
+  return { type: 'pool', id: DEPLOYMENT_POOL, ...standing, limits, binds };
 }
 
 /** @throws ApiError 404 if it cannot be a name */

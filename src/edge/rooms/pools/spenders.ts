@@ -2,14 +2,19 @@
 
 import { toUsd } from '../../claude/pricing/cost.ts';
 import { isVisitor } from '../../gate/identity/identity.ts';
+import { DAY_MS } from '../../kit/async/durations.ts';
 import { listOf } from '../../kit/http/page.ts';
 import { isoTimeOrNull } from '../../kit/http/times.ts';
+import type { UsageReport, UsedLimit } from '../../money/account/usage-answers.schema.ts';
+import { hasNoMoney, limitOfToken, tightestFirst } from '../../money/budget/binding.ts';
 import { usedShare } from '../../money/budget/purses.ts';
-import { byPeriod, CALENDAR, limitName, PERIODS, type Period, spanAt, spanId } from '../../money/budget/windows.ts';
+import { byPeriod, limitName, PERIODS, type Period, spanAt, spanId } from '../../money/budget/windows.ts';
+import type { RefusedOfDay } from '../../money/contracts/account.ts';
+import type { PoolKind } from '../../money/contracts/admission.ts';
 import type { Page } from '../../objects/page.ts';
-import type { SpendQuery } from './contracts/pool.ts';
+import type { GroupLimits, PoolOverview, SpendQuery } from './contracts/pool.ts';
 import type { ListedLease, PoolStore } from './pool-store.ts';
-import type { AccountSpendRow } from './pools-answers.schema.ts';
+import type { AccountSpendRow, PoolQuotaReport } from './pools-answers.schema.ts';
 import { VISITORS, VISITORS_LEASE } from './tables.ts';
 
 /** The windows in the list of accounts. */
@@ -24,11 +29,12 @@ export function spendersOf(store: PoolStore, now: number, names?: readonly strin
   );
   const usd = (spent: ListedLease['spent']) => byPeriod(LISTED_PERIODS, (period) => toUsd(spent[period]));
   const rows: AccountSpendRow[] = [];
-  let visitors: { spent: ListedLease['spent']; seenAt: number } | undefined;
+  let visitors: { spent: ListedLease['spent']; seenAt: number; refused: number } | undefined;
   for (const lease of store.listed(ids, names)) {
     if (lease.id === VISITORS_LEASE || isVisitor(lease.account ?? '')) {
       const known = visitors;
       visitors = {
+        refused: (known?.refused ?? 0) + refusedOn(now, lease),
         spent: byPeriod(PERIODS, (period) => (known?.spent[period] ?? 0) + lease.spent[period]),
         seenAt: Math.max(known?.seenAt ?? 0, lease.seenAt ?? 0),
       };
@@ -40,45 +46,89 @@ export function spendersOf(store: PoolStore, now: number, names?: readonly strin
         spent_usd: usd(lease.spent),
         limit_usd: byPeriod(LISTED_PERIODS, (each) => lease.limits?.[`usd_per_${each}`] ?? null),
         tightest: tightestOf(lease, resetsAt, now),
-        blocked: lease.limits?.blocked === true || CALENDAR.some((each) => lease.limits?.[limitName(each)] === 0),
+        blocked: lease.limits?.blocked === true || hasNoMoney(lease.limits ?? {}),
+        refused_today: refusedOn(now, lease),
         last_seen_at: isoTimeOrNull(lease.seenAt),
       });
     }
   }
   if (visitors) {
     const last_seen_at = isoTimeOrNull(visitors.seenAt || null);
-    rows.push({ ...unusedAccount(VISITORS), spent_usd: usd(visitors.spent), last_seen_at });
+    const { spent, refused: refused_today } = visitors;
+    rows.push({ ...unusedAccount(VISITORS), spent_usd: usd(spent), refused_today, last_seen_at });
   }
   return rows;
 }
 
-/** @returns the limit in USD that is used up most, of those that an account has told; of several the lowest; null if there is none */
+/** @returns the limit in USD that is used up most, of those that an account has told; null if there is none */
 function tightestOf(
   { limits, spent }: ListedLease,
   resetsAt: Readonly<Record<Period, string | null>>,
   now: number,
 ): AccountSpendRow['tightest'] {
-  const all = PERIODS.flatMap((period): NonNullable<AccountSpendRow['tightest']>[] => {
+  const all = PERIODS.flatMap((period): UsedLimit[] => {
     const limit = limitName(period);
     const limit_usd = limits?.[limit];
     if (limit_usd === undefined) return [];
-    return [{ limit, token: null, limit_usd, used_usd: toUsd(spent[period]), resets_at: resetsAt[period] }];
+    const used_usd = toUsd(spent[period]);
+    return [{ by: 'account', id: null, limit, limit_usd, used_usd, resets_at: resetsAt[period] }];
   });
   const { token } = limits ?? {};
-  if (token && (token.until === null || now < token.until)) {
-    const { jti, limit_usd, used_usd } = token;
-    all.push({ limit: 'usd_total', token: jti, limit_usd, used_usd, resets_at: null });
-  }
-  return all.reduce<AccountSpendRow['tightest']>((most, one) => {
-    const more = most ? usedShare(one) - usedShare(most) : 1;
-    return more > 0 || (more === 0 && most && one.limit_usd < most.limit_usd) ? one : most;
-  }, null);
+  if (token && (token.until === null || now < token.until)) all.push(limitOfToken(token));
+  return tightestFirst(all)[0] ?? null;
+}
+
+/** @returns the limits in USD of a pool, with what is used of them */
+export function limitsOfPool(by: PoolKind, id: string | null, standing: PoolQuotaReport): UsedLimit[] {
+  return PERIODS.flatMap((period): UsedLimit[] => {
+    const { limit_usd, spent_usd: used_usd } = standing[period];
+    const resets_at = period === 'total' ? null : standing[period].resets_at;
+    return limit_usd === null ? [] : [{ by, id, limit: limitName(period), limit_usd, used_usd, resets_at }];
+  });
+}
+
+/** @param groups the tightest limit of groups, by their names. @returns a row with that of its group, where it is tighter */
+export function withGroup(row: AccountSpendRow, groups: GroupLimits): AccountSpendRow {
+  const shared = row.group === null ? undefined : groups[row.group];
+  return shared ? { ...row, tightest: tightestFirst([shared, ...[row.tightest ?? []].flat()])[0] ?? null } : row;
+}
+
+/** @param total of this day in UTC. @returns what went wrong on it, and how many accounts can ask for nothing now */
+export function overviewOf(rows: readonly AccountSpendRow[], { requests, failed }: UsageReport['total']): PoolOverview {
+  const blocked = rows.filter((row) => row.blocked).length;
+  const spent = rows.filter((row) => !row.blocked && row.tightest?.refuses).length;
+  const refused = rows.reduce((sum, { refused_today }) => sum + refused_today, 0);
+  return { requests: { requests, failed, refused }, accounts: { blocked, spent } };
+}
+
+/** @returns how many requests of two accounts were refused on the later of their days */
+export function joinRefused(
+  one: RefusedOfDay | null | undefined,
+  other: RefusedOfDay | null | undefined,
+): RefusedOfDay | null {
+  if (!one || !other) return one ?? other ?? null;
+  if (one.day !== other.day) return one.day > other.day ? one : other;
+  return { day: one.day, count: one.count + other.count };
+}
+
+/** @returns how many requests an account has told that were refused on this day in UTC */
+function refusedOn(now: number, { refused }: ListedLease): number {
+  return refused?.day === Math.floor(now / DAY_MS) ? refused.count : 0;
 }
 
 /** @returns the row of an account of which the pool knows nothing */
 export function unusedAccount(id: string): AccountSpendRow {
   const nothing = { spent_usd: byPeriod(LISTED_PERIODS, () => 0), limit_usd: byPeriod(LISTED_PERIODS, () => null) };
-  return { type: 'account', id, group: null, ...nothing, tightest: null, blocked: false, last_seen_at: null };
+  return {
+    type: 'account',
+    id,
+    group: null,
+    ...nothing,
+    tightest: null,
+    blocked: false,
+    refused_today: 0,
+    last_seen_at: null,
+  };
 }
 
 /** Where a row stands in the list: by its value, then by its id. */
@@ -118,6 +168,7 @@ function sortedBy(row: AccountSpendRow, { sort, period }: SpendQuery): ListPlace
     case 'limit':
       return limit ?? -1;
     case 'used':
+      if (row.blocked) return Number.MAX_VALUE;
       return row.tightest ? usedShare(row.tightest) : -1;
     case 'last_seen':
       return row.last_seen_at ?? '';

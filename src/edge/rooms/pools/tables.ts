@@ -30,6 +30,7 @@ export const POOL_TABLES = `
     seen_at integer,
     refused_at integer,
     failed_at integer,
+    refused text,
     limits text,
     told integer not null default -1,
     joined_at integer

@@ -18,6 +18,8 @@ const row = {
   subject: null,
   state: 'delivered',
   attempts: 1,
+  next_attempt_at: null,
+  error: null,
 };
 
 export const alerts: Resource = {

@@ -5,6 +5,7 @@ import type { Room } from '../room.ts';
 import { ALERT_ROUTES } from './alerts.route.ts';
 import { InboxList } from './inbox-list.ts';
 import { sourcesOf, webhookSettings } from './source-settings.ts';
+import { undelivered, undeliveredFamilies } from './undelivered.ts';
 import { createConsumer } from './webhook-job.ts';
 import { takeSources, WEBHOOK_ROUTES } from './webhooks.route.ts';
 
@@ -14,6 +15,8 @@ export const webhooksRoom: Room = {
   routes: [...WEBHOOK_ROUTES, ...ALERT_ROUTES],
   options: takeSources,
   queue: createConsumer(),
+  overview: undelivered,
+  metrics: undeliveredFamilies,
   alertInbox: (env, alert) => inboxStub(env, settingsOf(env), ALERT_SOURCE).acceptAlert(alert),
   account: {
     methods: {

@@ -1,5 +1,6 @@
 import { classifiedFields } from '../../classify/classify-answers.schema.ts';
 import * as z from '../../kit/http/zod.ts';
+import { attemptError, triesSchema } from '../../money/alerts/alerts-answers.schema.ts';
 import { eventState } from './webhooks.schema.ts';
 
 /** The labels of a text, and what they cost. */
@@ -26,13 +27,7 @@ const agentAnswer = z.object({
 });
 
 /** One attempt to work on an event, or to deliver its result. */
-const attempt = z.object({
-  at: z.iso.datetime(),
-  ms: z.int(),
-  error: z.nullable(
-    z.object({ type: z.string(), message: z.string(), status: z.optionally(z.int(), 'What the receiver answered.') }),
-  ),
-});
+const attempt = z.object({ at: z.iso.datetime(), ms: z.int(), error: attemptError });
 
 /** An event in its source's list. */
 export const eventRow = z.object({
@@ -44,16 +39,15 @@ export const eventRow = z.object({
   conversation: z.described(z.nullable(z.string()), 'Where an agent works on it, in the account of the source.'),
   turn: z.nullable(z.string()),
   received_at: z.iso.datetime(),
-  attempts: z.int(),
+  ...triesSchema,
 });
 
-export const eventReport = z.extend(z.omit(eventRow, { attempts: true }), {
+export const eventReport = z.extend(z.omit(eventRow, { attempts: true, error: true }), {
   account: z.string(),
   subject: z.described(z.nullable(z.string()), 'What the text is found by at its sender.'),
   digest: z.described(z.string(), 'Of the body as it came: sha256:…'),
   result: z.nullable(z.union([classification, agentAnswer])),
   attempts: z.described(z.array(attempt), 'Oldest first; the last fifty.'),
-  next_attempt_at: z.nullable(z.iso.datetime()),
 });
 
 const deliveredEvent = {

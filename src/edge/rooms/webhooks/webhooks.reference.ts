@@ -16,8 +16,10 @@ const row = {
   turn: null,
   received_at: '2026-11-20T10:06:16.310Z',
   attempts: 1,
+  next_attempt_at: null,
+  error: null,
 };
-const { attempts: _, ...listed } = row;
+const { attempts: _, error: __, ...listed } = row;
 const report = {
   ...listed,
   account: 'webhook-github',
@@ -35,7 +37,6 @@ const report = {
     classified_at: '2026-11-20T10:06:16.780Z',
   },
   attempts: [{ at: '2026-11-20T10:06:16.330Z', ms: 520, error: null }],
-  next_attempt_at: null,
 };
 const receivedSchema = z.withMeta(received, { id: 'WebhookReceived' });
 const eventSchema = z.withMeta(eventReport, { id: 'WebhookEvent' });

@@ -6,19 +6,20 @@ import { type AccountQuota, ofAccount, readQuota, tellSpent } from '../../edge/a
 import { edge } from '../../edge/client.ts';
 import { identity } from '../../edge/identity.ts';
 import { poll } from '../../edge/poll.ts';
-import { type BudgetView, go, namedAccount } from '../../ui/route.ts';
-import { dayAgo, range } from './days.ts';
+import { budgetName, budgetView } from '../../ui/route.ts';
+import { dayAgo } from './days.ts';
 
 /** The account that is shown: the one that the URL names to an admin, or one's own. */
-export const account = computed(
-  () => (identity.value.admin ? namedAccount.value : undefined) ?? identity.value.account,
-);
-/** The account to which somebody is being led. */
+export const account = computed(() => {
+  const { account: own, admin } = identity.value;
+  const isNamed = admin && (budgetView.value === 'accounts' || budgetView.value === 'requests');
+  return (isNamed ? budgetName.value : undefined) ?? own;
+});
+/** The account, or the group, to which somebody is being led. */
 export const ledTo = signal<string | undefined>(undefined);
 export const reportedQuota = signal<AccountQuota | undefined>(undefined);
 export const spend = signal<DaySpend[]>([]);
 export const byModel = signal<UsageReport | undefined>(undefined);
-export const byPrefix = signal<UsageReport | undefined>(undefined);
 export const reportFault = signal<string | undefined>(undefined);
 
 const REPORT_EVERY_MS = 2_000;
@@ -34,19 +35,6 @@ export interface DaySpend {
 
 const DAYS = 14;
 
-/** Goes to a view of the account that is shown. */
-export function goToView(view: BudgetView, of = account.value): void {
-  const isOwn = view === 'overview' || of === identity.value.account;
-  go('budget', [view, ...(isOwn ? [] : [of])]);
-}
-
-/** Shows an account, on these days, and leads there whoever has chosen it. */
-export function showAccount(id: string, days = range.value): void {
-  range.value = days;
-  ledTo.value = id;
-  goToView('accounts', id);
-}
-
 /** Keeps everything up to date while the page is visible. */
 export function keepReporting(): () => void {
   return effect(() => {
@@ -60,7 +48,6 @@ function keepReportOf(name: string): () => void {
   reportedQuota.value = undefined;
   spend.value = [];
   byModel.value = undefined;
-  byPrefix.value = undefined;
   let drawn: string | undefined;
   const look = async (isCurrent: () => boolean) => {
     const stands = await readQuota(name);
@@ -71,16 +58,14 @@ function keepReportOf(name: string): () => void {
     // The sums change only when a request is settled, and at midnight.
     const known = `${dayAgo(0)} ${stands.month.settled_usd}`;
     if (known === drawn) return;
-    const [days, models, ofPrefixes] = await Promise.all([
+    const [days, models] = await Promise.all([
       spendPerDay(name),
       edge().usage({ group_by: 'model', ...ofAccount(name) }),
-      edge().usage({ group_by: 'prefix', ...ofAccount(name) }),
     ]);
     if (!isCurrent()) return;
     drawn = known;
     spend.value = days;
     byModel.value = models;
-    byPrefix.value = ofPrefixes;
   };
   return poll(look, REPORT_EVERY_MS, reportFault);
 }

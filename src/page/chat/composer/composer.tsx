@@ -17,17 +17,7 @@ import { askInstead, send, session } from '../session/conversations.ts';
 import { agent } from '../session/options.ts';
 import { AskOptions } from './ask-options.tsx';
 import { pictureAddress, readAttachment } from './attachments.ts';
-import {
-  attachments,
-  clearDraft,
-  counted,
-  draftContent,
-  draftText,
-  editDraft,
-  editing,
-  isEmpty,
-  sending,
-} from './draft.ts';
+import { attachments, clearDraft, counted, draftContent, draftText, editDraft, editing, isEmpty } from './draft.ts';
 
 /** Distinguishes an agent's name from a model's id. */
 const AGENT = 'agent ';
@@ -66,22 +56,16 @@ export function Composer() {
     const content = draftContent();
     const before = editing.value;
     const kept = { text: draftText.value, attachments: attachments.value };
-    sending.value = content;
     clearDraft();
     fault.value = undefined;
     const asked = before !== undefined && current ? askInstead(current, before, content) : send(content);
-    asked
-      .then(takeBack)
-      .catch((thrown: unknown) => {
-        fault.value = sentenceOf(thrown);
-        announce(fault.value);
-        draftText.value = [kept.text, draftText.value].filter(Boolean).join('\n\n');
-        attachments.value = kept.attachments;
-        editing.value = before;
-      })
-      .finally(() => {
-        sending.value = undefined;
-      });
+    asked.then(takeBack).catch((thrown: unknown) => {
+      fault.value = sentenceOf(thrown);
+      announce(fault.value);
+      draftText.value = [kept.text, draftText.value].filter(Boolean).join('\n\n');
+      attachments.value = kept.attachments;
+      editing.value = before;
+    });
   };
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {

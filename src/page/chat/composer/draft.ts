@@ -15,8 +15,6 @@ export const draftText = signal('');
 export const attachments = signal<Attachment[]>([]);
 /** The message that is replaced; undefined: the draft is added at the end. */
 export const editing = signal<string | undefined>(undefined);
-/** The question that is on its way to the edge, before its conversation knows of it. */
-export const sending = signal<Content | undefined>(undefined);
 export const counted = signal<CountAnswer | undefined>(undefined);
 
 const QUIET_MS = 400;
@@ -40,6 +38,11 @@ export function editDraft(content: Content, before?: string): void {
   attachments.value = attachmentsIn(parts);
   editing.value = before;
   document.getElementById('draft')?.focus();
+}
+
+/** Lets a question go that was to be asked again, where another conversation is opened: it belongs to the one before. */
+export function leaveEdited(next: string | undefined): void {
+  if (editing.value !== undefined && session.value?.id !== next) clearDraft();
 }
 
 export function clearDraft(): void {

@@ -47,7 +47,11 @@ function MessageView({ entry, session }: { entry: Entry; session: Session }) {
   const isCut = row?.stop_reason === 'max_tokens' && ENDINGS[why] === undefined;
   const byItself = isCut ? sayCutOff(row.lowered_by, !!session.report.value?.agent) : ENDINGS[row?.stop_reason ?? ''];
   const ending = row && role === 'assistant' ? (ENDINGS[why] ?? byItself) : undefined;
-  const steps = role === 'assistant' ? stepsIn(parts) : undefined;
+  const { stepsAbove = 0 } = entry;
+  // What a run says after a pause is its next step, also without a call.
+  const isNextStep = stepsAbove > 0 && shown.length > 0;
+  const steps =
+    role === 'assistant' ? (stepsIn(parts) ?? (isNextStep ? [{ parts: shown, isOver: true }] : undefined)) : undefined;
   const turn = row?.turn ?? stream?.turn;
   const answerer = stream?.message?.model ?? row?.model ?? silence?.step.model ?? entry.modelAbove;
   const model = answerer ?? session.report.value?.model ?? undefined;
@@ -68,6 +72,7 @@ function MessageView({ entry, session }: { entry: Entry; session: Session }) {
         {steps && (
           <RunTimeline
             steps={steps}
+            above={stepsAbove}
             model={model}
             turn={turn}
             session={session}

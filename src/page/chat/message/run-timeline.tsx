@@ -14,6 +14,8 @@ import { MessagePart } from './message-part.tsx';
 
 interface RunTimelineProps {
   steps: readonly Step[];
+  /** How many steps it had before it paused. */
+  above: number;
   /** The model that stands above the answer. A step names its own only where it is another. */
   model: string | undefined;
   /** The id of the run's turn, once it is known. */
@@ -26,7 +28,7 @@ interface RunTimelineProps {
 }
 
 /** Shows a run: each step with its figures, what was said in it, and its calls. */
-export function RunTimeline({ steps, model, turn, session, results, thoughtOf, isLive }: RunTimelineProps) {
+export function RunTimeline({ steps, above, model, turn, session, results, thoughtOf, isLive }: RunTimelineProps) {
   const over = steps.filter(({ isOver }) => isOver).length;
   // With each step that has ended there is more to tell.
   const stage = isLive ? `step ${steps.length}, ${over} over` : 'ended';
@@ -44,7 +46,7 @@ export function RunTimeline({ steps, model, turn, session, results, thoughtOf, i
         return (
           // biome-ignore lint/suspicious/noArrayIndexKey: steps are only ever added at the end.
           <li key={index} class="stack run-step" data-live={isLast}>
-            <StepFigures number={index + 1} told={told[index]} model={model} />
+            <StepFigures number={above + index + 1} told={told[index]} model={model} />
             {parts.map((part, at) =>
               isEdgeCall(part) ? (
                 <EdgeCall

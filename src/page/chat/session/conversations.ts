@@ -11,7 +11,6 @@ import type { Content } from './content.ts';
 import { agent, prefix } from './options.ts';
 import { ignoreDeleted } from './outcomes.ts';
 import { Session } from './session.ts';
-import { storeDraft } from './stored-drafts.ts';
 import { titleOf } from './titles.ts';
 
 const conversations = signal<ConversationRow[]>([]);
@@ -61,7 +60,7 @@ export function keepListed(): () => void {
 }
 
 /** Refreshes the list after a change, here and in other windows of this browser. */
-export async function tellChange(): Promise<void> {
+async function tellChange(): Promise<void> {
   others.postMessage('changed');
   await refreshConversations();
 }
@@ -167,7 +166,6 @@ export function remove(id: string): void {
   const isOpen = current !== undefined && familyOf(current) === family;
   const ids = possibleIdsOf(id, conversations.value);
   const finish = async () => {
-    storeDraft(family, '');
     // Sent even if the page is closed now.
     const deletions = ids.map((id) =>
       edge()

@@ -24,6 +24,8 @@ export interface Entry {
   unsent?: string;
   /** The model of the answer right above, where no question stands between the two. */
   modelAbove?: string;
+  /** How many steps of its run stand in the answers above, which have paused. */
+  stepsAbove?: number;
 }
 
 /** @returns the history, then the running question and its answer */

@@ -1,21 +1,27 @@
 import type { Part } from './content.ts';
+import { stepsIn } from './steps.ts';
 
 /** What is read and noted of an entry. */
 interface PlacedEntry {
   role: string;
   parts: readonly Part[];
-  row: { model: string | null } | undefined;
+  row: { model: string | null; stop_reason?: string | null | undefined } | undefined;
   modelAbove?: string;
+  stepsAbove?: number;
 }
 
 /** Notes which answers go on from the one above: after the results of tools of this page, or after a pause. */
 export function withModelsAbove<E extends PlacedEntry>(entries: E[]): E[] {
   let above: string | undefined;
+  let steps = 0;
   for (const entry of entries) {
     if (entry.role === 'assistant') {
       if (above !== undefined) entry.modelAbove = above;
+      if (steps > 0) entry.stepsAbove = steps;
       above = entry.row?.model ?? undefined;
-    } else if (!entry.parts.every(({ type }) => type === 'tool_result')) above = undefined;
+      // A run that has paused goes on below: its steps are counted on.
+      steps = entry.row?.stop_reason === 'pause_turn' ? steps + (stepsIn(entry.parts)?.length ?? 0) : 0;
+    } else if (!entry.parts.every(({ type }) => type === 'tool_result')) [above, steps] = [undefined, 0];
   }
   return entries;
 }

@@ -30,8 +30,8 @@ const rowOf = (id: string, { spent, limit, seen, group }: Values): AccountSpendR
     limit === null
       ? null
       : {
+          ...{ by: 'account', id: null, refuses: false },
           limit: 'usd_per_month',
-          token: null,
           limit_usd: limit,
           used_usd: spent,
           resets_at: '2027-01-01T00:00:00.000Z',

@@ -77,7 +77,7 @@ async function expectRow(app: TestApp, row: Partial<AccountSpendRow>, account = 
 
 /** @returns what a row says of a limit of the account itself */
 const ofAccount = (limit: Tightest['limit'], limit_usd: number, used_usd: number, resets_at: string | null = null) => ({
-  tightest: { limit, token: null, limit_usd, used_usd, resets_at },
+  tightest: expect.objectContaining({ by: 'account', id: null, limit, limit_usd, used_usd, resets_at }),
 });
 const [HOUR_END, NEXT_HOUR_END, DAY_END] = ['2026-11-20T13', '2026-11-20T14', '2026-11-21T00'].map(
   (hour) => `${hour}:00:00.000Z`,
@@ -120,7 +120,7 @@ test("a token's own limit may be the tightest, while the token is valid", async 
   const [phone, tablet] = [await mint(app, 0.01), await mint(app, 0.02, 600)];
   await spend(app, phone.token);
   const ofToken = (jti: string, limit_usd: number, used_usd: number) => ({
-    tightest: { limit: 'usd_total' as const, token: jti, limit_usd, used_usd, resets_at: null },
+    tightest: expect.objectContaining({ by: 'token', id: jti, limit_usd, used_usd }),
   });
   await expectRow(app, ofToken(phone.jti, 0.01, COST_USD));
   await spend(app, phone.token);
@@ -169,7 +169,7 @@ test('an erased account leaves nothing of its limits and tokens', async () => {
   const app = shared();
   const { token, jti } = await mint(app, 0.01);
   await spend(app, token);
-  await expectRow(app, { tightest: expect.objectContaining({ token: jti }) });
+  await expectRow(app, { tightest: expect.objectContaining({ id: jti }) });
   const rows = async () =>
     await runInDurableObject(pool(), (_: Pool, { storage }) =>
       JSON.stringify(storage.sql.exec('select account, limits from leases').toArray()),
@@ -200,7 +200,7 @@ test('of the limits that are told the tightest is shown: of some windows, of non
   const token = { jti: 'phone', limit_usd: 1, used_usd: 0.5, until: Date.now() + HOUR_MS };
   await tell('erin', { token });
   expect(await rowOf(app, '/accounts?sort=spent', 'erin')).toMatchObject({
-    tightest: { token: 'phone', used_usd: 0.5 },
+    tightest: { by: 'token', id: 'phone', used_usd: 0.5 },
   });
   passTime(HOUR_MS);
   expect(await rowOf(app, '/accounts?sort=spent', 'erin')).toMatchObject({ tightest: null });
@@ -219,6 +219,76 @@ test("a group's list has the limits of its accounts with all that they have spen
     ...ofAccount('usd_per_hour', 0.01, 2 * COST_USD, HOUR_END),
     spent_usd: { day: COST_USD },
   });
+});
+
+test('a member of a spent group is told to be refused by it, first, in the list and of itself; only admins learn its figures', async () => {
+  const app = shared();
+  await admin(app, 'PUT', '/pools/deployment/limits', { usd_per_month: 100 });
+  await admin(app, 'PUT', '/groups/red/limits', { usd_per_day: 10 * COST_USD, alerts: [0.5] });
+  await admin(app, 'PUT', '/groups/red/accounts/alice');
+  await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_month: 2 });
+  await spend(app, await tokenOf('alice'));
+  await spend(app, await tokenOf('bob'));
+  await admin(app, 'PUT', '/accounts/bob/limits', { usd_per_month: 4 * COST_USD });
+  // What is set again is all that is set; what is changed leaves the rest.
+  expect(await admin(app, 'PATCH', '/groups/red/limits', { usd_per_day: COST_USD, usd_per_week: 1 })).toMatchObject({
+    limits: { usd_per_day: COST_USD, usd_per_week: 1, alerts: [0.5] },
+  });
+  expect(await admin(app, 'PATCH', '/groups/red/limits', { usd_per_week: null })).toMatchObject({
+    limits: { usd_per_day: COST_USD, alerts: [0.5] },
+  });
+  await expect
+    .poll(() => admin(app, 'GET', '/groups/red'))
+    .toMatchObject({ binds: [{ by: 'group', id: 'red', refuses: true }] });
+  const ofGroup = { by: 'group', id: 'red', limit: 'usd_per_day', limit_usd: COST_USD, used_usd: COST_USD };
+  await expectRow(app, { tightest: expect.objectContaining({ ...ofGroup, refuses: true }) });
+  const order = async () =>
+    (await admin<{ data: AccountSpendRow[] }>(app, 'GET', '/accounts?sort=used')).data.map(({ id }) => id);
+  await admin(app, 'PUT', '/accounts/closed/limits', { requests_per_minute: 0 });
+  await runInDurableObject(bindings.ACCOUNT.getByName('closed'), (account: Account) => account.reportTo('deployment'));
+  // Who can ask for nothing stands first.
+  await expect.poll(order).toEqual(['closed', 'alice', 'bob']);
+  type Answer = { binds: { by: string; refuses: boolean }[]; group: string | null };
+  const told = await admin<Answer>(app, 'GET', '/accounts/alice');
+  expect(told.group).toBe('red');
+  expect(told.binds.map(({ by, refuses }) => [by, refuses])).toEqual([
+    ['group', true],
+    ['account', false],
+    ['deployment', false],
+  ]);
+  const own = (await (
+    await app.fetch('/accounts/alice', { headers: bearer(await tokenOf('alice')) })
+  ).json()) as Answer;
+  expect(own.binds.map(({ by }) => by)).toEqual(['account']);
+});
+
+test('of the requests of a day it is told how many were refused, also by an object that has woken', async () => {
+  const app = shared();
+  await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 0, on_shortfall: 'refuse' });
+  const refused = async () =>
+    expect((await app.post('/v1/messages', ask, bearer(await tokenOf('alice')))).ok).toBe(false);
+  const tell = () =>
+    runInDurableObject(bindings.ACCOUNT.getByName('alice'), (account: Account) => account.reportTo('deployment'));
+  await refused();
+  // Those of one second share a row.
+  passTime(2_000);
+  await refused();
+  await tell();
+  await expectRow(app, { refused_today: 2, blocked: true });
+  await app.settled();
+  await abortAllDurableObjects();
+  passTime(2_000);
+  await refused();
+  await tell();
+  await expectRow(app, { refused_today: 3 });
+  expect(await admin(app, 'GET', '/overview')).toMatchObject({
+    type: 'overview',
+    requests: { requests: 0, failed: 0, refused: 3 },
+    accounts: { blocked: 1, spent: 0 },
+    undelivered_alerts: 0,
+  });
+  passTime(24 * HOUR_MS);
+  await expectRow(app, { refused_today: 0 });
 });
 
 test('a change that the list does not show calls no pool', async () => {
@@ -251,7 +321,7 @@ test('a change that the list does not show calls no pool', async () => {
   for (const [jti, revoke] of Object.entries(revokes)) {
     const empty = { jti, scopes: [], limits: { usd_total: 0 } };
     await runInDurableObject(account, (object: Account) => object.rememberToken(empty));
-    await expectRow(app, { tightest: expect.objectContaining({ token: jti }) });
+    await expectRow(app, { tightest: expect.objectContaining({ id: jti }) });
     await runInDurableObject(account, revoke);
     await expectRow(app, ofAccount('usd_per_day', 2, COST_USD, DAY_END));
   }

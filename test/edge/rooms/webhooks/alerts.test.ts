@@ -104,11 +104,20 @@ describe('a share of a limit that is spent', () => {
     await stub().setLimits({ usd_total: usd(20_000), alerts: [0.5] });
     await spend('req_1', 10_000);
     await deliver(works, 1);
+    expect(await listed()).toMatchObject([
+      { state: 'pending', attempts: 1, next_attempt_at: expect.any(String), error: { status: 500 } },
+    ]);
+    const overview = async () => {
+      const app = testApp(() => Response.json({}), { ...DEPLOYED, ALERT_URL, DELIVERY_SIGNING_SECRET: WEBHOOK_SECRET });
+      return await (await app.fetch('/overview', { headers: bearer(await tokenOf('root', ['admin'])) })).json();
+    };
+    expect(await overview()).toMatchObject({ undelivered_alerts: 1 });
     for (let i = 0; i < 40 && posted.length < 11; i += 1) {
       await works.wakeAt('alert', works.clock.now + HOUR);
       await works.consume();
     }
     expect(posted).toHaveLength(11);
+    expect(await overview()).toMatchObject({ undelivered_alerts: 0 });
     expect(new Set(posted.map(({ id }) => id)).size).toBe(1);
     expect(new Set(posted.map(({ body }) => JSON.stringify(body))).size).toBe(1);
     expect(await listed()).toMatchObject([{ state: 'delivered', attempts: 11, limit: 'usd_total', window: 'total' }]);

@@ -145,7 +145,12 @@ describe('an event', () => {
     await accept(works, 'github_1');
     await works.consume();
     expect(await works.report('github_1')).toMatchObject({ state: 'delivering', label: 'bug' });
+    // Its row says that it was tried, when it is tried next, and why.
+    const [row] = (await inboxOf('github').list({})).data;
+    expect(row).toMatchObject({ attempts: 1, next_attempt_at: expect.any(String), error: { status: 500 } });
+    expect(await inboxOf('github').undelivered()).toBe(1);
     await untilDone(works, 'github_1', 1);
+    expect(await inboxOf('github').undelivered()).toBe(0);
     const { state, attempts } = await works.report('github_1');
     expect(state).toBe('delivered');
     expect(attempts.map(({ error }) => error?.status ?? null)).toEqual([500, 503, 404, null]);
@@ -163,8 +168,9 @@ describe('an event', () => {
     expect(works.clock.now - began).toBeGreaterThan(10 * HOUR);
     expect(await works.report('github_1')).toMatchObject({ state: 'parked', label: 'bug', next_attempt_at: null });
     expect((await inboxOf('github').list({ state: 'parked' })).data).toMatchObject([
-      { event_id: 'github_1', attempts: 10 },
+      { event_id: 'github_1', attempts: 10, next_attempt_at: null, error: { status: 500 } },
     ]);
+    expect(await inboxOf('github').undelivered()).toBe(1);
     expect(posted).toHaveLength(10);
     expect(await inboxOf('github').replay('github_1')).toMatchObject({ state: 'delivering' });
     await works.consume(['github_1']);

@@ -1,9 +1,11 @@
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
-import type { PoolLimits } from '../../../money/budget/limits.schema.ts';
+import type { Overview } from '../../../health/overview-answers.schema.ts';
+import type { BindingLimit } from '../../../money/account/usage-answers.schema.ts';
+import type { PoolLimits, PoolLimitsPatch } from '../../../money/budget/limits.schema.ts';
 import type { HeldByBatches } from '../../../money/budget/purses.ts';
-import type { ListedOutcome } from '../../../money/contracts/account.ts';
+import type { ListedOutcome, RefusedOfDay } from '../../../money/contracts/account.ts';
+import type { LiveToken } from '../../../money/contracts/admission.ts';
 import type { LastOfAccount, SharedUsageQuery } from '../../../money/contracts/all-accounts.ts';
-import type { LiveToken } from '../../../money/tokens/token-limits.ts';
 import type { Page, PageOf } from '../../../objects/page.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../pools-answers.schema.ts';
 import type { SumsReport } from './sums.ts';
@@ -15,7 +17,9 @@ export interface PoolObject extends Rpc.DurableObjectBranded {
   lastOf(outcome: ListedOutcome, from: number): LastOfAccount[];
   standing(): PoolQuotaReport;
   setLimits(limits: PoolLimits | null): void;
+  patchLimits(patch: PoolLimitsPatch): PoolLimits;
   accounts(query: SpendQuery): Page<AccountSpendRow>;
+  overview(): PoolOverview;
   accountsNamed(names: readonly string[]): AccountSpendRow[];
   usage(query: SharedUsageQuery): SharedUsageReport;
   joinVisitors(id: string): void;
@@ -46,6 +50,8 @@ export interface LeaseCall {
   /** When a request of it was last refused, and when its newest that failed began. Only the deployment's pool gets them. */
   refusedAt?: number | undefined;
   failedAt?: number | undefined;
+  /** How many of a day were refused, of the last day on which any was. Only the deployment's pool gets it. */
+  refused?: RefusedOfDay | undefined;
   batched?: HeldByBatches | undefined;
   /** Whether the account is in use, or has more sums than this call reports. Then the pool asks it if it stays silent. */
   owes?: boolean | undefined;
@@ -103,8 +109,18 @@ export interface LeaseGrant {
   left: Nanodollars;
 }
 
+/** What went wrong, as accounts have told. */
+export interface PoolOverview {
+  requests: NonNullable<Overview['requests']>;
+  accounts: NonNullable<Overview['accounts']>;
+}
+
 export interface SpendQuery extends PageOf {
   period: Extract<LeasePeriod, 'day' | 'week' | 'month'>;
   /** `used` is the share of its tightest limit that an account has spent. */
   sort: 'spent' | 'limit' | 'used' | 'last_seen' | 'group';
+  groups?: GroupLimits | undefined;
 }
+
+/** The tightest limit in USD of groups, by their names. */
+export type GroupLimits = Readonly<Record<string, BindingLimit>>;

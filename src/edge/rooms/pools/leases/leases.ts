@@ -314,7 +314,8 @@ export class Leases implements SharedBudgets {
     const isOfAll = name === DEPLOYMENT_POOL;
     const sent = isOfAll ? this.#sums.compose(sentAt, isIdle) : undefined;
     const description = this.#description();
-    const { lastAt } = this.#holder.refusals;
+    const { refusals } = this.#holder;
+    const { lastAt } = refusals;
     const call: LeaseCall = {
       lease: identity.id,
       account: this.#holder.accountId,
@@ -326,7 +327,7 @@ export class Leases implements SharedBudgets {
       ...description,
       sums: sent?.report,
       ...(isOfAll && this.#identity.isNamed
-        ? { refusedAt: lastAt || undefined, failedAt: lastFailure(this.#holder.ledger) }
+        ? { refusedAt: lastAt || undefined, refused: refusals.ofLastDay(), failedAt: lastFailure(this.#holder.ledger) }
         : {}),
       owes: !isIdle || (!sent?.isLast && isOfAll && this.#sums.isBehind),
     };

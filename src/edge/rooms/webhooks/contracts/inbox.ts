@@ -18,6 +18,7 @@ export interface InboxObject extends Rpc.DurableObjectBranded {
   record(id: string, result: EventResult, last?: { lease: number; attempt: Attempt }): EventResult | null;
   conclude(id: string, conclusion: Conclusion): void;
   list(page: PageOf & { state?: EventState | undefined }): Page<EventRow>;
+  undelivered(): number;
   alerts(page: PageOf): Page<AlertRow>;
   read(id: string): EventReport | undefined;
   replay(id: string): EventReport | undefined;

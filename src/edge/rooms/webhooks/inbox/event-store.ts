@@ -9,6 +9,9 @@ import type { NewEvent } from '../contracts/inbox.ts';
 import type { EventState } from '../webhooks.schema.ts';
 import type { Attempt, EventReport, EventResult, EventRow } from '../webhooks-answers.schema.ts';
 
+/** Of events that were tried in vain. What waits for a budget, or for an agent, has not failed. */
+const UNDELIVERED = "state = 'parked' or (failures > 0 and due_at is not null)";
+
 /**
  * Few events have work to do at a time, and the index `due` has only those. `only_body` is the digest again, only for events
  * for which it must be unique: others have null, and no entry in the index. An agent works on an event in `conversation`.
@@ -35,7 +38,8 @@ const EVENT_TABLES = `
     text text
   ) strict;
   create index due on events (due_at) where due_at is not null;
-  create unique index bodies on events (only_body) where only_body is not null;`;
+  create unique index bodies on events (only_body) where only_body is not null;
+  create index undelivered on events (seq) where ${UNDELIVERED};`;
 
 /** How many attempts of an event are kept. These are the newest. */
 const ATTEMPTS_KEPT = 50;
@@ -73,7 +77,8 @@ const ALERT_STATES: Record<EventState, AlertRow['state']> = {
   failed: 'parked',
 };
 
-const LISTED = 'seq, id, account, state, received_at, runs, label, conversation, turn';
+const LISTED = `seq, id, account, state, received_at, runs, label, conversation, turn, due_at, waits,
+  attempts -> '$[#-1].error' as error`;
 
 /** Stores the events of one source: the only SQL of an inbox. */
 export class EventStore extends Tables {
@@ -163,6 +168,11 @@ export class EventStore extends Tables {
     return this.#changed(`delete from events where seq in (select seq from events where ${done})`, before, limit);
   }
 
+  /** @returns how many events were tried in vain */
+  undelivered(): number {
+    return this.number(`select count(*) from events where ${UNDELIVERED}`);
+  }
+
   /** @returns when the oldest finished event was received */
   oldestDone(): number | undefined {
     return this.figure('select received_at from events where due_at is null order by seq limit 1');
@@ -196,7 +206,7 @@ export class EventStore extends Tables {
     const data = rows.data.map((row) => ({
       ...(JSON.parse(String(row.text)) as AlertBody),
       state: ALERT_STATES[row.state as EventState],
-      attempts: Number(row.runs),
+      ...triesOf(row),
     }));
     return { ...rows, data };
   }
@@ -211,10 +221,9 @@ export class EventStore extends Tables {
   report(id: string): EventReport | undefined {
     const [row] = this.read('select * from events where id = ?', id);
     if (!row) return undefined;
-    const { attempts: _, ...listed } = this.#listed(row);
-    const { account, subject, digest, result, attempts, dueAt, waits } = storedOf(row);
-    const next = waits && dueAt !== null ? new Date(dueAt).toISOString() : null;
-    return { ...listed, account, subject, digest, result, attempts, next_attempt_at: next };
+    const { attempts: _, error: __, ...listed } = this.#listed(row);
+    const { account, subject, digest, result, attempts } = storedOf(row);
+    return { ...listed, account, subject, digest, result, attempts };
   }
 
   #listed(row: RawRow): EventRow {
@@ -227,7 +236,7 @@ export class EventStore extends Tables {
       conversation: row.conversation as string | null,
       turn: row.turn as string | null,
       received_at: new Date(Number(row.received_at)).toISOString(),
-      attempts: Number(row.runs),
+      ...triesOf(row),
     };
   }
 
@@ -236,6 +245,16 @@ export class EventStore extends Tables {
     this.write(query, ...values);
     return this.number('select changes()');
   }
+}
+
+/** @returns how often an event was tried, when it is tried next, and why the last try has failed */
+function triesOf({ runs, due_at, waits, error }: RawRow): Pick<EventRow, 'attempts' | 'next_attempt_at' | 'error'> {
+  const next = waits === 1 && due_at !== null ? new Date(Number(due_at)).toISOString() : null;
+  return {
+    attempts: Number(runs),
+    next_attempt_at: next,
+    error: JSON.parse(String(error ?? 'null')) as EventRow['error'],
+  };
 }
 
 function storedOf(row: RawRow): StoredEvent {

@@ -175,6 +175,11 @@ export class Inbox extends EdgeObject implements InboxObject {
     return this.#events.list(page);
   }
 
+  /** @returns how many events were tried in vain: they are tried again, or given up */
+  undelivered(): number {
+    return this.#events.undelivered();
+  }
+
   /** @returns a page of the alerts, if this is their inbox, newest first. */
   alerts(page: PageOf): Page<AlertRow> {
     return this.#events.alerts(page);

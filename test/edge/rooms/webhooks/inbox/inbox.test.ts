@@ -271,6 +271,8 @@ test('the list is newest first, paged, and by state', async () => {
       turn: null,
       received_at: expect.any(String),
       attempts: 1,
+      next_attempt_at: null,
+      error: FAILED,
     },
   ]);
 });

@@ -1,8 +1,10 @@
 /** Keeps what the breakdown of an account's spending is grouped by, and which of it is shown alone. */
 import { signal } from '@preact/signals';
-import { identity } from '../../edge/identity.ts';
-import { range } from './days.ts';
-import { account, goToView, showAccount } from './report.ts';
+import { identity } from '../edge/identity.ts';
+import { go } from '../ui/route.ts';
+import { range } from './figures/days.ts';
+import { account } from './figures/report.ts';
+import { showAccount } from './links.tsx';
 
 export const SPEND_GROUPS = {
   model: 'Model',
@@ -31,5 +33,5 @@ export function showCost(group: SpendGroup, key: string, of = account.value): vo
   onlyKey.value = key;
   range.value = 'week';
   if (identity.value.admin) showAccount(of);
-  else goToView('overview');
+  else go('budget');
 }

@@ -1,4 +1,4 @@
-/** Records the last calls as they go over the wire, with the time of every event. */
+/** Keeps the last calls as they go over the wire, with the time of every event. */
 import { signal } from '@preact/signals';
 import { readEvents } from '../../client/events.ts';
 
@@ -10,7 +10,8 @@ export interface WireEvent {
   data: string;
 }
 
-export interface Recording {
+/** A call of the page, and what came of it so far. */
+export interface WireCall {
   number: number;
   startedAt: Date;
   method: string;
@@ -31,12 +32,12 @@ export interface Recording {
   fault?: string;
 }
 
-/** The recordings, newest first. */
-export const recordings = signal<Recording[]>([]);
-/** Counts changes of recordings, so that components render again. */
-export const recorded = signal(0);
+/** The last calls, newest first. */
+export const lastCalls = signal<WireCall[]>([]);
+/** Counts what has come of them, so that components render again: calls grow in place. */
+export const callsGrown = signal(0);
 
-const MOST_RECORDED = 12;
+const MOST_CALLS = 12;
 const WORTH_SHOWING: readonly [string, RegExp][] = [
   ['POST', /^\/messages$/],
   ['GET', /^\/conversations\/[^/]+\/stream$/],
@@ -46,15 +47,15 @@ const WORTH_SHOWING: readonly [string, RegExp][] = [
 
 let count = 0;
 
-/** Fetches, and records the calls that are worth showing. */
-export async function record(url: string, init: RequestInit): Promise<Response> {
+/** Fetches, and keeps the calls that are worth showing. */
+export async function fetchKept(url: string, init: RequestInit): Promise<Response> {
   const { pathname, search } = new URL(url);
   const method = init.method ?? 'GET';
   if (!WORTH_SHOWING.some(([shown, path]) => method === shown && path.test(pathname))) return await fetch(url, init);
   const sentAt = performance.now();
   const { authorization: _, ...headers } = init.headers as Record<string, string>;
   count += 1;
-  const recording: Recording = {
+  const call: WireCall = {
     number: count,
     startedAt: new Date(),
     method,
@@ -65,53 +66,53 @@ export async function record(url: string, init: RequestInit): Promise<Response> 
     events: [],
     text: '',
   };
-  recordings.value = [recording, ...recordings.value].slice(0, MOST_RECORDED);
+  lastCalls.value = [call, ...lastCalls.value].slice(0, MOST_CALLS);
   const now = () => performance.now() - sentAt;
   try {
     const response = await fetch(url, init);
-    recording.status = response.status;
-    recording.answerHeaders = [...response.headers];
-    recording.headersAt = now();
-    recorded.value += 1;
+    call.status = response.status;
+    call.answerHeaders = [...response.headers];
+    call.headersAt = now();
+    callsGrown.value += 1;
     const { status, statusText } = response;
     // Some browsers give an empty stream with a 204, and none takes one.
     if (!response.body || status === 204) {
-      recording.endedAt = recording.headersAt;
+      call.endedAt = call.headersAt;
       return response;
     }
-    return new Response(response.body.pipeThrough(observer(recording, now)), {
+    return new Response(response.body.pipeThrough(observer(call, now)), {
       status,
       statusText,
       headers: response.headers,
     });
   } catch (thrown) {
-    recording.fault = thrown instanceof Error ? thrown.message : String(thrown);
-    recording.endedAt = now();
-    recorded.value += 1;
+    call.fault = thrown instanceof Error ? thrown.message : String(thrown);
+    call.endedAt = now();
+    callsGrown.value += 1;
     throw thrown;
   }
 }
 
-/** Passes bytes on as they come, and records their events. */
-function observer(recording: Recording, now: () => number): TransformStream<Uint8Array, Uint8Array> {
-  const streamed = recording.answerHeaders.some(
+/** Passes bytes on as they come, and notes their events. */
+function observer(call: WireCall, now: () => number): TransformStream<Uint8Array, Uint8Array> {
+  const streamed = call.answerHeaders.some(
     ([name, value]) => name === 'content-type' && value.startsWith('text/event-stream'),
   );
   const decoder = new TextDecoder();
   const read = readEvents(
-    ({ event, data }) => recording.events.push({ at: now(), name: event || 'message', data }),
-    (comment) => recording.events.push({ at: now(), name: 'comment', data: comment }),
+    ({ event, data }) => call.events.push({ at: now(), name: event || 'message', data }),
+    (comment) => call.events.push({ at: now(), name: 'comment', data: comment }),
   );
   return new TransformStream({
     transform(piece, controller) {
       if (streamed) read(piece);
-      else recording.text += decoder.decode(piece, { stream: true });
-      recorded.value += 1;
+      else call.text += decoder.decode(piece, { stream: true });
+      callsGrown.value += 1;
       controller.enqueue(piece);
     },
     flush() {
-      recording.endedAt = now();
-      recorded.value += 1;
+      call.endedAt = now();
+      callsGrown.value += 1;
     },
   });
 }

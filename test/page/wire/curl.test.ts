@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
-import type { Recording } from '../../../src/page/edge/recording.ts';
-import { snippetsOf } from '../../../src/page/wire/snippets.ts';
+import type { WireCall } from '../../../src/page/edge/last-calls.ts';
+import { curlOf } from '../../../src/page/wire/curl.ts';
 
 const BODY = JSON.stringify({ messages: [{ role: 'user', content: 'It\'s "$HOME" `x` \\ é\n' }] });
-const recording = (more: Partial<Recording>) =>
-  ({ method: 'POST', path: '/messages', headers: {}, body: BODY, events: [], ...more }) as unknown as Recording;
+const callOf = (more: Partial<WireCall>) =>
+  ({ method: 'POST', path: '/messages', headers: {}, body: BODY, events: [], ...more }) as unknown as WireCall;
 
 /** @returns the words that a POSIX shell makes of a command: what stands in quotes, and between them, is one word */
 function wordsOf(code: string): string[] {
@@ -18,8 +18,7 @@ function wordsOf(code: string): string[] {
 }
 
 test('what is copied as curl sends what the page has sent, whatever stands in it', () => {
-  const [curl] = snippetsOf(recording({}), 'https://edge.example', true);
-  const given = wordsOf(curl?.code ?? '');
+  const given = wordsOf(curlOf(callOf({}), 'https://edge.example', true));
   expect(given.slice(0, -1)).toEqual([
     ...['curl', '-N', 'https://edge.example/messages', '-H', 'authorization: Bearer $SLUICE_TOKEN'],
     ...['-H', 'content-type: application/json', '-d'],
@@ -28,7 +27,12 @@ test('what is copied as curl sends what the page has sent, whatever stands in it
 });
 
 test('a path may have a quote, and another method is named', () => {
-  const asked = recording({ method: 'DELETE', path: "/conversations/it's", body: undefined });
-  const [curl] = snippetsOf(asked, 'https://edge.example', false);
-  expect(wordsOf(curl?.code ?? '')).toEqual(['curl', '-N', "https://edge.example/conversations/it's", '-X', 'DELETE']);
+  const asked = callOf({ method: 'DELETE', path: "/conversations/it's", body: undefined });
+  expect(wordsOf(curlOf(asked, 'https://edge.example', false))).toEqual([
+    'curl',
+    '-N',
+    "https://edge.example/conversations/it's",
+    '-X',
+    'DELETE',
+  ]);
 });

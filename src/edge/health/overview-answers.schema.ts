@@ -1,0 +1,29 @@
+import { count } from '../kit/http/fields.ts';
+import * as z from '../kit/http/zod.ts';
+
+/** What is broken. Members of rooms that are not in use are absent. */
+export const overviewAnswer = z.object({
+  type: z.literal('overview'),
+  requests: z.optionally(
+    z.object({
+      requests: z.described(count, 'That were admitted, and have ended.'),
+      failed: z.described(count, 'Of these: those with an `error_type` in the ledger.'),
+      refused: z.described(count, 'That a limit has refused.'),
+    }),
+    'Of all accounts, of this day in UTC, as told until a minute ago.',
+  ),
+  accounts: z.optionally(
+    z.object({
+      blocked: z.described(count, 'A limit of 0 refuses all of their requests.'),
+      spent: z.described(count, 'Their tightest limit in USD, or that of a token, is used up.'),
+    }),
+    'How many can ask for nothing now.',
+  ),
+  undelivered_events: z.optionally(
+    z.array(z.object({ source: z.string(), events: count })),
+    'The sources of webhooks with events that were tried in vain: they are tried again, or parked.',
+  ),
+  undelivered_alerts: z.optionally(count, 'Alerts that were tried in vain.'),
+});
+
+export type Overview = z.output<typeof overviewAnswer>;

@@ -1,0 +1,28 @@
+import { jsonAnswer } from '../../gate/reference/answers.ts';
+import { type Resource, words } from '../../gate/reference/resource.ts';
+import { overviewAnswer } from '../../health/overview-answers.schema.ts';
+import * as z from '../../kit/http/zod.ts';
+import { OVERVIEW_ROUTES } from './overview.route.ts';
+
+const example = {
+  type: 'overview',
+  requests: { requests: 4_120, failed: 4, refused: 59 },
+  accounts: { blocked: 1, spent: 3 },
+  undelivered_events: [{ source: 'github', events: 2 }],
+  undelivered_alerts: 1,
+};
+
+export const overview: Resource = {
+  tag: 'Overview',
+  description: 'What is broken, in one answer.',
+  errors: [503],
+  routes: words(OVERVIEW_ROUTES, {
+    'GET /overview': {
+      operation: 'overview',
+      summary: 'See what is broken',
+      description:
+        'What was refused and what has failed are listed by `GET /usage/requests?outcome=…`, accounts by `GET /accounts?sort=used`, the rest by `GET /webhooks/:source/events` and `GET /alerts`.',
+      answer: jsonAnswer('What went wrong.', z.withMeta(overviewAnswer, { id: 'Overview' }), example),
+    },
+  }),
+};

@@ -1,0 +1,52 @@
+/** Counts what was tried in vain: events of webhooks, and alerts. */
+
+import type { Context } from 'hono';
+import type { AppEnv } from '../../gate/auth/context.ts';
+import type { Overview } from '../../health/overview-answers.schema.ts';
+import type { Family } from '../../health/told.ts';
+import { ALERT_SOURCE } from '../../money/alerts/alert-source.ts';
+import { ObjectUnreachable } from '../../objects/call-object.ts';
+import { callInbox } from './inbox/call-inbox.ts';
+import { sourcesOf } from './source-settings.ts';
+
+interface UndeliveredCounts {
+  undelivered_events: NonNullable<Overview['undelivered_events']>;
+  undelivered_alerts: number;
+}
+
+/** Asks the inbox of each source that is open, and that of alerts. */
+export async function undelivered(c: Context<AppEnv>): Promise<UndeliveredCounts> {
+  const settings = c.get('settings');
+  const countOf = (source: string) => callInbox({ inboxes: c.env, settings, source }, (inbox) => inbox.undelivered());
+  const open = [...sourcesOf(settings).values()].filter(({ secrets }) => secrets.length > 0);
+  const [undelivered_alerts, ...events] = await Promise.all([
+    countOf(ALERT_SOURCE),
+    ...open.map(async ({ source }) => ({ source, events: await countOf(source) })),
+  ]);
+  return { undelivered_events: events.filter((one) => one.events > 0), undelivered_alerts };
+}
+
+/** Tells the same as metrics; nothing while an inbox cannot be reached. */
+export async function undeliveredFamilies(c: Context<AppEnv>): Promise<Family[]> {
+  try {
+    const { undelivered_events, undelivered_alerts } = await undelivered(c);
+    return [
+      {
+        name: 'sluice_undelivered_events',
+        type: 'gauge',
+        help: 'Events of webhooks that were tried in vain, by their source: they are tried again, or parked.',
+        samples: undelivered_events.map(({ source, events }) => ({ labels: { source }, value: events })),
+      },
+      {
+        name: 'sluice_undelivered_alerts',
+        type: 'gauge',
+        help: 'Alerts that were tried in vain.',
+        samples: [{ value: undelivered_alerts }],
+      },
+    ];
+  } catch (thrown) {
+    if (!(thrown instanceof ObjectUnreachable)) throw thrown;
+    c.get('entry').line.error_type = thrown.logged;
+    return [];
+  }
+}

@@ -1,0 +1,93 @@
+import { useSignalEffect } from '@preact/signals';
+import { useEffect, useRef } from 'preact/hooks';
+import { identity } from '../edge/identity.ts';
+import { FirstFault } from '../edge/retry-fault.tsx';
+import { go } from '../ui/route.ts';
+import { Binding } from './binding.tsx';
+import { Breakdown } from './breakdown.tsx';
+import { Credit } from './credit.tsx';
+import { LIMITS } from './figures/limit-names.ts';
+import { account, keepReporting, ledTo, reportedQuota, reportFault, spend } from './figures/report.ts';
+import { LimitsForm } from './limits-form.tsx';
+import { GroupOf } from './membership.tsx';
+import { Savings } from './savings-view.tsx';
+import { SpendChart } from './spend-chart.tsx';
+import { Tokens } from './tokens.tsx';
+
+const ALL_LIMITS = Object.keys(LIMITS) as (keyof typeof LIMITS)[];
+
+/** Shows an admin one account: what binds it, what can be changed, and what it has spent. */
+export function AccountView() {
+  useEffect(keepReporting, []);
+  const id = account.value;
+  const stands = reportedQuota.value;
+  return (
+    <>
+      <ViewHead kind="Account" id={id}>
+        <button
+          type="button"
+          class="link"
+          onClick={() => go('budget', ['requests', ...(id === identity.value.account ? [] : [id])])}
+        >
+          Its requests
+        </button>
+      </ViewHead>
+      <FirstFault of={[reportFault]} />
+      <Binding stands={stands} />
+      {stands && (
+        <div class="budget-columns" key={id}>
+          <section class="panel stack" aria-labelledby="limits">
+            <h3 id="limits">Limits</h3>
+            <LimitsForm
+              of={{ kind: 'account', id }}
+              own={stands.own_limits ?? {}}
+              names={ALL_LIMITS}
+              inForce={stands.limits}
+            />
+          </section>
+          <div class="stack">
+            <GroupOf account={id} group={stands.group} />
+            <Credit account={id} hasTotal={stands.total.limit_usd !== null} />
+          </div>
+        </div>
+      )}
+      <section class="panel stack" aria-labelledby="tokens" key={`tokens of ${id}`}>
+        <h3 id="tokens">Tokens</h3>
+        <Tokens account={id} />
+      </section>
+      <Breakdown />
+      <div class="budget-columns">
+        <SpendChart days={spend.value} isOwn={id === identity.value.account} />
+        <Savings />
+      </div>
+    </>
+  );
+}
+
+interface ViewHeadProps {
+  kind: 'Account' | 'Group';
+  id: string;
+  children?: preact.ComponentChildren;
+}
+
+/** Says whose view it is, and leads back to the list. Whoever is led here arrives at its heading. */
+export function ViewHead({ kind, id, children }: ViewHeadProps) {
+  const heading = useRef<HTMLHeadingElement>(null);
+  useSignalEffect(() => {
+    if (ledTo.value !== id) return;
+    ledTo.value = undefined;
+    heading.current?.scrollIntoView({ block: 'nearest' });
+    heading.current?.focus({ preventScroll: true });
+  });
+  return (
+    <header class="apart view-head">
+      <h2 ref={heading} tabIndex={-1}>
+        {kind} {id}
+      </h2>
+      <span class="inline">
+        {children}
+        <a href="#/budget/accounts">All accounts</a>
+      </span>
+    </header>
+  );
+}

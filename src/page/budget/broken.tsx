@@ -1,0 +1,49 @@
+import { useEffect } from 'preact/hooks';
+import type { Overview } from '../../edge/answers.ts';
+import { PartFault } from '../edge/retry-fault.tsx';
+import { formatCount } from '../ui/format.ts';
+import { broken, brokenFault, keepBroken } from './figures/overview.ts';
+
+/** Says what is broken, each with a link to its list; nothing where nothing is. */
+export function Broken() {
+  useEffect(keepBroken, []);
+  const all = broken.value ? thingsIn(broken.value).filter(({ count }) => count > 0) : [];
+  return (
+    <>
+      <PartFault name="What is broken" of={brokenFault} />
+      {all.length > 0 && (
+        <section class="panel broken" aria-label="What is broken">
+          <ul class="row">
+            {all.map(({ count, said, href }) => (
+              <li key={said}>
+                <a href={href}>
+                  <strong>{formatCount(count)}</strong> {said}
+                </a>
+              </li>
+            ))}
+          </ul>
+        </section>
+      )}
+    </>
+  );
+}
+
+function thingsIn({ requests, accounts, undelivered_events: events = [], undelivered_alerts: alerts = 0 }: Overview) {
+  const undelivered = events.reduce((sum, one) => sum + one.events, 0);
+  return [
+    { count: requests?.refused ?? 0, said: 'refused today', href: '#/budget/refused' },
+    { count: requests?.failed ?? 0, said: 'failed today', href: '#/budget/failed' },
+    {
+      count: undelivered,
+      said: undelivered === 1 ? 'event undelivered' : 'events undelivered',
+      href: `#/budget/webhooks/${events[0]?.source ?? ''}`,
+    },
+    {
+      count: alerts,
+      said: alerts === 1 ? 'alert undelivered' : 'alerts undelivered',
+      href: '#/budget/webhooks/alerts',
+    },
+    { count: accounts?.blocked ?? 0, said: 'blocked', href: '#/budget/accounts' },
+    { count: accounts?.spent ?? 0, said: 'without budget', href: '#/budget/accounts' },
+  ];
+}

@@ -1,0 +1,78 @@
+import { useRef } from 'preact/hooks';
+import { inPath } from '../../client/transport.ts';
+import type { CreditRow, ServedPath } from '../../edge/answers.ts';
+import { useAction } from '../edge/async-action.ts';
+import { readJson } from '../edge/client.ts';
+import { fieldFault } from '../edge/field-fault.ts';
+import { type Column, List } from '../edge/list.tsx';
+import { pollNow } from '../edge/poll.ts';
+import { announce } from '../ui/announcer.tsx';
+import { Fault } from '../ui/fault.tsx';
+import { Field, Form, SubmitButton } from '../ui/form.tsx';
+import { exactUsd, formatMoment } from '../ui/format.ts';
+import { Usd } from '../ui/usd.tsx';
+
+const CREDIT_COLUMNS: readonly Column<CreditRow>[] = [
+  { name: 'Given', cell: ({ created_at }) => formatMoment(created_at) },
+  { name: 'Credit', kind: 'number', cell: ({ usd }) => exactUsd(usd) },
+  { name: 'Left', kind: 'number', cell: ({ left_usd }) => <Usd isSum value={left_usd} /> },
+  { name: 'Note', kind: 'text', cell: ({ note, expires_at }) => creditNote(note, expires_at) },
+];
+const FIELDS = ['usd', 'note'];
+
+/** Gives an account credit, and lists what it was given. @param hasTotal whether a limit in all is in force: credit adds to that */
+export function Credit({ account, hasTotal }: { account: string; hasTotal: boolean }) {
+  const { busy, fault, run } = useAction();
+  const form = useRef<HTMLElement>(null);
+  // The same until the edge has it: a press that is repeated gives nothing twice.
+  const key = useRef(crypto.randomUUID());
+  const path: ServedPath = `/accounts/${inPath(account)}/credit`;
+  const give = (data: FormData) =>
+    run(async () => {
+      const usd = Number(data.get('usd'));
+      const note = String(data.get('note')).trim();
+      const body = { usd, ...(note === '' ? {} : { note }) };
+      await readJson(path, { method: 'POST', body, headers: { 'idempotency-key': key.current } });
+      key.current = crypto.randomUUID();
+      form.current?.querySelector('form')?.reset();
+      announce(`${exactUsd(usd)} of credit is given to ${account}.`);
+      pollNow();
+    });
+  const told = fieldFault(fault.value ?? '', FIELDS);
+  return (
+    <section ref={form} class="panel stack" aria-labelledby="credit">
+      <h3 id="credit">Credit</h3>
+      {!hasTotal && (
+        <p class="quiet">
+          Credit adds to the limit “Dollars in total”, which this account does not have. Set that to 0 for a prepaid
+          account.
+        </p>
+      )}
+      <Form onSubmit={(data) => void give(data)}>
+        <div class="fields">
+          <Field label="Dollars of credit" fault={told.field === 'usd' ? told.said : undefined}>
+            {(ids) => <input {...ids} name="usd" type="number" step="any" required />}
+          </Field>
+          <Field label="Note" fault={told.field === 'note' ? told.said : undefined}>
+            {(ids) => <input {...ids} name="note" maxLength={512} autocomplete="off" placeholder="What it is for" />}
+          </Field>
+        </div>
+        {fault.value && !told.field && <Fault text={told.said} />}
+        <p class="row">
+          <SubmitButton name="Give credit" disabled={busy.value} />
+        </p>
+      </Form>
+      <List<CreditRow>
+        name="Credits"
+        path={path}
+        columns={CREDIT_COLUMNS}
+        row={{ key: ({ id }) => id }}
+        empty="None was given."
+      />
+    </section>
+  );
+}
+
+function creditNote(note: string | null, expiresAt: string | null): string {
+  return [note ?? [], expiresAt === null ? [] : `until ${formatMoment(expiresAt)}`].flat().join(' · ');
+}

@@ -1,0 +1,84 @@
+/** Says how limits are called on the page: everywhere as the form names them. */
+import type { BindingLimit, Limits } from '../../../edge/answers.ts';
+import { exactUsd, formatShare } from '../../ui/format.ts';
+
+/** How a limit is typed: a number, names or shares with commas between them, or one of some words. */
+type LimitKind = 'number' | 'names' | 'shares' | readonly (readonly [value: string, text: string])[];
+
+/** The limits by their names, in the order of the form. One that is missing here is a type error. */
+export const LIMITS: Readonly<Record<keyof Limits, { title: string; kind: LimitKind }>> = {
+  usd_per_hour: { title: 'Dollars per hour', kind: 'number' },
+  usd_per_day: { title: 'Dollars per day', kind: 'number' },
+  usd_per_week: { title: 'Dollars per week', kind: 'number' },
+  usd_per_month: { title: 'Dollars per month', kind: 'number' },
+  usd_total: { title: 'Dollars in total', kind: 'number' },
+  alerts: { title: 'Alerts, in % of each limit in dollars', kind: 'shares' },
+  models: { title: 'Models', kind: 'names' },
+  fallback_models: { title: 'Models that step in', kind: 'names' },
+  requests_per_minute: { title: 'Requests per minute', kind: 'number' },
+  input_tokens_per_minute: { title: 'Input tokens per minute', kind: 'number' },
+  output_tokens_per_minute: { title: 'Output tokens per minute', kind: 'number' },
+  count_requests_per_minute: { title: 'Token counts per minute', kind: 'number' },
+  concurrent_requests: { title: 'Requests at a time', kind: 'number' },
+  on_shortfall: {
+    title: 'Where the budget is short',
+    kind: [
+      ['clamp', 'Shorten the answer'],
+      ['refuse', 'Refuse the request'],
+    ],
+  },
+  min_output_tokens: { title: 'Shortest answer, in tokens', kind: 'number' },
+  served_tools: {
+    title: 'Set aside for tools of the API',
+    kind: [
+      ['exact', 'The most that they can cost'],
+      ['estimate', 'An estimate'],
+    ],
+  },
+  conversations: { title: 'Conversations', kind: 'number' },
+  stored_bytes: { title: 'Stored bytes', kind: 'number' },
+};
+/** The limits that a budget has which accounts share. */
+export const SHARED_LIMITS = [
+  'usd_per_hour',
+  'usd_per_day',
+  'usd_per_week',
+  'usd_per_month',
+  'usd_total',
+  'alerts',
+] as const satisfies readonly (keyof Limits)[];
+
+/** @returns how a limit is called; one that is not known keeps its name */
+export function limitTitle(limit: string): string {
+  return Object.hasOwn(LIMITS, limit) ? LIMITS[limit as keyof Limits].title : limit;
+}
+
+/** The share of a limit at which it is nearly used up. */
+export const NEARLY = 0.8;
+
+/** @returns how much of a limit is used, from 0 upwards; all of one that is 0 */
+export function usedShare({ limit_usd, used_usd }: Pick<BindingLimit, 'limit_usd' | 'used_usd'>): number {
+  return limit_usd === 0 ? 1 : used_usd / limit_usd;
+}
+
+/** @returns whose limit it is, where it is not the account's own: `of group blue` */
+export function ownerOf({ by, id }: Pick<BindingLimit, 'by' | 'id'>): string {
+  switch (by) {
+    case 'account':
+      return '';
+    case 'token':
+      return 'of a token';
+    case 'group':
+      return `of group ${id}`;
+    case 'deployment':
+      return 'of all accounts';
+  }
+}
+
+/** @returns a limit as one says it, with how much of it is used: `99.5% of $5.00, dollars per day of group blue` */
+export function sayBinding(limit: BindingLimit): string {
+  if (limit.limit === 'usd_total' && limit.by === 'account' && limit.limit_usd === 0) return 'no credit';
+  const whose = ownerOf(limit);
+  const title = limitTitle(limit.limit).toLowerCase();
+  return `${formatShare(usedShare(limit))} of ${exactUsd(limit.limit_usd)}, ${title}${whose && ` ${whose}`}`;
+}

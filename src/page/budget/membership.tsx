@@ -1,0 +1,67 @@
+import { useSignal } from '@preact/signals';
+import { useEffect } from 'preact/hooks';
+import type { Page } from '../../client/index.ts';
+import { inPath } from '../../client/transport.ts';
+import { useAction } from '../edge/async-action.ts';
+import { edge, readJson } from '../edge/client.ts';
+import { pollNow } from '../edge/poll.ts';
+import { announce } from '../ui/announcer.tsx';
+import { Fault } from '../ui/fault.tsx';
+import { Field, Form, SubmitButton } from '../ui/form.tsx';
+import { GroupLink } from './links.tsx';
+
+const MOST_GROUPS = 1_000;
+
+/** Says in which group an account is, and moves it to another, or out of it. */
+export function GroupOf({ account, group }: { account: string; group: string | null }) {
+  const [reading, { busy, fault, run }] = [useAction(), useAction()];
+  const names = useSignal<readonly string[]>([]);
+  useEffect(() => {
+    void reading.run(async () => {
+      const { data } = await readJson<Page<{ id: string }>>('/groups', { query: { limit: MOST_GROUPS } });
+      names.value = data.map(({ id }) => id);
+    });
+  }, [reading, names]);
+  const move = (form: FormData) =>
+    run(async () => {
+      const to = String(form.get('group')).trim();
+      if (to !== '') await edge().fetch(`/groups/${inPath(to)}/accounts/${inPath(account)}`, { method: 'PUT' });
+      else if (group !== null)
+        await edge().fetch(`/groups/${inPath(group)}/accounts/${inPath(account)}`, { method: 'DELETE' });
+      announce(to === '' ? 'It is in no group.' : `It is in the group ${to}.`);
+      pollNow();
+    });
+  return (
+    <section class="panel stack" aria-labelledby="group">
+      <h3 id="group">Group</h3>
+      <p class="quiet">
+        {group === null ? 'No group was chosen: its tokens may name one.' : 'It shares the budget of '}
+        {group !== null && <GroupLink group={group} />}
+      </p>
+      <Form class="inline with-button" onSubmit={(data) => void move(data)}>
+        <Field label="Move to group" note="Empty: out of its group.">
+          {(ids) => (
+            <>
+              <input
+                {...ids}
+                key={group}
+                name="group"
+                list="groups-of-all"
+                autocomplete="off"
+                maxLength={128}
+                defaultValue={group ?? ''}
+              />
+              <datalist id="groups-of-all">
+                {names.value.map((name) => (
+                  <option key={name} value={name} />
+                ))}
+              </datalist>
+            </>
+          )}
+        </Field>
+        <SubmitButton name="Move" kind="plain" disabled={busy.value} />
+      </Form>
+      {(fault.value ?? reading.fault.value) && <Fault text={fault.value ?? reading.fault.value ?? ''} />}
+    </section>
+  );
+}

@@ -1,0 +1,91 @@
+import type { ListedRequest } from '../../client/index.ts';
+import { sentenceOfType } from '../edge/sentences.ts';
+import { sayTimes } from '../ui/format.ts';
+import { limitTitle } from './figures/limit-names.ts';
+
+type ToldRefusal = NonNullable<ListedRequest['refusal']>;
+type EndedRequest = Pick<ListedRequest, 'status' | 'stop_reason' | 'error_type'> & {
+  refusal?: ToldRefusal | null | undefined;
+};
+
+/** Says how a request has ended. It alone has colour. */
+export function Outcome({ row }: { row: EndedRequest }) {
+  const { refusal, status, stop_reason, error_type } = row;
+  if (refusal)
+    return (
+      <span class="state" data-look="refused">
+        refused: {refusedBy(refusal)}
+      </span>
+    );
+  if (status === 'held') return <span class="quiet">running</span>;
+  if (error_type !== null)
+    return (
+      <span class="state" data-look="refused">
+        failed: {error_type}
+      </span>
+    );
+  return <>{stop_reason ?? status}</>;
+}
+
+/** @returns why a request was refused or has failed, as its caller read it; an empty text for one that went well */
+export function sayWhy({ refusal, error_type }: EndedRequest): string {
+  if (refusal) return sayTimes(refusal.message);
+  return error_type === null ? '' : sentenceOfType(error_type);
+}
+
+function refusedBy({ limit, limited_by, reason }: ToldRefusal): string {
+  if (reason === 'unpriced') return 'a model without a price';
+  if (reason === 'model') return 'a model that is not allowed';
+  if (limited_by === '' || limit === '') return 'busy';
+  const whose = limited_by === 'account' ? '' : `, of its ${limited_by}`;
+  return limitTitle(limit).toLowerCase() + (limited_by === 'deployment' ? ', of all accounts' : whose);
+}
+
+/** @returns what an operator can do about a refusal, by what has happened */
+export function helpFor({ limited_by, limit, reason, never }: ToldRefusal): string {
+  const title = limitTitle(limit);
+  const wait = never ? '' : ', or wait until there is room again';
+  switch (reason) {
+    case 'unpriced':
+      return 'Add the model with its price to the setting PRICES, or have the caller use another model.';
+    case 'model':
+      return limited_by === 'token'
+        ? 'Mint a token that may use the model.'
+        : 'Add the model to the account’s limit “Models”.';
+    case 'requests':
+      return 'Its token has made as many requests as it may. Mint another one.';
+    case 'storage':
+      return `Raise the account’s limit “${title}”, or have its caller delete something.`;
+    case 'concurrency':
+      return `Nothing has to be raised: it can be sent again once another request has ended. Raise “${title}” where that happens often.`;
+    case 'held':
+      return 'Nothing has to be raised: running requests hold the money, and it is free again when they end.';
+    case 'rate':
+      return never
+        ? `The request is larger than the account’s whole limit “${title}”. Raise it, or have the caller send less.`
+        : `It has room again in a moment. Raise the account’s limit “${title}” where that happens often.`;
+    case 'spend':
+      return helpForMoney(limited_by, limit, title, wait);
+  }
+}
+
+function helpForMoney(by: string, limit: string, title: string, wait: string): string {
+  // What does not reset is waited for in vain.
+  const orWait = limit === 'usd_total' ? '' : wait;
+  switch (by) {
+    case 'group':
+      return `Raise “${title}” of its group${orWait}.`;
+    case 'deployment':
+      return `Raise “${title}” of all accounts together, under Overview${orWait}.`;
+    case 'token':
+      return 'Its token has spent its own limit. Mint one that may spend more.';
+    case 'run':
+      return 'The caller can send a larger max_usd.';
+    case '':
+      return 'Nothing has to be raised: many asked for the shared budget at once. It can be sent again.';
+    default:
+      return limit === 'usd_total'
+        ? 'Give the account credit, or raise “Dollars in total”.'
+        : `Raise the account’s “${title}”${orWait}.`;
+  }
+}

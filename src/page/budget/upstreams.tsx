@@ -1,0 +1,54 @@
+import type { HealthAnswer } from '../../edge/answers.ts';
+import { type Column, List } from '../edge/list.tsx';
+import { formatMoment } from '../ui/format.ts';
+import { SpendKey } from './spend-key.tsx';
+
+type Upstream = NonNullable<HealthAnswer['upstreams']>[number];
+type ModelState = Upstream['models'][number];
+interface UpstreamRow extends Omit<Upstream, 'models'> {
+  model: ModelState | undefined;
+}
+
+const SAID: Record<ModelState['state'], string> = {
+  closed: 'healthy',
+  open: 'paused',
+  half_open: 'being tried again',
+};
+
+const UPSTREAM_COLUMNS: readonly Column<UpstreamRow>[] = [
+  { name: 'Upstream', cell: ({ name }) => name },
+  { name: 'Kind', spare: true, cell: ({ kind }) => kind },
+  { name: 'Running', cell: ({ running, max_concurrent: most }) => (most === null ? running : `${running} of ${most}`) },
+  { name: 'Model', cell: ({ model }) => (model ? <SpendKey name={model.model || '(none)'} /> : '–') },
+  { name: 'State', kind: 'text', cell: ({ model }) => (model ? breakerState(model) : 'not called yet') },
+  { name: 'Failed in 30 s', cell: ({ model }) => (model ? `${model.failed} of ${model.tries}` : '–') },
+];
+
+/** Shows how each of several upstreams is. The trouble of a single one is told above the page. */
+export function Upstreams() {
+  return (
+    <section class="stack" aria-labelledby="upstreams">
+      <h2 id="upstreams">Upstreams</h2>
+      <List<UpstreamRow, HealthAnswer>
+        name="Upstreams"
+        path="/health"
+        query={{ upstreams: '' }}
+        rowsIn={({ upstreams = [] }) =>
+          upstreams.flatMap(({ models, ...one }) =>
+            (models.length > 0 ? models : [undefined]).map((model) => ({ ...one, model })),
+          )
+        }
+        columns={UPSTREAM_COLUMNS}
+        row={{
+          key: ({ name, model }) => `${name} ${model?.model}`,
+          look: ({ model }) => (model && model.state !== 'closed' ? 'refused' : undefined),
+        }}
+        empty="This edge has one upstream."
+      />
+    </section>
+  );
+}
+
+function breakerState({ state, due_at }: ModelState): string {
+  return state === 'open' && due_at !== null ? `${SAID.open} until ${formatMoment(due_at)}` : SAID[state];
+}

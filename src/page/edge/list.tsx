@@ -1,0 +1,256 @@
+/** Lists what the edge has: one way for all lists to load, to be empty, to fail, and to go from page to page. */
+
+import { effect, type Signal, signal, untracked } from '@preact/signals';
+import type { ComponentChildren } from 'preact';
+import { useEffect, useMemo } from 'preact/hooks';
+import type { Page } from '../../client/index.ts';
+import type { ServedPath } from '../../edge/answers.ts';
+import { SmallButton } from '../ui/button.tsx';
+import { TableFrame } from '../ui/table.tsx';
+import { readJson } from './client.ts';
+import { poll } from './poll.ts';
+import { PartFault } from './retry-fault.tsx';
+
+/** A column, and what stands in it. */
+export interface Column<Row> {
+  name: string;
+  /** `number` stands right, `text` may take several lines, and `action` is a button: its heading is for screen readers alone. */
+  kind?: 'number' | 'text' | 'action';
+  /** Whether it is left out where the window is narrow. */
+  spare?: boolean;
+  /** The order of the edge that its heading asks for. */
+  sort?: string;
+  cell(row: Row): ComponentChildren;
+}
+
+/** What a row is, beside its cells. */
+export interface RowOf<Row> {
+  key(row: Row): string;
+  /** How it stands out: what is wrong, what runs, what was deleted. */
+  look?(row: Row): 'refused' | 'running' | 'removed' | undefined;
+  /** What a press on its first cell opens below it. */
+  details?(row: Row): ComponentChildren;
+}
+
+type Query = Readonly<Record<string, string | number | undefined>>;
+
+interface ListProps<Row, Answer> {
+  /** What is listed, such as `Alerts`: names the box that scrolls, and is said where it cannot be read. */
+  name: string;
+  path: ServedPath;
+  /** A function is called for each question: “today” is another day after midnight. */
+  query?: Query | (() => Query);
+  columns: readonly Column<Row>[];
+  row: RowOf<Row>;
+  /** What is said where there is nothing. */
+  empty: ComponentChildren;
+  /** Takes the rows out of an answer that has all of them. Default: the edge has pages of them. */
+  rowsIn?(answer: Answer): readonly Row[];
+  /** What is said of the whole answer, above the rows. */
+  about?(answer: Answer): ComponentChildren;
+  /** The order that is asked for, where headings choose it. */
+  sort?: Signal<string>;
+  /** How many rows a page has. */
+  size?: number;
+}
+
+const A_PAGE = 10;
+const LIST_AGAIN_MS = 5_000;
+
+/** Shows a list of the edge, up to date while the page is visible, ten rows at a time. */
+export function List<Row, Answer = Page<Row>>(props: ListProps<Row, Answer>) {
+  const { name, path, query = {}, columns, row, empty, about, sort, size = A_PAGE } = props;
+  const asked = JSON.stringify([path, queryNow(query), sort?.value, size]);
+  // What is known of another question is not shown as the answer to this one.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the question is a text of all that it is made of.
+  const pages = useMemo(() => new ListPages(props), [asked]);
+  useEffect(() => pages.keep(), [pages]);
+  const { answer, rows } = pages.shown.value ?? {};
+  return (
+    <>
+      <PartFault name={name} of={pages.fault} />
+      {answer !== undefined && about?.(answer)}
+      {rows === undefined && pages.fault.value === undefined && <p class="quiet">…</p>}
+      {rows?.length === 0 && pages.isFirst && <p class="quiet">{empty}</p>}
+      {rows !== undefined && (rows.length > 0 || !pages.isFirst) && (
+        <TableFrame label={`${name}: table`}>
+          <table class="table">
+            <thead>
+              <tr>
+                {columns.map((column) => (
+                  <Heading key={column.name} column={column} sort={sort} />
+                ))}
+              </tr>
+            </thead>
+            <tbody>
+              {rows.map((each) => (
+                <ListRow key={row.key(each)} row={each} of={row} columns={columns} opened={pages.opened} />
+              ))}
+            </tbody>
+          </table>
+        </TableFrame>
+      )}
+      <Turn name={name} pages={pages} />
+    </>
+  );
+}
+
+/** Loads a list page by page. */
+class ListPages<Row, Answer> {
+  readonly shown = signal<{ rows: readonly Row[]; answer: Answer; next: string | undefined } | undefined>(undefined);
+  readonly fault = signal<string | undefined>(undefined);
+  /** Where the pages begin that were turned to: the last one is shown. */
+  readonly starts = signal<readonly string[]>([]);
+  /** The row whose details are shown. */
+  readonly opened = signal<string | undefined>(undefined);
+  readonly #of: ListProps<Row, Answer>;
+
+  constructor(of: ListProps<Row, Answer>) {
+    this.#of = of;
+  }
+
+  get isFirst(): boolean {
+    return this.starts.value.length === 0;
+  }
+
+  get number(): number {
+    return this.starts.value.length + 1;
+  }
+
+  /** Keeps the page that is shown up to date. @returns what stops it */
+  keep(): () => void {
+    return effect(() => {
+      const start = this.starts.value.at(-1);
+      return untracked(() =>
+        poll(
+          async (isCurrent) => {
+            const shown = await this.#read(start);
+            if (isCurrent()) this.shown.value = shown;
+          },
+          LIST_AGAIN_MS,
+          this.fault,
+        ),
+      );
+    });
+  }
+
+  async #read(start: string | undefined) {
+    const { path, query = {}, sort, rowsIn, size = A_PAGE } = this.#of;
+    const asked = Object.entries({ ...queryNow(query), sort: sort?.value }).filter(([, value]) => value !== undefined);
+    const all = Object.fromEntries(asked) as Record<string, string | number>;
+    if (rowsIn) {
+      const answer = await readJson<Answer>(path, { query: all });
+      const rows = rowsIn(answer);
+      const first = Number(start ?? 0);
+      const after = first + size;
+      return { answer, rows: rows.slice(first, after), next: after < rows.length ? String(after) : undefined };
+    }
+    const after = start === undefined ? {} : { after_id: start };
+    const page = await readJson<Page<Row>>(path, { query: { ...all, ...after, limit: size } });
+    const next = page.has_more ? (page.last_id ?? undefined) : undefined;
+    return { answer: page as Answer, rows: page.data, next };
+  }
+}
+
+function queryNow(query: Query | (() => Query)): Query {
+  return typeof query === 'function' ? query() : query;
+}
+
+/** Goes from page to page, where there are several. */
+function Turn<Row, Answer>({ name, pages }: { name: string; pages: ListPages<Row, Answer> }) {
+  const next = pages.shown.value?.next;
+  if (next === undefined && pages.isFirst) return null;
+  const turn = (starts: readonly string[]) => {
+    pages.starts.value = starts;
+    pages.opened.value = undefined;
+  };
+  const { value: starts } = pages.starts;
+  return (
+    <nav class="row" aria-label={`Pages of ${name.toLowerCase()}`}>
+      <SmallButton name="Previous" disabled={pages.isFirst} onClick={() => turn(starts.slice(0, -1))} />
+      <SmallButton
+        name="Next"
+        disabled={next === undefined}
+        onClick={() => next !== undefined && turn([...starts, next])}
+      />
+      <span class="quiet" role="status">
+        Page {pages.number}
+      </span>
+    </nav>
+  );
+}
+
+/** The heading of a column. All of it is pressed to sort by it. */
+function Heading<Row>({ column, sort }: { column: Column<Row>; sort: Signal<string> | undefined }) {
+  const { name, kind, sort: order } = column;
+  const isSorted = sort !== undefined && order !== undefined;
+  const direction = order === 'name' || order === 'group' ? 'ascending' : 'descending';
+  const sorted = isSorted ? (sort.value === order ? direction : 'none') : undefined;
+  return (
+    <th scope="col" class={classesOf(column)} aria-sort={sorted}>
+      {isSorted ? (
+        <button type="button" class="sort" onClick={() => (sort.value = order)}>
+          {name}
+        </button>
+      ) : kind === 'action' ? (
+        <span class="unseen">{name}</span>
+      ) : (
+        name
+      )}
+    </th>
+  );
+}
+
+interface ListRowProps<Row> {
+  row: Row;
+  of: RowOf<Row>;
+  columns: readonly Column<Row>[];
+  opened: Signal<string | undefined>;
+}
+
+function ListRow<Row>({ row, of, columns, opened }: ListRowProps<Row>) {
+  const key = of.key(row);
+  const isOpen = opened.value === key;
+  const look = of.look?.(row);
+  const cells = columns.map((column, index) => {
+    const content = column.cell(row);
+    if (index > 0) {
+      return (
+        <td key={column.name} class={classesOf(column)}>
+          {content}
+        </td>
+      );
+    }
+    return (
+      <th key={column.name} scope="row" class={classesOf(column)}>
+        {of.details ? (
+          <button
+            type="button"
+            class="link"
+            aria-expanded={isOpen}
+            onClick={() => (opened.value = isOpen ? undefined : key)}
+          >
+            {content}
+          </button>
+        ) : (
+          content
+        )}
+      </th>
+    );
+  });
+  return (
+    <>
+      <tr data-look={look}>{cells}</tr>
+      {isOpen && of.details && (
+        <tr>
+          <td colSpan={columns.length}>{of.details(row)}</td>
+        </tr>
+      )}
+    </>
+  );
+}
+
+function classesOf({ kind, spare }: Pick<Column<never>, 'kind' | 'spare'>): string | undefined {
+  const classes = [kind === 'action' ? '' : (kind ?? ''), spare ? 'spare' : ''].filter(Boolean);
+  return classes.length > 0 ? classes.join(' ') : undefined;
+}

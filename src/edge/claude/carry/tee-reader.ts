@@ -40,7 +40,7 @@ export function nextBuffer(piece: Uint8Array): ArrayBuffer {
  * @returns a function that pauses, and one that ends the pause. (A timer that is not ended would wake the isolate for
  * nothing.)
  */
-export function pausesOf(ms: number): { pause(): Promise<void>; wake(): void } {
+function pausesOf(ms: number): { pause(): Promise<void>; wake(): void } {
   let end: (() => void) | undefined;
   let timer: ReturnType<typeof setTimeout>;
   const pause = () =>

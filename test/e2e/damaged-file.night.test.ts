@@ -75,7 +75,7 @@ test.each([
   ]);
 });
 
-test.each(['turns messages', 'messages', 'pieces', 'calls', 'deliveries', 'approvals'])(
+test.each(['turns messages', 'messages', 'pieces'])(
   'a conversation whose file is damaged says so, others are answered, and it can be deleted: %s',
   async (names) => {
     const tables = names.split(' ');

@@ -85,25 +85,6 @@ describe('a conversation', () => {
     expect(await rows()).toHaveLength(6);
   });
 
-  test.each(['\u0000', 'none', '{}', '[1]', '[["id"]]', '[["id",5]]'])(
-    'whose turn has %j as calls is refused',
-    async (calls) => {
-      await (await say('Where to?', FIRST)).text();
-      await app.settled();
-      const path = '/accounts/alice/conversations/trip/backup';
-      const backup = await (await call('GET', path)).text();
-      const spoilt = backup.replace('["turn",{', () => `["turn",{"calls":${JSON.stringify(calls)},`);
-      expect(spoilt).not.toBe(backup);
-      await elsewhere();
-      const refused = await putLines(path, spoilt.replace(/,"calls":null/, ''));
-      expect([refused.status, (await errorOf(refused)).message]).toEqual([
-        400,
-        expect.stringContaining('calls: must be'),
-      ]);
-      expect((await app.fetch('/conversations/trip', { headers: await alice() })).status).toBe(404);
-    },
-  );
-
   test('that holds a prefix needs it stored first, and has its very version then', async () => {
     const prefix = { system: 'You are brief.', model: 'claude-haiku-5-5', max_tokens: 20 };
     const store = async () =>

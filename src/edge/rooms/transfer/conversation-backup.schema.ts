@@ -2,7 +2,6 @@ import { modelByLabel } from '../../classify/model-by-label.schema.ts';
 import { messageParam } from '../../claude/messages.schema.ts';
 import { count, instant } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
-import { parseOrUndefined } from '../../kit/json/parse.ts';
 import { history } from '../../talk/history/history.schema.ts';
 import { chosenBySchema } from '../../talk/storage/chosen-by.schema.ts';
 import { SUMMARY_PREFACE } from '../../talk/storage/summary-message.ts';
@@ -14,12 +13,6 @@ const retention = z.nullable(count.check(z.lte(3_155_760_000)));
 const textOrNull = z.nullable(z.string());
 const stored = { owner: nonEmpty, name: nonEmpty, hash: nonEmpty };
 const objects = z.array(z.looseObject({}));
-/** The calls of a step, as its row has them: their ids and names. */
-const plannedCalls = z.string().check(
-  z.refine((text) => z.array(z.tuple([nonEmpty, nonEmpty])).safeParse(parseOrUndefined(text)).success, {
-    error: 'must be the JSON of a list of [id, name]',
-  }),
-);
 
 const profileLine = z.strictObject({
   account: z.optional(nonEmpty),
@@ -67,7 +60,6 @@ const turnLine = z.object({
   follows: z.boolean(),
   events: count,
   run: z.nullable(position),
-  calls: z.optional(z.nullable(plannedCalls)),
   chosenBy: z.optional(textOrNull),
   // The deployment where a turn ended has already reported its end.
   background: z.optional(z.literal(null)),

@@ -3,7 +3,6 @@
 import { toUsd } from '../../claude/pricing/cost.ts';
 import { isoTimeOrNull } from '../../kit/http/times.ts';
 import type { BindingLimit } from '../account/usage-answers.schema.ts';
-import type { LiveToken } from '../tokens/token-limits.ts';
 import type { Limits } from './limits.schema.ts';
 import { isShared, limitIn, usedShare } from './purses.ts';
 import { EMPTY_SHARE } from './refusals.ts';
@@ -14,6 +13,13 @@ import { CALENDAR, limitName, NEVER, PERIODS } from './windows.ts';
 /** A limit with what is used of it, before it is known whether that refuses. */
 export type UsedLimit = Omit<BindingLimit, 'refuses'>;
 
+/** A token's own limit, with what is used of it. */
+export interface TokenSpend {
+  jti: string;
+  limit_usd: number;
+  used_usd: number;
+}
+
 /** @returns limits, the tightest first: of several of which as much is used, the lowest */
 export function tightestFirst(limits: readonly UsedLimit[]): BindingLimit[] {
   return limits
@@ -22,7 +28,7 @@ export function tightestFirst(limits: readonly UsedLimit[]): BindingLimit[] {
 }
 
 /** @returns the limits in USD of an account itself, and of the token that has used up most of its own; the tightest first */
-export function ownLimits(budget: Budget, rules: Rules, token: LiveToken | undefined): BindingLimit[] {
+export function ownLimits(budget: Budget, rules: Rules, token: TokenSpend | undefined): BindingLimit[] {
   const own = PERIODS.flatMap((period): UsedLimit[] => {
     const limit = limitIn(budget, rules, period);
     if (limit === undefined) return [];
@@ -34,7 +40,7 @@ export function ownLimits(budget: Budget, rules: Rules, token: LiveToken | undef
   return tightestFirst([...own, ...(token ? [limitOfToken(token)] : [])]);
 }
 
-export function limitOfToken({ jti, limit_usd, used_usd }: LiveToken): UsedLimit {
+export function limitOfToken({ jti, limit_usd, used_usd }: TokenSpend): UsedLimit {
   return { by: 'token', id: jti, limit: 'usd_total', limit_usd, used_usd, resets_at: null };
 }
 

@@ -3,8 +3,7 @@
 import { toUsd } from '../../claude/pricing/cost.ts';
 import type { QuotaReport } from '../account/usage-answers.schema.ts';
 import type { QuotaStatus, RateStatus } from '../contracts/admission.ts';
-import type { LiveToken } from '../tokens/token-limits.ts';
-import { isBlocked, ownLimits } from './binding.ts';
+import { isBlocked, ownLimits, type TokenSpend } from './binding.ts';
 import { level } from './bucket.ts';
 import type { Limits } from './limits.schema.ts';
 import { limitIn } from './purses.ts';
@@ -33,7 +32,7 @@ export function quotaStatusOf(budget: Budget, rules: Rules, now: number): QuotaS
 export function reportQuotaStatus(
   budget: Budget,
   rules: Rules,
-  limits: { inForce: Limits; own: Limits | null; token: LiveToken | undefined },
+  limits: { inForce: Limits; own: Limits | null; token: TokenSpend | undefined },
   now: number,
 ): Omit<QuotaReport, 'conversations' | 'stored_bytes' | 'token' | 'group'> {
   const quotaStatus = quotaStatusOf(budget, rules, now);

@@ -2,7 +2,7 @@ import { refusal, takeToken, token } from './edge/client.ts';
 import { identity } from './edge/identity.ts';
 import { Dialog } from './ui/dialog.tsx';
 import { Fault } from './ui/fault.tsx';
-import { Form, SubmitButton } from './ui/form.tsx';
+import { Field, Form, SubmitButton } from './ui/form.tsx';
 
 /** Asks for a token and uses it. */
 function TokenForm({ onTaken = () => {} }: { onTaken?: () => void }) {
@@ -14,11 +14,9 @@ function TokenForm({ onTaken = () => {} }: { onTaken?: () => void }) {
   };
   return (
     <Form onSubmit={take}>
-      <label class="labelled">
-        Token
-        <input name="token" type="password" autocomplete="off" spellcheck={false} required />
-      </label>
-      <p class="quiet">It stays in this tab until you close it, and is sent only to this edge.</p>
+      <Field label="Token" note="It stays in this tab until you close it, and is sent only to this edge.">
+        {(ids) => <input {...ids} name="token" type="password" autocomplete="off" spellcheck={false} required />}
+      </Field>
       <SubmitButton name="Use this token" />
     </Form>
   );

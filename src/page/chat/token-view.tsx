@@ -3,7 +3,7 @@ import { type ConversationMessage, createClient } from '../../client/index.ts';
 import { useAction } from '../edge/async-action.ts';
 import { Dialog } from '../ui/dialog.tsx';
 import { Fault } from '../ui/fault.tsx';
-import { Form, SubmitButton } from '../ui/form.tsx';
+import { Field, Form, SubmitButton } from '../ui/form.tsx';
 import { IconButton } from '../ui/icon.tsx';
 import { MessagePart } from './message/message-part.tsx';
 import { partsOf, readHistory } from './session/content.ts';
@@ -36,18 +36,22 @@ function TokenViewDialog({ id, onClose }: { id: string; onClose(): void }) {
   return (
     <Dialog title="As a token sees it" onClose={onClose}>
       <Form onSubmit={(given) => void show(given)}>
-        <label class="labelled">
-          Bound token
-          <input
-            name="token"
-            type="password"
-            autocomplete="off"
-            spellcheck={false}
-            required
-            defaultValue={pasted.value}
-          />
-        </label>
-        <p class="quiet">It is kept in memory until you leave this page, and is sent only to this edge.</p>
+        <Field
+          label="Bound token"
+          note="It is kept in memory until you leave this page, and is sent only to this edge."
+        >
+          {(ids) => (
+            <input
+              {...ids}
+              name="token"
+              type="password"
+              autocomplete="off"
+              spellcheck={false}
+              required
+              defaultValue={pasted.value}
+            />
+          )}
+        </Field>
         <SubmitButton name="Show" disabled={busy.value} />
       </Form>
       <section

@@ -7,7 +7,7 @@ import { SmallButton } from '../ui/button.tsx';
 import { Empty } from '../ui/empty.tsx';
 import { Facts } from '../ui/facts.tsx';
 import { Fault } from '../ui/fault.tsx';
-import { CheckboxChip, Form, Select, SubmitButton, TextArea } from '../ui/form.tsx';
+import { CheckboxChip, Field, Form, Select, SubmitButton, TextArea } from '../ui/form.tsx';
 import { formatCount, formatShare } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
 import {
@@ -60,14 +60,16 @@ function ClassifyForm() {
     <section class="stack" aria-label="Text and labels">
       <Form id="classify" onSubmit={() => void run()}>
         <TextArea label="Text" rows={4} placeholder="The text to classify" value={formText} />
-        <label class="labelled">
-          Classifier
-          <Select
-            value={stored.value}
-            options={[['', 'The labels below'], ...classifiers.value.map(({ name }) => name)]}
-            onChoose={(name) => (stored.value = name)}
-          />
-        </label>
+        <Field label="Classifier">
+          {(ids) => (
+            <Select
+              {...ids}
+              value={stored.value}
+              options={[['', 'The labels below'], ...classifiers.value.map(({ name }) => name)]}
+              onChoose={(name) => (stored.value = name)}
+            />
+          )}
+        </Field>
         {inline && (
           <>
             <TextArea

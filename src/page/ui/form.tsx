@@ -89,16 +89,18 @@ interface TextAreaProps {
 /** Shows a field for lines of text, which sets a signal. */
 export function TextArea({ label, rows, placeholder, value }: TextAreaProps) {
   return (
-    <label class="labelled">
-      {label}
-      <textarea
-        rows={rows}
-        required
-        placeholder={placeholder}
-        value={value.value}
-        onInput={(event) => (value.value = event.currentTarget.value)}
-      />
-    </label>
+    <Field label={label}>
+      {(ids) => (
+        <textarea
+          {...ids}
+          rows={rows}
+          required
+          placeholder={placeholder}
+          value={value.value}
+          onInput={(event) => (value.value = event.currentTarget.value)}
+        />
+      )}
+    </Field>
   );
 }
 

@@ -5,7 +5,7 @@ import { edge, toolsOfEdge } from '../../edge/client.ts';
 import { model, modelFacts } from '../../edge/models.ts';
 import { Dialog } from '../../ui/dialog.tsx';
 import { Fault } from '../../ui/fault.tsx';
-import { CheckboxChip, Form, Select, SubmitButton } from '../../ui/form.tsx';
+import { CheckboxChip, Field, Form, Select, SubmitButton } from '../../ui/form.tsx';
 import { Popover } from '../../ui/popover.tsx';
 import { session } from '../session/conversations.ts';
 import { agent, changedOptions, edgeTools, maxTokens, prefix, thinking, tools } from '../session/options.ts';
@@ -31,43 +31,51 @@ export function AskOptions() {
   return (
     <>
       <Popover icon="options" name="Options" changed={changedOptions.value}>
-        <label class="labelled">
-          Prefix
-          <Select
-            // A conversation keeps the prefix that it began with, and an agent has a prompt of its own.
-            disabled={current !== undefined || agent.value !== ''}
-            value={current ? (retained ?? '') : agent.value === '' ? prefix.value : ''}
-            options={[['', 'None'], ...names, [NEW, 'New prefix…']]}
-            onChoose={choosePrefix}
-          />
-          <span class="quiet">
-            {current
+        <Field
+          label="Prefix"
+          note={
+            current
               ? 'A conversation keeps the prefix it started with.'
               : agent.value === ''
                 ? 'A stored start of the prompt.'
-                : 'An agent has its own prompt.'}
-          </span>
-        </label>
-        <label class="labelled">
-          Longest answer
-          <Select
-            value={maxTokens.value}
-            options={MOST_TOKENS.map((most) => [most, `${most.toLocaleString('en')} tokens`])}
-            onChoose={(most) => (maxTokens.value = Number(most))}
-          />
-        </label>
+                : 'An agent has its own prompt.'
+          }
+        >
+          {(ids) => (
+            <Select
+              {...ids}
+              // A conversation keeps the prefix that it began with, and an agent has a prompt of its own.
+              disabled={current !== undefined || agent.value !== ''}
+              value={current ? (retained ?? '') : agent.value === '' ? prefix.value : ''}
+              options={[['', 'None'], ...names, [NEW, 'New prefix…']]}
+              onChoose={choosePrefix}
+            />
+          )}
+        </Field>
+        <Field label="Longest answer">
+          {(ids) => (
+            <Select
+              {...ids}
+              value={maxTokens.value}
+              options={MOST_TOKENS.map((most) => [most, `${most.toLocaleString('en')} tokens`])}
+              onChoose={(most) => (maxTokens.value = Number(most))}
+            />
+          )}
+        </Field>
         {model.value && agent.value === '' && <p class="quiet">{modelFacts(model.value)}</p>}
-        <label class="labelled">
-          Thinking
-          <Select
-            value={thinking.value === 'off' && !skips ? 'model' : thinking.value}
-            options={[['model', 'As the model does'], ['on', 'On'], ...(skips ? [['off', 'Off'] as const] : [])]}
-            onChoose={(choice) => (thinking.value = choice as ThinkingChoice)}
-          />
-          <span class="quiet">
-            {skips ? 'Claude thinks before it answers, and that is paid.' : 'This model always thinks.'}
-          </span>
-        </label>
+        <Field
+          label="Thinking"
+          note={skips ? 'Claude thinks before it answers, and that is paid.' : 'This model always thinks.'}
+        >
+          {(ids) => (
+            <Select
+              {...ids}
+              value={thinking.value === 'off' && !skips ? 'model' : thinking.value}
+              options={[['model', 'As the model does'], ['on', 'On'], ...(skips ? [['off', 'Off'] as const] : [])]}
+              onChoose={(choice) => (thinking.value = choice as ThinkingChoice)}
+            />
+          )}
+        </Field>
         <CheckboxChip
           name="Tools"
           value={tools}
@@ -121,14 +129,12 @@ function PrefixDialog({ onClose, onStored }: PrefixDialogProps) {
           The start of a prompt that many requests share. It is stored once, put before each request, and read from
           Claude’s cache for a tenth of the price.
         </p>
-        <label class="labelled">
-          Name
-          <input name="name" required maxLength={64} autocomplete="off" placeholder="support" />
-        </label>
-        <label class="labelled">
-          System prompt
-          <textarea name="system" required rows={8} placeholder="You answer for Acme…" />
-        </label>
+        <Field label="Name">
+          {(ids) => <input {...ids} name="name" required maxLength={64} autocomplete="off" placeholder="support" />}
+        </Field>
+        <Field label="System prompt">
+          {(ids) => <textarea {...ids} name="system" required rows={8} placeholder="You answer for Acme…" />}
+        </Field>
         <label class="chip">
           <input type="checkbox" name="hour" /> Cache it for an hour instead of five minutes
         </label>

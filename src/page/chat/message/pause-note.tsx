@@ -5,6 +5,7 @@ import { useAction } from '../../edge/async-action.ts';
 import { model } from '../../edge/models.ts';
 import { SmallButton } from '../../ui/button.tsx';
 import { Fault } from '../../ui/fault.tsx';
+import { Field } from '../../ui/form.tsx';
 import { formatCount } from '../../ui/format.ts';
 import { Icon } from '../../ui/icon.tsx';
 import { go } from '../../ui/route.ts';
@@ -115,16 +116,18 @@ function ApprovalCard({ approval, session }: { approval: Approval; session: Sess
           <code>{approval.name}</code> {isMine ? 'needs your approval' : 'needs an admin’s approval'}
         </span>
       </p>
-      <label class="labelled">
-        Input
-        <textarea
-          class="json"
-          rows={Math.min(12, told.split('\n').length)}
-          disabled={!isMine || busy.value}
-          value={input.value}
-          onInput={(event) => (input.value = event.currentTarget.value)}
-        />
-      </label>
+      <Field label="Input">
+        {(ids) => (
+          <textarea
+            {...ids}
+            class="json"
+            rows={Math.min(12, told.split('\n').length)}
+            disabled={!isMine || busy.value}
+            value={input.value}
+            onInput={(event) => (input.value = event.currentTarget.value)}
+          />
+        )}
+      </Field>
       {fault.value && <Fault text={fault.value} />}
       {isMine && (
         <div class="row">

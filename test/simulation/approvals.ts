@@ -191,7 +191,7 @@ class Persons {
     this.model.ask(id, decided);
     const decision: CalledDecision = { id, ...decided, isAdmin: false, requestId };
     const result = (await callObject('conversation', () =>
-      this.#caller.call('part', 'approvals', 'decide', decision),
+      this.#caller.call('part', 'runs', 'decideApproval', decision),
     )) as Result<DecisionAnswer>;
     if (!result.ok) return;
     this.model.hear(id, decided, result.value);

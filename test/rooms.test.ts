@@ -70,7 +70,7 @@ async function entriesOf(workers: readonly Without[]): Promise<ReadonlyMap<strin
       const code = `
         import { develop } from '#development';
         import { createApp } from './app.ts';
-        import { consumeQueue } from '../src/edge/kit/delivery/queue.ts';
+        import { consumeQueue } from './kit/delivery/queue.ts';
         ${rooms.map(([line]) => line).join('\n')}
         develop();
         const app = createApp({ rooms: [${rooms.map(([, name]) => name).join()}] });

@@ -127,7 +127,7 @@ test
   .skipIf(noBrowser())
   .concurrent('the chat page shows an answer, finds it again after a reload in its middle, and stops one', async () => {
     const html = await readFile(join(root, 'examples/chat-page/index.html'), 'utf8');
-    const script = await bundle("import '../../examples/chat-page/chat.ts';");
+    const script = await bundle("import './examples/chat-page/chat.ts';");
     const site = await startSite(script, html.replace('chat.js', '/page.js'));
     const browser = await launchBrowser();
     try {

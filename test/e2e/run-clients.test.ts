@@ -305,7 +305,7 @@ describe('one message for a run', () => {
   });
 
   test.skipIf(noBrowser())('is what useChat makes of it, in a browser, and comes back as that', async () => {
-    const site = await startSite(await bundle("import '../support/chat-page.ts';"));
+    const site = await startSite(await bundle("import './test/support/chat-page.ts';"));
     const browser = await launchBrowser();
     onTestFinished(async () => {
       await browser.close();

@@ -193,7 +193,7 @@ test('the template of an edge has all rooms, with what they bind', async () => {
 });
 
 test('sluice init makes an edge of two rooms, and says what it has added', async () => {
-  expect(said).toMatch(/^subagents needs runs: it is added.\nsubagents needs agents: it is added.\n/);
+  expect(said).toMatch(/^runs needs agents: it is added.\n/);
   const code = await readFile(join(place, 'src/index.ts'), 'utf8');
   expect(code).toContain(`rooms: [${NAMED.map(exportOf).join(', ')}],`);
   const toml = await readFile(join(place, 'wrangler.toml'), 'utf8');
@@ -224,7 +224,7 @@ describe('an edge on the package', () => {
       return files.flatMap((file) => /^edge\/rooms\/([\w-]+)\/room\.js$/.exec(file)?.[1] ?? []).toSorted();
     };
     const names = (rooms: readonly AnyRoom[]) => rooms.map(({ name }) => name).toSorted();
-    expect(NAMED.length).toBe(4);
+    expect(NAMED.length).toBe(3);
     expect(roomsIn('guide')).toEqual(names(NAMED));
     expect(roomsIn('none')).toEqual([]);
     expect(roomsIn('all')).toEqual(names(ROOMS));

@@ -18,7 +18,7 @@ describe.skipIf(noBrowser())('useChat in a React tree', () => {
       SIMULATOR_TTFT_MS: '20',
       SIMULATOR_TOKENS_PER_SECOND: '400',
     });
-    site = await startSite(await bundle("import '../support/chat-page.ts';"));
+    site = await startSite(await bundle("import './test/support/chat-page.ts';"));
     browser = await launchBrowser();
     client = createClient({ baseURL: edge.url });
   });

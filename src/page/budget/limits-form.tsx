@@ -139,7 +139,7 @@ function LimitInput({ ids, name, value, inForce }: LimitInputProps) {
         autocomplete="off"
         spellcheck={false}
         list={kind === 'names' ? 'limit-models' : undefined}
-        placeholder={kind === 'shares' ? '50, 80, 100' : 'claude-haiku-5-5, …'}
+        placeholder={kind === 'shares' ? '50, 80, 100' : 'ids of models, separated by commas'}
         defaultValue={text(value)}
       />
       {kind === 'names' && (

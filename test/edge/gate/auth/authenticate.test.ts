@@ -45,6 +45,7 @@ const BODIES: Readonly<Record<string, unknown>> = {
   'PATCH /accounts/:id/limits': {},
   'POST /accounts/:id/credit': { usd: 1 },
   'PUT /groups/:id/limits': {},
+  'PATCH /groups/:id/limits': {},
   'PUT /groups/:id/accounts/:account': {},
   'PUT /pools/deployment/limits': {},
   'PUT /accounts/:id/backup': {

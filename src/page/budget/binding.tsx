@@ -98,7 +98,9 @@ function BindingCard({ limit, isPrepaid }: { limit: BindingLimit; isPrepaid: boo
   const whose = ownerOf(limit);
   const resets = resets_at === null ? 'does not reset' : `resets ${formatReset(resets_at)}`;
   const title = isPrepaid ? 'Credit' : `${limitTitle(limit.limit)}${whose && `, ${whose}`}`;
-  const note = refuses ? (isPrepaid ? 'used up: give credit' : `used up: ${resets}`) : isPrepaid ? 'prepaid' : resets;
+  // A shared budget refuses before all of it is used: “used up” is not said beside 99.5%.
+  const spent = used < most ? 'too little is left' : 'used up';
+  const note = refuses ? `${spent}: ${isPrepaid ? 'give credit' : resets}` : isPrepaid ? 'prepaid' : resets;
   return (
     <Gauge
       title={title}

@@ -29,6 +29,7 @@ export function Broken() {
 }
 
 function thingsIn({ requests, accounts, undelivered_events: events = [], undelivered_alerts: alerts = 0 }: Overview) {
+  const { spent = 0 } = accounts ?? {};
   const undelivered = events.reduce((sum, one) => sum + one.events, 0);
   return [
     { count: requests?.refused ?? 0, said: 'refused today', href: '#/budget/refused' },
@@ -44,6 +45,11 @@ function thingsIn({ requests, accounts, undelivered_events: events = [], undeliv
       href: '#/budget/webhooks/alerts',
     },
     { count: accounts?.blocked ?? 0, said: 'blocked', href: '#/budget/accounts' },
-    { count: accounts?.spent ?? 0, said: 'without budget', href: '#/budget/accounts' },
+    {
+      count: spent,
+      // Members of a group that is used up are not counted.
+      said: spent === 1 ? 'has used up its own budget' : 'have used up their own budgets',
+      href: '#/budget/accounts',
+    },
   ];
 }

@@ -49,6 +49,8 @@ export function LimitsForm({ of, own, names, inForce = own }: LimitsFormProps) {
     announce(saved.value);
   };
   const remove = (name: LimitName) => {
+    // The pressed button goes: the next press saves.
+    document.activeElement?.closest('form')?.querySelector<HTMLElement>('[type=submit]')?.focus();
     added.value = added.value.filter((one) => one !== name);
     if (own[name] !== undefined) removed.value = [...removed.value, name];
   };

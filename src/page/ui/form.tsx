@@ -1,6 +1,6 @@
 import type { Signal } from '@preact/signals';
 import type { ComponentChildren } from 'preact';
-import { useEffect, useId } from 'preact/hooks';
+import { useEffect, useId, useRef } from 'preact/hooks';
 
 interface FormProps {
   id?: string;
@@ -31,9 +31,18 @@ interface SubmitButtonProps {
   kind?: '' | 'plain' | 'small';
 }
 
+/** Sends a form. Whoever pressed it by the keyboard is still there once it has ended: what is disabled loses the focus. */
 export function SubmitButton({ name, disabled = false, kind = '' }: SubmitButtonProps) {
+  const button = useRef<HTMLButtonElement>(null);
+  const wasPressed = useRef(false);
+  useEffect(() => {
+    if (disabled || !wasPressed.current) return;
+    wasPressed.current = false;
+    if (document.activeElement === document.body) button.current?.focus();
+  }, [disabled]);
+  const notePress = () => (wasPressed.current = document.activeElement === button.current);
   return (
-    <button type="submit" class={`button ${kind}`} disabled={disabled}>
+    <button ref={button} type="submit" class={`button ${kind}`} disabled={disabled} onClick={notePress}>
       {name}
     </button>
   );

@@ -34,7 +34,10 @@ test('the limits that are set have a field, others are added; what is saved leav
   fill(named(root, 'Models'), 'claude-opus-5, claude-haiku-5-5');
   // An empty field removes the limit. It is not a limit of nothing.
   fill(named(root, 'Dollars per week'), ' ');
+  named(root, 'Remove Dollars per day').focus();
   await click(root, 'Remove Dollars per day');
+  // Whoever removes it by the keyboard saves with the next press.
+  expect(document.activeElement?.textContent).toBe('Save limits');
   await click(root, 'Save limits');
   await shows(root, 'Saved. Lists know it within a minute.');
   expect(changes(asked)).toEqual([

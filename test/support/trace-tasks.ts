@@ -2,7 +2,7 @@ import type { Page } from 'playwright-core';
 import { expect } from 'vitest';
 
 /** A trace with fewer tasks than this is not of what was done: each press of a key is some. */
-const LEAST_TASKS = 20;
+const LEAST_TASKS = 10;
 const OF_THE_TEST = /blink\.mojom\.DevTools/;
 const CATEGORIES = ['toplevel', 'devtools.timeline', 'disabled-by-default-devtools.timeline', '__metadata'];
 

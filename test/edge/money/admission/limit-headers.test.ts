@@ -240,6 +240,13 @@ describe('a refused request', () => {
     }
   });
 
+  test('by an account that may send nothing hears that, and not to send less', () => {
+    const { message } = refused({ requests_per_minute: 0 });
+    expect(message).toBe(
+      "This account's limit requests_per_minute is 0: it may send nothing until an admin raises it.",
+    );
+  });
+
   test('by what already runs may try again in a second', () => {
     const error = refused({ concurrent_requests: 0 });
     expect(error).toMatchObject({ type: 'rate_limit_error', status: 429 });

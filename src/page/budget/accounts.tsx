@@ -18,8 +18,6 @@ const SPENT_IN = [
   ['week', 'this week'],
   ['month', 'this month'],
 ] as const;
-/** The most groups that are read, so that the tightest stands first. */
-const MOST_GROUPS_SORTED = 1_000;
 const MOST_ACCOUNT_NAMES = 1_000;
 
 const period = signal<Period>('month');
@@ -58,8 +56,6 @@ export function BudgetAccounts() {
         <List<GroupReport>
           name="Groups"
           path="/groups"
-          query={{ limit: MOST_GROUPS_SORTED }}
-          rowsIn={({ data }) => [...data].sort((one, other) => needOf(other) - needOf(one))}
           columns={groupColumns(period.value)}
           row={{ key: ({ id }) => id }}
           empty="No group has limits. Accounts of a group share a budget: open one by its name to give it one."
@@ -124,10 +120,6 @@ function groupColumns(of: Period): Column<GroupReport>[] {
       cell: ({ binds: [tightest = null] }) => <BindingCell row={{ tightest, blocked: false }} isOwn />,
     },
   ];
-}
-
-function needOf({ binds: [tightest] }: GroupReport): number {
-  return tightest ? usedShare(tightest) : -1;
 }
 
 const names = signal<readonly string[]>([]);

@@ -1,4 +1,7 @@
-/** The Worker's bindings, from wrangler.toml, secrets and variables. The settings are strings. Whoever has the class of an object adds its binding. */
+/**
+ * The Worker's bindings, from wrangler.toml, secrets and variables. The settings are strings. Whoever has the class of an object
+ * adds its binding.
+ */
 export interface Bindings {
   STORE: KVNamespace;
   POOL: DurableObjectNamespace<Rpc.DurableObjectBranded>;

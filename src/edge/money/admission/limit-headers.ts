@@ -135,7 +135,7 @@ function heldSentence(refusal: Refusal): string {
 function rateSentence({ by, limit, never, needed, left, retryAfter }: Refusal): string {
   // One request is more than this limit only if the limit is 0.
   if (never && limit === 'requests_per_minute')
-    return `${OWNER_NAMES[by]}'s limit ${limit} is 0: it may send nothing until an admin raises it.`.replace(/^t/, 'T');
+    return `The limit ${limit} of ${OWNER_NAMES[by]} is 0: nothing may be sent until an admin raises it.`;
   return never
     ? `This request is larger than ${OWNER_NAMES[by]}'s limit ${limit} (it needs ${needed}). Send a smaller one, or lower max_tokens.`
     : `This would exceed ${OWNER_NAMES[by]}'s limit ${limit} (it needs ${needed}, ${Math.floor(left)} are left). Try again in ${retryAfter} s.`;

@@ -37,10 +37,5 @@ export function limitOfToken({ jti, limit_usd, used_usd }: LiveToken): UsedLimit
 
 /** @returns whether a limit of 0 refuses every request. One of 0 in all is prepaid: credit adds to it */
 export function isBlocked(limits: Limits, rules: Rules): boolean {
-  return refuseAll(rules) || hasNoMoney(limits);
-}
-
-/** @returns whether a limit in USD of a window is 0 */
-export function hasNoMoney(limits: Pick<Limits, `usd_per_${(typeof CALENDAR)[number]}`>): boolean {
-  return CALENDAR.some((period) => limits[limitName(period) as `usd_per_${typeof period}`] === 0);
+  return refuseAll(rules) || CALENDAR.some((period) => limits[limitName(period) as `usd_per_${typeof period}`] === 0);
 }

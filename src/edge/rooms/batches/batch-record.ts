@@ -1,19 +1,89 @@
+/** Keeps the journal of one batch, in memory and in a table of one row, and calls the others that its object needs. */
+
 import type { CallingSurroundings } from '../../claude/calling-object.ts';
+import type { Settings } from '../../gate/settings/settings.ts';
+import { logFailure } from '../../kit/http/log.ts';
+import type { Bindings } from '../../kit/rooms/bindings.ts';
+import type { AccountObject } from '../../money/contracts/account.ts';
+import { callAccount } from '../../money/contracts/call-account.ts';
+import type { Remote } from '../../objects/call-object.ts';
+import { makeOnWrite } from '../../objects/schema.ts';
+import { Tables } from '../../objects/tables.ts';
 import type { BatchState } from './contracts/batch.ts';
 import { type Debt, isOpen, type Journal, OWED, owedBy, type Phase, stateOf } from './journal.ts';
-import { ObjectRecord } from './object-record.ts';
 import { UpstreamBatches } from './upstream-batches.ts';
 
-/** Keeps the journal of one batch, and calls the others that its object needs. */
-export class BatchRecord extends ObjectRecord<Journal> {
+const RECORD_TABLE = 'create table record (one integer primary key check (one = 1), journal text not null) strict;';
+
+/**
+ * Keeps the journal. After each wait, it must be read again: another call may have changed it meanwhile, or the batch may be
+ * forgotten.
+ */
+export class BatchRecord {
+  readonly #around: CallingSurroundings;
+  readonly #storage: DurableObjectStorage;
+  #journal: Journal | undefined;
+
   constructor(storage: DurableObjectStorage, around: CallingSurroundings) {
-    super(storage, around, 'batch');
+    this.#storage = storage;
+    this.#around = around;
+    const [row] = this.#tables().read<{ journal: string }>('select journal from record');
+    if (row) this.#journal = JSON.parse(row.journal) as Journal;
+  }
+
+  /** The journal as it is now; undefined before it is begun, and after it is forgotten. */
+  get journal(): Journal | undefined {
+    return this.#journal;
+  }
+
+  get now(): number {
+    return this.#around.now();
+  }
+
+  get settings(): Settings {
+    return this.#around.settings();
+  }
+
+  get env(): Bindings {
+    return this.#around.env;
+  }
+
+  /** Stores the first form of the journal. */
+  begin(journal: Journal): void {
+    this.#save(journal, this.#tables());
+  }
+
+  /** Changes the journal and stores it. Does nothing if the batch was forgotten meanwhile. */
+  change(change: Partial<Journal>): void {
+    if (this.#journal) this.#save({ ...this.#journal, ...change });
+  }
+
+  async forget(): Promise<void> {
+    this.#journal = undefined;
+    await this.#around.deleteAll();
+  }
+
+  /** Calls the account that owns the batch, and repeats the call for some seconds. @throws ObjectUnreachable 503 */
+  async account<T>(call: (account: Remote<AccountObject>) => Promise<T>): Promise<T> {
+    const identity = { account: this.#journal?.account ?? '' };
+    return await callAccount({ identity, accounts: this.env, settings: this.settings }, call, 'persistent');
+  }
+
+  /** Does something that the alarm repeats if it fails. @returns whether it did not fail */
+  async try(work: () => Promise<void>): Promise<boolean> {
+    try {
+      await work();
+      return true;
+    } catch (thrown) {
+      logFailure({ batch: this.#journal?.id ?? '' }, thrown);
+      return false;
+    }
   }
 
   /** The upstream's side of the batch. */
   get calls(): UpstreamBatches {
     const { upstream: name, headers = {} } = this.journal ?? {};
-    return new UpstreamBatches(this.around.upstream(), this.settings, { name, headers });
+    return new UpstreamBatches(this.#around.upstream(), this.settings, { name, headers });
   }
 
   /** What other objects get to know about it. */
@@ -49,6 +119,15 @@ export class BatchRecord extends ObjectRecord<Journal> {
   }
 
   wakeIn(milliseconds: number): void {
-    this.around.alarm.wakeFor(this.now + milliseconds);
+    this.#around.alarm.wakeFor(this.now + milliseconds);
+  }
+
+  #tables(): Tables {
+    return new Tables(this.#storage, makeOnWrite(this.#storage, RECORD_TABLE));
+  }
+
+  #save(journal: Journal, tables = new Tables(this.#storage)): void {
+    tables.insert('record', { one: 1, journal: JSON.stringify(journal) }, 'insert or replace');
+    this.#journal = journal;
   }
 }

@@ -1,27 +1,19 @@
 /** Tells the end of a batch to the address that it names. */
 
-import { deliverEvent, type PendingDelivery } from '../../kit/delivery/deliver-event.ts';
+import { deliverEvent } from '../../kit/delivery/deliver-event.ts';
 import { isoTime } from '../../kit/http/times.ts';
-import type { ObjectJournal, ObjectRecord } from './object-record.ts';
-
-/** The journal of something whose end is delivered: a batch. */
-interface EndingJournal extends ObjectJournal {
-  endedAt?: number;
-  /** The address of its own; null if nothing is delivered. Default: BATCH_DELIVER_URL. */
-  deliverUrl?: string | null | undefined;
-  /** The state of the delivery; absent if nothing is left to deliver. */
-  delivery?: PendingDelivery;
-}
+import type { BatchRecord } from './batch-record.ts';
+import type { Journal } from './journal.ts';
 
 /** @returns the first time of the delivery of an end; an empty object if nothing is delivered */
-export function firstDelivery(record: ObjectRecord<EndingJournal>): Pick<EndingJournal, 'delivery'> {
+export function firstDelivery(record: BatchRecord): Pick<Journal, 'delivery'> {
   const { deliverUrl = record.settings.BATCH_DELIVER_URL ?? null } = record.journal ?? {};
   return deliverUrl === null ? {} : { delivery: { failures: 0, nextAt: record.now } };
 }
 
 /** Delivers the event of an end if that is due, and notes when to try again. @param what the members of its own */
 export async function deliverEnd<Event extends { type: string; event_id: string; created_at: string }>(
-  record: ObjectRecord<EndingJournal>,
+  record: BatchRecord,
   type: Event['type'],
   what: () => Omit<Event, 'type' | 'event_id' | 'created_at'>,
 ): Promise<void> {

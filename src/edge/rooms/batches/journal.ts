@@ -51,7 +51,7 @@ export interface Journal extends BatchOpening {
   cost?: Nanodollars;
   refusal?: Pick<Extract<CreateAnswer, { kind: 'refused' }>, 'status' | 'body' | 'headers'>;
   /** The state of the delivery of its end; absent if nothing is delivered. */
-  delivery?: PendingDelivery;
+  delivery?: PendingDelivery | undefined;
   isErased?: boolean;
 }
 

@@ -3,6 +3,7 @@ import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
 import { readShort } from '../../gate/auth/short-body.ts';
 import { isGroup } from '../../gate/identity/identity.ts';
+import type { Settings } from '../../gate/settings/settings.ts';
 import { invalidRequest, notFound } from '../../kit/http/errors.ts';
 import { listOf, readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
@@ -23,6 +24,8 @@ import type { AccountSpendRow } from './pools-answers.schema.ts';
 import { limitsOfPool, unusedAccount, withGroup } from './spenders.ts';
 import { refuseSpent } from './spent-pools.ts';
 
+/** For how long it is known how much of their budgets all groups have used; milliseconds. */
+const GROUPS_KNOWN_MS = 60_000;
 /** Groups whose pools are asked at the same time. */
 const GROUPS_AT_ONCE = 20;
 
@@ -33,8 +36,7 @@ export const SPENDER_ROUTES = [
     const { sort, period } = validate(query, c.req.query());
     if (sort !== 'name') {
       // How much of a group's budget is used decides where its members stand.
-      const groups =
-        sort === 'used' ? await groupLimits(c, await Array.fromAsync(groupList.all(c.env.STORE))) : undefined;
+      const groups = sort === 'used' ? await allGroupLimits(c) : undefined;
       const list = await deploymentPool(c)((pool) => pool.accounts({ ...page, sort, period, groups }));
       return c.json(groups ? list : { ...list, data: await withGroups(c, list.data) });
     }
@@ -60,6 +62,7 @@ export const GROUP_ROUTES = [
     const id = groupNamed(c);
     const limits = validate(body, await readShort(c));
     await poolNamed(c, groupPool(id))((pool) => pool.setLimits(limits));
+    groupLooks.delete(c.get('settings'));
     await groupList.add(c.env.STORE, id);
     return c.json({ ...(await groupAnswerOf(c, id)), ...unpaidSearches(limits, c.get('settings')) });
   }),
@@ -67,12 +70,14 @@ export const GROUP_ROUTES = [
     const id = groupNamed(c);
     const patch = validate(body, await readShort(c));
     const limits = await poolNamed(c, groupPool(id))((pool) => pool.patchLimits(patch));
+    groupLooks.delete(c.get('settings'));
     await groupList.add(c.env.STORE, id);
     return c.json({ ...(await groupAnswerOf(c, id)), ...unpaidSearches(limits, c.get('settings')) });
   }),
   route('DELETE /groups/:id', { needs: 'admin' }, async (c) => {
     const id = groupNamed(c);
     await poolNamed(c, groupPool(id))((pool) => pool.setLimits(null));
+    groupLooks.delete(c.get('settings'));
     await groupList.remove(c.env.STORE, id);
     return c.json(await groupAnswerOf(c, id));
   }),
@@ -136,6 +141,23 @@ async function groupLimits(c: Context<AppEnv>, names: readonly string[]): Promis
     return tightest ? [[group.id, tightest] as const] : [];
   });
   return Object.fromEntries(all);
+}
+
+/** What an isolate knows of the groups of a deployment, and when it has looked. */
+const groupLooks = new WeakMap<Settings, { at: number; limits: GroupLimits }>();
+
+/**
+ * @returns the tightest limit of each group, as it was a minute ago at most: what accounts tell is as old, and a list that is open
+ *   asks every few seconds
+ */
+async function allGroupLimits(c: Context<AppEnv>): Promise<GroupLimits> {
+  const settings = c.get('settings');
+  const now = Date.now();
+  const known = groupLooks.get(settings);
+  if (known && now >= known.at && now < known.at + GROUPS_KNOWN_MS) return known.limits;
+  const limits = await groupLimits(c, await Array.fromAsync(groupList.all(c.env.STORE)));
+  groupLooks.set(settings, { at: now, limits });
+  return limits;
 }
 
 /** @returns rows of accounts, each with the limit of its group where that is tighter than its own */

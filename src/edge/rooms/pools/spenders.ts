@@ -6,7 +6,7 @@ import { DAY_MS } from '../../kit/async/durations.ts';
 import { listOf } from '../../kit/http/page.ts';
 import { isoTimeOrNull } from '../../kit/http/times.ts';
 import type { UsageReport, UsedLimit } from '../../money/account/usage-answers.schema.ts';
-import { hasNoMoney, limitOfToken, tightestFirst } from '../../money/budget/binding.ts';
+import { limitOfToken, tightestFirst } from '../../money/budget/binding.ts';
 import { usedShare } from '../../money/budget/purses.ts';
 import { byPeriod, limitName, PERIODS, type Period, spanAt, spanId } from '../../money/budget/windows.ts';
 import type { RefusedOfDay } from '../../money/contracts/account.ts';
@@ -46,7 +46,7 @@ export function spendersOf(store: PoolStore, now: number, names?: readonly strin
         spent_usd: usd(lease.spent),
         limit_usd: byPeriod(LISTED_PERIODS, (each) => lease.limits?.[`usd_per_${each}`] ?? null),
         tightest: tightestOf(lease, resetsAt, now),
-        blocked: lease.limits?.blocked === true || hasNoMoney(lease.limits ?? {}),
+        blocked: lease.limits?.blocked === true,
         refused_today: refusedOn(now, lease),
         last_seen_at: isoTimeOrNull(lease.seenAt),
       });
@@ -90,7 +90,9 @@ export function limitsOfPool(by: PoolKind, id: string | null, standing: PoolQuot
 /** @param groups the tightest limit of groups, by their names. @returns a row with that of its group, where it is tighter */
 export function withGroup(row: AccountSpendRow, groups: GroupLimits): AccountSpendRow {
   const shared = row.group === null ? undefined : groups[row.group];
-  return shared ? { ...row, tightest: tightestFirst([shared, ...[row.tightest ?? []].flat()])[0] ?? null } : row;
+  return shared
+    ? { ...row, tightest: tightestFirst(row.tightest ? [shared, row.tightest] : [shared])[0] ?? null }
+    : row;
 }
 
 /** @param total of this day in UTC. @returns what went wrong on it, and how many accounts can ask for nothing now */

@@ -243,7 +243,7 @@ describe('a refused request', () => {
   test('by an account that may send nothing hears that, and not to send less', () => {
     const { message } = refused({ requests_per_minute: 0 });
     expect(message).toBe(
-      "This account's limit requests_per_minute is 0: it may send nothing until an admin raises it.",
+      'The limit requests_per_minute of this account is 0: nothing may be sent until an admin raises it.',
     );
   });
 

@@ -187,7 +187,7 @@ test('of the limits that are told the tightest is shown: of some windows, of non
     await runInDurableObject(pool(), (object: Pool) => object.leaseJson(JSON.stringify(call)));
   };
   await tell('alice', { usd_per_day: 0.01, usd_per_week: 0.005 });
-  await tell('bob', { usd_per_month: 0 });
+  await tell('bob', { usd_per_month: 0, blocked: true });
   await tell('carol', {});
   await tell('dave', undefined);
   const rows = Object.fromEntries(

@@ -63,7 +63,7 @@ export interface LeaseCall {
  * The limits in USD in force for an account, by the names of its windows, with what credit adds. Absent windows have no limit.
  */
 export interface ToldLimits extends Omit<PoolLimits, 'alerts'> {
-  /** Whether a limit of 0 that is not one in USD refuses all of its requests. */
+  /** Whether a limit of 0 refuses all of its requests. */
   blocked?: boolean | undefined;
   /** Of its tokens the one that has used up most of its own limit. */
   token?: LiveToken | undefined;

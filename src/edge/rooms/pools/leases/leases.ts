@@ -5,9 +5,9 @@ import { isVisitor } from '../../../gate/identity/identity.ts';
 import { settingsOf } from '../../../gate/settings/settings.ts';
 import type { AccountState } from '../../../money/account/account-state.ts';
 import type { Demand, HoldEnd, SharedBudgets, Want } from '../../../money/account/payers.ts';
+import { isBlocked } from '../../../money/budget/binding.ts';
 import { freeIn, limitIn, type Purse, pursesOf } from '../../../money/budget/purses.ts';
 import { heldByBatchesOf } from '../../../money/budget/refusals.ts';
-import { refuseAll } from '../../../money/budget/rules.ts';
 import { type Hold, type WindowTotal, windowsOfGroup } from '../../../money/budget/state.ts';
 import { PERIODS, type Period, spanId } from '../../../money/budget/windows.ts';
 import type { LimitOwner } from '../../../money/contracts/admission.ts';
@@ -149,7 +149,7 @@ export class Leases implements SharedBudgets {
     const { usd_per_hour, usd_per_day, usd_per_week, usd_per_month } = limits.limits;
     const windows = { usd_per_hour, usd_per_day, usd_per_week, usd_per_month };
     const usd_total = total === undefined ? undefined : toUsd(total);
-    const blocked = refuseAll(rules) || undefined;
+    const blocked = isBlocked(limits.limits, rules) || undefined;
     return { group, limits: { ...windows, usd_total, blocked, token: limitedTokens.tightest(budget.last) } };
   }
 

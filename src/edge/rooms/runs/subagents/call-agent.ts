@@ -14,11 +14,11 @@ import { callObject } from '../../../objects/call-object.ts';
 import type {
   ConversationObject,
   ConversationPlace,
-  PackedAnswer,
   SubagentOutcome,
   TurnRequest,
-} from '../../../talk/contracts/conversation.ts';
-import { SUBAGENT_ID } from '../../../talk/conversations/conversations.schema.ts';
+} from '../../../talk/object/contract.ts';
+import { SUBAGENT_ID } from '../../../talk/object/conversations.schema.ts';
+import type { PackedAnswer } from '../../../talk/shown/turn-answer.ts';
 import { errorIn } from '../../../talk/turn/turn-ending.ts';
 import type { ApartCall, CallName, RunCaller } from '../called-kind.ts';
 import { failedCall, MOST_TEXT_BYTES, NO_CONTENT, type ToolCall, type ToolResult } from '../tool-result.ts';

@@ -1,16 +1,10 @@
 import type { PlainHeaders } from '../../claude/headers.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { BoundCaller, Identity } from '../../gate/identity/caller.ts';
-import type {
-  ConversationFields,
-  ConversationPatch,
-  HistoryQuery,
-  StopQuery,
-  View,
-} from './conversations.schema.ts';
 import type { AskedAgent } from '../history/guard.ts';
-import type { PackedAnswer, WireError } from '../shown/turn-answer.ts';
 import type { ParentCall } from '../history/storage/rows.ts';
+import type { PackedAnswer, WireError } from '../shown/turn-answer.ts';
+import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
 
 declare module '../../kit/rooms/bindings.ts' {
   interface Bindings {

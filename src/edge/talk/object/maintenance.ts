@@ -4,13 +4,13 @@ import { DAY_MS } from '../../kit/async/durations.ts';
 import { within } from '../../kit/async/timeout.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
-import { accountRequestOf } from './object-context.ts';
 import { damageIn } from '../history/storage/damaged-row.ts';
 import { GRACE_MS, type Profile, type RetainedPrefix } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 import { deleteExpired, endsToExpire, pausedBy, unsettledTurns } from '../history/storage/turn-queries.ts';
 import type { RunningTurn } from '../turn/running-turn.ts';
 import { conversationReportOf } from '../turn/turn-ending.ts';
+import { accountRequestOf } from './object-context.ts';
 import { releasePrefix } from './retained-prefix.ts';
 import { CONFIRM_MS, type SettlingObject, TurnSettlements } from './turn-settlements.ts';
 

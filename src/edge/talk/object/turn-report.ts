@@ -4,12 +4,12 @@ import type * as z from '../../kit/http/zod.ts';
 import { readMessage } from '../../kit/json/block-texts.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, isObject, parseObject, withoutUndefined } from '../../kit/json/object.ts';
-import type { CrossingText, Result, TurnOutcome } from './contract.ts';
-import type { turnReport } from './conversations-answers.schema.ts';
 import type { TurnRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 import { messagesOf, pauseOf, turnAt, turnsOfRun, turnWithId } from '../history/storage/turn-queries.ts';
 import { errorIn } from '../turn/turn-ending.ts';
+import type { CrossingText, Result, TurnOutcome } from './contract.ts';
+import type { turnReport } from './conversations-answers.schema.ts';
 import { crossingText, noTurn } from './crossing-answer.ts';
 
 /** @returns what a turn did, as JSON text: its steps, and the calls of each */

@@ -65,7 +65,7 @@ export class ConversationState implements OpenConversation {
     const isBusy = () =>
       this.runner !== undefined ||
       this.#isCopying ||
-      this.transcript.told(({ isBusy }) => isBusy || undefined) === true;
+      this.transcript.firstOf(({ isBusy }) => isBusy || undefined) === true;
     const isOpen = () => this.parts.some((part) => part.isOpen?.());
     this.maintenance = new Maintenance({ ...around, transcript: this.transcript, isBusy, isOpen, erase });
     for (const { open } of partsInUse()) if (open) this.parts.push(open(this));

@@ -221,7 +221,7 @@ export class Maintenance {
 
   /** @returns when the conversation expires, in milliseconds since 1970. What waits in it makes it later. */
   expiresAt(profile: Profile): number {
-    const keptUntil = this.#object.transcript.told((rows) => rows.keptUntil) ?? 0;
+    const keptUntil = this.#object.transcript.firstOf((rows) => rows.keptUntil) ?? 0;
     return Math.max(this.#endOfRetention(profile), keptUntil);
   }
 
@@ -286,5 +286,5 @@ export class Maintenance {
 
 /** @returns when the next of what rooms have to tell is due; undefined if there is nothing */
 function nextTold(transcript: Transcript): number | undefined {
-  return transcript.told(({ nextAt }) => nextAt);
+  return transcript.firstOf(({ nextAt }) => nextAt);
 }

@@ -227,8 +227,8 @@ async function decide(client: Client, conversation: string, decided: readonly De
   let turn: string | null = null;
   for (const { approval } of decided) {
     const { approved, reason } = approval;
-    const told = reason ? { reason } : {};
-    const decision = approved ? { decision: 'approve' as const } : { decision: 'deny' as const, ...told };
+    const why = reason ? { reason } : {};
+    const decision = approved ? { decision: 'approve' as const } : { decision: 'deny' as const, ...why };
     const next = await client.conversations.approve(conversation, approval.id, decision);
     turn = next.type === 'turn' ? next.id : next.continued_by;
   }
@@ -241,13 +241,13 @@ async function decide(client: Client, conversation: string, decided: readonly De
 async function goBack(client: Client, conversation: string, messages: readonly UIMessage[]): Promise<void> {
   const rows = await rowsOf(client, conversation);
   // Several rows may be one answer: rows with the results of tools are not questions.
-  const known = toUIMessages(rows);
+  const stored = toUIMessages(rows);
   let from = 0;
   for (const { role, id } of messages) {
     // Each behind the one before it: an older edge may have stored several answers with one id.
-    if (role === 'assistant') from = known.findIndex((one, at) => at >= from && one.id === id) + 1 || from;
+    if (role === 'assistant') from = stored.findIndex((one, at) => at >= from && one.id === id) + 1 || from;
   }
-  const question = known.slice(from).find(({ role }) => role === 'user');
+  const question = stored.slice(from).find(({ role }) => role === 'user');
   if (question) await client.conversations.rewind(conversation, question.id);
 }
 
@@ -257,8 +257,8 @@ async function rowsOf(client: Client, conversation: string): Promise<Conversatio
   do {
     const place = page?.last_id ? { after_id: page.last_id } : {};
     // A chat without a message has no conversation yet.
-    const asked = { limit: 1_000, pending: true, view: 'shown', if_absent: 'empty', ...place } as const;
-    page = await client.conversations.messages(conversation, asked).catch(unlessUnknown);
+    const query = { limit: 1_000, pending: true, view: 'shown', if_absent: 'empty', ...place } as const;
+    page = await client.conversations.messages(conversation, query).catch(unlessUnknown);
     rows.push(...(page?.data ?? []));
   } while (page?.has_more);
   return rows;

@@ -109,7 +109,7 @@ export function batchesOf(transport: Transport) {
      * show(ended.cost_usd);
      */
     async waitFor(id: string, { signal, onProgress }: BatchWaitOptions = {}): Promise<Batch> {
-      for (let asked = 0; ; asked += 1) {
+      for (let polls = 0; ; polls += 1) {
         const batch = await patiently(
           () => transport.jsonSoon<Batch>(pathOf(id), { signal }),
           mayPass,
@@ -118,7 +118,7 @@ export function batchesOf(transport: Transport) {
         );
         onProgress?.(batch);
         if (batch.processing_status === 'ended' || batch.unknown !== undefined) return batch;
-        await pause(pauseBefore(asked, 0, MOST_PAUSE_MS), signal);
+        await pause(pauseBefore(polls, 0, MOST_PAUSE_MS), signal);
       }
     },
   };

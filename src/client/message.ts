@@ -34,8 +34,8 @@ export class MessageBuilder {
       }
       case 'message_delta': {
         // Null or absent members keep their value from `message_start`.
-        const told = Object.entries(event.usage ?? {}).filter(([, value]) => value !== null);
-        Object.assign(message, event.delta, { usage: { ...message.usage, ...Object.fromEntries(told) } });
+        const counts = Object.entries(event.usage ?? {}).filter(([, value]) => value !== null);
+        Object.assign(message, event.delta, { usage: { ...message.usage, ...Object.fromEntries(counts) } });
       }
     }
   }

@@ -25,10 +25,10 @@ export class PausedAnswer {
     if (event.type === 'message_start') return this.#earlier ? [] : [event];
     if (event.type !== 'message_stop') this.#held = [];
     if ('index' in event) return [{ ...event, index: event.index + this.#blocks }];
-    const told = event.type === 'message_delta' ? this.#summed(event) : event;
+    const shown = event.type === 'message_delta' ? this.#summed(event) : event;
     const isPause = this.#part.message?.stop_reason === 'pause_turn' && this.#returns < MOST_RETURNS;
-    if (!isPause) return [told];
-    this.#held.push(told);
+    if (!isPause) return [shown];
+    this.#held.push(shown);
     return [];
   }
 

@@ -53,12 +53,12 @@ export class RenewingToken {
    * show((await token.get()) === (await token.get()));
    */
   async get(refused?: string): Promise<string> {
-    const asked = this.#held ?? this.#hold(this.#begin());
-    const held = await asked;
+    const current = this.#held ?? this.#hold(this.#begin());
+    const held = await current;
     const isRefused = held.token === refused;
     if (!isRefused && !(Date.now() >= held.due)) return held.token;
     // Another request may have replaced it already.
-    const isOurs = this.#held === asked;
+    const isOurs = this.#held === current;
     const next = isOurs ? this.#hold(isRefused ? this.#begin() : this.#replace(held)) : this.#held;
     return (await (next ?? this.#hold(this.#begin()))).token;
   }

@@ -102,10 +102,10 @@ export class Run extends SdkReader {
     await this.#stream?.stop();
   }
 
-  async #run({ tools, max_turns = 10, messages: given, goesOn, ...rest }: RunRequest): Promise<void> {
+  async #run({ tools, max_turns = 10, messages: question, goesOn, ...rest }: RunRequest): Promise<void> {
     // JSON leaves out what is undefined.
     const definitions = tools.map((tool) => (isRunnable(tool) ? { ...tool, run: undefined } : tool)) as OtherTools;
-    let messages = given;
+    let messages = question;
     for (let turn = 1; !this.#over; turn += 1) {
       const last = turn >= max_turns && definitions.length > 0 ? { tool_choice: { type: 'none' as const } } : {};
       const stream = this.#begin({ ...rest, ...last, tools: definitions, messages });
@@ -118,7 +118,7 @@ export class Run extends SdkReader {
       const message = await stream.finalMessage();
       const step: Step = { message, results: [], costUsd: stream.costUsd, turn: stream.turn };
       this.steps.push(step);
-      const said: RequestMessage = { role: 'assistant', content: message.content };
+      const answer: RequestMessage = { role: 'assistant', content: message.content };
       if (message.stop_reason === 'tool_use') {
         const calls = message.content.filter((block) => block.type === 'tool_use');
         step.results = await Promise.all(calls.map((call) => toolResult(tools, call)));
@@ -128,8 +128,8 @@ export class Run extends SdkReader {
       if (turn >= max_turns) return;
       const next: RequestMessage[] = step.results.length > 0 ? [{ role: 'user', content: step.results }] : [];
       // A conversation has the history. To go on with a paused run, its answer is sent again.
-      if (rest.conversation === undefined) messages = [...messages, said, ...next];
-      else messages = next.length > 0 ? next : [said];
+      if (rest.conversation === undefined) messages = [...messages, answer, ...next];
+      else messages = next.length > 0 ? next : [answer];
     }
   }
 }

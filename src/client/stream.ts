@@ -249,9 +249,9 @@ export class MessageStream extends SdkReader {
     const isOver = this.#closed.signal.aborted || this.#stopping || this.paused !== undefined;
     if (!this.#complete || !content || this.#body === undefined || isOver) return false;
     const { messages, ...request } = JSON.parse(this.#body) as MessageRequest;
-    const said = { role: 'assistant' as const, content };
+    const answer = { role: 'assistant' as const, content };
     // A conversation has the history.
-    const sent = this.conversation === undefined ? [...messages, said] : [said];
+    const sent = this.conversation === undefined ? [...messages, answer] : [answer];
     this.#body = JSON.stringify({ ...request, messages: sent });
     this.#key = `${this.#key}-on`;
     this.#answer.goOn();

@@ -65,11 +65,11 @@ export class Transport {
    */
   async send(path: string, call: Call = {}): Promise<Response> {
     const { token } = this.#options;
-    const asked = typeof token === 'string' ? checkedToken(token) : await this.#token?.get();
-    let response = await this.#fetch(path, call, asked);
+    const current = typeof token === 'string' ? checkedToken(token) : await this.#token?.get();
+    let response = await this.#fetch(path, call, current);
     if (response.status === 401 && this.#token) {
       response.body?.cancel().catch(() => {});
-      response = await this.#fetch(path, call, await this.#token.get(asked));
+      response = await this.#fetch(path, call, await this.#token.get(current));
     }
     if (!response.ok) throw await errorIn(response);
     return response;
@@ -120,9 +120,9 @@ export class Transport {
       headers['content-type'] = 'application/json';
       init.body = typeof body === 'string' || body instanceof Blob ? body : JSON.stringify(body);
     }
-    const asked = Object.entries(query ?? {}).filter(([, value]) => value !== undefined);
+    const parameters = Object.entries(query ?? {}).filter(([, value]) => value !== undefined);
     const search =
-      asked.length > 0 ? `?${new URLSearchParams(asked.map(([name, value]) => [name, String(value)]))}` : '';
+      parameters.length > 0 ? `?${new URLSearchParams(parameters.map(([name, value]) => [name, String(value)]))}` : '';
     try {
       // A browser's `fetch` throws if it is called as a method of another object.
       const send = this.#options.fetch ?? ((url: string, all: RequestInit) => fetch(url, all));

@@ -51,7 +51,7 @@ export async function* chunksOf(
     if (messageId !== undefined) {
       const block = (event.type === 'content_block_start' ? event.content_block : {}) as Partial<StreamedBlock>;
       const shown = block.type === 'mcp_tool_use' ? await shownWith?.(String(block.id)) : undefined;
-      for (const id of toolIdsIn(shown)) blocks.known.add(id);
+      for (const id of toolIdsIn(shown)) blocks.knownIds.add(id);
       const { turn } = stream;
       yield {
         type: 'start',
@@ -70,7 +70,7 @@ export async function* chunksOf(
   const { costUsd, used, fits, stopped, paused, turn } = stream;
   for (const approval of paused === 'approval' ? await approvals() : []) {
     const { id, tool_use_id: toolCallId, name: toolName, input, input_text } = approval;
-    if (!blocks.known.has(toolCallId)) continue;
+    if (!blocks.knownIds.has(toolCallId)) continue;
     // A bound token sees what waits, but no other input.
     const providerMetadata = { sluice: { input_text } };
     yield { type: 'tool-input-available', toolCallId, toolName, input, providerExecuted: true, providerMetadata };
@@ -116,12 +116,12 @@ function* chunksAgain(message: UIMessage | undefined): Generator<Chunk, void, vo
 /** Turns the events of blocks into chunks, and keeps the open blocks by their index. */
 class Blocks {
   /** The ids of the calls that are shown already. */
-  readonly known: Set<string>;
+  readonly knownIds: Set<string>;
   readonly #open = new Map<number, { id: string; block: StreamedBlock; json: string; signature: string }>();
   #blocks = 0;
 
-  constructor(known: Set<string>) {
-    this.known = known;
+  constructor(knownIds: Set<string>) {
+    this.knownIds = knownIds;
   }
 
   *take(event: RawMessageStreamEvent): Generator<Chunk, void, void> {
@@ -141,8 +141,8 @@ class Blocks {
     const toolCallId = String(block.id);
     this.#blocks += 1;
     const isCall = block.type.endsWith('tool_use');
-    if (isCall && this.known.has(toolCallId)) return;
-    if (isCall) this.known.add(toolCallId);
+    if (isCall && this.knownIds.has(toolCallId)) return;
+    if (isCall) this.knownIds.add(toolCallId);
     const id = isCall ? toolCallId : String(this.#blocks);
     this.#open.set(index, { id, block, json: '', signature: '' });
     if (block.type === 'text') {

@@ -172,9 +172,9 @@ const refuseUnread = createMiddleware<AppEnv>((c, next) => {
 const identifyIn = (app: AppChoices) =>
   createMiddleware<AppEnv>(async (c, next) => {
     c.set('app', app);
-    const made = createRequestId();
-    c.set('requestId', made);
-    const entry = new LogEntry(made, c.req.method, loggedRoute(c));
+    const newId = createRequestId();
+    c.set('requestId', newId);
+    const entry = new LogEntry(newId, c.req.method, loggedRoute(c));
     c.set('entry', entry);
     c.executionCtx.waitUntil(entry.closed);
     const share = new MemoryShare(bodyMemory);
@@ -196,9 +196,9 @@ const identifyIn = (app: AppChoices) =>
     const { status, headers } = c.res;
     // A relayed answer was made with them.
     if (headers.get(OWN_ID) !== requestId) {
-      const { 'cache-control': kept, ...common } = commonHeaders(requestId);
+      const { 'cache-control': cacheControl, ...common } = commonHeaders(requestId);
       for (const [name, value] of Object.entries(common)) headers.set(name, value);
-      if (kept !== undefined && !headers.has('cache-control')) headers.set('cache-control', kept);
+      if (cacheControl !== undefined && !headers.has('cache-control')) headers.set('cache-control', cacheControl);
     }
     if (entry.line.error_type?.startsWith(DISK_FULL)) entry.during(tellDiskFull(c.env));
     if (!headers.has('request-id')) headers.set('request-id', requestId);

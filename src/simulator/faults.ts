@@ -189,6 +189,6 @@ function retryHeaders(faults: Faults): Record<string, string> {
     'retry-after-ms': faults['retry-after-ms'],
     'x-should-retry': faults['should-retry'],
   };
-  const given = Object.entries(headers).filter((entry): entry is [string, string] => entry[1] !== undefined);
-  return Object.fromEntries(given);
+  const present = Object.entries(headers).filter((entry): entry is [string, string] => entry[1] !== undefined);
+  return Object.fromEntries(present);
 }

@@ -26,9 +26,11 @@ export class RateLimits {
     now: number,
   ): Record<string, string> {
     const key = isFast ? `${account}:fast` : account;
-    const known = this.#minutes.get(key);
+    const current = this.#minutes.get(key);
     const minute =
-      known !== undefined && known.endsAt > now ? known : { endsAt: now + 60_000, requests: 0, input: 0, output: 0 };
+      current !== undefined && current.endsAt > now
+        ? current
+        : { endsAt: now + 60_000, requests: 0, input: 0, output: 0 };
     minute.requests += 1;
     minute.input += input;
     minute.output += output;

@@ -43,10 +43,10 @@ export const CLASSIFY_ROUTES = [
     async (c, { body }) => {
       const { json, bytes } = await readJson(c, 'price');
       const request = validate(body, json);
-      const { input, inputs, stream, batch, deliver_url: deliverUrl, ...asked } = request;
+      const { input, inputs, stream, batch, deliver_url: deliverUrl, ...classifier } = request;
       const bound = boundClassifier(c.get('identity'), request, c.req.raw.headers);
       const by = classifyingIn(c);
-      const task = await taskOf({ ...asked, prefix: askedMember('prefix', c.req.raw.headers, json) }, by, bound);
+      const task = await taskOf({ ...classifier, prefix: askedMember('prefix', c.req.raw.headers, json) }, by, bound);
       c.get('entry').line.model = task.model.slice(0, 128);
       if (batch && inputs) {
         const digest = (await sha256Hex(bytes)) + (c.req.header('sluice-prefix') ?? '');
@@ -187,13 +187,13 @@ const OF_BOUND: ReadonlySet<string> = new Set(['classifier', 'input', 'inputs', 
  */
 function boundClassifier(
   { account, only }: Identity,
-  asked: Readonly<Record<string, unknown>>,
+  members: Readonly<Record<string, unknown>>,
   headers: Headers,
 ): BoundName | undefined {
   if (!only) return undefined;
-  refuseOtherMembers(Object.keys(withoutUndefined(asked)), OF_BOUND, 'classifier');
+  refuseOtherMembers(Object.keys(withoutUndefined(members)), OF_BOUND, 'classifier');
   if (headers.has('sluice-prefix')) throw closedToBound('sluice-prefix: only the classifier decides this.');
-  const found = boundName(only.classifiers, account, String(asked.classifier));
+  const found = boundName(only.classifiers, account, String(members.classifier));
   if (found) return found;
   const names = namesTold(only.classifiers);
   throw closedToBound(`classifier: this credential may ask these classifiers alone: ${names}. Name one of them.`);

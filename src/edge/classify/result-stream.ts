@@ -51,14 +51,14 @@ export function streamResults(
       async pull(controller) {
         try {
           waiting ??= results.next();
-          const taken = await (format === 'sse' ? Promise.race([waiting, pause(SILENCE_MS)]) : waiting);
-          if (taken === undefined) {
+          const next = await (format === 'sse' ? Promise.race([waiting, pause(SILENCE_MS)]) : waiting);
+          if (next === undefined) {
             controller.enqueue(encoder.encode(': working\n\n'));
             return;
           }
           waiting = undefined;
-          if (!taken.done) {
-            controller.enqueue(write(taken.value));
+          if (!next.done) {
+            controller.enqueue(write(next.value));
             return;
           }
         } catch (thrown) {
@@ -73,7 +73,7 @@ export function streamResults(
     { highWaterMark: 0 },
   );
   const drain = async () => {
-    for (let taken = await results.next(); !taken.done; taken = await results.next());
+    for (let next = await results.next(); !next.done; next = await results.next());
   };
   // When the caller has left, `pull` is no longer called.
   signal.addEventListener('abort', () => c.get('entry').during(drain().finally(end)), { once: true });

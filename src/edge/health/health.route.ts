@@ -42,9 +42,9 @@ export const HEALTH_ROUTES = [
 
 /** @returns since when upstreams refuse the deployment, and what its operator must do. */
 function whatToDo(refused: [string, KeyHealth][]): Pick<HealthAnswer, 'since' | 'todo'> {
-  const todo = refused.map(([name, { said }]) => {
+  const todo = refused.map(([name, { said: words }]) => {
     const called = name === '' ? ONLY_UPSTREAM : { name: `The upstream ${name}`, setting: keyNameOf(name) };
-    return remedyFor({ ...loggedParts(said), ...called });
+    return remedyFor({ ...loggedParts(words), ...called });
   });
   const since = Math.min(...refused.map(([, { refusedSince = 0 }]) => refusedSince));
   return { since: new Date(since).toISOString(), todo: todo.join(' ').trim() };

@@ -24,10 +24,10 @@ const FULL_MS = 60_000;
 let fullAt = Number.NEGATIVE_INFINITY;
 
 /** @returns why an object cannot be reached */
-function whyUnreachable(said: string, isPassing: boolean): 'full' | 'damaged' | 'lost' {
-  if (saysDiskFull(said)) fullAt = Date.now();
-  const isUnopened = OF_A_FILE.test(said) && !isPassing;
-  if (saysDiskFull(said) || (isUnopened && Date.now() - fullAt < FULL_MS)) return 'full';
+function whyUnreachable(message: string, isPassing: boolean): 'full' | 'damaged' | 'lost' {
+  if (saysDiskFull(message)) fullAt = Date.now();
+  const isUnopened = OF_A_FILE.test(message) && !isPassing;
+  if (saysDiskFull(message) || (isUnopened && Date.now() - fullAt < FULL_MS)) return 'full';
   return isUnopened ? 'damaged' : 'lost';
 }
 
@@ -41,32 +41,32 @@ export class ObjectUnreachable extends ApiError {
   readonly damage: string | undefined;
 
   constructor(object: ObjectName, cause: unknown, mayHaveRun = true) {
-    const said = cause instanceof Error ? cause.message : 'unknown';
-    const why = whyUnreachable(said, isRetryable(cause));
-    const told = {
+    const message = cause instanceof Error ? cause.message : 'unknown';
+    const why = whyUnreachable(message, isRetryable(cause));
+    const words = {
       damaged: {
         sentence:
           'cannot be opened. If it stays so, its stored data is damaged: the runbook says how to restore it from a backup.',
-        logged: `${object}_damaged: ${said}`,
+        logged: `${object}_damaged: ${message}`,
       },
       full: {
         sentence: NO_ROOM_TO_STORE,
-        logged: `disk_full: ${said}`,
+        logged: `disk_full: ${message}`,
       },
       lost: {
         sentence: 'could not be reached. Try again in a moment.',
-        logged: `${object}_unreachable: ${said}`,
+        logged: `${object}_unreachable: ${message}`,
       },
     }[why];
-    super('api_error', `${TITLES_OF_OBJECTS[object]} ${told.sentence}`, {
+    super('api_error', `${TITLES_OF_OBJECTS[object]} ${words.sentence}`, {
       status: why === 'damaged' ? 500 : 503,
       // A platform's error may pass, so clients try as often as with any 500.
       headers: why === 'damaged' ? {} : comeAgain(),
-      logged: told.logged,
+      logged: words.logged,
       cause,
     });
     this.mayHaveRun = mayHaveRun;
-    this.damage = why === 'damaged' ? said : undefined;
+    this.damage = why === 'damaged' ? message : undefined;
   }
 }
 

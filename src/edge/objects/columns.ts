@@ -24,8 +24,8 @@ export function membersOf(row: RawRow): RawRow {
 
 /** @returns a function that computes each name only once, because rows with many columns are written often. */
 function spellingOnce(spell: (name: string) => string): (name: string) => string {
-  const known = new Map<string, string>();
-  return (name) => getOrMake(known, name, () => spell(name));
+  const members = new Map<string, string>();
+  return (name) => getOrMake(members, name, () => spell(name));
 }
 
 const columnName = spellingOnce((name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`));

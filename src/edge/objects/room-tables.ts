@@ -85,11 +85,11 @@ export class TablesOfRooms {
 
   /** Makes a change in a transaction: tables that it has made are undone with it. */
   together<T>(change: () => T): T {
-    const made = this.#made;
+    const before = this.#made;
     try {
       return change();
     } catch (thrown) {
-      this.#made = made;
+      this.#made = before;
       throw thrown;
     }
   }

@@ -17,9 +17,9 @@ export function accountStub(
   accountId: string,
 ): ReturnType<Bindings['ACCOUNT']['get']> {
   const namespace = inJurisdiction(env.ACCOUNT, settings);
-  const known = getOrMake(ids, env.ACCOUNT, () => new LruCache({ most: MOST_IDS }));
+  const knownIds = getOrMake(ids, env.ACCOUNT, () => new LruCache({ most: MOST_IDS }));
   const key = `${settings.JURISDICTION ?? ''}/${accountId}`;
-  return namespace.get(getOrMake(known, key, () => namespace.idFromName(accountId)));
+  return namespace.get(getOrMake(knownIds, key, () => namespace.idFromName(accountId)));
 }
 
 /** A cache of ids by namespace and account. An id costs a hash, and most requests of an isolate are for few accounts. */

@@ -63,8 +63,8 @@ export function composeMessage(
   composing: Composing,
 ): { message: AnsweredMessage; identity: Digest } {
   const { seed, nonce } = composing;
-  const { stream: _, ...asked } = body;
-  const identity = digest(JSON.stringify(asked), seed);
+  const { stream: _, ...members } = body;
+  const identity = digest(JSON.stringify(members), seed);
   const windowLeft = request.model.max_input_tokens - input;
   const conditions = { ...composing, windowLeft, identity };
   const { compaction } = request;

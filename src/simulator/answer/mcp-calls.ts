@@ -15,13 +15,13 @@ export interface McpTool {
  * Chooses the tool of an MCP server that is called about what was said, as the caller's tools are chosen: it is named, or shares
  * most words. One that is deferred must have been loaded before, since the simulator searches for none.
  */
-export function mcpCall(request: MessageRequest, said: WhatWasSaid): McpTool | undefined {
-  if (request.toolChoice.type === 'tool' || callsNone(request, said)) return undefined;
+export function mcpCall(request: MessageRequest, prompt: WhatWasSaid): McpTool | undefined {
+  if (request.toolChoice.type === 'tool' || callsNone(request, prompt)) return undefined;
   const loaded = loadedTools(request);
   const ready = mcpTools(request).filter(({ tool }) => tool.defer_loading !== true || loaded.has(nameOf(tool)));
   const [best] = matchingTools(
     ready.map(({ tool }) => tool),
-    said.text,
+    prompt.text,
   );
   return ready.find(({ tool }) => tool === best);
 }
@@ -43,8 +43,8 @@ function mcpTools({ tools, messages }: Pick<Prompt, 'tools' | 'messages'>): McpT
       const server = asText(mcp_server_name);
       const own = isObject(configs) ? configs : {};
       const named = Object.keys(own).map((name) => ({ name, input_schema: { type: 'object' } }));
-      const known = Array.isArray(pinned) ? objectsIn(pinned) : (listings.get(server) ?? named);
-      return (known.length > 0 ? known : [searchOf(server)]).flatMap((tool) => {
+      const tools = Array.isArray(pinned) ? objectsIn(pinned) : (listings.get(server) ?? named);
+      return (tools.length > 0 ? tools : [searchOf(server)]).flatMap((tool) => {
         const config = member(own, asText(tool.name));
         const { enabled, defer_loading = false } = {
           ...(isObject(default_config) ? default_config : {}),

@@ -89,10 +89,10 @@ function reaction({ text, turns, toolResults }: WhatWasSaid): string {
 }
 
 /** Tells that there is a summary, and quotes the sentence of it that is closest to the question. */
-function recalled(summary: string, asked: string): string {
-  const told = `A summary of ${count(wordCount(summary), 'word')} stands for what was said before`;
-  const sentence = closestSentence(summary, asked);
-  return sentence === undefined ? `${told}.` : `${told}: ${quoted(excerpt(sentence, 300))}`;
+function recalled(summary: string, question: string): string {
+  const beginning = `A summary of ${count(wordCount(summary), 'word')} stands for what was said before`;
+  const sentence = closestSentence(summary, question);
+  return sentence === undefined ? `${beginning}.` : `${beginning}: ${quoted(excerpt(sentence, 300))}`;
 }
 
 function observations({ text, system, images, documents, turns, summary }: WhatWasSaid, toolCount: number): string[] {
@@ -137,16 +137,16 @@ function aboutAsManyWords(sentences: string[], wanted: number, random: Random): 
  * It is as long as the text asks for, or three to six sentences.
  * @param limit the most tokens that can be used: longer texts are not made.
  */
-export function prose(said: WhatWasSaid, toolCount: number, limit: number, random: Random): string {
+export function prose(prompt: WhatWasSaid, toolCount: number, limit: number, random: Random): string {
   const identity = 'This is Sluice’s built-in simulator, not Claude';
-  const reacting = reaction(said);
-  const hasResults = said.toolResults.length > 0;
+  const reacting = reaction(prompt);
+  const hasResults = prompt.toolResults.length > 0;
   const opening = [
     hasResults ? `${identity}, and it has the results.` : `${identity}: no model has read your message.`,
   ];
   opening.push(reacting);
-  const seen = observations(said, toolCount);
-  const wanted = wantedLength(said.text);
+  const seen = observations(prompt, toolCount);
+  const wanted = wantedLength(prompt.text);
   if (wanted === undefined) return [...opening, ...seen, TO_GET_REAL_ANSWERS].join(' ');
   const most = Math.min(wanted.count, limit);
   if (wanted.unit === 'words') {
@@ -159,7 +159,7 @@ export function prose(said: WhatWasSaid, toolCount: number, limit: number, rando
     ).join('\n\n');
   }
   if (wanted.count === 1) {
-    const subject = excerpt(said.text, 60);
+    const subject = excerpt(prompt.text, 60);
     return `${identity}, so “${subject}” gets a real answer only once ANTHROPIC_API_KEY is set.`;
   }
   const first = `${identity}; ${reacting.charAt(0).toLowerCase()}${reacting.slice(1)}`;
@@ -169,12 +169,14 @@ export function prose(said: WhatWasSaid, toolCount: number, limit: number, rando
   return sentences.slice(0, wanted.count).join(' ');
 }
 
-export function thinkingProse(said: WhatWasSaid, plan: string, effort: string | undefined): string {
-  const subject = excerpt(said.text, 120);
+export function thinkingProse(prompt: WhatWasSaid, plan: string, effort: string | undefined): string {
+  const subject = excerpt(prompt.text, 120);
   const sentences = [
     subject === '' ? 'The message has no text.' : `The user says: “${subject}”.`,
     'I am a simulator, so there is nothing to find out; what I can do is to show what thinking looks like.',
-    said.system === '' ? 'No system prompt tells me how to behave.' : 'There is a system prompt, which I only measure.',
+    prompt.system === ''
+      ? 'No system prompt tells me how to behave.'
+      : 'There is a system prompt, which I only measure.',
     plan,
   ];
   if (effort === 'low') return sentences.slice(0, 2).join(' ');

@@ -13,7 +13,7 @@ const LEAST_OF_REST = 50;
 const WORDLESS = 'Nothing was said in words.';
 
 /** @returns what a block says; nothing for thinking, calls, pictures and documents, which a summary does not carry */
-function said(block: JsonObject): string {
+function textIn(block: JsonObject): string {
   return block.type === 'text' || block.type === 'tool_result' || block.type === 'compaction' ? textOf(block) : '';
 }
 
@@ -28,7 +28,7 @@ function candidates(messages: readonly RequestMessage[]): Map<string, boolean> {
   for (const { blocks } of messages) {
     let isFirst = true;
     for (const block of blocks) {
-      for (const sentence of sentencesOf(said(block))) {
+      for (const sentence of sentencesOf(textIn(block))) {
         const isMarked = KEPT_FOR.test(sentence);
         if (isMarked || isFirst || block.type === 'compaction') {
           found.delete(sentence);
@@ -53,14 +53,14 @@ export function summaryText(messages: readonly RequestMessage[], room: number): 
   const tokens = new Map([...found.keys()].map((sentence) => [sentence, countTokens(sentence) + 1]));
   const sizeOf = (sentence: string): number => tokens.get(sentence) ?? 0;
   const marked = [...found].filter(([, isMarked]) => isMarked).map(([sentence]) => sentence);
-  const total = messages.flatMap(({ blocks }) => blocks).reduce((sum, block) => sum + countTokens(said(block)), 0);
-  const kept = new Set(marked);
+  const total = messages.flatMap(({ blocks }) => blocks).reduce((sum, block) => sum + countTokens(textIn(block)), 0);
+  const chosen = new Set(marked);
   const left = room - marked.reduce((sum, sentence) => sum + sizeOf(sentence), 0);
   let rest = Math.min(left, Math.max(LEAST_OF_REST, total * PART_OF_REST));
   for (const [sentence, isMarked] of [...found].reverse()) {
     if (isMarked || sizeOf(sentence) > rest) continue;
     rest -= sizeOf(sentence);
-    kept.add(sentence);
+    chosen.add(sentence);
   }
-  return [...found.keys()].filter((sentence) => kept.has(sentence)).join('\n') || WORDLESS;
+  return [...found.keys()].filter((sentence) => chosen.has(sentence)).join('\n') || WORDLESS;
 }

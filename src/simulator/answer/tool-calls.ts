@@ -94,19 +94,19 @@ export function matchingTools(tools: readonly JsonObject[], text: string): JsonO
  * @returns whether no tool is called: none may be, or none is forced and the text wants none. A tool's result must not cause the same
  *   call again, or the loop would never end
  */
-export function callsNone({ toolChoice }: MessageRequest, said: WhatWasSaid): boolean {
+export function callsNone({ toolChoice }: MessageRequest, prompt: WhatWasSaid): boolean {
   if (toolChoice.type !== 'auto') return toolChoice.type === 'none';
-  return said.isAnswered || FORBIDS_TOOLS.test(said.text);
+  return prompt.isAnswered || FORBIDS_TOOLS.test(prompt.text);
 }
 
-function chosenTools(request: MessageRequest, said: WhatWasSaid): JsonObject[] {
+function chosenTools(request: MessageRequest, prompt: WhatWasSaid): JsonObject[] {
   const { tools, toolChoice } = request;
   const own = tools.filter((tool) => isClientTool(tool) && nameOf(tool) !== '');
   if (toolChoice.type === 'tool') return own.filter((tool) => nameOf(tool) === toolChoice.name);
-  if (callsNone(request, said)) return [];
-  const { asked, text } = taskIn(said.text);
+  if (callsNone(request, prompt)) return [];
+  const { wanted, text } = taskIn(prompt.text);
   const loaded = loadedTools(request);
-  const free = own.filter((tool) => !asked.has(nameOf(tool)));
+  const free = own.filter((tool) => !wanted.has(nameOf(tool)));
   const ready = free.filter((tool) => tool.defer_loading !== true || loaded.has(nameOf(tool)));
   const matching = matchingTools(ready, text);
   const chosen = toolChoice.type === 'any' && matching.length === 0 ? [...free, ...own].slice(0, 1) : matching;
@@ -114,46 +114,46 @@ function chosenTools(request: MessageRequest, said: WhatWasSaid): JsonObject[] {
 }
 
 /** @returns the text of a task, and the names of the tools by whose calls it was given: an agent may be asked by it */
-function taskIn(text: string): { asked: Set<string>; text: string } {
+function taskIn(text: string): { wanted: Set<string>; text: string } {
   const [mark = '', names = ''] = /^\[task for ([\w, -]+)\] /.exec(text) ?? [];
-  return { asked: new Set(names.split(', ')), text: text.slice(mark.length) };
+  return { wanted: new Set(names.split(', ')), text: text.slice(mark.length) };
 }
 
 /**
  * Says in the task of a call which tools are called by it. Whoever answers it calls none of these again: an agent that is offered
  * itself as a tool would go on without end.
  */
-function withTask(input: JsonObject, schema: JsonObject, names: readonly string[], said: string): JsonObject {
+function withTask(input: JsonObject, schema: JsonObject, names: readonly string[], words: string): JsonObject {
   if (typeof input.task !== 'string') return input;
-  const { asked, text } = taskIn(said);
-  const all = new Set([...asked, ...names].filter((name) => name !== ''));
+  const { wanted, text } = taskIn(words);
+  const all = new Set([...wanted, ...names].filter((name) => name !== ''));
   const marked = { ...input, task: `[task for ${[...all].join(', ')}] ${excerpt(text, 200)}` };
   return satisfies(marked, schema, { root: schema, left: MOST_CHECK_STEPS }) ? marked : input;
 }
 
 /** Makes the calls of an answer: forced ones, those of named tools, or one of the tool that shares most words with the text. */
-export function toolCalls(request: MessageRequest, said: WhatWasSaid, random: Random): ToolCall[] {
-  const chosen = chosenTools(request, said);
+export function toolCalls(request: MessageRequest, prompt: WhatWasSaid, random: Random): ToolCall[] {
+  const chosen = chosenTools(request, prompt);
   const names = chosen.map(nameOf);
   return chosen.map((tool) => ({
     name: nameOf(tool),
-    input: withTask(inputFor(tool, said, random), schemaOf(tool), names, said.text),
+    input: withTask(inputFor(tool, prompt, random), schemaOf(tool), names, prompt.text),
   }));
 }
 
 /** @returns an input that satisfies a tool's schema, about what was said */
-export function inputFor(tool: JsonObject, said: WhatWasSaid, random: Random): JsonObject {
+export function inputFor(tool: JsonObject, prompt: WhatWasSaid, random: Random): JsonObject {
   const description = tool.description;
-  const descriptions = `${said.system}\n${typeof description === 'string' ? description : ''}`;
-  const input = valueFor(schemaOf(tool), { text: said.text, descriptions, requiredOnly: true, random });
+  const descriptions = `${prompt.system}\n${typeof description === 'string' ? description : ''}`;
+  const input = valueFor(schemaOf(tool), { text: prompt.text, descriptions, requiredOnly: true, random });
   return isObject(input) ? input : {};
 }
 
 /** @returns whether the text asks to search, and there is a tool for web search */
-export function wantsWebSearch({ tools, toolChoice }: MessageRequest, said: WhatWasSaid): boolean {
-  if (toolChoice.type === 'none' || said.isAnswered) return false;
+export function wantsWebSearch({ tools, toolChoice }: MessageRequest, prompt: WhatWasSaid): boolean {
+  if (toolChoice.type === 'none' || prompt.isAnswered) return false;
   const search = tools.find(isWebSearch);
   if (search === undefined) return false;
   const isForced = toolChoice.type === 'tool' && toolChoice.name === nameOf(search);
-  return isForced || /\b(search|look up|find out|google|news|latest|online)\b/i.test(said.text);
+  return isForced || /\b(search|look up|find out|google|news|latest|online)\b/i.test(prompt.text);
 }

@@ -132,13 +132,13 @@ export class FilesApi {
       return { ...onePage(await this.#rows(owner, [...wanted], now), false), next_page: null };
     }
     const cursor = query.get('page');
-    const asked = new URLSearchParams({ limit: String(limitFrom(query)) });
+    const parameters = new URLSearchParams({ limit: String(limitFrom(query)) });
     for (const name of ['after_id', 'before_id']) {
       const value = query.get(name);
-      if (value !== null) asked.set(name, value);
+      if (value !== null) parameters.set(name, value);
     }
-    if (cursor !== null) asked.set('after_id', /^page_(.+)$/.exec(cursor)?.[1] ?? cursor);
-    const page = pageOf(all, asked, 'file');
+    if (cursor !== null) parameters.set('after_id', /^page_(.+)$/.exec(cursor)?.[1] ?? cursor);
+    const page = pageOf(all, parameters, 'file');
     const next = page.has_more && !query.has('before_id') ? `page_${page.last_id}` : null;
     const found = page.data.map(({ id }) => id);
     return { ...page, data: await this.#rows(owner, found, now), next_page: next };

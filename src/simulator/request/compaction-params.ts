@@ -73,15 +73,15 @@ export function checkBesideSummary(body: JsonObject, compacts: boolean, hasSumma
  * @throws ApiError 400 with the code of the rule that is broken.
  */
 export function checkSummarizable(messages: readonly RequestMessage[]): void {
-  const said = messages.filter(
+  const texts = messages.filter(
     ({ role, blocks }) => role !== 'system' && blocks.some((block) => block.type !== 'compaction' || hasContent(block)),
   );
-  const last = said.at(-1);
+  const last = texts.at(-1);
   if (last === undefined) throw nothingToSummarize();
   if (last.role !== 'assistant') return;
-  const from = said.findLastIndex(({ role }) => role !== 'assistant') + 1;
+  const from = texts.findLastIndex(({ role }) => role !== 'assistant') + 1;
   const open = new Set<unknown>();
-  for (const block of said.slice(from).flatMap(({ blocks }) => blocks)) {
+  for (const block of texts.slice(from).flatMap(({ blocks }) => blocks)) {
     if (String(block.type).endsWith('tool_use')) open.add(block.id);
     else open.delete(block.tool_use_id);
   }

@@ -142,12 +142,12 @@ function checkBlock(block: JsonObject, path: string, protocol: Protocol): void {
   const types = tagsOf('block', protocol);
   // A block of an unknown type may belong to a newer beta; one without a type belongs to nothing.
   const isStrange = typeof type === 'string' && !types.includes(type);
-  const known = isStrange && hasNewerBeta(protocol) ? '' : requiredTag(block, types, path);
+  const tag = isStrange && hasNewerBeta(protocol) ? '' : requiredTag(block, types, path);
   const at = `${path}.${type}`;
-  const own = MEMBERS[known];
+  const own = MEMBERS[tag];
   cacheLifetime(block.cache_control, `${at}.cache_control`);
-  if (known === 'compaction') checkCompactionBlock(block, at, protocol);
-  for (const [name, check] of Object.entries(own ?? (known === 'server_tool_use' ? CALL : {}))) {
+  if (tag === 'compaction') checkCompactionBlock(block, at, protocol);
+  for (const [name, check] of Object.entries(own ?? (tag === 'server_tool_use' ? CALL : {}))) {
     check(member(block, name), `${at}.${name}`, protocol);
   }
 }

@@ -76,14 +76,14 @@ function checkEndings(messages: readonly RequestMessage[]): void {
 }
 
 function checkToolResults(turn: Turn, previous: Turn | undefined): void {
-  const asked = new Set(
+  const called = new Set(
     previous?.blocks.filter(({ block }) => block.type === 'tool_use').map(({ block }) => idOf(block, 'id')),
   );
   const answered = new Set<string>();
   for (const { block, path } of turn.blocks) {
     if (block.type !== 'tool_result') continue;
     const id = idOf(block, 'tool_use_id');
-    if (!asked.has(id)) {
+    if (!called.has(id)) {
       throw invalid(
         `${path}: unexpected \`tool_use_id\` found in \`tool_result\` blocks: ${id}. Each \`tool_result\` block must have a corresponding \`tool_use\` block in the previous message.`,
       );
@@ -198,8 +198,8 @@ class ThinkingComesBack {
  * do not count, because clients change these: the API has always let them leave out earlier thinking.
  */
 function digestAfter({ role, blocks }: Turn, before: Digest): Digest {
-  const said = blocks.map(({ block }) => (isThinking(block) ? '' : asText(member(block, 'id') ?? '') + textOf(block)));
-  return digest(`${role}:${said.join('').replace(/\s+/g, '')}`, before);
+  const texts = blocks.map(({ block }) => (isThinking(block) ? '' : asText(member(block, 'id') ?? '') + textOf(block)));
+  return digest(`${role}:${texts.join('').replace(/\s+/g, '')}`, before);
 }
 
 /**
@@ -285,11 +285,11 @@ export function checkConversation(
   const { checks_thinking: checks = true } = model;
   const isBound = checks === true || (checks === 'new_accounts' && newAccounts);
   const inherent = isBound ? (inBatch ? 'drop_block' : 'error') : undefined;
-  const asked = isOn ? (thinking.onMismatch ?? inherent) : undefined;
+  const chosen = isOn ? (thinking.onMismatch ?? inherent) : undefined;
   const own = model.binds_account ? account : '';
   const thought = new ThinkingComesBack({
     here: { user, account, readable: readableBy(model) },
-    onMismatch: checks === false ? 'unchecked' : asked,
+    onMismatch: checks === false ? 'unchecked' : chosen,
     seed,
     tells: hasBeta(protocol, 'thinking-binding-controls'),
     loop: isOn ? loopOf(messages) : undefined,

@@ -236,23 +236,23 @@ function knownIn(text: string): Known {
 function read(members: string): readonly KnownMember[] {
   const before = knownOf.get(members);
   if (before) return before;
-  const known = members.split(' ').map((entry) => {
+  const entries = members.split(' ').map((entry) => {
     const [, member = '', sign, more = ''] = /^([\w@,-]*)(?:([:=])(.*))?$/.exec(entry) ?? [];
     const values = sign === '=' ? more.split('|').map(knownIn) : undefined;
     return { ...knownIn(member), kind: sign === ':' ? more : undefined, values };
   });
-  knownOf.set(members, known);
-  return known;
+  knownOf.set(members, entries);
+  return entries;
 }
 
-function isOpen({ betas }: Known, asked: Betas): boolean {
-  return betas.length === 0 || betas.some((name) => hasBeta(asked, name));
+function isOpen({ betas }: Known, active: Betas): boolean {
+  return betas.length === 0 || betas.some((name) => hasBeta(active, name));
 }
 
 /** @returns the types of a kind that says its type, with those of the betas that are asked for */
-export function tagsOf(kind: string, asked: Betas): string[] {
+export function tagsOf(kind: string, betas: Betas): string[] {
   return Object.entries(KINDS[kind] ?? {}).flatMap(([tag, members]) =>
-    read(members).every((one) => one.name !== '' || isOpen(one, asked)) ? [tag] : [],
+    read(members).every((one) => one.name !== '' || isOpen(one, betas)) ? [tag] : [],
   );
 }
 
@@ -262,31 +262,31 @@ export function tagsOf(kind: string, asked: Betas): string[] {
  * @param kind of the value, or of each of a list; nothing of another form is looked into
  * @throws ApiError 400 in the API's words
  */
-export function refuseUnknown(value: Json | undefined, kind: string, path: string, asked: Betas): void {
+export function refuseUnknown(value: Json | undefined, kind: string, path: string, betas: Betas): void {
   if (Array.isArray(value)) {
-    for (const [index, entry] of value.entries()) refuseUnknown(entry, kind, `${path}.${index}`, asked);
+    for (const [index, entry] of value.entries()) refuseUnknown(entry, kind, `${path}.${index}`, betas);
   }
   if (!isObject(value)) return;
   const own = KINDS[kind] ?? '';
-  const tag = typeof own === 'string' ? undefined : tagIn(value, kind, path, asked);
-  const known = read(typeof own === 'string' ? own : (own[tag ?? ''] ?? '')).filter((one) => isOpen(one, asked));
+  const tag = typeof own === 'string' ? undefined : tagIn(value, kind, path, betas);
+  const members = read(typeof own === 'string' ? own : (own[tag ?? ''] ?? '')).filter((one) => isOpen(one, betas));
   const at = [path, tag].filter(Boolean).join('.');
-  refuseExtras(value, new Set(['type', ...known.map(({ name }) => name)]), at);
-  for (const { name, values } of known) {
+  refuseExtras(value, new Set(['type', ...members.map(({ name }) => name)]), at);
+  for (const { name, values } of members) {
     if (values === undefined) continue;
-    const choices = values.flatMap((one) => (isOpen(one, asked) ? [one.name] : []));
-    const given = member(value, name) ?? [];
-    const strange = (Array.isArray(given) ? given : [given]).find(
+    const choices = values.flatMap((one) => (isOpen(one, betas) ? [one.name] : []));
+    const list = member(value, name) ?? [];
+    const strange = (Array.isArray(list) ? list : [list]).find(
       (one) => one !== null && !(typeof one === 'string' && choices.includes(one)),
     );
     if (strange !== undefined) throw invalid(`${at}.${name}: Input should be ${listed(choices)}`);
   }
-  for (const { name, kind: inner } of known) {
-    if (inner !== undefined) refuseUnknown(member(value, name), inner, at === '' ? name : `${at}.${name}`, asked);
+  for (const { name, kind: inner } of members) {
+    if (inner !== undefined) refuseUnknown(member(value, name), inner, at === '' ? name : `${at}.${name}`, betas);
   }
 }
 
 /** A tool is the caller's own where it does not say its type. */
-function tagIn(value: JsonObject, kind: string, path: string, asked: Betas): string {
-  return kind === 'tool' && (value.type ?? null) === null ? 'custom' : requiredTag(value, tagsOf(kind, asked), path);
+function tagIn(value: JsonObject, kind: string, path: string, betas: Betas): string {
+  return kind === 'tool' && (value.type ?? null) === null ? 'custom' : requiredTag(value, tagsOf(kind, betas), path);
 }

@@ -133,8 +133,8 @@ function readStopSequences(body: JsonObject): string[] {
 
 function checkSampling(body: JsonObject, thinking: Thinking, protocol: Protocol, model: SimulatedModel): void {
   if (protocol.version === '2026-10-21') {
-    const given = ['temperature', 'top_p', 'top_k'].find((key) => member(body, key) !== undefined);
-    if (given !== undefined) throw invalid(`${given}: Extra inputs are not permitted`);
+    const sampling = ['temperature', 'top_p', 'top_k'].find((key) => member(body, key) !== undefined);
+    if (sampling !== undefined) throw invalid(`${sampling}: Extra inputs are not permitted`);
   }
   const temperature = optionalNumber(body.temperature, 'temperature', 1);
   const topP = optionalNumber(body.top_p, 'top_p', 1);
@@ -251,7 +251,7 @@ export function readMessageRequest(body: JsonObject, judgement: Judgement): Mess
   checkSampling(body, thinking, protocol, model);
   checkMetadata(body);
   optionalChoice(body.service_tier, ['auto', 'standard_only'], 'service_tier');
-  const asked = optionalChoice(body.speed, ['standard', 'fast'], 'speed');
+  const tier = optionalChoice(body.speed, ['standard', 'fast'], 'speed');
   const inferenceGeo = optionalChoice(body.inference_geo, ['global', 'us'], 'inference_geo');
   const safeguards = readSafeguards(body.safeguards);
   if (!hasNewerBeta(protocol)) refuseUnknown(body, 'create', '', protocol);
@@ -274,7 +274,7 @@ export function readMessageRequest(body: JsonObject, judgement: Judgement): Mess
   if (maxTokens === 0) checkNoAnswer(body, prompt, choice.type);
   checkEffort(prompt.effort, model);
   const compacts = asksForSummary !== undefined;
-  const speed = speedOf(asked, model, protocol, now);
+  const speed = speedOf(tier, model, protocol, now);
   if ((inferenceGeo ?? 'global') !== 'global' && lacks(model, 'geo'))
     throw invalid('inference_geo: not supported for this model.');
   const fallbacks = readFallbacks(body.fallbacks, model, judgement);

@@ -60,17 +60,17 @@ export function checkModelSampling(
 
 /** @returns the speed of the answer */
 export function speedOf(
-  asked: string | undefined,
+  effort: string | undefined,
   model: SimulatedModel,
   protocol: Protocol,
   now: number,
 ): string | undefined {
   const { fast, fast_until, thinking } = model;
-  if (asked !== 'fast' || !thinking) return asked;
+  if (effort !== 'fast' || !thinking) return effort;
   if (fast === 'standard') return fast;
   const hasEnded = fast_until ? Date.parse(fast_until) <= now : false;
   if (fast === undefined || hasEnded) throw invalid('speed: fast mode is not supported for this model.');
-  if (fast !== 'beta' || hasBeta(protocol, 'fast-mode-2026-02-01')) return asked;
+  if (fast !== 'beta' || hasBeta(protocol, 'fast-mode-2026-02-01')) return effort;
   throw invalid('speed: fast mode of this model requires anthropic-beta: fast-mode-2026-02-01');
 }
 
@@ -225,13 +225,13 @@ export function checkByModel(
 
 /** Checks that a request without an answer asks for none of what an answer would have. */
 export function checkNoAnswer(body: JsonObject, { thinking, outputSchema }: ThinkingPrompt, choice: string): void {
-  const asked = {
+  const wanted = {
     stream: body.stream === true,
     'thinking.enabled': thinking.type === 'enabled',
     'output_config.format': outputSchema !== undefined,
     tool_choice: choice === 'any' || choice === 'tool',
   };
-  const [refused] = Object.entries(asked).find(([, isAsked]) => isAsked) ?? [];
+  const [refused] = Object.entries(wanted).find(([, isAsked]) => isAsked) ?? [];
   if (refused !== undefined) throw invalid(`max_tokens: 0 cannot be combined with \`${refused}\`.`);
 }
 

@@ -44,9 +44,9 @@ function isObjectWithin(value: JsonObject, schema: JsonObject, search: Search, d
   if (!within(names.length, schema, 'minProperties', 'maxProperties')) return false;
   if (stringsIn(schema.required).some((name) => !Object.hasOwn(value, name))) return false;
   const properties = schema.properties;
-  const known = isObject(properties) ? properties : {};
+  const members = isObject(properties) ? properties : {};
   const other = isObject(schema.patternProperties) ? true : (schema.additionalProperties ?? true);
-  return names.every((name) => satisfies(value[name] ?? null, member(known, name) ?? other, search, depth));
+  return names.every((name) => satisfies(value[name] ?? null, member(members, name) ?? other, search, depth));
 }
 
 /**

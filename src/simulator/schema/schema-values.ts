@@ -42,9 +42,9 @@ class ValueMaker {
     const forms = plainForms(schema, this.#search, (branches) => this.#ranked(branches, depth));
     let first: Json | undefined;
     for (const form of forms) {
-      const made = this.#plain(form, name, depth, variant);
-      first ??= made;
-      if (satisfies(made, schema, this.#search)) return made;
+      const value = this.#plain(form, name, depth, variant);
+      first ??= value;
+      if (satisfies(value, schema, this.#search)) return value;
     }
     return first ?? null;
   }
@@ -84,10 +84,10 @@ class ValueMaker {
       case 'null':
         return null;
       default: {
-        const made = stringFor(form, name, text, variant, random);
+        const string = stringFor(form, name, text, variant, random);
         // Long texts count for more, so that many of them come to an end as well.
-        this.#made += Math.floor(made.length / 1000);
-        return made;
+        this.#made += Math.floor(string.length / 1000);
+        return string;
       }
     }
   }

@@ -9,8 +9,8 @@ export function sentencesOf(text: string): string[] {
 }
 
 /** Finds the sentence that shares most words with a question, of equal ones the first; undefined if none shares any. */
-export function closestSentence(text: string, asked: string): string | undefined {
-  const stems = contentStems(asked);
+export function closestSentence(text: string, question: string): string | undefined {
+  const stems = contentStems(question);
   let best: string | undefined;
   let most = 0;
   for (const sentence of sentencesOf(text)) {

@@ -32,20 +32,20 @@ const LABEL_RULE =
  *
  * @throws ApiError 400 that names the fault, if it cannot be a classifier
  */
-export function classifierOf(given: ClassifierFields): Classifier {
-  if ((given.labels === undefined) === (given.schema === undefined)) {
+export function classifierOf(members: ClassifierFields): Classifier {
+  if ((members.labels === undefined) === (members.schema === undefined)) {
     throw invalidRequest('Send `labels`, or a `schema` that has them as an enum: one of them.');
   }
-  if (given.schema && (given.multi ?? given.allow_none ?? given.fields) !== undefined) {
+  if (members.schema && (members.multi ?? members.allow_none ?? members.fields) !== undefined) {
     throw invalidRequest('schema: it says by itself what `multi`, `allow_none` and `fields` would. Leave them out.');
   }
-  const parts: Pick<Classifier, 'labels' | 'multi' | 'allow_none' | 'fields'> = given.schema
-    ? partsOf(checkedSchema(given.schema, 'schema'))
+  const parts: Pick<Classifier, 'labels' | 'multi' | 'allow_none' | 'fields'> = members.schema
+    ? partsOf(checkedSchema(members.schema, 'schema'))
     : {
-        labels: (given.labels ?? []).map((label) => (typeof label === 'string' ? { name: label } : label)),
-        multi: given.multi ?? false,
-        allow_none: given.allow_none ?? false,
-        ...(given.fields === undefined ? {} : { fields: checkedSchema(given.fields, 'fields') }),
+        labels: (members.labels ?? []).map((label) => (typeof label === 'string' ? { name: label } : label)),
+        multi: members.multi ?? false,
+        allow_none: members.allow_none ?? false,
+        ...(members.fields === undefined ? {} : { fields: checkedSchema(members.fields, 'fields') }),
       };
   if (parts.fields && (parts.fields.type !== 'object' || !isObject(parts.fields.properties))) {
     throw invalidRequest('fields: Input should be a JSON schema of an object, with its properties.');
@@ -53,7 +53,7 @@ export function classifierOf(given: ClassifierFields): Classifier {
   const optional = parts.fields ? optionalMembers(parts.fields) : 0;
   if (optional > MOST_OPTIONAL) {
     throw invalidRequest(
-      `${given.schema ? 'schema' : 'fields'}: ${optional} of its members are optional, and Claude takes ${MOST_OPTIONAL} at the most. List the others in \`required\`; a type may be \`["string", "null"]\`.`,
+      `${members.schema ? 'schema' : 'fields'}: ${optional} of its members are optional, and Claude takes ${MOST_OPTIONAL} at the most. List the others in \`required\`; a type may be \`["string", "null"]\`.`,
     );
   }
   const names = parts.labels.map(({ name }) => name);
@@ -62,13 +62,13 @@ export function classifierOf(given: ClassifierFields): Classifier {
     throw invalidRequest(`schema: it has ${MOST_LABELS} labels of ${LONGEST_LABEL} characters at the most.`);
   }
   if (repeated !== undefined) throw invalidRequest(`labels: ${JSON.stringify(repeated)} stands there twice.`);
-  for (const [index, example] of (given.examples ?? []).entries()) {
+  for (const [index, example] of (members.examples ?? []).entries()) {
     const path = `examples.${index}`;
     checkedLabels(example, path, parts, 'this classifier');
     if (example.fields && !parts.fields) throw invalidRequest(`${path}.fields: this classifier extracts none.`);
   }
   const { labels, multi, allow_none, fields } = parts;
-  const { instructions, examples, model, votes, cache_seconds, description } = given;
+  const { instructions, examples, model, votes, cache_seconds, description } = members;
   return {
     labels: labels.map(({ name, description, examples }) => withoutUndefined({ name, description, examples }) as Label),
     multi,

@@ -25,9 +25,9 @@ export async function* classifyAll(
     const one = () => classify(task, input, { ...by, limiter });
     const first = firsts.get(input);
     if (first !== undefined) return sharedResult(await first) ?? (await one());
-    const asked = one();
-    if (task.cacheSeconds > 0) firsts.set(input, asked);
-    return await asked;
+    const opening = one();
+    if (task.cacheSeconds > 0) firsts.set(input, opening);
+    return await opening;
   };
   yield* inOrder(inputs, AHEAD, begin);
 }

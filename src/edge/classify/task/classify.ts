@@ -42,8 +42,8 @@ export async function classify(task: Task, input: unknown, by: Classifying): Pro
   const wrong = faultInInput(input);
   if (wrong || typeof input !== 'string') return failed(task, { reason: 'input', error: wrong ?? notText() }, []);
   const hash = cacheSeconds === 0 ? undefined : await taskHash(task, input);
-  const known = hash === undefined ? undefined : await recallAnswer<KeptAnswer>(by.store, account, hash);
-  if (known) return done(task, { ...known, cached: true }, []);
+  const earlier = hash === undefined ? undefined : await recallAnswer<KeptAnswer>(by.store, account, hash);
+  if (earlier) return done(task, { ...earlier, cached: true }, []);
   const limiter = by.limiter ?? createLimiter();
   const answers = await Promise.all(Array.from({ length: votes }, () => takeVote(task, input, { ...by, limiter })));
   const calls = answers.flatMap((one) => one.calls);
@@ -108,8 +108,8 @@ function failed(task: Task, failure: FailedCall, calls: readonly Call[]): Classi
   return { outcome: 'unclassified', ...failure, ...totalCost(task, calls) };
 }
 
-function totalCost({ model: asked }: Task, calls: readonly Call[]) {
+function totalCost({ model: named }: Task, calls: readonly Call[]) {
   const { usage, nanodollars } = calls.reduce((total, call) => total.add(call), new Total());
-  const { model = asked, headers = {}, upstream_request_id, upstream } = calls.at(-1) ?? {};
+  const { model = named, headers = {}, upstream_request_id, upstream } = calls.at(-1) ?? {};
   return { model, usage, nanodollars, headers, upstream_request_id, upstream };
 }

@@ -39,8 +39,8 @@ export function cancelled(): ApiError {
 }
 
 /** @returns the failure that an error means, with its reason */
-export function failureOf(error: ApiError, known?: Reason): FailedCall {
-  return { reason: known ?? failureReason(error), error };
+export function failureOf(error: ApiError, reason?: Reason): FailedCall {
+  return { reason: reason ?? failureReason(error), error };
 }
 
 function failureReason(error: ApiError): Reason {

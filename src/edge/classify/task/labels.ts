@@ -26,18 +26,18 @@ export function checkedLabels(
   { labels, multi, allow_none }: { labels: readonly Label[]; multi: boolean; allow_none: boolean },
   name: string,
 ): readonly string[] {
-  const [asked, other] = multi ? (['labels', 'label'] as const) : (['label', 'labels'] as const);
-  if (example[asked] === undefined || example[other] !== undefined) {
-    throw invalidRequest(`${path}: it needs \`${asked}\`, as the answers of ${name} have it.`);
+  const [wanted, other] = multi ? (['labels', 'label'] as const) : (['label', 'labels'] as const);
+  if (example[wanted] === undefined || example[other] !== undefined) {
+    throw invalidRequest(`${path}: it needs \`${wanted}\`, as the answers of ${name} have it.`);
   }
-  const known = new Set(labels.map(({ name }) => name));
-  const given = [...new Set(labelsOf(example))];
-  const unknown = given.find((label) => !known.has(label));
+  const names = new Set(labels.map(({ name }) => name));
+  const chosen = [...new Set(labelsOf(example))];
+  const unknown = chosen.find((label) => !names.has(label));
   if (unknown !== undefined) {
     throw invalidRequest(`${path}: ${JSON.stringify(unknown)} is none of the labels of ${name}.`);
   }
-  if (given.length === 0 && !allow_none) {
+  if (chosen.length === 0 && !allow_none) {
     throw invalidRequest(`${path}: it has no label, which ${name} does not allow as an answer without \`allow_none\`.`);
   }
-  return given;
+  return chosen;
 }

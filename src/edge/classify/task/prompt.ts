@@ -157,9 +157,9 @@ function systemTextOf({ labels, multi, allow_none, instructions, examples, field
     ? `Give the text every label that fits it${allow_none ? ', or none if none does' : ', at least one'}.`
     : `Give the text the one label that fits it best${allow_none ? ', or null if none does' : ''}.`;
   const lines = labels.map(({ name, description, examples: texts = [] }) => {
-    const said = description === undefined ? '' : `: ${description.replace(/\s+/g, ' ').trim()}`;
+    const meaning = description === undefined ? '' : `: ${description.replace(/\s+/g, ' ').trim()}`;
     const like = texts.length === 0 ? '' : ` (for example ${texts.map((text) => JSON.stringify(text)).join(', ')})`;
-    return `- ${name}${said}${like}`;
+    return `- ${name}${meaning}${like}`;
   });
   const shown = (examples ?? []).map(({ input, label, labels: several, fields: extracted }) => {
     const answer = multi ? { labels: several ?? [] } : { label: label ?? null };
@@ -220,8 +220,8 @@ export function readChoice(
   if (value === undefined) return invalid(blocks.length === 0 ? 'it was empty' : 'it was not in the given form');
   const labelled = getOrMake(labelsSchemas, classifier, () => labelsSchema(classifier)).safeParse(value);
   if (!labelled.success) return invalid('its label was none of those given');
-  const given = 'labels' in labelled.data ? new Set(labelled.data.labels) : new Set([labelled.data.label ?? []].flat());
-  const labels = classifier.labels.map(({ name }) => name).filter((name) => given.has(name));
+  const names = 'labels' in labelled.data ? new Set(labelled.data.labels) : new Set([labelled.data.label ?? []].flat());
+  const labels = classifier.labels.map(({ name }) => name).filter((name) => names.has(name));
   if (!classifier.fields) return { labels, fields: null };
   const fields = isObject(value) ? value.fields : undefined;
   const fault = faultInValue(fields, classifier.fields);

@@ -76,9 +76,9 @@ export async function takeVote(
     if (called.call) id = nameOfCall(by);
     return called;
   };
-  for (let asked = 0; asked < 2; asked += 1) {
-    const { choice, fault: found, failure, call: made } = await by.limiter.run(attempt, isCrowded);
-    if (made) calls.push(made);
+  for (let tries = 0; tries < 2; tries += 1) {
+    const { choice, fault: found, failure, call: paid } = await by.limiter.run(attempt, isCrowded);
+    if (paid) calls.push(paid);
     if (choice) return { choice, calls };
     if (failure) {
       const wasCut = fault?.kind === 'truncated' && failure.reason !== 'cancelled';
@@ -132,8 +132,8 @@ async function callModel(
   const promptFor = (name: string) =>
     name === model ? prompt : { ...prompt, ...askedForm(settings.models.find(name)), model: name };
   const requestFor = async (name: string) => {
-    const asked = classificationRequest(promptFor(name), input, fault, delimiter);
-    return await withUserId(asked, settings, identity.account);
+    const request = classificationRequest(promptFor(name), input, fault, delimiter);
+    return await withUserId(request, settings, identity.account);
   };
   const body = await requestFor(model);
   const meter = new MeteredExchange(
@@ -186,13 +186,13 @@ async function callModel(
   await done.catch(() => undefined);
   const { usage, upstream: answeredBy, upstream_request_id } = outcome;
   const { headers } = meter.granted;
-  const made: Call = { nanodollars, usage, headers, upstream: answeredBy, upstream_request_id, model: meter.model };
+  const paid: Call = { nanodollars, usage, headers, upstream: answeredBy, upstream_request_id, model: meter.model };
   if (error || !message) {
     const reason = outcome.end === 'client_gone' ? 'cancelled' : undefined;
-    return { failure: failureOf(error ?? unlabelled('there was none'), reason), call: made };
+    return { failure: failureOf(error ?? unlabelled('there was none'), reason), call: paid };
   }
   const read = readChoice(message, promptFor(meter.model));
-  return 'labels' in read ? { choice: read, call: made } : { fault: read, call: made };
+  return 'labels' in read ? { choice: read, call: paid } : { fault: read, call: paid };
 }
 
 function isCrowded({ failure }: Called): boolean {

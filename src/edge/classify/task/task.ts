@@ -38,14 +38,14 @@ const CACHE_SECONDS = 3_600;
  * @throws ApiError 400 for what cannot be a classifier, 404 for an unknown name, 503 while what is stored cannot be read
  */
 export async function taskOf(
-  asked: TaskAsked,
+  request: TaskAsked,
   by: Pick<RequestContext, 'accounts' | 'store' | 'settings'> & { identity: Pick<Identity, 'account' | 'scopes'> },
   bound?: BoundName,
 ): Promise<Task> {
   const { identity, accounts, store, settings } = by;
   const { account, scopes } = identity;
   const reader = { account, scopes, accounts, store, settings };
-  const { classifier: ref, prefix: prefixRef, ...parts } = asked;
+  const { classifier: ref, prefix: prefixRef, ...parts } = request;
   const [found, prefix] = await Promise.all([
     ref === undefined
       ? undefined
@@ -53,7 +53,7 @@ export async function taskOf(
     prefixRef === undefined ? undefined : requireStored(PREFIXES, reader, prefixRef),
   ]);
   if (found) refuseParts(parts);
-  const { model, votes, cache_seconds } = asked;
+  const { model, votes, cache_seconds } = request;
   const classifier = found ? found.value : classifierOf(parts);
   return prepare(
     {

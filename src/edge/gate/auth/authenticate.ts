@@ -79,8 +79,8 @@ async function identifyBy(own: Authenticate, c: Context<AppEnv>): Promise<Identi
   refuseOwnAccount(account);
   if (!token) return { account, scopes, token: undefined, tags, group, only };
   const { jti, issued_at, expires_at } = token;
-  const known = { jti, issued_at, expires_at, scopes, label: undefined, issuer: 'provider' as const };
-  return { account, scopes, token: known, tags, group, only };
+  const verified = { jti, issued_at, expires_at, scopes, label: undefined, issuer: 'provider' as const };
+  return { account, scopes, token: verified, tags, group, only };
 }
 
 function identifyCaller(c: Context<AppEnv>, hasOwn: boolean): Identity | Promise<Identity> {

@@ -29,12 +29,12 @@ export const close = createMiddleware<AppEnv>((c, next) => {
  * later. If the app has no route for a path, the request passes, because it may belong to another app.
  *
  * @param app the app that uses this middleware
- * @param known finds out who asks, or throws
+ * @param identify finds out who asks, or throws
  * @param behind returns the app's own routes. It is called when all of them exist
  */
 export function closedUnlessOpened(
   app: Hono<AppEnv>,
-  known: (c: Context<AppEnv>) => Promise<void>,
+  identify: (c: Context<AppEnv>) => Promise<void>,
   behind: () => Behind,
 ) {
   let all: ReadonlySet<unknown> | undefined;
@@ -51,7 +51,7 @@ export function closedUnlessOpened(
       .some((handler) => !passing.has(handler) && (own.has(handler) || (!opened && all?.has(handler))));
   };
   return createMiddleware<AppEnv>(async (c, next) => {
-    if (isClosed(c)) await known(c);
+    if (isClosed(c)) await identify(c);
     await next();
   });
 }

@@ -51,8 +51,8 @@ const verifiers = new WeakMap<Settings, Verifier>();
  * @throws ApiError 401 for a credential that is not valid; 503 while the provider's keys cannot be read
  */
 export async function verifyToken(token: string, settings: Settings, now = Date.now()): Promise<Identity> {
-  const known = verifiedBefore(token, settings, now);
-  if (known) return known;
+  const earlier = verifiedBefore(token, settings, now);
+  if (earlier) return earlier;
   const verifier = verifierOf(settings);
   const identity = await verify(token, settings, verifier, now);
   verifier.remembered.set(token, identity);
@@ -62,9 +62,9 @@ export async function verifyToken(token: string, settings: Settings, now = Date.
 /** @returns the owner of a credential, if this isolate has verified it before and it has not expired. */
 export function verifiedBefore(token: string, settings: Settings, now = Date.now()): Identity | undefined {
   const { remembered } = verifierOf(settings);
-  const known = remembered.get(token);
-  const leeway = known?.token?.issuer === 'provider' ? LEEWAY_S : 0;
-  if (!known || ((known.token?.expires_at ?? Number.POSITIVE_INFINITY) + leeway) * 1_000 > now) return known;
+  const earlier = remembered.get(token);
+  const leeway = earlier?.token?.issuer === 'provider' ? LEEWAY_S : 0;
+  if (!earlier || ((earlier.token?.expires_at ?? Number.POSITIVE_INFINITY) + leeway) * 1_000 > now) return earlier;
   remembered.delete(token);
   return undefined;
 }

@@ -17,7 +17,7 @@ export const TOLD_HEADERS: Readonly<Record<string, HeaderWords>> = {
 };
 
 /** @returns the schema of a header with its words. @throws Error for one that has none */
-export function headerSchema(name: string, told: HeaderWords | undefined): z.ZodMiniType {
-  if (told === undefined) throw new Error(`No words say what the header ${name} is.`);
-  return typeof told === 'string' ? z.described(z.string(), told) : z.described(z.literal(told.only), told.words);
+export function headerSchema(name: string, words: HeaderWords | undefined): z.ZodMiniType {
+  if (words === undefined) throw new Error(`No words say what the header ${name} is.`);
+  return typeof words === 'string' ? z.described(z.string(), words) : z.described(z.literal(words.only), words.words);
 }

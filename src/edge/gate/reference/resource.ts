@@ -83,24 +83,24 @@ const namedSchemas = new WeakMap<z.ZodMiniType, z.ZodMiniType>();
 /**
  * Adds words to routes.
  *
- * @param told the words of each of them by its name, in the order in which the page shows them
+ * @param texts the words of each of them by its name, in the order in which the page shows them
  */
 export function words<R extends AnyRoute>(
   routes: readonly R[],
-  told: { readonly [Name in R['name']]: WordsOf<Extract<R, { name: Name }>> },
+  texts: { readonly [Name in R['name']]: WordsOf<Extract<R, { name: Name }>> },
 ): Record<string, Described> {
-  return wordsByName(routes, told);
+  return wordsByName(routes, texts);
 }
 
 /** The same for routes whose names are made. */
 export function wordsByName(
   routes: readonly AnyRoute[],
-  told: Readonly<Record<string, RouteTexts & { body?: BodyWords; query?: z.ZodMiniObject }>>,
+  wordsOfAll: Readonly<Record<string, RouteTexts & { body?: BodyWords; query?: z.ZodMiniObject }>>,
 ): Record<string, Described> {
-  const known = new Map<string, AnyRoute>(routes.map((route) => [route.name, route]));
+  const byName = new Map<string, AnyRoute>(routes.map((route) => [route.name, route]));
   return Object.fromEntries(
-    Object.entries(told).map(([name, { body, query, ...texts }]) => {
-      const route = known.get(name);
+    Object.entries(wordsOfAll).map(([name, { body, query, ...texts }]) => {
+      const route = byName.get(name);
       if (!route) throw new Error(`There is no route ${name}.`);
       const { needs } = route;
       return [
@@ -119,8 +119,8 @@ function describedQuery({ pages, ...route }: AnyRoute): z.ZodMiniObject | undefi
 
 function describedBody({ body }: AnyRoute, { id, schema = body, ...content }: BodyWords): Content {
   if (!schema) throw new Error('Neither the route nor its words have a schema of its body.');
-  const told = id === undefined ? schema : getOrMake(namedSchemas, schema, () => z.withMeta(schema, { id }));
-  return { ...content, schema: told };
+  const named = id === undefined ? schema : getOrMake(namedSchemas, schema, () => z.withMeta(schema, { id }));
+  return { ...content, schema: named };
 }
 
 /** @returns the answers of a route by their statuses. */

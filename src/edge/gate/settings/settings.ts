@@ -216,7 +216,7 @@ export const settingsShape = ofRooms((): Readonly<Record<string, z.ZodMiniType>>
 /** The settings of a deployment, parsed. Rooms read their own of what was given. */
 export interface Settings extends z.output<typeof settingsSchema> {
   /** What was set, without empty strings: other settings too, and bindings. */
-  given: Readonly<Record<string, unknown>>;
+  vars: Readonly<Record<string, unknown>>;
   /** Whether this is a server on its developer's machine, which needs no credential. */
   development: boolean;
   /** Whether there is a key that costs money. */
@@ -285,10 +285,10 @@ export function settingsOf(env: Record<string, unknown>, development = isDevelop
  * @throws ApiError 500 that names each malformed setting, never its value
  */
 export function parseSettings(env: Record<string, unknown>, development = isDevelopment): Settings {
-  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
+  const vars = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
   const rooms = pluggedInto(SETTINGS);
-  const { data: core, error } = settingsSchema.safeParse(given);
-  const faults = rooms.flatMap(({ schema }) => schema?.safeParse(given).error?.issues ?? []);
+  const { data: core, error } = settingsSchema.safeParse(vars);
+  const faults = rooms.flatMap(({ schema }) => schema?.safeParse(vars).error?.issues ?? []);
   if (!core || faults.length > 0) throw malformed(faultsOf({ issues: [...(error?.issues ?? []), ...faults] }));
   if (core.UPSTREAM === 'simulator' && !development) {
     throw misconfigured('UPSTREAM=simulator is for development only. Remove it and set ANTHROPIC_API_KEY.');
@@ -311,13 +311,13 @@ export function parseSettings(env: Record<string, unknown>, development = isDeve
     checkDelivery(name, core[name], core, development);
   }
   const upstreamKeys = Object.fromEntries(
-    Object.entries(given).filter((pair): pair is [string, string] => {
+    Object.entries(vars).filter((pair): pair is [string, string] => {
       return isUpstreamKey(pair[0]) && typeof pair[1] === 'string';
     }),
   );
   const settings: Settings = {
     ...core,
-    given,
+    vars: vars,
     // The local runtime has only one location, and throws if another jurisdiction is named.
     JURISDICTION: development ? undefined : core.JURISDICTION,
     development,

@@ -20,7 +20,7 @@ export function isToolSecret(name: string): boolean {
   return SETTING.test(name);
 }
 
-export type SecretSettings = Pick<Settings, 'given' | 'development'>;
+export type SecretSettings = Pick<Settings, 'vars' | 'development'>;
 
 /**
  * Reads the settings `TOOL_SECRET_<NAME>`, each as `host=value`. In development short ones are taken, too, which cannot be masked
@@ -30,9 +30,9 @@ export type SecretSettings = Pick<Settings, 'given' | 'development'>;
  *   usual one
  * @throws ApiError 500 that names a malformed one, never its value
  */
-export const toolSecretsOf = readerOfSettings(({ given, development }: SecretSettings) => {
+export const toolSecretsOf = readerOfSettings(({ vars, development }: SecretSettings) => {
   const secrets: Record<string, { host: string; value: string }> = {};
-  for (const [setting, text] of Object.entries(given)) {
+  for (const [setting, text] of Object.entries(vars)) {
     const name = SETTING.exec(setting)?.[1];
     if (name === undefined || typeof text !== 'string') continue;
     const [, host = '', value = ''] = /^([^=]+)=([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)$/.exec(text) ?? [];

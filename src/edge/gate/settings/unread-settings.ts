@@ -14,9 +14,9 @@ const READ_BY: Readonly<Record<string, string>> = {
 };
 
 /** @returns a sentence for each setting of a room that is not in use */
-export function unreadSettings(given: Readonly<Record<string, unknown>>): string[] {
+export function unreadSettings(vars: Readonly<Record<string, unknown>>): string[] {
   return Object.entries(READ_BY)
-    .filter(([name, room]) => (given[name] ?? '') !== '' && !hasRoom(room))
+    .filter(([name, room]) => (vars[name] ?? '') !== '' && !hasRoom(room))
     .map(([name, room]) => {
       return `${name} is set, and nothing reads it: this Worker is without the room ${room}. Put it into the list, or remove the setting.`;
     });

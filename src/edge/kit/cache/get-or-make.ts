@@ -5,10 +5,10 @@ interface Keeper<K, V> {
 }
 
 /** @returns the value of a key. If there is none, makes one and keeps it. */
-export function getOrMake<K, V>(kept: Keeper<K, V>, key: K, make: () => V): V {
-  const known = kept.get(key);
-  if (known !== undefined) return known;
-  const made = make();
-  kept.set(key, made);
-  return made;
+export function getOrMake<K, V>(keeper: Keeper<K, V>, key: K, make: () => V): V {
+  const present = keeper.get(key);
+  if (present !== undefined) return present;
+  const value = make();
+  keeper.set(key, value);
+  return value;
 }

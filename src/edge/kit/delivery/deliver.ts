@@ -72,8 +72,8 @@ export async function deliver<Result extends { event_id: string }>(
     if (signal.aborted) return { type: 'timeout_error', message: `No answer within ${options.timeoutMs} ms.` };
     // The message of a network error may contain the URL, and the URL may contain a secret.
     if (target.kind === 'url') return { type: 'api_error', message: 'The receiver could not be reached.' };
-    const said = thrown instanceof Error ? thrown.message.slice(0, 500) : 'The function that delivers has thrown.';
-    return { type: 'api_error', message: said };
+    const reason = thrown instanceof Error ? thrown.message.slice(0, 500) : 'The function that delivers has thrown.';
+    return { type: 'api_error', message: reason };
   }
 }
 

@@ -16,10 +16,10 @@ export function standardHeaders(headers: Headers): (string | null)[] {
 /** Verifies the signatures of https://www.standardwebhooks.com: `v1,…` over id, timestamp and body. */
 export const verifyStandard = schemeOf(
   (headers) => {
-    const [id, timestamp, given] = standardHeaders(headers);
+    const [id, timestamp, signature] = standardHeaders(headers);
     const seconds = secondsOf(timestamp);
-    if (!id || seconds === undefined || !given) return undefined;
-    const values = given.split(' ').filter((value) => value.startsWith('v1,'));
+    if (!id || seconds === undefined || !signature) return undefined;
+    const values = signature.split(' ').filter((value) => value.startsWith('v1,'));
     const signatures = values.map((value) => value.slice(3));
     return { signatures: candidates(signatures, 'base64'), before: `${id}.${timestamp}.`, seconds };
   },

@@ -171,11 +171,11 @@ export class MemoryShare {
       if (now - at > JUDGED_ANEW_MS) Object.assign(judged, { at: now, come: has });
       if (pace < slowest) [slowest, found] = [pace, share];
     }
-    const given = found && this.#memory.coming.get(found);
-    if (!found || !given) return false;
+    const slow = found && this.#memory.coming.get(found);
+    if (!found || !slow) return false;
     if (found.#caller !== undefined) this.#memory.sendOut(found.#caller, now);
     found.leave(false);
-    given.body.giveWay(full());
+    slow.body.giveWay(full());
     return true;
   }
 

@@ -75,7 +75,7 @@ export function setPieces(all: Uint8Array, pieces: readonly Uint8Array[]): void 
  */
 const TAKEN_AHEAD = 4;
 /** Whether somebody has taken more of a stream of pieces than the runtime takes ahead. */
-const taken = new WeakMap<ReadableStream, boolean>();
+const inUse = new WeakMap<ReadableStream, boolean>();
 
 /**
  * @returns pieces as a stream of known length, so that their bytes are not in memory twice. The first bytes are pieces of
@@ -85,14 +85,14 @@ export function streamOfPieces(pieces: readonly Uint8Array[]): ReadableStream {
   const { readable, writable } = new FixedLengthStream(lengthOf(pieces));
   const [first = new Uint8Array(), ...others] = pieces;
   const ahead = [...first.subarray(0, TAKEN_AHEAD)].map((_, at) => first.subarray(at, at + 1));
-  taken.set(readable, false);
+  inUse.set(readable, false);
   pourPieces([...ahead, first.subarray(TAKEN_AHEAD), ...others], readable, writable.getWriter()).catch(tellsReader);
   return readable;
 }
 
 /** @returns whether more of a stream of pieces was taken than is taken ahead, or all of it; undefined for any other body. */
 export function isTaken(body: unknown): boolean | undefined {
-  return body instanceof ReadableStream ? taken.get(body) : undefined;
+  return body instanceof ReadableStream ? inUse.get(body) : undefined;
 }
 
 async function pourPieces(
@@ -105,7 +105,7 @@ async function pourPieces(
     for (const [index, piece] of pieces.entries()) {
       await writer.write(piece);
       // A body that has no more pieces may have gone up whole.
-      if (index >= TAKEN_AHEAD || index === pieces.length - 1) taken.set(stream, true);
+      if (index >= TAKEN_AHEAD || index === pieces.length - 1) inUse.set(stream, true);
     }
     await writer.close();
   } finally {

@@ -174,15 +174,16 @@ export const DISK_FULL = 'disk_full';
 export const NO_ROOM_TO_STORE = 'has no room to store anything at the moment. Try again in a moment.';
 
 /** @returns whether these words of an error say that a disk, or an object's database, is full */
-export function saysDiskFull(said: string): boolean {
-  return said.includes('SQLITE_FULL');
+export function saysDiskFull(message: string): boolean {
+  return message.includes('SQLITE_FULL');
 }
 
 /** @returns any thrown value as an error that a caller may see. An unexpected one has no details. */
 export function toApiError(thrown: unknown): ApiError {
   if (thrown instanceof ApiError) return thrown;
-  const said = thrown instanceof Error ? thrown.message : '';
-  if (saysDiskFull(said)) return tryAgain(`The edge ${NO_ROOM_TO_STORE}`, `${DISK_FULL}: ${said}`, { cause: thrown });
+  const message = thrown instanceof Error ? thrown.message : '';
+  if (saysDiskFull(message))
+    return tryAgain(`The edge ${NO_ROOM_TO_STORE}`, `${DISK_FULL}: ${message}`, { cause: thrown });
   return new ApiError('api_error', 'Internal error. Try again; if it persists, give the operator the request id.', {
     logged: thrown instanceof Error ? `internal: ${thrown.name}: ${thrown.message}` : 'internal',
     cause: thrown,

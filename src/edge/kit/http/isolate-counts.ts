@@ -12,8 +12,8 @@ export class LabelledCount {
   readonly counts = new Map<string, number>();
 
   add(value: string): void {
-    const kept = this.counts.has(value) || this.counts.size < MOST_SERIES ? value : OTHER_LABEL;
-    this.counts.set(kept, (this.counts.get(kept) ?? 0) + 1);
+    const label = this.counts.has(value) || this.counts.size < MOST_SERIES ? value : OTHER_LABEL;
+    this.counts.set(label, (this.counts.get(label) ?? 0) + 1);
   }
 }
 
@@ -30,8 +30,8 @@ export class IsolateCounts {
   /** Since when each request asks its account for admission. */
   readonly #asking = new Set<{ since: number }>();
   /** How many have asked and were answered, and for how many milliseconds in all. */
-  asked = 0;
-  askedMs = 0;
+  admissions = 0;
+  admissionMs = 0;
 
   /** @returns its id, and when its first request came in milliseconds since 1970 */
   get begun(): { id: string; at: number } {
@@ -61,8 +61,8 @@ export class IsolateCounts {
     this.#asking.add(asking);
     return () => {
       if (!this.#asking.delete(asking)) return;
-      this.asked += 1;
-      this.askedMs += Date.now() - asking.since;
+      this.admissions += 1;
+      this.admissionMs += Date.now() - asking.since;
     };
   }
 }

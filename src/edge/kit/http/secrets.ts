@@ -32,8 +32,8 @@ let shortest = Number.POSITIVE_INFINITY;
  * @param owner whose secrets they are, such as the name of a setting. They replace the owner's earlier secrets
  */
 export function keepSecrets(owner: string, secrets: readonly string[]): void {
-  const known = byOwner.get(owner)?.secrets;
-  if (known?.length === secrets.length && known.every((secret, at) => secret === secrets[at])) return;
+  const present = byOwner.get(owner)?.secrets;
+  if (present?.length === secrets.length && present.every((secret, at) => secret === secrets[at])) return;
   const long = secrets.filter(({ length }) => length >= LEAST_LENGTH);
   const inBase64 = long.filter(({ length }) => length >= LEAST_SPELLED).flatMap(base64Forms);
   const forms = (secret: string) => [secret, inJson(secret), inJson(inJson(secret))];
@@ -51,10 +51,10 @@ export function keepSecrets(owner: string, secrets: readonly string[]): void {
     spelled: [...longest, ...meant, ...inBase64],
   });
   // One secret may be a part of another, so longer ones come first.
-  const joined = (of: (kept: Kept) => readonly string[]) =>
+  const joined = (of: (one: Kept) => readonly string[]) =>
     [...new Set([...byOwner.values()].flatMap(of))].sort((left, right) => right.length - left.length);
   all = joined(({ plain }) => plain);
-  spelled = joined((kept) => kept.spelled);
+  spelled = joined((one) => one.spelled);
   escapes = spelled.some((secret) => /[\\"\s]/.test(secret)) ? ['%', '\\'] : ['%', '\\u', '\\/'];
   shortest = all.at(-1)?.length ?? Number.POSITIVE_INFINITY;
 }

@@ -24,22 +24,22 @@ const utf16 = new TextDecoder('utf-16le', { fatal: false, ignoreBOM: true });
  *
  * @param isCut whether an escape that the end of the text cuts is left out
  */
-export function meaningOf(given: string, isCut = false): Meaning {
-  const codes = new Uint16Array(given.length);
-  const positions = new Uint32Array(given.length + 1);
+export function meaningOf(text: string, isCut = false): Meaning {
+  const codes = new Uint16Array(text.length);
+  const positions = new Uint32Array(text.length + 1);
   let length = 0;
   let at = 0;
-  while (at < given.length) {
+  while (at < text.length) {
     positions[length] = at;
-    let code = given.charCodeAt(at);
+    let code = text.charCodeAt(at);
     let end = at + 1;
     if (code === PERCENT || code === BACKSLASH) {
-      while (code === BACKSLASH && given.charCodeAt(end) === BACKSLASH) end += 1;
-      const next = given.charCodeAt(end);
+      while (code === BACKSLASH && text.charCodeAt(end) === BACKSLASH) end += 1;
+      const next = text.charCodeAt(end);
       const digits = code === PERCENT ? 2 : next === LETTER_U ? 4 : 0;
       const start = code === PERCENT ? end : end + 1;
-      const meant = digits > 0 ? hexAt(given, start, digits) : (LETTERS.get(next) ?? next);
-      if (isCut && (meant === CUT || end === given.length)) break;
+      const meant = digits > 0 ? hexAt(text, start, digits) : (LETTERS.get(next) ?? next);
+      if (isCut && (meant === CUT || end === text.length)) break;
       if (meant >= 0) {
         end = start + digits;
         code = meant;
@@ -59,13 +59,13 @@ export function meaningOf(given: string, isCut = false): Meaning {
  * @param isCut as in `meaningOf`
  * @returns each reading, with positions in the given text
  */
-export function readingsOf(given: string, isCut = false): Meaning[] {
-  const once = meaningOf(given, isCut);
+export function readingsOf(text: string, isCut = false): Meaning[] {
+  const once = meaningOf(text, isCut);
   if (!/[%\\]/.test(once.text)) return [once];
   const twice = meaningOf(once.text, isCut);
   return [
     once,
-    { text: twice.text, positions: twice.positions.map((position) => once.positions[position] ?? given.length) },
+    { text: twice.text, positions: twice.positions.map((position) => once.positions[position] ?? text.length) },
   ];
 }
 

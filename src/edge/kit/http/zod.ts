@@ -20,10 +20,10 @@ export function described<T extends mini.ZodMiniType>(schema: T, description: st
 
 /** Describes a schema for the reference, and makes it optional. */
 export function optionally<T extends mini.ZodMiniType>(schema: T, description: string): mini.ZodMiniOptional<T> {
-  const made = mini.optional(schema);
+  const optional = mini.optional(schema);
   // Nobody else has it, so it needs no copy.
-  mini.globalRegistry.add(made, { description });
-  return made;
+  mini.globalRegistry.add(optional, { description });
+  return optional;
 }
 
 /** @returns a copy of a schema with what the reference says about it: a name, a description, an example. */

@@ -113,13 +113,13 @@ export function faultInValue(value: unknown, schema: Json, path = 'fields'): str
     if (!Object.hasOwn(value, name)) return `${path}.${name}`;
   }
   for (const [name, inner] of Object.entries(value)) {
-    const known = Object.hasOwn(properties, name) ? properties[name] : undefined;
-    if (known === undefined) {
+    const property = Object.hasOwn(properties, name) ? properties[name] : undefined;
+    if (property === undefined) {
       // A member that is not in `properties` is a fault. The API is also told that there must be none.
       if (type !== undefined) return `${path}.${name}`;
       continue;
     }
-    const fault = faultInValue(inner, known as Json, `${path}.${name}`);
+    const fault = faultInValue(inner, property as Json, `${path}.${name}`);
     if (fault) return fault;
   }
   return undefined;

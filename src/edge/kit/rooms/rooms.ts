@@ -33,9 +33,9 @@ const singles: SingleSeam<string, unknown>[] = [];
 /** Makes a seam for one room: which of several would be read is nothing that their order should decide. */
 export function singleSeam<Plug>() {
   return <Name extends string>(name: Name): SingleSeam<Name, Plug> => {
-    const made = { name, isSingle: true } as const;
-    singles.push(made);
-    return made;
+    const single = { name, isSingle: true } as const;
+    singles.push(single);
+    return single;
   };
 }
 
@@ -96,9 +96,9 @@ export function pluggedBy<Name extends string, Plug>(from: object, { name }: Sea
  * @param make called at the first use: the list is set when modules have been loaded
  */
 export function ofRooms<T>(make: () => T): () => T {
-  let made: { of: typeof shared; value: T } | undefined;
+  let cached: { of: typeof shared; value: T } | undefined;
   return () => {
-    if (made?.of !== shared || made === undefined) made = { of: shared, value: make() };
-    return made.value;
+    if (cached?.of !== shared || cached === undefined) cached = { of: shared, value: make() };
+    return cached.value;
   };
 }

@@ -174,7 +174,7 @@ function markedContent(content: unknown, control: Json): Json[] {
  * @throws ApiError 400 if the caller's parts or breakpoints do not fit the prefix
  */
 export function expand(body: JsonBody, prefix: Prefix, defaults: Readonly<Record<string, unknown>> = {}): JsonBody {
-  const given = memberTexts(body.text);
+  const before = memberTexts(body.text);
   const changes: Record<string, string | undefined> = {
     tools: undefined,
     system: undefined,
@@ -199,7 +199,7 @@ export function expand(body: JsonBody, prefix: Prefix, defaults: Readonly<Record
   const stored: PieceSource = { id: newSourceId(), pieces: (index) => prefix.pieces[PARTS[index] ?? 'tools'] };
   const members: string[] = [];
   for (const [index, part] of PARTS.entries()) {
-    const items = itemsText(given.get(part), own[part]);
+    const items = itemsText(before.get(part), own[part]);
     const hasStored = prefix.json[part].length > 0;
     if (items === '' && !hasStored) {
       delete json[part];
@@ -241,9 +241,9 @@ export function countBodies(
   added: BodyMaker | undefined;
 } {
   const endsWithUser = prefix.content.messages.at(-1)?.role === 'user';
-  const asked = { model, messages: endsWithUser ? [] : [FILLER] };
-  const text = JSON.stringify(asked);
-  const whole = expand({ text, bytes: encoder.encode(text), json: asked }, prefix);
+  const request = { model, messages: endsWithUser ? [] : [FILLER] };
+  const text = JSON.stringify(request);
+  const whole = expand({ text, bytes: encoder.encode(text), json: request }, prefix);
   const complete: BodyMaker = (changes) => bodyUp(whole, changes);
   return { complete, added: endsWithUser ? undefined : (changes) => edit(text, changes) };
 }

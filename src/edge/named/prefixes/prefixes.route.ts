@@ -38,8 +38,8 @@ export const PREFIX_ROUTES = namedRoutes({
 function showPrefix(c: Context<AppEnv>, { name, hash, owner, value }: Found<Prefix>): Response {
   const { content } = value;
   const tools = shownTools(c, owner, content.tools);
-  const told = { type: 'prefix', name, version: `${name}@${hash}`, owner: ownerName(owner), ...content, tools };
-  const body = streamOfPieces(piecesOf(JSON.stringify(told), value.sources));
+  const shown = { type: 'prefix', name, version: `${name}@${hash}`, owner: ownerName(owner), ...content, tools };
+  const body = streamOfPieces(piecesOf(JSON.stringify(shown), value.sources));
   return new Response(body, { headers: { 'content-type': 'application/json' } });
 }
 

@@ -51,11 +51,11 @@ export const NO_EDGE_TOOLS: EdgeTools = { sent: undefined, runs: new Map(), mark
  */
 export function edgeToolsIn(tools: string | undefined, ofPrefix?: string): EdgeTools | undefined {
   const stored = ofPrefix === undefined ? undefined : ownEdgeTools(ofPrefix);
-  const given = tools?.startsWith('[') && MAY_HAVE_RUN.test(tools) ? ownEdgeTools(tools) : undefined;
-  if (!stored || !given) return given ?? (stored && { ...stored, sent: undefined });
+  const own = tools?.startsWith('[') && MAY_HAVE_RUN.test(tools) ? ownEdgeTools(tools) : undefined;
+  if (!stored || !own) return own ?? (stored && { ...stored, sent: undefined });
   // If two have the same name, the stored one counts: a request cannot remove the approval that the stored tool needs.
-  const runs = new Map([...given.runs, ...stored.runs]);
-  return { ...given, runs, mark: stored.mark + given.mark };
+  const runs = new Map([...own.runs, ...stored.runs]);
+  return { ...own, runs, mark: stored.mark + own.mark };
 }
 
 function ownEdgeTools(tools: string): EdgeTools | undefined {
@@ -70,7 +70,7 @@ function ownEdgeTools(tools: string): EdgeTools | undefined {
     runs.set(name, kind?.runOf?.(name, tool.run) ?? (tool.run as ToolRun));
     const sent = edit(text, { run: undefined });
     // The model no longer sees a tool that a deploy has removed.
-    return kind?.told ? (kind.told(name, sent) ?? []) : sent;
+    return kind?.show ? (kind.show(name, sent) ?? []) : sent;
   });
   if (runs.size === 0) return undefined;
   const marks = toolKinds().map((kind) => {
@@ -82,10 +82,10 @@ function ownEdgeTools(tools: string): EdgeTools | undefined {
 
 /** @returns a tool as the model gets it, without `run`; undefined if this Worker no longer has the tool */
 export function toldTool(tool: Json): Json | undefined {
-  const { run, ...told } = tool;
+  const { run, ...shown } = tool;
   const kind = toolKindOf(run);
-  if (!kind?.told) return told;
-  const text = kind.told(asText(tool.name), JSON.stringify(told));
+  if (!kind?.show) return shown;
+  const text = kind.show(asText(tool.name), JSON.stringify(shown));
   return text === undefined ? undefined : (JSON.parse(text) as Json);
 }
 

@@ -39,13 +39,13 @@ export interface ToolKind {
   /** @returns all that belongs into its `run`, and has no effect beside it. To read it at the start would build its schemas. */
   names(): readonly string[];
   /** What requests may say as `run`, with words for the reference; absent where its tools are only stored. */
-  readonly asked?: readonly z.ZodMiniType[];
+  readonly schemas?: readonly z.ZodMiniType[];
   /** @returns what is wrong with a tool, behind its place in the tool. @throws ApiError 403 for who may not send it */
   fault(tool: Json, sender: ToolSender): string | undefined;
   /** @returns how its calls are made; absent: as `run` says */
   runOf?(name: string, run: unknown): ToolRun;
   /** Fills in what the model is told. @param text a tool without `run` @returns undefined for a tool that is there no more */
-  told?(name: string, text: string): string | undefined;
+  show?(name: string, text: string): string | undefined;
   /** @returns what changes when what is told of tools changes */
   mark?(names: readonly string[]): string;
   /** @returns whether the edge has a tool of this name by itself */

@@ -105,8 +105,8 @@ export async function refuseWithdrawn<T>(
   place: StoredPlace,
   { owner, name, hash }: Omit<Found<T>, 'value'>,
 ): Promise<void> {
-  const known = await findPointer(versionsOfKind(kind, place), { kind: kind.kind, owner, name });
-  if (known.withdrawn.includes(hash)) throw withdrawn(kind.kind, `${name}@${hash}`);
+  const pointer = await findPointer(versionsOfKind(kind, place), { kind: kind.kind, owner, name });
+  if (pointer.withdrawn.includes(hash)) throw withdrawn(kind.kind, `${name}@${hash}`);
 }
 
 /** @returns the 404 for a name that does not exist, and for a version that the caller may not use. */

@@ -98,8 +98,8 @@ async function putNamed<T, F extends z.ZodMiniType<{ description?: string | unde
   const place = storedPlaceFor(c, kind, name);
   const { owner } = place;
   const warnings: string[] = [];
-  const { pinned: asked, ...json }: { pinned?: unknown } = await readBody(c, (sentence) => warnings.push(sentence));
-  const { pinned } = validate(pinnedMember, { pinned: asked });
+  const { pinned: wanted, ...json }: { pinned?: unknown } = await readBody(c, (sentence) => warnings.push(sentence));
+  const { pinned } = validate(pinnedMember, { pinned: wanted });
   if (Object.hasOwn(json, 'version')) {
     const found = await versionOf(c, stored, place, validate(schemas.pointer, json).version);
     const { hash } = found;
@@ -195,11 +195,11 @@ export async function findAsked<T>(
   ref: string,
   owners: readonly string[] = ownersSeen(c),
 ): Promise<Found<T>> {
-  const asked = parseRef(ref);
-  const named = asked && asked.hash === undefined ? await findName(c, stored.kind, asked.name, owners) : undefined;
+  const wanted = parseRef(ref);
+  const named = wanted && wanted.hash === undefined ? await findName(c, stored.kind, wanted.name, owners) : undefined;
   const found = named
     ? await findExactly(stored, readerOf(c), { ...named.row, owner: named.owner })
-    : asked?.hash !== undefined && (await findStored(stored, readerOf(c), asked, owners));
+    : wanted?.hash !== undefined && (await findStored(stored, readerOf(c), wanted, owners));
   if (!found) throw unknownVersion(stored, ref);
   return found;
 }

@@ -13,7 +13,7 @@ export function isolateFamilies(
   now: number,
   counts: IsolateCounts = isolateCounts,
 ): Family[] {
-  const { begun, requests, errors, refusals, retries, waiting, asked, askedMs } = counts;
+  const { begun, requests, errors, refusals, retries, waiting, admissions: asked, admissionMs: askedMs } = counts;
   const family = (name: string, type: Family['type'], help: string, samples: readonly Sample[]): Family => ({
     name: `sluice_isolate_${name}`,
     type,

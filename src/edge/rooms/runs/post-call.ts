@@ -30,7 +30,7 @@ import { atAddress, faultAtAddress, headersOf } from './tools/addresses.ts';
 export const httpKind: CalledKind<HttpRun> = {
   member: 'url',
   names: () => Object.keys(runSchema.shape),
-  asked: [runSchema],
+  schemas: [runSchema],
   fault: (tool, sender) => faultAtAddress(tool, sender, runTool),
   callsOf: () => ({ call: atAddress(postCall) }),
 };

@@ -43,7 +43,7 @@ export const webhookSettings = z.object({
  * @throws ApiError 500 that names the malformed setting
  */
 export const sourcesOf = readerOfSettings((settings: Settings) => {
-  const { given, development } = settings;
+  const { vars: given, development } = settings;
   const { data: named, error: fault } = webhookSettings.safeParse(given);
   if (fault) throw malformed(faultsOf(fault));
   const sources = new Map<string, SourceEntry & { secrets: readonly string[] }>();

@@ -17,7 +17,7 @@ export interface LaidBehind {
   breakpoints: number;
   counts?: boolean;
   /** Those of its MCP servers; without them the request does not go up, and names no servers. */
-  secrets?: Pick<Settings, 'given' | 'development' | 'models'>;
+  secrets?: Pick<Settings, 'vars' | 'development' | 'models'>;
   /** The model that was chosen, if the agent chooses. Default: the one for questions without a label. */
   model?: string | undefined;
 }

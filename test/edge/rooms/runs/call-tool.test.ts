@@ -13,7 +13,7 @@ const call = { tool_use_id: 'toolu_1', name: 'get_weather', input: {}, account: 
 const settings: CallOptions['settings'] = {
   TOOL_HOSTS: ['tools.example.com', '127.0.0.1:3000', '10.0.0.1'],
   TOOL_SIGNING_SECRET: TOOL_SECRET,
-  given: {
+  vars: {
     TOOL_SECRET_WEATHER: 'tools.example.com=Bearer a-secret-of-tools',
     TOOL_SECRET_OTHER: 'other.example.com=Bearer another-of-tools',
   },
@@ -176,7 +176,7 @@ describe('a tool is called', () => {
       return new Response(`${sent} ${sent.slice(7)} ${JSON.stringify({ sent })}`, { status: 403 });
     };
     const run = { headers: { authorization: { secret: 'ECHO' } } };
-    expect(await calling(run, echo, { settings: { ...settings, given } })).toMatchObject({
+    expect(await calling(run, echo, { settings: { ...settings, vars: given } })).toMatchObject({
       content: '[secret] [secret] {"sent":"[secret]"}',
       isError: true,
     });

@@ -3,9 +3,9 @@ import { beforeEach, expect, test, vi } from 'vitest';
 import type { CallingSurroundings } from '../../../../src/edge/claude/calling-object.ts';
 import { Account } from '../../../../src/edge/money/account/account.ts';
 import { accountStub } from '../../../../src/edge/objects/stubs.ts';
+import { Transcript } from '../../../../src/edge/talk/history/storage/transcript.ts';
 import { Conversation } from '../../../../src/edge/talk/object/conversation.ts';
 import { Maintenance } from '../../../../src/edge/talk/object/maintenance.ts';
-import { Transcript } from '../../../../src/edge/talk/history/storage/transcript.ts';
 import {
   atRest,
   bindings,

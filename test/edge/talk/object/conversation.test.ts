@@ -4,8 +4,8 @@ import type { Upstream } from '../../../../src/edge/claude/upstream.ts';
 import { Account } from '../../../../src/edge/money/account/account.ts';
 import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { copyLines } from '../../../../src/edge/rooms/transfer/forks.ts';
-import { Conversation } from '../../../../src/edge/talk/object/conversation.ts';
 import { Transcript } from '../../../../src/edge/talk/history/storage/transcript.ts';
+import { Conversation } from '../../../../src/edge/talk/object/conversation.ts';
 import {
   atRest,
   bindings,

@@ -3,7 +3,7 @@ import { describe, expect, test, vi } from 'vitest';
 import { mintToken } from '../../../../src/edge/gate/auth/mint.ts';
 import { verifyToken } from '../../../../src/edge/gate/auth/verify.ts';
 import type { VerifiedToken } from '../../../../src/edge/gate/identity/caller.ts';
-import { MemoryShare, bodyMemory } from '../../../../src/edge/kit/http/body-memory.ts';
+import { bodyMemory, MemoryShare } from '../../../../src/edge/kit/http/body-memory.ts';
 import { createRequestId } from '../../../../src/edge/kit/http/headers/request-id.ts';
 import type { Account } from '../../../../src/edge/money/account/account.ts';
 import { accountStub } from '../../../../src/edge/objects/stubs.ts';

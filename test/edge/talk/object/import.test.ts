@@ -3,12 +3,9 @@ import fc from 'fast-check';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import * as z from 'zod/mini';
 import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import type { Conversation } from '../../../../src/edge/talk/object/conversation.ts';
-import {
-  conversationReport,
-  messageRow,
-} from '../../../../src/edge/talk/object/conversations-answers.schema.ts';
 import { Transcript } from '../../../../src/edge/talk/history/storage/transcript.ts';
+import type { Conversation } from '../../../../src/edge/talk/object/conversation.ts';
+import { conversationReport, messageRow } from '../../../../src/edge/talk/object/conversations-answers.schema.ts';
 import { errorOf, type TestApp, testApp } from '../../../support/app.ts';
 import { bindings, rowsOf as shownRows, simulate, stubOf } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';

@@ -4,9 +4,8 @@ import { encoder } from '../../../../src/edge/kit/http/bytes.ts';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { FrameReader } from '../../../../src/edge/kit/sse/frames.ts';
 import { followed, hiddenAnswer } from '../../../../src/edge/talk/shown/hidden-answer.ts';
-
-import { hiddenBlock, shownTo } from '../../../../src/edge/talk/shown/shown-to.ts';
 import { LogBlocks } from '../../../../src/edge/talk/shown/log-blocks.ts';
+import { hiddenBlock, shownTo } from '../../../../src/edge/talk/shown/shown-to.ts';
 import { MessageBuilder } from '../../../../src/edge/talk/turn/message-builder.ts';
 import { eventsOf } from '../../../../src/edge/talk/turn/message-events.ts';
 import { runs, tryAsyncCases } from '../../../support/runs.ts';

@@ -24,12 +24,12 @@ const MOST_REMEMBERED = 500;
 
 /** @returns a function that says whether a name is one of these, or has one of these prefixes; it remembers its answers. */
 export function rememberingMatcher(names: ReadonlySet<string>, prefixes: readonly string[]): (name: string) => boolean {
-  const known = new Map<string, boolean>();
+  const answers = new Map<string, boolean>();
   return (name) => {
-    let matches = known.get(name);
+    let matches = answers.get(name);
     if (matches === undefined) {
       matches = names.has(name) || prefixes.some((prefix) => name.startsWith(prefix));
-      if (known.size < MOST_REMEMBERED) known.set(name, matches);
+      if (answers.size < MOST_REMEMBERED) answers.set(name, matches);
     }
     return matches;
   };

@@ -19,9 +19,9 @@ const INPUT = {
 export const subagentKind: CalledKind<AgentRun> = {
   member: 'agent',
   names: () => Object.keys(agentRunSchema.shape),
-  asked: [agentRunSchema],
+  schemas: [agentRunSchema],
   fault: (tool) => faultIn(agentTool.safeParse(tool)),
-  told: (_, text) =>
+  show: (_, text) =>
     edit(text, {
       description: { ifAbsent: JSON.stringify(DESCRIPTION) },
       input_schema: { ifAbsent: JSON.stringify(INPUT) },

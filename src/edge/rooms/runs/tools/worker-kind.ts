@@ -11,7 +11,7 @@ import { filledTool, markOfTools, workerTool, workerToolNames } from './worker-t
 export const workerKind: CalledKind = {
   member: 'worker',
   names: () => Object.keys(workerRunSchema.shape),
-  asked: [
+  schemas: [
     z.described(z.literal('worker'), 'A tool of the Worker’s own code, by its name; no scope is needed.'),
     workerRunSchema,
   ],
@@ -21,7 +21,7 @@ export const workerKind: CalledKind = {
     const said = { once, timeout_seconds, ...(isObject(run) ? run : {}), worker: true };
     return said;
   },
-  told: filledTool,
+  show: filledTool,
   mark: markOfTools,
   knows: (name) => workerTool(name) !== undefined,
   callsOf: ({ env }) => ({

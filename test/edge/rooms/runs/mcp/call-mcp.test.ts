@@ -29,7 +29,7 @@ function callsOf({ url, host }: { url: string; host: string }, more: Partial<Cal
   const settings = {
     TOOL_HOSTS: [host],
     TOOL_SIGNING_SECRET: undefined,
-    given: { TOOL_SECRET_MCP: `${host}=${SECRET}` },
+    vars: { TOOL_SECRET_MCP: `${host}=${SECRET}` },
     development: true,
   };
   const call = async (tool: string, input: unknown = {}, run: object = {}, now: Partial<CallOptions> = {}) => {

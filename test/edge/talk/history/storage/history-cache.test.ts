@@ -3,8 +3,12 @@ import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
 import { SentHistory } from '../../../../../src/edge/claude/request/sent-history.ts';
 import { type Upstream, upstreamOf } from '../../../../../src/edge/claude/upstream.ts';
+import {
+  type CachedHistory,
+  historyCache,
+  tailOf,
+} from '../../../../../src/edge/talk/history/storage/history-cache.ts';
 import { Conversation } from '../../../../../src/edge/talk/object/conversation.ts';
-import { type CachedHistory, historyCache, tailOf } from '../../../../../src/edge/talk/history/storage/history-cache.ts';
 import { rowsOf, simulate, stubOf } from '../../../../support/conversations.ts';
 import { runs, tryAsyncCases, tryCases } from '../../../../support/runs.ts';
 import { bodyOf, say } from '../../../../support/turns.ts';

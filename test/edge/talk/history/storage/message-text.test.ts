@@ -1,7 +1,11 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { itemTexts, memberRange, memberTexts } from '../../../../../src/edge/kit/json/edit.ts';
-import { countBreakpoints, divideText, withoutBreakpoints } from '../../../../../src/edge/talk/history/storage/message-text.ts';
+import {
+  countBreakpoints,
+  divideText,
+  withoutBreakpoints,
+} from '../../../../../src/edge/talk/history/storage/message-text.ts';
 import { tryCases } from '../../../../support/runs.ts';
 
 test('a text that was divided is joined without loss, and no piece ends inside a character', () => {

@@ -44,6 +44,7 @@ export const bindingLimitSchema = z.object({
   ),
   limit: z.enum(['usd_per_hour', 'usd_per_day', 'usd_per_week', 'usd_per_month', 'usd_total']),
   limit_usd: z.described(usd, 'With what credit adds to `usd_total`.'),
+  prepaid: z.optionally(z.literal(true), 'Only of a `usd_total` of 0: all of `limit_usd` is credit.'),
   used_usd: usd,
   resets_at: z.described(z.nullable(time), 'Null for `usd_total`, which does not reset.'),
   refuses: z.described(

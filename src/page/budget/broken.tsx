@@ -44,11 +44,14 @@ function thingsIn({ requests, accounts, undelivered_events: events = [], undeliv
       said: alerts === 1 ? 'alert undelivered' : 'alerts undelivered',
       href: '#/budget/webhooks/alerts',
     },
-    { count: accounts?.blocked ?? 0, said: 'blocked', href: '#/budget/accounts' },
+    {
+      count: accounts?.blocked ?? 0,
+      said: accounts?.blocked === 1 ? 'account blocked' : 'accounts blocked',
+      href: '#/budget/accounts',
+    },
     {
       count: spent,
-      // Members of a group that is used up are not counted.
-      said: spent === 1 ? 'has used up its own budget' : 'have used up their own budgets',
+      said: spent === 1 ? 'account has no budget left' : 'accounts have no budget left',
       href: '#/budget/accounts',
     },
   ];

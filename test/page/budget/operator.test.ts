@@ -315,7 +315,7 @@ test('what is broken stands above everything else, each with a link to its list,
   await shows(root, 'No alerts yet.');
   expect(links()).toEqual([]);
   told = {
-    ...{ requests: { requests: 9, failed: 4, refused: 59 }, accounts: { blocked: 1, spent: 0 } },
+    ...{ requests: { requests: 9, failed: 4, refused: 59 }, accounts: { blocked: 1, spent: 2 } },
     ...{ undelivered_events: [{ source: 'github', events: 2 }], undelivered_alerts: 1 },
   };
   open(BudgetOverview, answer);
@@ -324,7 +324,8 @@ test('what is broken stands above everything else, each with a link to its list,
     ['4 failed today', '#/budget/failed'],
     ['2 events undelivered', '#/budget/webhooks/github'],
     ['1 alert undelivered', '#/budget/webhooks/alerts'],
-    ['1 blocked', '#/budget/accounts'],
+    ['1 account blocked', '#/budget/accounts'],
+    ['2 accounts have no budget left', '#/budget/accounts'],
   ]);
 });
 
@@ -352,7 +353,8 @@ test('Accounts has what binds each account, whosever limit it is, and asks for t
     return list([
       row('ben', { ...limit, by: 'group', id: 'blue', ...full }, { group: 'blue', refused_today: 7 }),
       row('cleo', { ...limit, limit: 'usd_per_hour', limit_usd: 0, used_usd: 0 }, { blocked: true }),
-      row('eve', { ...limit, limit: 'usd_total', limit_usd: 0, used_usd: 0, refuses: true }),
+      row('eve', { ...limit, limit: 'usd_total', limit_usd: 5, used_usd: 5, prepaid: true, refuses: true }),
+      row('gus', { ...limit, limit: 'usd_total', limit_usd: 5, used_usd: 4.5, prepaid: true }),
       row('fay', { ...limit, by: 'token', id: 'jti', limit: 'usd_total', limit_usd: 2, used_usd: 1.7 }),
       row('ada', limit),
       row('dan', null),
@@ -367,7 +369,8 @@ test('Accounts has what binds each account, whosever limit it is, and asks for t
   await expect.poll(cells).toEqual([
     ['ben', '99.5% of $2.00, dollars per day of group blue', 'refused'],
     ['cleo', 'blocked: a limit is 0', 'refused'],
-    ['eve', 'no credit', 'refused'],
+    ['eve', 'no credit left', 'refused'],
+    ['gus', '90% of $5.00 credit', 'nearly'],
     ['fay', '85% of $2.00, dollars in total of a token', 'nearly'],
     ['ada', '68% of $0.0005, dollars per day', ''],
     ['dan', 'no limit in dollars', ''],

@@ -160,6 +160,7 @@ const refusalSchema = z.object({
     z.string(),
     'Whose limit it was, as the header sluice-limited-by said it; empty where a shared budget was too busy.',
   ),
+  group: z.optionally(z.string(), 'The group, where it was the limit of one.'),
   limit: z.described(z.string(), 'The limit, as it is named in the limits; empty like `limited_by`.'),
   reason: z.described(
     z.enum(['model', 'unpriced', 'requests', 'concurrency', 'rate', 'spend', 'held', 'storage']),

@@ -151,6 +151,11 @@ describe('a limit that accounts share', () => {
     const hourly = await post(app, 'dave');
     expect([hourly.status, hourly.headers.get('sluice-limited-by')]).toEqual([429, 'group']);
     expect(Number(hourly.headers.get('retry-after'))).toBeLessThanOrEqual(3_600);
+    // The list of what was refused names the group.
+    const listed = { refusal: { limited_by: 'group', group: 'red', limit: 'usd_per_hour' } };
+    expect(await admin(app, 'GET', '/usage/requests?outcome=refused&account=dave&limit=1')).toMatchObject({
+      data: [listed],
+    });
     await admin(app, 'PUT', '/groups/red/limits', { usd_total: 1, usd_per_hour: 1 });
     await expect.poll(async () => (await post(app, 'dave')).status).toBe(200);
     const { data } = await admin<{ data: (PoolQuotaReport & { id: string })[] }>(app, 'GET', '/groups');

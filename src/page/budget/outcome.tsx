@@ -1,12 +1,30 @@
 import type { ListedRequest } from '../../client/index.ts';
+import { identity } from '../edge/identity.ts';
 import { sentenceOfType } from '../edge/sentences.ts';
 import { sayTimes } from '../ui/format.ts';
 import { limitTitle } from './figures/limit-names.ts';
+import { GroupLink } from './links.tsx';
 
 type ToldRefusal = NonNullable<ListedRequest['refusal']>;
 type EndedRequest = Pick<ListedRequest, 'status' | 'stop_reason' | 'error_type'> & {
   refusal?: ToldRefusal | null | undefined;
 };
+
+/** What a caller reads where a call of the upstream fails, word for word as the edge says it, by the `error_type` in the ledger. */
+export const OWN_FAILURES = {
+  upstream_auth: 'The upstream refused this deployment. Its operator finds the reason in the log.',
+  upstream_unreachable: 'The upstream could not be reached. Try again in a moment.',
+  upstream_timeout: 'The upstream did not answer in time. Try again, or stream the answer.',
+  upstream_silent:
+    'The upstream fell silent in the middle of its answer. What came before stands; send the request again for a whole one.',
+  upstream_cut:
+    'The connection to the upstream broke in the middle of its answer. Send the request again for a whole one.',
+  upstream_redirect:
+    'The upstream answered with a redirect. Its operator must set ANTHROPIC_BASE_URL, or `base_url` in UPSTREAMS, to the final address.',
+  upstream_no_answer:
+    'What answered in the place of the upstream is not the Claude API. Its operator must check ANTHROPIC_BASE_URL, or `base_url` in UPSTREAMS.',
+  client_gone: 'The caller left before the answer ended.',
+} as const;
 
 /** Says how a request has ended. It alone has colour. */
 export function Outcome({ row }: { row: EndedRequest }) {
@@ -14,7 +32,7 @@ export function Outcome({ row }: { row: EndedRequest }) {
   if (refusal)
     return (
       <span class="state" data-look="refused">
-        refused: {refusedBy(refusal)}
+        refused: <RefusedBy refusal={refusal} />
       </span>
     );
   if (status === 'held') return <span class="quiet">running</span>;
@@ -30,19 +48,36 @@ export function Outcome({ row }: { row: EndedRequest }) {
 /** @returns why a request was refused or has failed, as its caller read it; an empty text for one that went well */
 export function sayWhy({ refusal, error_type }: EndedRequest): string {
   if (refusal) return sayTimes(refusal.message);
-  return error_type === null ? '' : sentenceOfType(error_type);
+  if (error_type === null) return '';
+  const [own = ''] = error_type.split(':');
+  const [, status] = /^upstream_(\d{3})$/.exec(own) ?? [];
+  if (status) return `The upstream answered ${status} without an explanation.`;
+  return Object.hasOwn(OWN_FAILURES, own) ? OWN_FAILURES[own as keyof typeof OWN_FAILURES] : sentenceOfType(own);
 }
 
-function refusedBy({ limit, limited_by, reason }: ToldRefusal): string {
-  if (reason === 'unpriced') return 'a model without a price';
-  if (reason === 'model') return 'a model that is not allowed';
-  if (limited_by === '' || limit === '') return 'busy';
-  const whose = limited_by === 'account' ? '' : `, of its ${limited_by}`;
-  return limitTitle(limit).toLowerCase() + (limited_by === 'deployment' ? ', of all accounts' : whose);
+/** Says which limit has refused, and whose it was. */
+function RefusedBy({ refusal: { limit, limited_by, group, reason } }: { refusal: ToldRefusal }) {
+  if (reason === 'unpriced') return <>a model without a price</>;
+  if (reason === 'model') return <>a model that is not allowed</>;
+  if (limited_by === '' || limit === '') return <>busy</>;
+  const title = limitTitle(limit).toLowerCase();
+  if (limited_by === 'account') return <>{title}</>;
+  if (limited_by === 'deployment') return <>{title}, of all accounts</>;
+  if (group === undefined)
+    return (
+      <>
+        {title}, of its {limited_by}
+      </>
+    );
+  return (
+    <>
+      {title}, of group {identity.value.admin ? <GroupLink group={group} /> : group}
+    </>
+  );
 }
 
 /** @returns what an operator can do about a refusal, by what has happened */
-export function helpFor({ limited_by, limit, reason, never }: ToldRefusal): string {
+export function helpFor({ limited_by, group, limit, reason, never }: ToldRefusal): string {
   const title = limitTitle(limit);
   const wait = never ? '' : ', or wait until there is room again';
   switch (reason) {
@@ -65,16 +100,16 @@ export function helpFor({ limited_by, limit, reason, never }: ToldRefusal): stri
         ? `The request is larger than the account’s whole limit “${title}”. Raise it, or have the caller send less.`
         : `It has room again in a moment. Raise the account’s limit “${title}” where that happens often.`;
     case 'spend':
-      return helpForMoney(limited_by, limit, title, wait);
+      return helpForMoney(limited_by, group === undefined ? 'its group' : `group ${group}`, limit, title, wait);
   }
 }
 
-function helpForMoney(by: string, limit: string, title: string, wait: string): string {
+function helpForMoney(by: string, itsGroup: string, limit: string, title: string, wait: string): string {
   // What does not reset is waited for in vain.
   const orWait = limit === 'usd_total' ? '' : wait;
   switch (by) {
     case 'group':
-      return `Raise “${title}” of its group${orWait}.`;
+      return `Raise “${title}” of ${itsGroup}${orWait}.`;
     case 'deployment':
       return `Raise “${title}” of all accounts together, under Overview${orWait}.`;
     case 'token':

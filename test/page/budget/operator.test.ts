@@ -2,12 +2,22 @@
 import '../../support/without-layout.ts';
 import { type FunctionComponent, h } from 'preact';
 import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import {
+  callerLeft,
+  interrupted,
+  notTheApi,
+  redirected,
+  timedOut,
+  upstreamUnreachable,
+} from '../../../src/edge/claude/failure.ts';
+import { upstreamRefusedKey } from '../../../src/edge/kit/http/errors.ts';
 import { BudgetAccounts } from '../../../src/page/budget/accounts.tsx';
 import { Alerts } from '../../../src/page/budget/alerts.tsx';
 import { Breakdown } from '../../../src/page/budget/breakdown.tsx';
 import { onlyKey } from '../../../src/page/budget/breakdown-of.ts';
 import { dayAgo, range } from '../../../src/page/budget/figures/days.ts';
 import { FindRequest } from '../../../src/page/budget/find-request.tsx';
+import { OWN_FAILURES, sayWhy } from '../../../src/page/budget/outcome.tsx';
 import { BudgetOverview } from '../../../src/page/budget/overview.tsx';
 import { BudgetRequests, listedKind, minuteListed, tokenListed } from '../../../src/page/budget/requests.tsx';
 import { Tokens } from '../../../src/page/budget/tokens.tsx';
@@ -87,6 +97,29 @@ test('shows how each of several upstreams is, and that one is left alone while i
       'northsimulator0 of 7–not called yet–',
     ]);
   expect(root.querySelector('abbr')?.title).toBe('Calls that name no model: the list of models, files and batches.');
+});
+
+test('a failure is said in the words that its caller read, wherever the edge itself has said them', () => {
+  const failures = [
+    upstreamRefusedKey(),
+    upstreamUnreachable(new Error('refused')),
+    ...[timedOut(), interrupted(true), interrupted(false), redirected(), notTheApi(), callerLeft()],
+  ];
+  const why = (error_type: string) => sayWhy({ status: 'cut', stop_reason: null, error_type });
+  for (const { logged, message } of failures) expect(why(logged)).toBe(message);
+  expect(failures).toHaveLength(Object.keys(OWN_FAILURES).length);
+  expect(why('upstream_503')).toBe('The upstream answered 503 without an explanation.');
+  // Of the API's own words the ledger has the type.
+  expect(why('overloaded_error')).toMatch(/^Claude is very busy now/);
+});
+
+test('a row names the group that has refused, and leads to it', async () => {
+  const { refusal: own } = REFUSED;
+  open(BudgetRequests, () => list([{ ...REFUSED, refusal: { ...own, limited_by: 'group', group: 'blue' } }]));
+  goTo('#/budget/refused');
+  await shows(root, /refused: dollars per day, of group blue/);
+  await click(root, 'blue');
+  expect(location.hash).toBe('#/budget/groups/blue');
 });
 
 test('finds a request by its id, whosever it is, with what helps if it was refused; any other text is an account', async () => {

@@ -229,6 +229,10 @@ export const usageReportSchema = z.object({
   data: z.array(
     z.extend(usageTotalSchema, {
       key: z.described(z.nullable(z.string()), 'The day, model, … of this group.'),
+      last_day: z.optionally(
+        z.iso.date(),
+        'Of all accounts, by agent, token, user and the like: the last day in UTC on which there was such a request.',
+      ),
       calls: z.optionally(
         count,
         'By tool: how often the edge has called it. `requests` are the steps that have taken up its results.',

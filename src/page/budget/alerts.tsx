@@ -2,6 +2,8 @@ import type { AlertRow } from '../../edge/answers.ts';
 import { type Column, List } from '../edge/list.tsx';
 import { exactUsd, formatMoment, formatShare } from '../ui/format.ts';
 import { limitTitle } from './figures/limit-names.ts';
+import { LedHeading } from './led-heading.tsx';
+import { ALERTS, addressOf } from './links.tsx';
 import { sayTries } from './tries.ts';
 
 const STATES: Record<AlertRow['state'], string> = {
@@ -21,7 +23,9 @@ const ALERT_COLUMNS: readonly Column<AlertRow>[] = [
 export function Alerts() {
   return (
     <section class="stack" aria-labelledby="alerts">
-      <h2 id="alerts">Alerts</h2>
+      <LedHeading id="alerts" to={addressOf(ALERTS)}>
+        Alerts
+      </LedHeading>
       <List<AlertRow>
         name="Alerts"
         path="/alerts"

@@ -3,28 +3,13 @@ import { identity } from '../edge/identity.ts';
 import { sentenceOfType } from '../edge/sentences.ts';
 import { sayTimes } from '../ui/format.ts';
 import { limitTitle } from './figures/limit-names.ts';
+import { sayOwnFailure } from './figures/own-failures.ts';
 import { GroupLink } from './links.tsx';
 
 type ToldRefusal = NonNullable<ListedRequest['refusal']>;
 type EndedRequest = Pick<ListedRequest, 'status' | 'stop_reason' | 'error_type'> & {
   refusal?: ToldRefusal | null | undefined;
 };
-
-/** What a caller reads where a call of the upstream fails, word for word as the edge says it, by the `error_type` in the ledger. */
-export const OWN_FAILURES = {
-  upstream_auth: 'The upstream refused this deployment. Its operator finds the reason in the log.',
-  upstream_unreachable: 'The upstream could not be reached. Try again in a moment.',
-  upstream_timeout: 'The upstream did not answer in time. Try again, or stream the answer.',
-  upstream_silent:
-    'The upstream fell silent in the middle of its answer. What came before stands; send the request again for a whole one.',
-  upstream_cut:
-    'The connection to the upstream broke in the middle of its answer. Send the request again for a whole one.',
-  upstream_redirect:
-    'The upstream answered with a redirect. Its operator must set ANTHROPIC_BASE_URL, or `base_url` in UPSTREAMS, to the final address.',
-  upstream_no_answer:
-    'What answered in the place of the upstream is not the Claude API. Its operator must check ANTHROPIC_BASE_URL, or `base_url` in UPSTREAMS.',
-  client_gone: 'The caller left before the answer ended.',
-} as const;
 
 /** Says how a request has ended. It alone has colour. */
 export function Outcome({ row }: { row: EndedRequest }) {
@@ -49,10 +34,8 @@ export function Outcome({ row }: { row: EndedRequest }) {
 export function sayWhy({ refusal, error_type }: EndedRequest): string {
   if (refusal) return sayTimes(refusal.message);
   if (error_type === null) return '';
-  const [own = ''] = error_type.split(':');
-  const [, status] = /^upstream_(\d{3})$/.exec(own) ?? [];
-  if (status) return `The upstream answered ${status} without an explanation.`;
-  return Object.hasOwn(OWN_FAILURES, own) ? OWN_FAILURES[own as keyof typeof OWN_FAILURES] : sentenceOfType(own);
+  const own = error_type.split(':', 1).join('');
+  return sayOwnFailure(own) ?? sentenceOfType(own);
 }
 
 /** Says which limit has refused, and whose it was. */

@@ -2,22 +2,12 @@
 import '../../support/without-layout.ts';
 import { type FunctionComponent, h } from 'preact';
 import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
-import {
-  callerLeft,
-  interrupted,
-  notTheApi,
-  redirected,
-  timedOut,
-  upstreamUnreachable,
-} from '../../../src/edge/claude/failure.ts';
-import { upstreamRefusedKey } from '../../../src/edge/kit/http/errors.ts';
 import { BudgetAccounts } from '../../../src/page/budget/accounts.tsx';
 import { Alerts } from '../../../src/page/budget/alerts.tsx';
 import { Breakdown } from '../../../src/page/budget/breakdown.tsx';
 import { onlyKey } from '../../../src/page/budget/breakdown-of.ts';
 import { dayAgo, range } from '../../../src/page/budget/figures/days.ts';
 import { FindRequest } from '../../../src/page/budget/find-request.tsx';
-import { OWN_FAILURES, sayWhy } from '../../../src/page/budget/outcome.tsx';
 import { BudgetOverview } from '../../../src/page/budget/overview.tsx';
 import { BudgetRequests, listedKind, minuteListed, tokenListed } from '../../../src/page/budget/requests.tsx';
 import { Tokens } from '../../../src/page/budget/tokens.tsx';
@@ -99,18 +89,37 @@ test('shows how each of several upstreams is, and that one is left alone while i
   expect(root.querySelector('abbr')?.title).toBe('Calls that name no model: the list of models, files and batches.');
 });
 
-test('a failure is said in the words that its caller read, wherever the edge itself has said them', () => {
-  const failures = [
-    upstreamRefusedKey(),
-    upstreamUnreachable(new Error('refused')),
-    ...[timedOut(), interrupted(true), interrupted(false), redirected(), notTheApi(), callerLeft()],
-  ];
-  const why = (error_type: string) => sayWhy({ status: 'cut', stop_reason: null, error_type });
-  for (const { logged, message } of failures) expect(why(logged)).toBe(message);
-  expect(failures).toHaveLength(Object.keys(OWN_FAILURES).length);
-  expect(why('upstream_503')).toBe('The upstream answered 503 without an explanation.');
-  // Of the API's own words the ledger has the type.
-  expect(why('overloaded_error')).toMatch(/^Claude is very busy now/);
+test('a failure is said as its caller read it: in the words of the edge, or by the type of the API’s', async () => {
+  const failed = (request_id: string, error_type: string) => ({ ...SENT, request_id, error_type, account: 'globex' });
+  open(BudgetRequests, () =>
+    list([failed('1', 'upstream_unreachable: refused'), failed('2', 'upstream_503'), failed('3', 'overloaded_error')]),
+  );
+  goTo('#/budget/failed');
+  await expect
+    .poll(rows)
+    .toEqual([
+      expect.stringMatching(/The upstream could not be reached\. Try again in a moment\./),
+      expect.stringMatching(/The upstream answered 503 without an explanation\./),
+      expect.stringMatching(/Claude is very busy now/),
+    ]);
+});
+
+test('refusals in succession that say the same are one line with their number, also over the end of a page', async () => {
+  const { refusal: own } = REFUSED;
+  const refused = (at: number, more: object = {}) => ({
+    ...{ ...REFUSED, request_id: `req_${String(99 - at).padStart(2, '0')}` },
+    refusal: { ...own, message: `Wait ${at} s.` },
+    ...more,
+  });
+  const many = Array.from({ length: 12 }, (_, at) => refused(at));
+  const others = Array.from({ length: 10 }, (_, at) => refused(20 + at, { account: `other-${at}` }));
+  const asked = open(BudgetRequests, () => list([...many, ...others]));
+  goTo('#/budget/refused');
+  await expect.poll(() => rows().length).toBe(10);
+  expect(rows()[0]).toMatch(/umbrellarefused: dollars per day × 12Wait 0 s\./);
+  expect(rows()[1]).not.toContain('×');
+  await click(root, 'Next');
+  await expect.poll(() => queryOf(asked).after_id).toBe('req_71');
 });
 
 test('a row names the group that has refused, and leads to it', async () => {
@@ -166,7 +175,7 @@ test('lists requests of an account and those refused or failed of all, of some d
   await click(root, 'All refused');
   expect(location.hash).toBe('#/budget/refused');
   await expect.poll(heads).toEqual(['Time', 'Account', 'Outcome and why', 'Model']);
-  await expect.poll(() => queryOf(asked)).toEqual({ outcome: 'refused', limit: '10', from: dayAgo(6), to: dayAgo(-1) });
+  await expect.poll(() => queryOf(asked)).toEqual({ outcome: 'refused', limit: '50', from: dayAgo(6), to: dayAgo(-1) });
   expect(root.querySelectorAll('tbody tr:first-child :is(th, td)')).toHaveLength(heads().length);
   root.querySelector<HTMLButtonElement>('tbody button')?.click();
   await shows(root, 'What helps: Raise the account’s “Dollars per day”.');
@@ -400,7 +409,7 @@ test('Accounts has what binds each account, whosever limit it is, and asks for t
       tr.querySelector('.state')?.getAttribute('data-look') ?? '',
     ]);
   await expect.poll(cells).toEqual([
-    ['ben', '99.5% of $2.00, dollars per day of group blue', 'refused'],
+    ['benof blue', '99.5% of $2.00, dollars per day of group blue', 'refused'],
     ['cleo', 'blocked: a limit is 0', 'refused'],
     ['eve', 'no credit left', 'refused'],
     ['gus', '90% of $5.00 credit', 'nearly'],

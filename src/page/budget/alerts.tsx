@@ -3,7 +3,6 @@ import { type Column, List } from '../edge/list.tsx';
 import { exactUsd, formatMoment, formatShare } from '../ui/format.ts';
 import { limitTitle } from './figures/limit-names.ts';
 import { LedHeading } from './led-heading.tsx';
-import { ALERTS, addressOf } from './links.tsx';
 import { sayTries } from './tries.ts';
 
 const STATES: Record<AlertRow['state'], string> = {
@@ -19,11 +18,11 @@ const ALERT_COLUMNS: readonly Column<AlertRow>[] = [
   { name: 'State', kind: 'text', cell: alertState },
 ];
 
-/** Shows the last alerts. */
-export function Alerts() {
+/** Shows the last alerts. @param to where a link leads to them; absent beside other lists */
+export function Alerts({ to }: { to?: string }) {
   return (
     <section class="stack" aria-labelledby="alerts">
-      <LedHeading id="alerts" to={addressOf(ALERTS)}>
+      <LedHeading id="alerts" to={to}>
         Alerts
       </LedHeading>
       <List<AlertRow>

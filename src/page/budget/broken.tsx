@@ -24,6 +24,7 @@ export function Broken() {
               </li>
             ))}
           </ul>
+          <p class="quiet">Of requests and accounts: what was told up to a minute ago.</p>
         </section>
       )}
     </>

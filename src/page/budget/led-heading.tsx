@@ -4,8 +4,8 @@ import { useRef } from 'preact/hooks';
 import { ledTo } from './figures/report.ts';
 
 interface LedHeadingProps {
-  /** What `ledTo` names it by: an account, a group, or the address of a list. */
-  to: string;
+  /** What `ledTo` names it by: an account, a group, or the address of a list. Absent for one to which nothing leads. */
+  to: string | undefined;
   id?: string;
   children: ComponentChildren;
 }
@@ -14,7 +14,7 @@ interface LedHeadingProps {
 export function LedHeading({ to, id, children }: LedHeadingProps) {
   const heading = useRef<HTMLHeadingElement>(null);
   useSignalEffect(() => {
-    if (ledTo.value !== to) return;
+    if (ledTo.value === undefined || ledTo.value !== to) return;
     ledTo.value = undefined;
     heading.current?.scrollIntoView({ block: 'nearest' });
     heading.current?.focus({ preventScroll: true });

@@ -32,7 +32,7 @@ export function Webhooks() {
           onChoose={(name) => go('budget', ['webhooks', name])}
         />
       </label>
-      {source === ALERTS ? <Alerts /> : <Events key={source} source={source} />}
+      {source === ALERTS ? <Alerts to={addressOf(ALERTS)} /> : <Events key={source} source={source} />}
     </>
   );
 }
@@ -67,6 +67,10 @@ function Events({ source }: { source: string }) {
       <LedHeading id="events" to={addressOf(source)}>
         Events from {source}
       </LedHeading>
+      <p class="quiet">
+        What is sent twice is listed once: by its id or, where a signature covers neither id nor time, as GitHub’s, by
+        its body.
+      </p>
       {fault.value && <Fault text={fault.value} />}
       <List<EventRow>
         name="Events"

@@ -32,7 +32,7 @@ export function formatCount(value: number): string {
  * @param of the limit that it is a part of: it has as many digits as tell its share to a tenth of a percent
  */
 export function formatUsd(value: number, of?: number): string {
-  const digits = of ? Math.min(9, Math.max(2, Math.ceil(3 - Math.log10(of)))) : 2;
+  const digits = of ? Math.min(9, Math.max(2, Math.ceil(3 - Math.log10(Math.abs(of))))) : 2;
   const least = 10 ** -digits;
   if (value > 0 && value < least) return `<$${least.toFixed(digits)}`;
   if (value < 0 && value > -least) return exactUsd(value);

@@ -53,6 +53,9 @@ test('a part of a limit has the digits that tell its share', () => {
     [12.3456, 200, '$12.35'],
     [0, 0, '$0.00'],
     [0.0123, 0, '$0.01'],
+    [-0.018435, -0.018435, '−$0.01844'],
+    [-0.000000001, -0.5, '−$0.000000001'],
+    [1_234_567, 9_000_000, '$1,234,567.00'],
   ] as const;
   for (const [used, limit, said] of parts) expect(formatUsd(used, limit)).toBe(said);
 });

@@ -34,15 +34,17 @@ export function Binding({ stands }: { stands: AccountQuota | undefined }) {
           const meter = stands[key];
           if (!meter) return null;
           const used = Math.max(0, meter.limit - meter.remaining);
+          const refuses = meter.limit === 0;
           return (
             <Gauge
               key={key}
               title={limitTitle(name)}
               value={formatCount(Math.floor(used))}
               of={`of ${formatCount(meter.limit)}`}
-              full={partOf(used, meter.limit)}
+              full={refuses ? 1 : partOf(used, meter.limit)}
               held={0}
-              note="refills continuously"
+              refuses={refuses}
+              note={refuses ? 'refuses every one' : 'refills continuously'}
             />
           );
         })}
@@ -123,7 +125,7 @@ export function BindingCell({ row, isOwn = false }: BindingCellProps) {
   if (blocked)
     return (
       <span class="state" data-look="refused">
-        blocked: a limit is 0
+        blocked: a limit allows nothing
       </span>
     );
   if (!tightest) return <span class="quiet">no limit in dollars</span>;

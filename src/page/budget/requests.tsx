@@ -205,7 +205,7 @@ const WHY: Column<ListedRequest> = {
   cell: (row, times) => (
     <>
       <Outcome row={row} />
-      {times > 1 && <strong> × {formatCount(times)}</strong>}
+      {times > 1 && <strong>{`\u00a0×\u00a0${formatCount(times)}`}</strong>}
       <p>{sayWhy(row)}</p>
     </>
   ),
@@ -232,7 +232,7 @@ const SENT: readonly Column<ListedRequest>[] = [
   },
   { name: 'Out', kind: 'number', spare: true, cell: (row) => ifEnded(row, formatCount(row.usage.output_tokens)) },
   { name: 'Cost', kind: 'number', cell: (row) => <Cost row={row} /> },
-  { name: 'Duration', kind: 'number', cell: ({ ms }) => (ms === null ? '' : formatMs(ms)) },
+  { name: 'Duration', kind: 'number', spare: true, cell: ({ ms }) => (ms === null ? '' : formatMs(ms)) },
   PART_OF,
 ];
 const WRONG: readonly Column<ListedRequest>[] = [TIME, WHY, MODEL, PART_OF];

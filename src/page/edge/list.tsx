@@ -281,7 +281,9 @@ function ListRow<Row>({ line: { row, times, last }, of, columns, opened }: ListR
       <tr data-look={look}>{cells}</tr>
       {isOpen && of.details && (
         <tr>
-          <td colSpan={columns.length}>{of.details(row)}</td>
+          <td colSpan={columns.length} class="opened">
+            {of.details(row)}
+          </td>
         </tr>
       )}
     </>

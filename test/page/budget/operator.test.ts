@@ -116,7 +116,7 @@ test('refusals in succession that say the same are one line with their number, a
   const asked = open(BudgetRequests, () => list([...many, ...others]));
   goTo('#/budget/refused');
   await expect.poll(() => rows().length).toBe(10);
-  expect(rows()[0]).toMatch(/umbrellarefused: dollars per day × 12Wait 0 s\./);
+  expect(rows()[0]).toMatch(/umbrellarefused: dollars per day\u00a0×\u00a012Wait 0 s\./);
   expect(rows()[1]).not.toContain('×');
   await click(root, 'Next');
   await expect.poll(() => queryOf(asked).after_id).toBe('req_71');
@@ -253,11 +253,13 @@ test('alerts are listed as sentences', async () => {
   const more = { window: '2026-11', threshold: 0.01, limit_usd: 5, created_at: '2026-11-20T10:00:00Z', state: 'kept' };
   const vain = { state: 'pending', attempts: 5, next_attempt_at: '2030-11-20T23:40:00Z' };
   const error = { type: 'api_error', message: 'the receiver could not be reached' };
-  open(Alerts, () =>
-    list([
-      { ...alert, ...more, error: null },
-      { ...alert, ...more, event_id: 'b', ...vain, error },
-    ]),
+  open(
+    () => Alerts({}),
+    () =>
+      list([
+        { ...alert, ...more, error: null },
+        { ...alert, ...more, event_id: 'b', ...vain, error },
+      ]),
   );
   await shows(root, /dev has spent 1% of \$5\.00 \(dollars per month, 2026-11\).*not sent: ALERT_URL is not set/);
   await shows(root, /not delivered: tried 5 times, next on 20 November.*: the receiver could not be reached/);
@@ -410,7 +412,7 @@ test('Accounts has what binds each account, whosever limit it is, and asks for t
     ]);
   await expect.poll(cells).toEqual([
     ['benof blue', '99.5% of $2.00, dollars per day of group blue', 'refused'],
-    ['cleo', 'blocked: a limit is 0', 'refused'],
+    ['cleo', 'blocked: a limit allows nothing', 'refused'],
     ['eve', 'no credit left', 'refused'],
     ['gus', '90% of $5.00 credit', 'nearly'],
     ['fay', '85% of $2.00, dollars in total of a token', 'nearly'],

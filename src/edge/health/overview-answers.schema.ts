@@ -15,7 +15,10 @@ export const overviewAnswer = z.object({
   accounts: z.optionally(
     z.object({
       blocked: z.described(count, 'A limit of 0 refuses all of their requests.'),
-      spent: z.described(count, 'Their tightest limit in USD, or that of a token, is used up.'),
+      spent: z.described(
+        count,
+        'A limit in USD refuses all of their requests: their own, that of a token, or of their group.',
+      ),
     }),
     'How many can ask for nothing now.',
   ),

@@ -98,11 +98,11 @@ function LastRuns({ name }: { name: string }) {
   const rows = agentRequests.value.filter(({ agent }) => agent !== null && nameIn(agent) === name).slice(0, MOST_RUNS);
   return (
     <section class="stack">
-      <h2>Last requests</h2>
+      <h2>Your last requests</h2>
       {rows.length === 0 ? (
-        <p class="quiet">No recent requests.</p>
+        <p class="quiet">You have not asked it lately.</p>
       ) : (
-        <Table columns={['Time', 'Conversation', { number: 'Cost' }, 'Outcome']} label="Last requests">
+        <Table columns={['Time', 'Conversation', { number: 'Cost' }, 'Outcome']} label="Your last requests">
           {rows.map((row) => {
             const { request_id, created_at, conversation, status, cost_usd } = row;
             return (

@@ -1,8 +1,9 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
-import { agents, nameIn } from '../edge/agents.ts';
+import { agents } from '../edge/agents.ts';
 import { useAction } from '../edge/async-action.ts';
 import { modelsFault } from '../edge/client.ts';
+import { identity } from '../edge/identity.ts';
 import { model } from '../edge/models.ts';
 import { RetryFault } from '../edge/retry-fault.tsx';
 import { UndoNote } from '../edge/undo-note.tsx';
@@ -15,7 +16,7 @@ import { type AgentDraft, agentDrafts, draftExample, draftOf, emptyDraft } from 
 import { AgentForm } from './agent-form.tsx';
 import { AgentView } from './agent-view.tsx';
 import { exampleTools } from './example-tools.ts';
-import { agentRequests, agentsFault, isWaiting, keepAgents, readVersion, removedAgents, spentBy } from './list.ts';
+import { agentsFault, isWaiting, keepAgents, lastRun, readVersion, removedAgents, spentBy } from './list.ts';
 
 const EXAMPLE_AGENT = 'porter';
 
@@ -67,14 +68,13 @@ function AgentList() {
             { spare: 'Description' },
             { number: 'Requests' },
             { number: 'Cost' },
-            'Your last run',
+            identity.value.admin ? 'Last run' : 'Your last run',
             { spare: 'Stored' },
           ]}
           label="Agents"
         >
           {rows.map(({ name, description, owner, updated_at }) => {
             const { requests, usd: cost } = spentBy(name);
-            const last = agentRequests.value.find(({ agent }) => agent !== null && nameIn(agent) === name);
             const isRemoved = removedAgents.waiting.value.has(name);
             return (
               <tr key={`${owner} ${name}`} data-look={isRemoved ? 'removed' : undefined}>
@@ -92,7 +92,7 @@ function AgentList() {
                 <td class="text spare">{description ?? ''}</td>
                 <td class="number">{formatCount(requests)}</td>
                 <UsdCell value={cost} />
-                <td>{last ? formatStamp(last.created_at) : ''}</td>
+                <td>{lastRun(name)}</td>
                 <td class="spare">{formatStamp(updated_at)}</td>
               </tr>
             );

@@ -8,12 +8,15 @@ import { nameIn, refreshAgents } from '../edge/agents.ts';
 import { edge, readJson } from '../edge/client.ts';
 import { poll } from '../edge/poll.ts';
 import { Removals } from '../edge/removals.ts';
+import { formatDay, formatStamp } from '../ui/format.ts';
 import { go } from '../ui/route.ts';
 
 /** What was spent by an agent, or by one version of it. */
 export interface AgentSpend {
   requests: number;
   usd: number;
+  /** The last day in UTC on which anybody has asked it, `YYYY-MM-DD`; absent for who does not see everybody's requests. */
+  lastDay?: string | undefined;
 }
 
 /** What each version has spent, by `name@version`. */
@@ -41,7 +44,9 @@ export function keepAgents(): () => void {
       ]);
       if (!isCurrent()) return;
       spent.value = new Map(
-        usage.data.flatMap(({ key, requests, cost_usd }) => (key === null ? [] : [[key, { requests, usd: cost_usd }]])),
+        usage.data.flatMap(({ key, requests, cost_usd: usd, last_day: lastDay }) =>
+          key === null ? [] : [[key, { requests, usd, lastDay }]],
+        ),
       );
       waiting.value = new Set(conversations.data.filter(({ paused }) => paused !== null).map(({ id }) => id));
       agentRequests.value = page.data.filter(({ agent }) => agent !== null);
@@ -54,10 +59,20 @@ export function keepAgents(): () => void {
 /** @returns what all versions of an agent have spent */
 export function spentBy(name: string): AgentSpend {
   const versions = [...spent.value].filter(([version]) => nameIn(version) === name);
-  return versions.reduce((sum, [, { requests, usd }]) => ({ requests: sum.requests + requests, usd: sum.usd + usd }), {
-    requests: 0,
-    usd: 0,
-  });
+  const days = versions.flatMap(([, { lastDay }]) => lastDay ?? []).sort();
+  return {
+    requests: versions.reduce((sum, [, { requests }]) => sum + requests, 0),
+    usd: versions.reduce((sum, [, { usd }]) => sum + usd, 0),
+    lastDay: days.at(-1),
+  };
+}
+
+/** @returns when an agent was last asked by anybody, as it is said: one's own time, or the day of another's; empty for never */
+export function lastRun(name: string): string {
+  const own = agentRequests.value.find(({ agent }) => agent !== null && nameIn(agent) === name)?.created_at;
+  const { lastDay } = spentBy(name);
+  if (lastDay === undefined || (own !== undefined && own >= lastDay)) return own === undefined ? '' : formatStamp(own);
+  return lastDay === new Date().toISOString().slice(0, 10) ? 'today' : formatDay(lastDay);
 }
 
 /** Reads an agent as it is stored now, and its versions, newest first. */

@@ -1,5 +1,4 @@
-import { useSignalEffect } from '@preact/signals';
-import { useEffect, useRef } from 'preact/hooks';
+import { useEffect } from 'preact/hooks';
 import { identity } from '../edge/identity.ts';
 import { FirstFault } from '../edge/retry-fault.tsx';
 import { go } from '../ui/route.ts';
@@ -7,7 +6,8 @@ import { Binding } from './binding.tsx';
 import { Breakdown } from './breakdown.tsx';
 import { Credit } from './credit.tsx';
 import { LIMITS } from './figures/limit-names.ts';
-import { account, keepReporting, ledTo, reportedQuota, reportFault, spend } from './figures/report.ts';
+import { account, keepReporting, reportedQuota, reportFault, spend } from './figures/report.ts';
+import { LedHeading } from './led-heading.tsx';
 import { LimitsForm } from './limits-form.tsx';
 import { GroupOf } from './membership.tsx';
 import { Savings } from './savings-view.tsx';
@@ -72,18 +72,11 @@ interface ViewHeadProps {
 
 /** Says whose view it is, and leads back to the list. Whoever is led here arrives at its heading. */
 export function ViewHead({ kind, id, children }: ViewHeadProps) {
-  const heading = useRef<HTMLHeadingElement>(null);
-  useSignalEffect(() => {
-    if (ledTo.value !== id) return;
-    ledTo.value = undefined;
-    heading.current?.scrollIntoView({ block: 'nearest' });
-    heading.current?.focus({ preventScroll: true });
-  });
   return (
     <header class="apart view-head">
-      <h2 ref={heading} tabIndex={-1}>
+      <LedHeading to={id}>
         {kind} {id}
-      </h2>
+      </LedHeading>
       <span class="inline">
         {children}
         <a href="#/budget/accounts">All accounts</a>

@@ -9,7 +9,8 @@ import { formatMoment } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
 import { BindingCell } from './binding.tsx';
 import { NEARLY, usedShare } from './figures/limit-names.ts';
-import { GroupLink, showAccount, showGroup } from './links.tsx';
+import { LedHeading } from './led-heading.tsx';
+import { ACCOUNTS, AccountLink, GroupLink, showAccount, showGroup } from './links.tsx';
 
 type Period = 'day' | 'week' | 'month';
 
@@ -32,7 +33,9 @@ export function BudgetAccounts() {
     <>
       <section class="stack" aria-labelledby="accounts">
         <div class="apart">
-          <h2 id="accounts">Accounts</h2>
+          <LedHeading id="accounts" to={ACCOUNTS}>
+            Accounts
+          </LedHeading>
           <div class="inline filters">
             <OpenAccount />
             <label class="inline">
@@ -87,10 +90,15 @@ function accountColumns(of: Period): Column<AccountSpendRow>[] {
       name: 'Account',
       sort: 'name',
       kind: 'text',
-      cell: ({ id }) => (
-        <button type="button" class="link" onClick={() => showAccount(id)}>
-          {id}
-        </button>
+      cell: ({ id, group }) => (
+        <>
+          <AccountLink account={id} />
+          {group !== null && (
+            <span class="narrow">
+              of <GroupLink group={group} />
+            </span>
+          )}
+        </>
       ),
     },
     { name: 'Spent', kind: 'number', sort: 'spent', cell: ({ spent_usd }) => <Usd value={spent_usd[of]} /> },

@@ -2,6 +2,7 @@ import type { AlertRow } from '../../edge/answers.ts';
 import { type Column, List } from '../edge/list.tsx';
 import { exactUsd, formatMoment, formatShare } from '../ui/format.ts';
 import { limitTitle } from './figures/limit-names.ts';
+import { LedHeading } from './led-heading.tsx';
 import { sayTries } from './tries.ts';
 
 const STATES: Record<AlertRow['state'], string> = {
@@ -17,11 +18,13 @@ const ALERT_COLUMNS: readonly Column<AlertRow>[] = [
   { name: 'State', kind: 'text', cell: alertState },
 ];
 
-/** Shows the last alerts. */
-export function Alerts() {
+/** Shows the last alerts. @param to where a link leads to them; absent beside other lists */
+export function Alerts({ to }: { to?: string }) {
   return (
     <section class="stack" aria-labelledby="alerts">
-      <h2 id="alerts">Alerts</h2>
+      <LedHeading id="alerts" to={to}>
+        Alerts
+      </LedHeading>
       <List<AlertRow>
         name="Alerts"
         path="/alerts"

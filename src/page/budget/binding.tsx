@@ -29,20 +29,22 @@ export function Binding({ stands }: { stands: AccountQuota | undefined }) {
           every request is refused.
         </p>
       )}
-      <BindingCards binds={binds} spent={day.settled_usd} isPrepaid={limits.usd_total === 0}>
+      <BindingCards binds={binds} spent={day.settled_usd}>
         {BUCKETS.map(([key, name]) => {
           const meter = stands[key];
           if (!meter) return null;
           const used = Math.max(0, meter.limit - meter.remaining);
+          const refuses = meter.limit === 0;
           return (
             <Gauge
               key={key}
               title={limitTitle(name)}
               value={formatCount(Math.floor(used))}
               of={`of ${formatCount(meter.limit)}`}
-              full={partOf(used, meter.limit)}
+              full={refuses ? 1 : partOf(used, meter.limit)}
               held={0}
-              note="refills continuously"
+              refuses={refuses}
+              note={refuses ? 'refuses every one' : 'refills continuously'}
             />
           );
         })}
@@ -60,22 +62,19 @@ interface BindingCardsProps {
   binds: readonly BindingLimit[];
   /** What is said where there is no limit: US dollars, of today or, of a shared budget, of this month. */
   spent: number;
-  /** Whether its limit in all is 0, to which credit adds. */
-  isPrepaid?: boolean;
   /** Whether it is clear whose limits they are. */
   isOwn?: boolean;
   children?: ComponentChildren;
 }
 
 /** Shows a card for each limit in dollars. */
-export function BindingCards({ binds, spent, isPrepaid = false, isOwn = false, children }: BindingCardsProps) {
+export function BindingCards({ binds, spent, isOwn = false, children }: BindingCardsProps) {
   return (
     <ul class="gauges">
       {binds.map((limit) => (
         <BindingCard
           key={`${limit.by} ${limit.id} ${limit.limit}`}
           limit={isOwn ? { ...limit, by: 'account' } : limit}
-          isPrepaid={isPrepaid && limit.by === 'account' && limit.limit === 'usd_total'}
         />
       ))}
       {binds.length === 0 && (
@@ -93,8 +92,8 @@ export function BindingCards({ binds, spent, isPrepaid = false, isOwn = false, c
   );
 }
 
-function BindingCard({ limit, isPrepaid }: { limit: BindingLimit; isPrepaid: boolean }) {
-  const { limit_usd: most, used_usd: used, resets_at, refuses } = limit;
+function BindingCard({ limit }: { limit: BindingLimit }) {
+  const { limit_usd: most, used_usd: used, prepaid: isPrepaid = false, resets_at, refuses } = limit;
   const whose = ownerOf(limit);
   const resets = resets_at === null ? 'does not reset' : `resets ${formatReset(resets_at)}`;
   const title = isPrepaid ? 'Credit' : `${limitTitle(limit.limit)}${whose && `, ${whose}`}`;
@@ -104,7 +103,7 @@ function BindingCard({ limit, isPrepaid }: { limit: BindingLimit; isPrepaid: boo
   return (
     <Gauge
       title={title}
-      value={isPrepaid ? <Usd isSum value={Math.max(0, most - used)} /> : <Usd isSum value={used} />}
+      value={<Usd isSum of={most} value={isPrepaid ? Math.max(0, most - used) : used} />}
       of={`${isPrepaid ? 'left ' : ''}of ${exactUsd(most)}${isPrepaid ? ' prepaid' : ''} · ${formatShare(usedShare(limit))}${isPrepaid ? ' used' : ''}`}
       full={most === 0 ? 1 : partOf(used, most)}
       held={0}
@@ -126,7 +125,7 @@ export function BindingCell({ row, isOwn = false }: BindingCellProps) {
   if (blocked)
     return (
       <span class="state" data-look="refused">
-        blocked: a limit is 0
+        blocked: a limit allows nothing
       </span>
     );
   if (!tightest) return <span class="quiet">no limit in dollars</span>;

@@ -3,6 +3,8 @@ import type { Overview } from '../../edge/answers.ts';
 import { PartFault } from '../edge/retry-fault.tsx';
 import { formatCount } from '../ui/format.ts';
 import { broken, brokenFault, keepBroken } from './figures/overview.ts';
+import { ledTo } from './figures/report.ts';
+import { ACCOUNTS, ALERTS, addressOf } from './links.tsx';
 
 /** Says what is broken, each with a link to its list; nothing where nothing is. */
 export function Broken() {
@@ -16,12 +18,13 @@ export function Broken() {
           <ul class="row">
             {all.map(({ count, said, href }) => (
               <li key={said}>
-                <a href={href}>
+                <a href={href} onClick={() => (ledTo.value = href)}>
                   <strong>{formatCount(count)}</strong> {said}
                 </a>
               </li>
             ))}
           </ul>
+          <p class="quiet">Of requests and accounts: what was told up to a minute ago.</p>
         </section>
       )}
     </>
@@ -37,19 +40,22 @@ function thingsIn({ requests, accounts, undelivered_events: events = [], undeliv
     {
       count: undelivered,
       said: undelivered === 1 ? 'event undelivered' : 'events undelivered',
-      href: `#/budget/webhooks/${events[0]?.source ?? ''}`,
+      href: addressOf(events[0]?.source ?? ''),
     },
     {
       count: alerts,
       said: alerts === 1 ? 'alert undelivered' : 'alerts undelivered',
-      href: '#/budget/webhooks/alerts',
+      href: addressOf(ALERTS),
     },
-    { count: accounts?.blocked ?? 0, said: 'blocked', href: '#/budget/accounts' },
+    {
+      count: accounts?.blocked ?? 0,
+      said: accounts?.blocked === 1 ? 'account blocked' : 'accounts blocked',
+      href: ACCOUNTS,
+    },
     {
       count: spent,
-      // Members of a group that is used up are not counted.
-      said: spent === 1 ? 'has used up its own budget' : 'have used up their own budgets',
-      href: '#/budget/accounts',
+      said: spent === 1 ? 'account has no budget left' : 'accounts have no budget left',
+      href: ACCOUNTS,
     },
   ];
 }

@@ -13,9 +13,9 @@ import { exactUsd, formatMoment } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
 
 const CREDIT_COLUMNS: readonly Column<CreditRow>[] = [
-  { name: 'Given', cell: ({ created_at }) => formatMoment(created_at) },
+  { name: 'Given', kind: 'text', cell: ({ created_at }) => formatMoment(created_at) },
   { name: 'Credit', kind: 'number', cell: ({ usd }) => exactUsd(usd) },
-  { name: 'Left', kind: 'number', cell: ({ left_usd }) => <Usd isSum value={left_usd} /> },
+  { name: 'Left', kind: 'number', cell: ({ usd, left_usd }) => <Usd isSum of={usd} value={left_usd} /> },
   { name: 'Note', kind: 'text', cell: ({ note, expires_at }) => creditNote(note, expires_at) },
 ];
 const FIELDS = ['usd', 'note'];

@@ -31,11 +31,11 @@ export function SpendGauge({ title, window }: SpendGaugeProps) {
   return (
     <Gauge
       title={title}
-      value={<Usd isSum value={spent} />}
+      value={<Usd isSum of={limit ?? undefined} value={spent} />}
       of={limit === null ? 'no limit' : `of ${exactUsd(limit)}`}
       full={limit === null ? undefined : partOf(spent, limit)}
       held={limit === null ? 0 : partOf(held, limit)}
-      note={held > 0 ? <Usd isSum value={held} after={` set aside · ${resets}`} /> : resets}
+      note={held > 0 ? <Usd isSum of={limit ?? undefined} value={held} after={` set aside · ${resets}`} /> : resets}
     />
   );
 }

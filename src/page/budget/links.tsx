@@ -3,6 +3,16 @@ import { go } from '../ui/route.ts';
 import { range } from './figures/days.ts';
 import { ledTo } from './figures/report.ts';
 
+/** The address of the list of accounts. */
+export const ACCOUNTS = '#/budget/accounts';
+/** What the URL has in place of a source of webhooks, for alerts: no source can have this name. */
+export const ALERTS = 'alerts';
+
+/** @returns the address of the list of a source's events, or of alerts */
+export function addressOf(source: string): string {
+  return `#/budget/webhooks/${encodeURIComponent(source)}`;
+}
+
 /** Shows an account, on these days, and leads there whoever has chosen it. */
 export function showAccount(id: string, days = range.value): void {
   range.value = days;

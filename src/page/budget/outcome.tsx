@@ -1,7 +1,10 @@
 import type { ListedRequest } from '../../client/index.ts';
+import { identity } from '../edge/identity.ts';
 import { sentenceOfType } from '../edge/sentences.ts';
 import { sayTimes } from '../ui/format.ts';
 import { limitTitle } from './figures/limit-names.ts';
+import { sayOwnFailure } from './figures/own-failures.ts';
+import { GroupLink } from './links.tsx';
 
 type ToldRefusal = NonNullable<ListedRequest['refusal']>;
 type EndedRequest = Pick<ListedRequest, 'status' | 'stop_reason' | 'error_type'> & {
@@ -14,7 +17,7 @@ export function Outcome({ row }: { row: EndedRequest }) {
   if (refusal)
     return (
       <span class="state" data-look="refused">
-        refused: {refusedBy(refusal)}
+        refused: <RefusedBy refusal={refusal} />
       </span>
     );
   if (status === 'held') return <span class="quiet">running</span>;
@@ -30,19 +33,34 @@ export function Outcome({ row }: { row: EndedRequest }) {
 /** @returns why a request was refused or has failed, as its caller read it; an empty text for one that went well */
 export function sayWhy({ refusal, error_type }: EndedRequest): string {
   if (refusal) return sayTimes(refusal.message);
-  return error_type === null ? '' : sentenceOfType(error_type);
+  if (error_type === null) return '';
+  const own = error_type.split(':', 1).join('');
+  return sayOwnFailure(own) ?? sentenceOfType(own);
 }
 
-function refusedBy({ limit, limited_by, reason }: ToldRefusal): string {
-  if (reason === 'unpriced') return 'a model without a price';
-  if (reason === 'model') return 'a model that is not allowed';
-  if (limited_by === '' || limit === '') return 'busy';
-  const whose = limited_by === 'account' ? '' : `, of its ${limited_by}`;
-  return limitTitle(limit).toLowerCase() + (limited_by === 'deployment' ? ', of all accounts' : whose);
+/** Says which limit has refused, and whose it was. */
+function RefusedBy({ refusal: { limit, limited_by, group, reason } }: { refusal: ToldRefusal }) {
+  if (reason === 'unpriced') return <>a model without a price</>;
+  if (reason === 'model') return <>a model that is not allowed</>;
+  if (limited_by === '' || limit === '') return <>busy</>;
+  const title = limitTitle(limit).toLowerCase();
+  if (limited_by === 'account') return <>{title}</>;
+  if (limited_by === 'deployment') return <>{title}, of all accounts</>;
+  if (group === undefined)
+    return (
+      <>
+        {title}, of its {limited_by}
+      </>
+    );
+  return (
+    <>
+      {title}, of group {identity.value.admin ? <GroupLink group={group} /> : group}
+    </>
+  );
 }
 
 /** @returns what an operator can do about a refusal, by what has happened */
-export function helpFor({ limited_by, limit, reason, never }: ToldRefusal): string {
+export function helpFor({ limited_by, group, limit, reason, never }: ToldRefusal): string {
   const title = limitTitle(limit);
   const wait = never ? '' : ', or wait until there is room again';
   switch (reason) {
@@ -65,16 +83,16 @@ export function helpFor({ limited_by, limit, reason, never }: ToldRefusal): stri
         ? `The request is larger than the account’s whole limit “${title}”. Raise it, or have the caller send less.`
         : `It has room again in a moment. Raise the account’s limit “${title}” where that happens often.`;
     case 'spend':
-      return helpForMoney(limited_by, limit, title, wait);
+      return helpForMoney(limited_by, group === undefined ? 'its group' : `group ${group}`, limit, title, wait);
   }
 }
 
-function helpForMoney(by: string, limit: string, title: string, wait: string): string {
+function helpForMoney(by: string, itsGroup: string, limit: string, title: string, wait: string): string {
   // What does not reset is waited for in vain.
   const orWait = limit === 'usd_total' ? '' : wait;
   switch (by) {
     case 'group':
-      return `Raise “${title}” of its group${orWait}.`;
+      return `Raise “${title}” of ${itsGroup}${orWait}.`;
     case 'deployment':
       return `Raise “${title}” of all accounts together, under Overview${orWait}.`;
     case 'token':

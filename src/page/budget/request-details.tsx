@@ -17,7 +17,8 @@ interface RequestDetailsProps {
 /** Shows what one request was, what it cost, or why it was refused and what helps. */
 export function RequestDetails({ request }: RequestDetailsProps) {
   const { request_id, account, created_at, model, route, status, refusal, error_type } = request;
-  const { cost_usd, estimated, token } = request;
+  const { cost_usd, estimated, token, conversation, agent, tags } = request;
+  const isPart = conversation !== null || agent !== null || Object.keys(tags).length > 0;
   return (
     <div class="stack">
       <Facts
@@ -33,7 +34,7 @@ export function RequestDetails({ request }: RequestDetailsProps) {
             ? []
             : ([['Cost', [<Usd key="cost" value={cost_usd} />, estimated && ' (estimated)']]] as const)),
           ...(token === null ? [] : ([['Token', <code key="token">{token}</code>]] as const)),
-          ['Part of', <PartOf key="part of" request={request} />],
+          ...(isPart ? ([['Part of', <PartOf key="part of" request={request} />]] as const) : []),
         ]}
       />
       {refusal && <WhyRefused refusal={refusal} />}

@@ -14,6 +14,7 @@ import { chosenDays, daysName } from './figures/days.ts';
 import { inputTokens } from './figures/input-tokens.ts';
 import { account } from './figures/report.ts';
 import { FindRequest } from './find-request.tsx';
+import { LedHeading } from './led-heading.tsx';
 import { AccountLink } from './links.tsx';
 import { Outcome, sayWhy } from './outcome.tsx';
 import { PartOf } from './part-of.tsx';
@@ -111,7 +112,7 @@ function AccountRequests() {
           ...(kind === 'sent' ? {} : { outcome: kind }),
         })}
         columns={kind === 'sent' ? SENT : WRONG}
-        row={ROW}
+        row={kind === 'sent' ? ROW : WRONG_ROW}
         empty={`${NONE[kind]} ${when()}.`}
       />
     </section>
@@ -122,7 +123,9 @@ function AccountRequests() {
 function AllRequests({ kind }: { kind: 'refused' | 'failed' }) {
   return (
     <section class="stack" aria-labelledby="requests">
-      <h2 id="requests">{kind === 'refused' ? 'Refused of all accounts' : 'Failed of all accounts'}</h2>
+      <LedHeading id="requests" to={`#/budget/${kind}`}>
+        {kind === 'refused' ? 'Refused of all accounts' : 'Failed of all accounts'}
+      </LedHeading>
       <div class="row filters">
         <Days />
       </div>
@@ -132,7 +135,7 @@ function AllRequests({ kind }: { kind: 'refused' | 'failed' }) {
         path="/usage/requests"
         query={() => ({ ...days(), outcome: kind })}
         columns={OF_ALL}
-        row={ROW}
+        row={WRONG_ROW}
         empty={`${NONE[kind]} ${when()}.`}
       />
       <p class="quiet">A request without a valid token (401) is only in the log.</p>
@@ -182,6 +185,16 @@ const ROW: RowOf<ListedRequest> = {
   look: ({ status }) => (status === 'held' ? 'running' : undefined),
   details: (row) => <RequestDetails request={row} />,
 };
+/** Whether two requests went wrong in the same way, of the same account. */
+function isSameFailure(one: ListedRequest, other: ListedRequest): boolean {
+  const saidOf = ({ account: id, model, status, error_type, refusal }: ListedRequest) => {
+    const { limited_by, group, limit, reason, never } = refusal ?? {};
+    return JSON.stringify([id, model, status, error_type, limited_by, group, limit, reason, never]);
+  };
+  return saidOf(one) === saidOf(other);
+}
+
+const WRONG_ROW: RowOf<ListedRequest> = { ...ROW, isSame: isSameFailure };
 const TIME: Column<ListedRequest> = { name: 'Time', cell: ({ created_at }) => formatStamp(created_at) };
 const OUTCOME: Column<ListedRequest> = { name: 'Outcome', cell: (row) => <Outcome row={row} /> };
 const MODEL: Column<ListedRequest> = { name: 'Model', spare: true, cell: ({ model }) => nameOf(model) };
@@ -189,9 +202,10 @@ const MODEL: Column<ListedRequest> = { name: 'Model', spare: true, cell: ({ mode
 const WHY: Column<ListedRequest> = {
   name: 'Outcome and why',
   kind: 'text',
-  cell: (row) => (
+  cell: (row, times) => (
     <>
       <Outcome row={row} />
+      {times > 1 && <strong>{`\u00a0×\u00a0${formatCount(times)}`}</strong>}
       <p>{sayWhy(row)}</p>
     </>
   ),
@@ -218,7 +232,7 @@ const SENT: readonly Column<ListedRequest>[] = [
   },
   { name: 'Out', kind: 'number', spare: true, cell: (row) => ifEnded(row, formatCount(row.usage.output_tokens)) },
   { name: 'Cost', kind: 'number', cell: (row) => <Cost row={row} /> },
-  { name: 'Duration', kind: 'number', cell: ({ ms }) => (ms === null ? '' : formatMs(ms)) },
+  { name: 'Duration', kind: 'number', spare: true, cell: ({ ms }) => (ms === null ? '' : formatMs(ms)) },
   PART_OF,
 ];
 const WRONG: readonly Column<ListedRequest>[] = [TIME, WHY, MODEL, PART_OF];

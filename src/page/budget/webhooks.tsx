@@ -10,13 +10,13 @@ import { Select } from '../ui/form.tsx';
 import { formatMoment } from '../ui/format.ts';
 import { budgetName, go } from '../ui/route.ts';
 import { Alerts } from './alerts.tsx';
+import { LedHeading } from './led-heading.tsx';
+import { ALERTS, addressOf } from './links.tsx';
 import { sayTries } from './tries.ts';
 
 type ShippedSource = (typeof SHIPPED_SOURCES)[number];
 /** Compared with the Worker's list, of which the page has the type alone. */
 const SOURCES = Object.keys({ github: 1, stripe: 1, slack: 1, standard: 1 } satisfies Record<ShippedSource, 1>);
-/** What the URL has in place of a source, for alerts: no source can have this name. */
-const ALERTS = 'alerts';
 
 /** Shows what is delivered: the events of webhooks, each with its state, and alerts. */
 export function Webhooks() {
@@ -32,7 +32,7 @@ export function Webhooks() {
           onChoose={(name) => go('budget', ['webhooks', name])}
         />
       </label>
-      {source === ALERTS ? <Alerts /> : <Events key={source} source={source} />}
+      {source === ALERTS ? <Alerts to={addressOf(ALERTS)} /> : <Events key={source} source={source} />}
     </>
   );
 }
@@ -64,6 +64,13 @@ function Events({ source }: { source: string }) {
   ];
   return (
     <>
+      <LedHeading id="events" to={addressOf(source)}>
+        Events from {source}
+      </LedHeading>
+      <p class="quiet">
+        What is sent twice is listed once: by its id or, where a signature covers neither id nor time, as GitHub’s, by
+        its body.
+      </p>
       {fault.value && <Fault text={fault.value} />}
       <List<EventRow>
         name="Events"

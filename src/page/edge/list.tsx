@@ -20,7 +20,8 @@ export interface Column<Row> {
   spare?: boolean;
   /** The order of the edge that its heading asks for. */
   sort?: string;
-  cell(row: Row): ComponentChildren;
+  /** @param times how many rows this one stands for: more than one where equal ones are one line */
+  cell(row: Row, times: number): ComponentChildren;
 }
 
 /** What a row is, beside its cells. */
@@ -28,6 +29,8 @@ export interface RowOf<Row> {
   key(row: Row): string;
   /** How it stands out: what is wrong, what runs, what was deleted. */
   look?(row: Row): 'refused' | 'running' | 'removed' | undefined;
+  /** Whether two rows in succession say the same: those are one line, with the newest of them. The edge pages by their keys. */
+  isSame?(row: Row, other: Row): boolean;
   /** What a press on its first cell opens below it. */
   details?(row: Row): ComponentChildren;
 }
@@ -55,6 +58,8 @@ interface ListProps<Row, Answer> {
 }
 
 const A_PAGE = 10;
+/** How many rows are read for a page of lines that may each stand for several. */
+const READ_FOR_LINES = 50;
 const LIST_AGAIN_MS = 5_000;
 
 /** Shows a list of the edge, up to date while the page is visible, ten rows at a time. */
@@ -83,8 +88,8 @@ export function List<Row, Answer = Page<Row>>(props: ListProps<Row, Answer>) {
               </tr>
             </thead>
             <tbody>
-              {rows.map((each) => (
-                <ListRow key={row.key(each)} row={each} of={row} columns={columns} opened={pages.opened} />
+              {rows.map((line) => (
+                <ListRow key={row.key(line.last)} line={line} of={row} columns={columns} opened={pages.opened} />
               ))}
             </tbody>
           </table>
@@ -95,9 +100,33 @@ export function List<Row, Answer = Page<Row>>(props: ListProps<Row, Answer>) {
   );
 }
 
+/** A line of a list. */
+interface Line<Row> {
+  /** The row that is shown: the first of those that are equal to it. */
+  row: Row;
+  times: number;
+  /** The last of them. It stays so while newer ones come. */
+  last: Row;
+}
+
+/** @returns the lines of rows, those in succession that say the same as one */
+function linesOf<Row>(rows: readonly Row[], isSame: RowOf<Row>['isSame']): Line<Row>[] {
+  const lines: Line<Row>[] = [];
+  for (const row of rows) {
+    const line = lines.at(-1);
+    if (line && isSame?.(line.row, row)) {
+      line.times += 1;
+      line.last = row;
+    } else lines.push({ row, times: 1, last: row });
+  }
+  return lines;
+}
+
 /** Loads a list page by page. */
 class ListPages<Row, Answer> {
-  readonly shown = signal<{ rows: readonly Row[]; answer: Answer; next: string | undefined } | undefined>(undefined);
+  readonly shown = signal<{ rows: readonly Line<Row>[]; answer: Answer; next: string | undefined } | undefined>(
+    undefined,
+  );
   readonly fault = signal<string | undefined>(undefined);
   /** Where the pages begin that were turned to: the last one is shown. */
   readonly starts = signal<readonly string[]>([]);
@@ -135,7 +164,7 @@ class ListPages<Row, Answer> {
   }
 
   async #read(start: string | undefined) {
-    const { path, query = {}, sort, rowsIn, size = A_PAGE } = this.#of;
+    const { path, query = {}, row, sort, rowsIn, size = A_PAGE } = this.#of;
     const asked = Object.entries({ ...queryNow(query), sort: sort?.value }).filter(([, value]) => value !== undefined);
     const all = Object.fromEntries(asked) as Record<string, string | number>;
     if (rowsIn) {
@@ -143,12 +172,21 @@ class ListPages<Row, Answer> {
       const rows = rowsIn(answer);
       const first = Number(start ?? 0);
       const after = first + size;
-      return { answer, rows: rows.slice(first, after), next: after < rows.length ? String(after) : undefined };
+      return {
+        answer,
+        rows: linesOf(rows.slice(first, after), undefined),
+        next: after < rows.length ? String(after) : undefined,
+      };
     }
     const after = start === undefined ? {} : { after_id: start };
-    const page = await readJson<Page<Row>>(path, { query: { ...all, ...after, limit: size } });
-    const next = page.has_more ? (page.last_id ?? undefined) : undefined;
-    return { answer: page as Answer, rows: page.data, next };
+    const page = await readJson<Page<Row>>(path, {
+      query: { ...all, ...after, limit: row.isSame ? READ_FOR_LINES : size },
+    });
+    const lines = linesOf(page.data, row.isSame);
+    const rows = lines.slice(0, size);
+    const last = rows.at(-1)?.last;
+    const end = lines.length > size && last !== undefined ? row.key(last) : page.has_more ? page.last_id : null;
+    return { answer: page as Answer, rows, next: end ?? undefined };
   }
 }
 
@@ -202,18 +240,18 @@ function Heading<Row>({ column, sort }: { column: Column<Row>; sort: Signal<stri
 }
 
 interface ListRowProps<Row> {
-  row: Row;
+  line: Line<Row>;
   of: RowOf<Row>;
   columns: readonly Column<Row>[];
   opened: Signal<string | undefined>;
 }
 
-function ListRow<Row>({ row, of, columns, opened }: ListRowProps<Row>) {
-  const key = of.key(row);
+function ListRow<Row>({ line: { row, times, last }, of, columns, opened }: ListRowProps<Row>) {
+  const key = of.key(last);
   const isOpen = opened.value === key;
   const look = of.look?.(row);
   const cells = columns.map((column, index) => {
-    const content = column.cell(row);
+    const content = column.cell(row, times);
     if (index > 0) {
       return (
         <td key={column.name} class={classesOf(column)}>
@@ -243,7 +281,9 @@ function ListRow<Row>({ row, of, columns, opened }: ListRowProps<Row>) {
       <tr data-look={look}>{cells}</tr>
       {isOpen && of.details && (
         <tr>
-          <td colSpan={columns.length}>{of.details(row)}</td>
+          <td colSpan={columns.length} class="opened">
+            {of.details(row)}
+          </td>
         </tr>
       )}
     </>

@@ -1,7 +1,6 @@
 /** Formats numbers, money and times. */
 
 const integer = new Intl.NumberFormat('en');
-const cents = new Intl.NumberFormat('en', { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const exact = new Intl.NumberFormat('en', { minimumFractionDigits: 2, maximumFractionDigits: 9 });
 const significant = new Intl.NumberFormat('en', { maximumSignificantDigits: 3 });
 const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
@@ -21,17 +20,24 @@ const utcDate = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'long'
 const month = new Intl.DateTimeFormat('en', { month: 'long', year: 'numeric' });
 const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
 const shortDate = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short' });
-const CENT = 0.01;
 export const DAY_MS = 86_400_000;
 
 export function formatCount(value: number): string {
   return integer.format(value);
 }
 
-/** Formats a sum of US dollars, in whole cents; see `Usd` for what else the page tells of it. */
-export function formatUsd(value: number): string {
-  if (Math.abs(value) < CENT && value !== 0) return value < 0 ? '>−$0.01' : '<$0.01';
-  return `${value < 0 ? '−' : ''}$${cents.format(Math.abs(value))}`;
+/**
+ * Formats a sum of US dollars, in whole cents; see `Usd` for what else the page tells of it. What is owed is never only “little”.
+ *
+ * @param of the limit that it is a part of: it has as many digits as tell its share to a tenth of a percent
+ */
+export function formatUsd(value: number, of?: number): string {
+  const digits = of ? Math.min(9, Math.max(2, Math.ceil(3 - Math.log10(Math.abs(of))))) : 2;
+  const least = 10 ** -digits;
+  if (value > 0 && value < least) return `<$${least.toFixed(digits)}`;
+  if (value < 0 && value > -least) return exactUsd(value);
+  const number = Math.abs(value).toLocaleString('en', { minimumFractionDigits: 2, maximumFractionDigits: digits });
+  return `${value < 0 ? '−' : ''}$${number}`;
 }
 
 /** Formats the price of one thing: what is less than a dollar has three significant digits of a cent. */

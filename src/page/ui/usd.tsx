@@ -4,14 +4,16 @@ interface UsdProps {
   value: number;
   /** Is true of what many things came to, which is told in dollars: of little money only that it is little. */
   isSum?: boolean;
+  /** Of a sum: the limit that it is a part of. */
+  of?: number | undefined;
   /** What stands before and behind it as one text with it: of several texts the later ones move when the first gets longer. */
   before?: string;
   after?: string;
 }
 
 /** Shows US dollars, shortly; the exact amount is in the tooltip, and is what screen readers say. */
-export function Usd({ value, isSum = false, before = '', after = '' }: UsdProps) {
-  const [shown, exact] = [isSum ? formatUsd(value) : formatPrice(value), exactUsd(value)];
+export function Usd({ value, isSum = false, of, before = '', after = '' }: UsdProps) {
+  const [shown, exact] = [isSum ? formatUsd(value, of) : formatPrice(value), exactUsd(value)];
   if (shown === exact) return <>{before + shown + after}</>;
   return (
     <span class="usd" title={exact}>

@@ -212,6 +212,18 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
         const wider = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
         expect(wider).toBeLessThanOrEqual(0);
       }
+      // What is broken leads to its list, by the keyboard too.
+      for (const [link, heading] of [
+        ['59 refused today', 'Refused of all accounts'],
+        ['2 events undelivered', 'Events from github'],
+        ['1 alert undelivered', 'Alerts'],
+        ['1 account blocked', 'Accounts'],
+      ] as const) {
+        await page.goto(`${server.url}/#/budget/overview`);
+        await page.getByRole('link', { name: link }).focus();
+        await page.keyboard.press('Enter');
+        await expect.poll(() => focused(page)).toBe(heading);
+      }
       await close();
     }
   });

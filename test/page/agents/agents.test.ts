@@ -14,6 +14,8 @@ const HAIKU = 'claude-haiku-5-5';
 let stored: Map<string, object>;
 /** What the edge says of the next one that is sent. */
 let refused: string | undefined;
+/** What the edge says that agents have spent. */
+let usedBy: object[];
 let root: HTMLElement;
 
 const contentOf = (name: string, fields: object) => ({
@@ -32,11 +34,13 @@ const save = () => click(root, 'Store agent');
 beforeEach(() => {
   stored = new Map();
   refused = undefined;
+  usedBy = [];
   agents.value = undefined;
   agentDrafts.value = {};
   toolsOfEdge.value = ['edge_clock', 'edge_dice'];
   models.value = [{ id: HAIKU, display_name: 'Claude Haiku 5.5', prices: { input: 1 } } as never];
   fakeEdge(({ method, path, body }) => {
+    if (path.startsWith('/usage?')) return { data: usedBy, total: {} };
     const name = decodeURIComponent(/^\/agents\/([^/?]+)/.exec(path)?.[1] ?? '');
     if (path.includes('/versions') || !name) {
       const rows = path.startsWith('/agents?') ? [...stored].map(([of, fields]) => contentOf(of, fields)) : [];
@@ -56,6 +60,18 @@ const open = (hash: string) => {
   goTo(hash);
   root = show(h(Agents, {}));
 };
+
+test('the last run of an agent is anybody’s, of whichever version: the day of it, where it was not one’s own', async () => {
+  vi.useFakeTimers({ toFake: ['Date'], now: new Date('2026-11-27T12:00:00Z') });
+  for (const name of ['clerk', 'porter', 'guard']) stored.set(name, {});
+  const used = (key: string, last_day: string) => ({ key, last_day, requests: 2, cost_usd: 0.01 });
+  usedBy = [used('clerk@1', '2026-11-20'), used('clerk@2', '2026-11-22'), used('porter@1', '2026-11-27')];
+  open('#/agents');
+  await shows(root, 'Last run');
+  const last = () =>
+    [...root.querySelectorAll('tbody tr')].map((row) => row.querySelector('td:nth-child(5)')?.textContent);
+  await expect.poll(last).toEqual(['22 Nov', 'today', '']);
+});
 
 test('what the edge refuses of an agent stands at its field, which has the focus, until it is changed', async () => {
   open('#/agents/@new');

@@ -89,6 +89,48 @@ test('shows how each of several upstreams is, and that one is left alone while i
   expect(root.querySelector('abbr')?.title).toBe('Calls that name no model: the list of models, files and batches.');
 });
 
+test('a failure is said as its caller read it: in the words of the edge, or by the type of the API’s', async () => {
+  const failed = (request_id: string, error_type: string) => ({ ...SENT, request_id, error_type, account: 'globex' });
+  open(BudgetRequests, () =>
+    list([failed('1', 'upstream_unreachable: refused'), failed('2', 'upstream_503'), failed('3', 'overloaded_error')]),
+  );
+  goTo('#/budget/failed');
+  await expect
+    .poll(rows)
+    .toEqual([
+      expect.stringMatching(/The upstream could not be reached\. Try again in a moment\./),
+      expect.stringMatching(/The upstream answered 503 without an explanation\./),
+      expect.stringMatching(/Claude is very busy now/),
+    ]);
+});
+
+test('refusals in succession that say the same are one line with their number, also over the end of a page', async () => {
+  const { refusal: own } = REFUSED;
+  const refused = (at: number, more: object = {}) => ({
+    ...{ ...REFUSED, request_id: `req_${String(99 - at).padStart(2, '0')}` },
+    refusal: { ...own, message: `Wait ${at} s.` },
+    ...more,
+  });
+  const many = Array.from({ length: 12 }, (_, at) => refused(at));
+  const others = Array.from({ length: 10 }, (_, at) => refused(20 + at, { account: `other-${at}` }));
+  const asked = open(BudgetRequests, () => list([...many, ...others]));
+  goTo('#/budget/refused');
+  await expect.poll(() => rows().length).toBe(10);
+  expect(rows()[0]).toMatch(/umbrellarefused: dollars per day\u00a0×\u00a012Wait 0 s\./);
+  expect(rows()[1]).not.toContain('×');
+  await click(root, 'Next');
+  await expect.poll(() => queryOf(asked).after_id).toBe('req_71');
+});
+
+test('a row names the group that has refused, and leads to it', async () => {
+  const { refusal: own } = REFUSED;
+  open(BudgetRequests, () => list([{ ...REFUSED, refusal: { ...own, limited_by: 'group', group: 'blue' } }]));
+  goTo('#/budget/refused');
+  await shows(root, /refused: dollars per day, of group blue/);
+  await click(root, 'blue');
+  expect(location.hash).toBe('#/budget/groups/blue');
+});
+
 test('finds a request by its id, whosever it is, with what helps if it was refused; any other text is an account', async () => {
   open(FindRequest, ({ path }) => {
     if (path.endsWith('req_1')) return { ...SENT, account: 'dev' };
@@ -133,7 +175,7 @@ test('lists requests of an account and those refused or failed of all, of some d
   await click(root, 'All refused');
   expect(location.hash).toBe('#/budget/refused');
   await expect.poll(heads).toEqual(['Time', 'Account', 'Outcome and why', 'Model']);
-  await expect.poll(() => queryOf(asked)).toEqual({ outcome: 'refused', limit: '10', from: dayAgo(6), to: dayAgo(-1) });
+  await expect.poll(() => queryOf(asked)).toEqual({ outcome: 'refused', limit: '50', from: dayAgo(6), to: dayAgo(-1) });
   expect(root.querySelectorAll('tbody tr:first-child :is(th, td)')).toHaveLength(heads().length);
   root.querySelector<HTMLButtonElement>('tbody button')?.click();
   await shows(root, 'What helps: Raise the account’s “Dollars per day”.');
@@ -211,11 +253,13 @@ test('alerts are listed as sentences', async () => {
   const more = { window: '2026-11', threshold: 0.01, limit_usd: 5, created_at: '2026-11-20T10:00:00Z', state: 'kept' };
   const vain = { state: 'pending', attempts: 5, next_attempt_at: '2030-11-20T23:40:00Z' };
   const error = { type: 'api_error', message: 'the receiver could not be reached' };
-  open(Alerts, () =>
-    list([
-      { ...alert, ...more, error: null },
-      { ...alert, ...more, event_id: 'b', ...vain, error },
-    ]),
+  open(
+    () => Alerts({}),
+    () =>
+      list([
+        { ...alert, ...more, error: null },
+        { ...alert, ...more, event_id: 'b', ...vain, error },
+      ]),
   );
   await shows(root, /dev has spent 1% of \$5\.00 \(dollars per month, 2026-11\).*not sent: ALERT_URL is not set/);
   await shows(root, /not delivered: tried 5 times, next on 20 November.*: the receiver could not be reached/);
@@ -315,7 +359,7 @@ test('what is broken stands above everything else, each with a link to its list,
   await shows(root, 'No alerts yet.');
   expect(links()).toEqual([]);
   told = {
-    ...{ requests: { requests: 9, failed: 4, refused: 59 }, accounts: { blocked: 1, spent: 0 } },
+    ...{ requests: { requests: 9, failed: 4, refused: 59 }, accounts: { blocked: 1, spent: 2 } },
     ...{ undelivered_events: [{ source: 'github', events: 2 }], undelivered_alerts: 1 },
   };
   open(BudgetOverview, answer);
@@ -324,7 +368,8 @@ test('what is broken stands above everything else, each with a link to its list,
     ['4 failed today', '#/budget/failed'],
     ['2 events undelivered', '#/budget/webhooks/github'],
     ['1 alert undelivered', '#/budget/webhooks/alerts'],
-    ['1 blocked', '#/budget/accounts'],
+    ['1 account blocked', '#/budget/accounts'],
+    ['2 accounts have no budget left', '#/budget/accounts'],
   ]);
 });
 
@@ -352,7 +397,8 @@ test('Accounts has what binds each account, whosever limit it is, and asks for t
     return list([
       row('ben', { ...limit, by: 'group', id: 'blue', ...full }, { group: 'blue', refused_today: 7 }),
       row('cleo', { ...limit, limit: 'usd_per_hour', limit_usd: 0, used_usd: 0 }, { blocked: true }),
-      row('eve', { ...limit, limit: 'usd_total', limit_usd: 0, used_usd: 0, refuses: true }),
+      row('eve', { ...limit, limit: 'usd_total', limit_usd: 5, used_usd: 5, prepaid: true, refuses: true }),
+      row('gus', { ...limit, limit: 'usd_total', limit_usd: 5, used_usd: 4.5, prepaid: true }),
       row('fay', { ...limit, by: 'token', id: 'jti', limit: 'usd_total', limit_usd: 2, used_usd: 1.7 }),
       row('ada', limit),
       row('dan', null),
@@ -365,9 +411,10 @@ test('Accounts has what binds each account, whosever limit it is, and asks for t
       tr.querySelector('.state')?.getAttribute('data-look') ?? '',
     ]);
   await expect.poll(cells).toEqual([
-    ['ben', '99.5% of $2.00, dollars per day of group blue', 'refused'],
-    ['cleo', 'blocked: a limit is 0', 'refused'],
-    ['eve', 'no credit', 'refused'],
+    ['benof blue', '99.5% of $2.00, dollars per day of group blue', 'refused'],
+    ['cleo', 'blocked: a limit allows nothing', 'refused'],
+    ['eve', 'no credit left', 'refused'],
+    ['gus', '90% of $5.00 credit', 'nearly'],
     ['fay', '85% of $2.00, dollars in total of a token', 'nearly'],
     ['ada', '68% of $0.0005, dollars per day', ''],
     ['dan', 'no limit in dollars', ''],

@@ -31,7 +31,7 @@ test('a sum is shown in cents, what is less than one as that, and is told exactl
     ['$7.50', '$7.50'],
     ['$1,234.50', '$1,234.50'],
     ['−$0.50', '−$0.50'],
-    ['>−$0.01', '−$0.004'],
+    ['−$0.004', '−$0.004'],
   ]);
   const nanodollars = fc.integer({ min: 0, max: 1e15 });
   fc.assert(
@@ -41,6 +41,23 @@ test('a sum is shown in cents, what is less than one as that, and is told exactl
       expect(Number(exactUsd(usd).replace(/[$,]/g, ''))).toBe(usd);
     }),
   );
+});
+
+test('a part of a limit has the digits that tell its share', () => {
+  const parts = [
+    [0.01331999, 0.01338693, '$0.01332'],
+    [0.0075, 0.01, '$0.0075'],
+    [4.975, 5, '$4.975'],
+    [1.5, 2, '$1.50'],
+    [0.0004, 2, '<$0.001'],
+    [12.3456, 200, '$12.35'],
+    [0, 0, '$0.00'],
+    [0.0123, 0, '$0.01'],
+    [-0.018435, -0.018435, '−$0.01844'],
+    [-0.000000001, -0.5, '−$0.000000001'],
+    [1_234_567, 9_000_000, '$1,234,567.00'],
+  ] as const;
+  for (const [used, limit, said] of parts) expect(formatUsd(used, limit)).toBe(said);
 });
 
 test.each([

@@ -150,7 +150,7 @@ function noteRefusal(state: AccountState, request: AdmissionRequest, decision: A
   if (state.visit.isVisitor) return decision;
   if (decision.outcome === 'refused') {
     // Where a later try is refused, the request was not: the failed try before it is its answer.
-    if (!request.earlier) state.refusals.add(request, decision.refusal, state.now());
+    if (!request.earlier) state.refusals.add(request, decision.refusal, state.now(), state.groupOf(request));
   } else if (decision.outcome === 'full') {
     const { limit, most } = decision;
     state.refusals.add(request, { kind: 'full', limit, most }, state.now());

@@ -64,7 +64,8 @@ export class RefusalLog extends Rows {
     return this.#ofDay;
   }
 
-  add(request: AdmissionRequest, refusal: RefusedRequest['refusal'], now: number): void {
+  /** @param group the one that also pays for the request */
+  add(request: AdmissionRequest, refusal: RefusedRequest['refusal'], now: number, group?: string): void {
     const { requestId: id, route, conversation, token } = request;
     // A request that costs nothing has no id.
     if (id === '') return;
@@ -76,7 +77,8 @@ export class RefusalLog extends Rows {
     this.#lastAt = at;
     const { day, count } = this.#ofDay ?? {};
     this.#ofDay = day === Math.floor(at / DAY_MS) ? { day, count: (count ?? 0) + 1 } : undefined;
-    this.#unwritten.push({ id, at, ...named, token: token?.jti, refusal });
+    const isOfGroup = refusal.kind === 'refused' && refusal.by === 'group';
+    this.#unwritten.push({ id, at, ...named, token: token?.jti, group: isOfGroup ? group : undefined, refusal });
     if (at - this.#writtenAt >= WRITE_EVERY_MS) this.#write(at);
     else this.#timer ??= setTimeout(() => this.#writeRest(), WRITE_EVERY_MS);
     this.#onAdded();
@@ -175,7 +177,7 @@ function listedRefusalOf(refused: RefusedRequest): ListedRequest {
   return { ...row, ...(refusal ? { refusal } : {}) };
 }
 
-function refusedRequestOf({ id, at, refusal, ...request }: RefusedRequest): LedgerRequest {
+function refusedRequestOf({ id, at, refusal, group, ...request }: RefusedRequest): LedgerRequest {
   const { route, model, conversation = null, token = null } = request;
   const error = refusal.kind === 'full' ? storageError(refusal) : refusalError(refusal, {});
   const row: LedgerRow = {
@@ -210,5 +212,6 @@ function refusedRequestOf({ id, at, refusal, ...request }: RefusedRequest): Ledg
     refusal.kind === 'full'
       ? { reason: 'storage' as const, never: true }
       : { reason: refusal.reason, never: refusal.never };
-  return { ...row, tries: [], refusal: { limited_by, limit, ...why, message: error.message } };
+  const whose = group === undefined ? {} : { group };
+  return { ...row, tries: [], refusal: { limited_by, ...whose, limit, ...why, message: error.message } };
 }

@@ -44,6 +44,7 @@ export const bindingLimitSchema = z.object({
   ),
   limit: z.enum(['usd_per_hour', 'usd_per_day', 'usd_per_week', 'usd_per_month', 'usd_total']),
   limit_usd: z.described(usd, 'With what credit adds to `usd_total`.'),
+  prepaid: z.optionally(z.literal(true), 'Only of a `usd_total` of 0: all of `limit_usd` is credit.'),
   used_usd: usd,
   resets_at: z.described(z.nullable(time), 'Null for `usd_total`, which does not reset.'),
   refuses: z.described(
@@ -159,6 +160,7 @@ const refusalSchema = z.object({
     z.string(),
     'Whose limit it was, as the header sluice-limited-by said it; empty where a shared budget was too busy.',
   ),
+  group: z.optionally(z.string(), 'The group, where it was the limit of one.'),
   limit: z.described(z.string(), 'The limit, as it is named in the limits; empty like `limited_by`.'),
   reason: z.described(
     z.enum(['model', 'unpriced', 'requests', 'concurrency', 'rate', 'spend', 'held', 'storage']),
@@ -227,6 +229,10 @@ export const usageReportSchema = z.object({
   data: z.array(
     z.extend(usageTotalSchema, {
       key: z.described(z.nullable(z.string()), 'The day, model, … of this group.'),
+      last_day: z.optionally(
+        z.iso.date(),
+        'Of all accounts, by agent, token, user and the like: the last day in UTC on which there was such a request.',
+      ),
       calls: z.optionally(
         count,
         'By tool: how often the edge has called it. `requests` are the steps that have taken up its results.',

@@ -202,6 +202,8 @@ export interface RefusedRequest {
   about?: About | undefined;
   conversation?: string | undefined;
   token?: string | undefined;
+  /** The group whose limit it was. */
+  group?: string | undefined;
   refusal: Refusal | ({ kind: 'full' } & StorageRefusal);
 }
 

@@ -87,6 +87,7 @@ function tryBatch(state: AccountState, order: BatchOrder, mayAsk: boolean): Batc
         { requestId: order.requestId, route: 'batches', model: whole.models[0]?.[0] ?? '' },
         decision,
         now,
+        state.groupOf(order),
       );
     return refuse(state, decision, now, jti);
   }

@@ -11,7 +11,15 @@ import type { ListedOutcome } from '../../money/contracts/account.ts';
 import type { LastOfAccount, SharedUsageQuery } from '../../money/contracts/all-accounts.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
 import type { Page } from '../../objects/page.ts';
-import type { LeaseAnswer, LeaseCall, LeaseFigures, PoolObject, PoolOverview, SpendQuery } from './contracts/pool.ts';
+import type {
+  GroupLimits,
+  LeaseAnswer,
+  LeaseCall,
+  LeaseFigures,
+  PoolObject,
+  PoolOverview,
+  SpendQuery,
+} from './contracts/pool.ts';
 import {
   answerFor,
   booksOf,
@@ -127,11 +135,14 @@ export class Pool extends CallingObject implements PoolObject {
     return pageOfSpenders(rows, query);
   }
 
-  /** @returns what went wrong on this day in UTC, and which accounts can ask for nothing now */
-  overview(): PoolOverview {
+  /** @returns what went wrong on this day in UTC, and how many accounts can ask for nothing now */
+  overview(groups: GroupLimits): PoolOverview {
     const now = this.now();
     const { total } = this.#used.usage({ from: spanId('day', spanAt('day', now).start), group_by: 'day' });
-    return overviewOf(spendersOf(this.#store, now), total);
+    return overviewOf(
+      spendersOf(this.#store, now).map((row) => withGroup(row, groups)),
+      total,
+    );
   }
 
   /** @returns what is known of these accounts; nothing of those that the pool does not know */

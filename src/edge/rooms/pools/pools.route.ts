@@ -17,7 +17,7 @@ import { accountOf } from '../../money/contracts/call-account.ts';
 import { listNamedAccount } from '../../money/lists/list-account.ts';
 import type { Remote } from '../../objects/call-object.ts';
 import { callPool, tellOfKey } from './call-pool.ts';
-import type { GroupLimits, PoolObject } from './contracts/pool.ts';
+import type { GroupLimits, PoolObject, PoolOverview } from './contracts/pool.ts';
 import { DEPLOYMENT_POOL, groupPool } from './pool-name.ts';
 import { membersQuery } from './pools.schema.ts';
 import type { AccountSpendRow } from './pools-answers.schema.ts';
@@ -133,6 +133,12 @@ export const DEPLOYMENT_ROUTES = [
     return c.json({ ...(await deploymentAnswerOf(c)), ...unpaidSearches(limits, c.get('settings')) });
   }),
 ];
+
+/** @returns what went wrong today, and how many accounts can ask for nothing, by their own limits or by their group's */
+export async function overviewOfAll(c: Context<AppEnv>): Promise<PoolOverview> {
+  const groups = await allGroupLimits(c);
+  return await deploymentPool(c)((pool) => pool.overview(groups));
+}
 
 /** @returns the tightest limit in USD of each of these groups that has one */
 async function groupLimits(c: Context<AppEnv>, names: readonly string[]): Promise<GroupLimits> {

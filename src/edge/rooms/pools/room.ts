@@ -1,6 +1,6 @@
 import type { Room } from '../room.ts';
 import { Leases } from './leases/leases.ts';
-import { DEPLOYMENT_ROUTES, deploymentPool, GROUP_ROUTES, SPENDER_ROUTES, toldByAll } from './pools.route.ts';
+import { DEPLOYMENT_ROUTES, GROUP_ROUTES, overviewOfAll, SPENDER_ROUTES, toldByAll } from './pools.route.ts';
 import { poolFamilies } from './spent-families.ts';
 
 /** Budgets that accounts share. */
@@ -9,7 +9,7 @@ export const poolsRoom: Room = {
   routes: [...SPENDER_ROUTES, ...GROUP_ROUTES, ...DEPLOYMENT_ROUTES],
   bindings: { POOL: 'Pool' },
   metrics: poolFamilies,
-  overview: (c) => deploymentPool(c)((pool) => pool.overview()),
+  overview: overviewOfAll,
   sharedBudgets: (state, around) => new Leases(state, around),
   allAccounts: toldByAll,
 };

@@ -70,8 +70,9 @@ function tightestOf(
     const limit = limitName(period);
     const limit_usd = limits?.[limit];
     if (limit_usd === undefined) return [];
-    const used_usd = toUsd(spent[period]);
-    return [{ by: 'account', id: null, limit, limit_usd, used_usd, resets_at: resetsAt[period] }];
+    const figures = { limit_usd, used_usd: toUsd(spent[period]) };
+    const prepaid = period === 'total' && limits?.prepaid ? { prepaid: true as const } : {};
+    return [{ by: 'account', id: null, limit, ...figures, ...prepaid, resets_at: resetsAt[period] }];
   });
   const { token } = limits ?? {};
   if (token && (token.until === null || now < token.until)) all.push(limitOfToken(token));

@@ -86,11 +86,12 @@ export class UsedSums extends Rows {
       ...row,
       value: String(row.key),
     }));
-    return usageByValue(
-      groups.filter(({ requests, cost }) => requests !== 0 || cost !== 0),
-      all,
-      hasSeveral,
-    );
+    const used = groups.filter(({ requests, cost }) => requests !== 0 || cost !== 0);
+    const lasts = new Map(used.map(({ value, last }) => [value, spanId('day', last * DAY_MS)]));
+    return usageByValue(used, all, hasSeveral).map((row) => {
+      const last_day = row.key === null ? undefined : lasts.get(row.key);
+      return last_day === undefined ? row : { ...row, last_day };
+    });
   }
 
   #read(
@@ -102,9 +103,9 @@ export class UsedSums extends Rows {
     const used = `used
        where dimension = ?1 and day >= ?2 and day < ?3 and (?4 is null or pool_group = ?4) and (?5 is null or value = ?5)`;
     // A lease is looked up once, not for each of its rows.
-    const ofLeases = `(select lease, ${SUMMED_UP} from ${used} group by 1) as used left join leases on leases.id = used.lease`;
-    return this.tables.read<UsedRow & { key: string | number | null }>(
-      `select ${key} as key, ${SUMMED_UP} from ${group_by === 'account' ? ofLeases : used}
+    const ofLeases = `(select lease, ${SUMMED_UP}, max(day) as day from ${used} group by 1) as used left join leases on leases.id = used.lease`;
+    return this.tables.read<UsedRow & { key: string | number | null; last: number }>(
+      `select ${key} as key, ${SUMMED_UP}, max(day) as last from ${group_by === 'account' ? ofLeases : used}
        group by 1 order by ${group_by === 'day' ? 'key' : 'cost desc, key'}`,
       dimension,
       from === undefined ? 0 : Date.parse(from) / DAY_MS,

@@ -77,8 +77,10 @@ export function ownerOf({ by, id }: Pick<BindingLimit, 'by' | 'id'>): string {
 
 /** @returns a limit as one says it, with how much of it is used: `99.5% of $5.00, dollars per day of group blue` */
 export function sayBinding(limit: BindingLimit): string {
-  if (limit.limit === 'usd_total' && limit.by === 'account' && limit.limit_usd === 0) return 'no credit';
+  if (limit.prepaid && limit.refuses) return 'no credit left';
   const whose = ownerOf(limit);
+  const used = `${formatShare(usedShare(limit))} of ${exactUsd(limit.limit_usd)}`;
+  if (limit.prepaid) return `${used} credit`;
   const title = limitTitle(limit.limit).toLowerCase();
-  return `${formatShare(usedShare(limit))} of ${exactUsd(limit.limit_usd)}, ${title}${whose && ` ${whose}`}`;
+  return `${used}, ${title}${whose && ` ${whose}`}`;
 }

@@ -151,6 +151,11 @@ describe('a limit that accounts share', () => {
     const hourly = await post(app, 'dave');
     expect([hourly.status, hourly.headers.get('sluice-limited-by')]).toEqual([429, 'group']);
     expect(Number(hourly.headers.get('retry-after'))).toBeLessThanOrEqual(3_600);
+    // The list of what was refused names the group.
+    const listed = { refusal: { limited_by: 'group', group: 'red', limit: 'usd_per_hour' } };
+    expect(await admin(app, 'GET', '/usage/requests?outcome=refused&account=dave&limit=1')).toMatchObject({
+      data: [listed],
+    });
     await admin(app, 'PUT', '/groups/red/limits', { usd_total: 1, usd_per_hour: 1 });
     await expect.poll(async () => (await post(app, 'dave')).status).toBe(200);
     const { data } = await admin<{ data: (PoolQuotaReport & { id: string })[] }>(app, 'GET', '/groups');
@@ -349,6 +354,7 @@ describe('who spent what', () => {
       POOL: counting<object>(bindings.POOL),
       ACCOUNT: counting<object>(bindings.ACCOUNT as object),
     });
+    const dayOf = (time: number) => new Date(time * 86_400_000).toISOString().slice(0, 10);
     const rows = { day: 3, model: 1, token: 1_000, user: 10, tag: 7, account: 5_000, group: 2 };
     const all = (5_000 * 4_999) / 2;
     for (const [group_by, many] of Object.entries(rows)) {
@@ -361,12 +367,15 @@ describe('who spent what', () => {
         expect([total.requests, nano(total.cost_usd)]).toEqual(group ? [2_500, 6_247_500] : [5_000, all]);
         const expected = group === undefined ? many : { account: 2_500, group: 1, user: 5 }[group_by];
         expect(data, group_by).toHaveLength(expected ?? many);
+        const lasts = new Set(data.map(({ last_day }) => last_day));
+        const everyDay = [0, 1, 2].map((ago) => dayOf(day - ago));
+        const known = { token: everyDay, user: [dayOf(day)], tag: [dayOf(day)] }[group_by] ?? [undefined];
+        expect([...lasts].sort(), group_by).toEqual([...known].sort());
         if (group_by !== 'token') {
           expect(data.reduce((sum, { cost_usd }) => sum + nano(cost_usd), 0)).toBe(nano(total.cost_usd));
         }
       }
     }
-    const dayOf = (time: number) => new Date(time * 86_400_000).toISOString().slice(0, 10);
     const days = `from=${dayOf(day - 1)}&to=${dayOf(day)}`;
     const csv = await app.fetch(`/usage?group_by=tag&group=red&format=csv&${days}`, {
       headers: bearer(await tokenOf('root', ['admin'])),

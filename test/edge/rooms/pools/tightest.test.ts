@@ -111,7 +111,15 @@ test('a limit in all counts with credit', async () => {
   await admin(app, 'PUT', '/accounts/bob/limits', { usd_total: 0 });
   await app.settled();
   await runDurableObjectAlarm(bindings.ACCOUNT.getByName('bob'));
-  await expectRow(app, { ...ofAccount('usd_total', 0, 0), blocked: false }, 'bob');
+  const prepaid = (limit_usd: number) => ({
+    tightest: expect.objectContaining({ limit: 'usd_total', limit_usd, prepaid: true }),
+    blocked: false,
+  });
+  await expectRow(app, prepaid(0), 'bob');
+  await admin(app, 'POST', '/accounts/bob/credit', { usd: COST_USD });
+  await expectRow(app, prepaid(COST_USD), 'bob');
+  expect(await admin(app, 'GET', '/accounts/bob')).toMatchObject({ binds: [{ limit_usd: COST_USD, prepaid: true }] });
+  expect((await rowOf(app, '/accounts'))?.tightest).not.toHaveProperty('prepaid');
 });
 
 test("a token's own limit may be the tightest, while the token is valid", async () => {
@@ -248,6 +256,9 @@ test('a member of a spent group is told to be refused by it, first, in the list 
   await runInDurableObject(bindings.ACCOUNT.getByName('closed'), (account: Account) => account.reportTo('deployment'));
   // Who can ask for nothing stands first.
   await expect.poll(order).toEqual(['closed', 'alice', 'bob']);
+  // A group is looked at once a minute.
+  passTime(60_000);
+  expect(await admin(app, 'GET', '/overview')).toMatchObject({ accounts: { blocked: 1, spent: 1 } });
   type Answer = { binds: { by: string; refuses: boolean }[]; group: string | null };
   const told = await admin<Answer>(app, 'GET', '/accounts/alice');
   expect(told.group).toBe('red');

@@ -19,7 +19,7 @@ export interface PoolObject extends Rpc.DurableObjectBranded {
   setLimits(limits: PoolLimits | null): void;
   patchLimits(patch: PoolLimitsPatch): PoolLimits;
   accounts(query: SpendQuery): Page<AccountSpendRow>;
-  overview(): PoolOverview;
+  overview(groups: GroupLimits): PoolOverview;
   accountsNamed(names: readonly string[]): AccountSpendRow[];
   usage(query: SharedUsageQuery): SharedUsageReport;
   joinVisitors(id: string): void;
@@ -63,6 +63,8 @@ export interface LeaseCall {
  * The limits in USD in force for an account, by the names of its windows, with what credit adds. Absent windows have no limit.
  */
 export interface ToldLimits extends Omit<PoolLimits, 'alerts'> {
+  /** Whether all of `usd_total` is credit. */
+  prepaid?: boolean | undefined;
   /** Whether a limit of 0 refuses all of its requests. */
   blocked?: boolean | undefined;
   /** Of its tokens the one that has used up most of its own limit. */

@@ -5,7 +5,7 @@ import { isVisitor } from '../../../gate/identity/identity.ts';
 import { settingsOf } from '../../../gate/settings/settings.ts';
 import type { AccountState } from '../../../money/account/account-state.ts';
 import type { Demand, HoldEnd, SharedBudgets, Want } from '../../../money/account/payers.ts';
-import { isBlocked } from '../../../money/budget/binding.ts';
+import { isBlocked, isPrepaid } from '../../../money/budget/binding.ts';
 import { freeIn, limitIn, type Purse, pursesOf } from '../../../money/budget/purses.ts';
 import { heldByBatchesOf } from '../../../money/budget/refusals.ts';
 import { type Hold, type WindowTotal, windowsOfGroup } from '../../../money/budget/state.ts';
@@ -150,7 +150,8 @@ export class Leases implements SharedBudgets {
     const windows = { usd_per_hour, usd_per_day, usd_per_week, usd_per_month };
     const usd_total = total === undefined ? undefined : toUsd(total);
     const blocked = isBlocked(limits.limits, rules) || undefined;
-    return { group, limits: { ...windows, usd_total, blocked, token: limitedTokens.tightest(budget.last) } };
+    const prepaid = isPrepaid(rules) || undefined;
+    return { group, limits: { ...windows, usd_total, prepaid, blocked, token: limitedTokens.tightest(budget.last) } };
   }
 
   /** If the account is not in use, what it does not hold is returned. */

@@ -201,8 +201,6 @@ function refusedRequestOf({ id, at, refusal, ...request }: RefusedRequest): Ledg
     upstream: null,
     ttft_ms: null,
     ms: null,
-    batch: null,
-    outcomes: null,
   };
   const limited_by = error.headers['sluice-limited-by'] ?? '';
   const { limit } = refusal;

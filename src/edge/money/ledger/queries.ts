@@ -26,16 +26,7 @@ import { ROLLUP_MODEL } from './tables.ts';
 /** The columns that answers contain unchanged. */
 const SHOWN_COLUMNS = [
   ...(['route', 'model', 'answered_by', 'conversation', 'token', 'status', 'stage'] as const),
-  ...([
-    'max_tokens',
-    'stop_reason',
-    'error_type',
-    'upstream_request_id',
-    'upstream',
-    'ttft_ms',
-    'ms',
-    'batch',
-  ] as const),
+  ...(['max_tokens', 'stop_reason', 'error_type', 'upstream_request_id', 'upstream', 'ttft_ms', 'ms'] as const),
 ] as const;
 
 type ShownColumns = Pick<LedgerRow, (typeof SHOWN_COLUMNS)[number]>;
@@ -45,7 +36,6 @@ type LedgerTableRow = Record<string, SqlStorageValue> &
   Record<'at' | 'unpriced' | 'hold' | 'estimated' | 'over_hold' | 'late', number> & {
     id: string;
     settled_at: number | null;
-    outcomes: string | null;
     about: string | null;
   };
 
@@ -241,6 +231,5 @@ function ledgerRow(row: LedgerTableRow): LedgerRow {
     over_hold: row.over_hold === 1,
     late: row.late === 1,
     unpriced: row.unpriced === 1,
-    outcomes: row.outcomes === null ? null : (JSON.parse(row.outcomes) as LedgerRow['outcomes']),
   };
 }

@@ -2,6 +2,7 @@ import { settingsOf } from '../../gate/settings/settings.ts';
 import { type AccountPart, lookAtSums } from '../../money/account/parts.ts';
 import { batchStub } from '../../objects/stubs.ts';
 import type { Room } from '../room.ts';
+import { OF_BATCH, OF_OUTCOMES } from './about-batch.ts';
 import { decideBatch } from './admit-batch.ts';
 import { BatchList } from './batch-list.ts';
 import { BATCH_ROUTES, CLASSIFICATION_ROUTES } from './batches.route.ts';
@@ -43,4 +44,5 @@ export const batchesRoom: Room = {
   classifyByBatch,
   bindings: { BATCH: 'Batch' },
   account: batchesPart,
+  dimensions: [OF_BATCH, OF_OUTCOMES],
 };

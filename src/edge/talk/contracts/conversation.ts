@@ -48,8 +48,6 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   backup(): Promise<Result<ReadableStream<Uint8Array>>>;
   adopt(place: ConversationPlace, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>>;
   erase(place?: ConversationPlace, ends?: boolean): Promise<boolean>;
-  subagentOutcome(key: string): Promise<SubagentOutcome | undefined>;
-  stopSubagent(key: string): Promise<SubagentOutcome | undefined>;
 }
 
 /** A decision about a call that waits for approval. */
@@ -100,11 +98,6 @@ export interface TurnOutcome {
   text: string;
   error: { type: string; message: string } | null;
   cost_usd: number;
-}
-
-export interface SubagentOutcome extends TurnOutcome {
-  /** Nanodollars, including its own subagents; null while it runs, or until the account has said it. */
-  cost: Nanodollars | null;
 }
 
 /** The agent that a request names, and whose it may be. */

@@ -20,6 +20,7 @@ import { ownerOfRoom } from '../turn/memory-room.ts';
 import { restoreCrashed } from '../turn/restore-turn.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import { stopped } from '../turn/turn-abort.ts';
+import type { StopQuery } from './conversations.schema.ts';
 import type { LeftOut } from './conversations-answers.schema.ts';
 import { Maintenance } from './maintenance.ts';
 import { withdrawnFrom } from './named-beginning.ts';
@@ -49,8 +50,6 @@ export class ConversationState implements OpenConversation {
       this.#ctx.waitUntil(this.#ctx.storage.sync().then(abort));
     },
   };
-  /** The idempotency keys of subagents that must not begin, because the run that called them has ended. */
-  readonly stoppedKeys = new Set<string>();
   readonly #ctx: DurableObjectState;
   readonly #parts: OpenPart[] = [];
   #recovered = false;
@@ -177,6 +176,18 @@ export class ConversationState implements OpenConversation {
     await work.finally(() => this.#waiting.delete(waiting));
     if (waiting.isStopped) throw stopped();
   }
+
+  /** Stops the running turn, or `only` the one that is named, and keeps what has come. Waits for its end a while. */
+  readonly stopTurn = async (only: StopQuery): Promise<void> => {
+    this.recover();
+    const { runner } = this;
+    const { id, key } = runner?.turn.row ?? {};
+    if (only.turn === undefined) await this.stopWaiting(only.key);
+    if (runner && (only.turn ?? id) === id && (only.key ?? key) === key) {
+      runner.stop();
+      await within(runner.done, STOP_MS);
+    }
+  };
 
   /** Stops the turns that wait before they begin, and what they wait for. @param key only the turn with this key */
   async stopWaiting(key?: string): Promise<void> {

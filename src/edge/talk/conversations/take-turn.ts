@@ -2,7 +2,7 @@
 import { hidesTools } from '../../gate/identity/only.ts';
 import { Slots } from '../../kit/rooms/slots.ts';
 import { refuseRevokedCaller } from '../../money/admission/refuse-revoked.ts';
-import { failedAnswer, interruptedCall, receivedText, stoppedBefore } from '../answers/crossing-answer.ts';
+import { failedAnswer, interruptedCall, receivedText } from '../answers/crossing-answer.ts';
 import { hiddenAnswer } from '../answers/hidden-answer.ts';
 import { accountRequestOf } from '../answers/object-context.ts';
 import { pingedAnswer } from '../answers/pinged-answer.ts';
@@ -82,7 +82,6 @@ async function goThrough(state: ConversationState, turn: AskedTurn): Promise<Tur
     }
     const wait = firstWait(state, turn, planned);
     if (!wait) {
-      if (request.parent && state.stoppedKeys.has(request.key ?? '')) throw stoppedBefore();
       // This takes the lock: from here on no other turn begins.
       const runner = beginTurn(context, turn, planned);
       state.begun(runner);

@@ -2,11 +2,16 @@
 
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
 import { outcomeOfTurn, turnsGoingOn } from '../../../talk/answers/turn-report.ts';
-import type { SubagentOutcome } from '../../../talk/contracts/conversation.ts';
+import type { TurnOutcome } from '../../../talk/contracts/conversation.ts';
 import type { TurnRow } from '../../../talk/storage/rows.ts';
 import type { Transcript } from '../../../talk/storage/transcript.ts';
 import { turnsOfRun } from '../../../talk/storage/turn-queries.ts';
 import { approvalsIn, callRowsIn, callsTakenUp } from '../run-rows.ts';
+
+export interface SubagentOutcome extends TurnOutcome {
+  /** Nanodollars, including its own subagents; null while it runs, or until the account has said it. */
+  cost: Nanodollars | null;
+}
 
 /**
  * @returns the outcome of the turn with an idempotency key, together with the turns that went on with it; undefined if no

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { CORE_HEADERS, HEADERS } from '../src/edge/kit/http/headers/answer-headers.ts';
 import { pluggedInto } from '../src/edge/kit/rooms/rooms.ts';
-import { headersRead } from '../src/edge/talk/contracts/members.ts';
+import { headersRead } from '../src/edge/claude/request/members.ts';
 import '../scripts/all-rooms.mjs';
 import { root } from './support/root.ts';
 

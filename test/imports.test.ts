@@ -28,12 +28,11 @@ const ORDER = [
   'edge/classify',
   'edge/classify/task',
   'edge/talk/messages',
-  'edge/talk/conversations',
-  'edge/talk/answers',
+  'edge/talk/object',
   'edge/talk/turn',
+  'edge/talk/shown',
   'edge/talk/history',
-  'edge/talk/storage',
-  'edge/talk/contracts',
+  'edge/talk/history/storage',
   'edge/named/prefixes',
   'edge/named/versions',
   'edge/named/tools',
@@ -236,10 +235,10 @@ describe('the rule', () => {
   });
 
   test('has a folder above its sub-folders, and those in their order', () => {
-    expect(wrong('src/edge/talk/conversations/turn-proxy.ts', 'src/edge/talk/turn/turn.ts')).toBe(false);
-    expect(wrong('src/edge/talk/turn/turn.ts', 'src/edge/talk/conversations/conversation.ts', true)).toBe(true);
-    expect(wrong('src/edge/rooms/transfer/forks.ts', 'src/edge/talk/storage/rows.ts')).toBe(false);
-    expect(wrong('src/edge/talk/storage/rows.ts', 'src/edge/rooms/transfer/forks.ts')).toBe(true);
+    expect(wrong('src/edge/talk/object/turn-proxy.ts', 'src/edge/talk/turn/turn.ts')).toBe(false);
+    expect(wrong('src/edge/talk/turn/turn.ts', 'src/edge/talk/object/conversation.ts', true)).toBe(true);
+    expect(wrong('src/edge/rooms/transfer/forks.ts', 'src/edge/talk/history/storage/rows.ts')).toBe(false);
+    expect(wrong('src/edge/talk/history/storage/rows.ts', 'src/edge/rooms/transfer/forks.ts')).toBe(true);
   });
 
   test('knows what a room imports of another', () => {

@@ -25,7 +25,7 @@ const PROMISES = [
   'test/edge/rooms/visitors/visitors.route.test.ts',
   // Conversations that survive everything.
   'test/e2e/kills.test.ts',
-  'test/edge/talk/conversations/conversation.test.ts',
+  'test/edge/talk/object/conversation.test.ts',
   'test/edge/talk/history/never-dies.test.ts',
   'test/edge/app/backup.test.ts',
   // Agents, batches, classification, prefixes, webhooks.

@@ -33,8 +33,8 @@ import { TOKEN_ROUTES } from './money/tokens/tokens.route.ts';
 import { PREFIX_ROUTES } from './named/prefixes/prefixes.route.ts';
 import type { Room } from './rooms/room.ts';
 import type { RoomOptions } from './rooms.ts';
-import { refuseUnreadHeaders } from './talk/contracts/members.ts';
-import { CONVERSATION_ROUTES } from './talk/conversations/conversations.route.ts';
+import { refuseUnreadHeaders } from './claude/request/members.ts';
+import { CONVERSATION_ROUTES } from './talk/object/conversations.route.ts';
 import { COUNT_ROUTES, MESSAGE_ROUTES } from './talk/messages/messages.route.ts';
 import { MODEL_ROUTES } from './talk/messages/models.route.ts';
 

@@ -10,4 +10,4 @@ export { Account } from './money/account/account.ts';
 export { Batch } from './rooms/batches/batch.ts';
 export { Pool } from './rooms/pools/pool.ts';
 export { Inbox } from './rooms/webhooks/inbox/inbox.ts';
-export { Conversation } from './talk/conversations/conversation.ts';
+export { Conversation } from './talk/object/conversation.ts';

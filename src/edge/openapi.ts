@@ -36,7 +36,7 @@ import { transfers } from './rooms/transfer/transfer.reference.ts';
 import { visitors } from './rooms/visitors/visitors.reference.ts';
 import { alerts } from './rooms/webhooks/alerts.reference.ts';
 import { webhooks } from './rooms/webhooks/webhooks.reference.ts';
-import { conversations } from './talk/conversations/conversations.reference.ts';
+import { conversations } from './talk/object/conversations.reference.ts';
 import { counts, messages } from './talk/messages/messages.reference.ts';
 import { models } from './talk/messages/models.reference.ts';
 

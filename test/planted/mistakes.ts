@@ -211,13 +211,13 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'history: a conversation has no lock',
-    file: 'src/edge/talk/answers/resume-turn.ts',
+    file: 'src/edge/talk/object/resume-turn.ts',
     edits: [["if (running) throw conflict(transcript.profile?.id ?? '', running.turn.row.id);", '']],
     foundBy: 'test/simulation/conversation.test.ts',
   },
   {
     name: 'history: nothing watches over a turn',
-    file: 'src/edge/talk/conversations/begin-turn.ts',
+    file: 'src/edge/talk/object/begin-turn.ts',
     edits: [['  context.alarm.watch(now + WATCH_MS);\n', '']],
     foundBy: 'test/simulation/conversation.test.ts',
   },

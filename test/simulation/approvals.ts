@@ -4,7 +4,7 @@
  */
 import fc from 'fast-check';
 import { callObject } from '../../src/edge/objects/call-object.ts';
-import type { CalledDecision, DecisionAnswer, Result } from '../../src/edge/talk/contracts/conversation.ts';
+import type { CalledDecision, DecisionAnswer, Result } from '../../src/edge/talk/object/contract.ts';
 import { ApprovalsModel } from './approvals-model.ts';
 import { hostOf, inWorld } from './bindings.ts';
 import { ACCOUNT, Caller, ID } from './caller.ts';

@@ -6,7 +6,7 @@ import type { Bindings } from '../../src/edge/kit/rooms/bindings.ts';
 import { Account } from '../../src/edge/money/account/account.ts';
 import { Pool } from '../../src/edge/rooms/pools/pool.ts';
 import { Inbox } from '../../src/edge/rooms/webhooks/inbox/inbox.ts';
-import { Conversation } from '../../src/edge/talk/conversations/conversation.ts';
+import { Conversation } from '../../src/edge/talk/object/conversation.ts';
 import { alive, type Host, type Make } from './host.ts';
 import type { World } from './world.ts';
 

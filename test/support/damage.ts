@@ -2,7 +2,7 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { makeTables } from '../../src/edge/objects/schema.ts';
 import { RUN_ROWS } from '../../src/edge/rooms/runs/run-rows.ts';
-import { CONVERSATION_TABLES } from '../../src/edge/talk/storage/tables.ts';
+import { CONVERSATION_TABLES } from '../../src/edge/talk/history/storage/tables.ts';
 import { stubOf } from './conversations.ts';
 
 type Row = Record<string, SqlStorageValue>;

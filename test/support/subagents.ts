@@ -3,8 +3,8 @@
 import { vi } from 'vitest';
 import type { Json } from '../../src/edge/kit/json/object.ts';
 import type { SubagentOutcome } from '../../src/edge/rooms/runs/subagents/subagent-outcome.ts';
-import type { Result } from '../../src/edge/talk/contracts/conversation.ts';
-import { Conversation } from '../../src/edge/talk/conversations/conversation.ts';
+import type { Result } from '../../src/edge/talk/object/contract.ts';
+import { Conversation } from '../../src/edge/talk/object/conversation.ts';
 import { as, simulatedEdge } from './prefixes.ts';
 import type { Asked } from './scripted-runs.ts';
 

@@ -3,7 +3,7 @@ import { runInDurableObject } from 'cloudflare:test';
 import { expect } from 'vitest';
 import { accountStub } from '../../src/edge/objects/stubs.ts';
 import { summariesIn } from '../../src/edge/rooms/summaries/summary-rows.ts';
-import { Transcript } from '../../src/edge/talk/storage/transcript.ts';
+import { Transcript } from '../../src/edge/talk/history/storage/transcript.ts';
 import { brokenRule } from './api-rules.ts';
 import { bodyOf } from './app.ts';
 import { bindings, conversationsReach, readOf, simulate, stubOf } from './conversations.ts';

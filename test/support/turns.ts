@@ -1,8 +1,9 @@
 /** Sends turns to a conversation's object as the edge does, and reads what is streamed. */
 
 import { createRequestId } from '../../src/edge/kit/http/headers/request-id.ts';
-import { unpack } from '../../src/edge/talk/answers/crossing-answer.ts';
-import type { PackedAnswer, TurnAnswer, TurnRequest } from '../../src/edge/talk/contracts/conversation.ts';
+import { unpack } from '../../src/edge/talk/object/crossing-answer.ts';
+import type { TurnRequest } from '../../src/edge/talk/object/contract.ts';
+import type { PackedAnswer, TurnAnswer } from '../../src/edge/talk/shown/turn-answer.ts';
 import { stubOf } from './conversations.ts';
 
 export interface Asked {

@@ -12,7 +12,7 @@ import { withoutUndefined } from '../kit/json/object.ts';
 import { pluggedOne, singleSeam } from '../kit/rooms/rooms.ts';
 import { endHeaders, noteEnd } from '../money/admission/answer-end.ts';
 import { readJson } from '../money/admission/read-body.ts';
-import { askedMember } from '../talk/contracts/members.ts';
+import { askedMember } from '../claude/request/members.ts';
 import { classifyRequest } from './classify.schema.ts';
 import type { ClassifyResult } from './classify-answers.schema.ts';
 import { formatAsked, type StreamedResult, streamResults } from './result-stream.ts';

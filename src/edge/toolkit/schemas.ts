@@ -53,10 +53,10 @@ export {
   createConversation,
   patchConversation,
   rewindRequest,
-} from '../talk/conversations/conversations.schema.ts';
+} from '../talk/object/conversations.schema.ts';
 export {
   type ConversationRow,
   conversationReport,
   conversationRow,
-} from '../talk/conversations/conversations-answers.schema.ts';
+} from '../talk/object/conversations-answers.schema.ts';
 export { type CountAnswer, countAnswer } from '../talk/messages/count-tokens-answers.schema.ts';

@@ -36,6 +36,6 @@ export { type Deliver, defineWebhook, type Webhook } from '../rooms/webhooks/sou
 export { shippedWebhooks } from '../rooms/webhooks/sources/shipped.ts';
 export { type ConsumerOptions, createConsumer } from '../rooms/webhooks/webhook-job.ts';
 export { ROOMS as allRooms } from '../rooms.ts';
-export { Conversation } from '../talk/conversations/conversation.ts';
+export { Conversation } from '../talk/object/conversation.ts';
 export { createApp } from './create-app.ts';
 export * as schemas from './schemas.ts';

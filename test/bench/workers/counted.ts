@@ -7,7 +7,7 @@ import { Pool as RealPool } from '../../../src/edge/rooms/pools/pool.ts';
 import { Inbox as RealInbox } from '../../../src/edge/rooms/webhooks/inbox/inbox.ts';
 import { createConsumer } from '../../../src/edge/rooms/webhooks/webhook-job.ts';
 import { ROOMS } from '../../../src/edge/rooms.ts';
-import { Conversation as RealConversation } from '../../../src/edge/talk/conversations/conversation.ts';
+import { Conversation as RealConversation } from '../../../src/edge/talk/object/conversation.ts';
 import { labelled } from './labelled.ts';
 
 // Only in development a tool may be on the same machine.

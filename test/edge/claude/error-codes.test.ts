@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { upstreamOf } from '../../../src/edge/claude/upstream.ts';
 import { KeyHealth } from '../../../src/edge/claude/upstreams/key-health.ts';
 import { type Settings, settingsOf } from '../../../src/edge/gate/settings/settings.ts';
-import { Conversation } from '../../../src/edge/talk/conversations/conversation.ts';
+import { Conversation } from '../../../src/edge/talk/object/conversation.ts';
 import { bodyOf, type Sent, settledApps, type TestApp, testApp } from '../../support/app.ts';
 import { eventually } from '../../support/eventually.ts';
 import { resetAll } from '../../support/reset.ts';

@@ -7,7 +7,7 @@ import { upstreamOf } from '../../../src/edge/claude/upstream.ts';
 import { type Settings, settingsOf } from '../../../src/edge/gate/settings/settings.ts';
 import type { Bindings } from '../../../src/edge/kit/rooms/bindings.ts';
 import { accountStub } from '../../../src/edge/objects/stubs.ts';
-import { Conversation } from '../../../src/edge/talk/conversations/conversation.ts';
+import { Conversation } from '../../../src/edge/talk/object/conversation.ts';
 import { bodyOf, errorOf, type Sent, type TestApp, testApp } from '../../support/app.ts';
 import { letClockGo, passTime, stopClock } from '../../support/calendar.ts';
 import { NEXT_DOOR, namelessError, PUBLISHED, refusedBy, TOO_LONG } from '../../support/foreign-gateway/errors.ts';

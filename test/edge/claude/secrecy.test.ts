@@ -6,7 +6,7 @@ import { expect, test, vi } from 'vitest';
 import { type Fetch, upstreamOf } from '../../../src/edge/claude/upstream.ts';
 import { type Settings, settingsOf } from '../../../src/edge/gate/settings/settings.ts';
 import { utf8 } from '../../../src/edge/kit/http/bytes.ts';
-import { Conversation } from '../../../src/edge/talk/conversations/conversation.ts';
+import { Conversation } from '../../../src/edge/talk/object/conversation.ts';
 import { bodyOf, testApp } from '../../support/app.ts';
 import { passTime } from '../../support/calendar.ts';
 import { rounds } from '../../support/rounds.ts';

@@ -6,7 +6,7 @@ import { type Settings, settingsOf } from '../../../src/edge/gate/settings/setti
 import type { Bindings } from '../../../src/edge/kit/rooms/bindings.ts';
 import { Account } from '../../../src/edge/money/account/account.ts';
 import { accountStub } from '../../../src/edge/objects/stubs.ts';
-import { Conversation } from '../../../src/edge/talk/conversations/conversation.ts';
+import { Conversation } from '../../../src/edge/talk/object/conversation.ts';
 import { bodyOf, type Sent, settledApps, type TestApp, testApp } from '../../support/app.ts';
 import { passTime, stopClock } from '../../support/calendar.ts';
 import { untilSo } from '../../support/eventually.ts';

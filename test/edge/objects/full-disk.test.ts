@@ -1,6 +1,6 @@
 import { afterEach, expect, test, vi } from 'vitest';
 import { Account } from '../../../src/edge/money/account/account.ts';
-import { Transcript } from '../../../src/edge/talk/storage/transcript.ts';
+import { Transcript } from '../../../src/edge/talk/history/storage/transcript.ts';
 import { errorOf, testApp } from '../../support/app.ts';
 import { simulate } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';

@@ -2,7 +2,7 @@ import { expect, test, vi } from 'vitest';
 import { createApp } from '../../../src/edge/app.ts';
 import { upstreamOf } from '../../../src/edge/claude/upstream.ts';
 import { parseSettings, type Settings, settingsOf } from '../../../src/edge/gate/settings/settings.ts';
-import { Conversation } from '../../../src/edge/talk/conversations/conversation.ts';
+import { Conversation } from '../../../src/edge/talk/object/conversation.ts';
 import { errorOf, testApp } from '../../support/app.ts';
 
 const KEY = { ANTHROPIC_API_KEY: 'any', UPSTREAM: 'anthropic', UPSTREAM_MAX_RETRIES: '0' };

@@ -19,6 +19,9 @@ export interface Identity {
   only?: Only | undefined;
 }
 
+/** A caller whose token is bound, for calls that must see what it may ask. */
+export type BoundCaller = Pick<Identity, 'account' | 'only'>;
+
 /** How a token of this edge can be renewed. */
 export interface Session {
   /** When it cannot be renewed any more; seconds since 1970. */

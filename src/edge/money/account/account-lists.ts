@@ -2,7 +2,7 @@ import type { Bindings } from '../../kit/rooms/bindings.ts';
 import type { VersionRow } from '../../named/versions/versions-answers.schema.ts';
 import { EdgeObject } from '../../objects/edge-object.ts';
 import type { ConversationPage, Page, PageOf } from '../../objects/page.ts';
-import type { ConversationRow } from '../../talk/conversations/conversations-answers.schema.ts';
+import type { ConversationRow } from '../../talk/object/conversations-answers.schema.ts';
 import type { AccountObject, NameRow, NewVersion, PointedVersion, PutAnswer, VersionId } from '../contracts/account.ts';
 import type {
   Belonging,

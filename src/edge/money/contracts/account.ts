@@ -1,6 +1,6 @@
 import type { VersionRow } from '../../named/versions/versions-answers.schema.ts';
 import type { ConversationPage, Page, PageOf } from '../../objects/page.ts';
-import type { ConversationRow } from '../../talk/conversations/conversations-answers.schema.ts';
+import type { ConversationRow } from '../../talk/object/conversations-answers.schema.ts';
 import type {
   CreditRow,
   LedgerRequest,

@@ -3,7 +3,7 @@
 import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import type { ConversationPage, Page } from '../../objects/page.ts';
 import type { Tables } from '../../objects/tables.ts';
-import type { ConversationRow } from '../../talk/conversations/conversations-answers.schema.ts';
+import type { ConversationRow } from '../../talk/object/conversations-answers.schema.ts';
 import type { ConversationReport, ListedParent } from '../contracts/settlement.ts';
 import { ListedRows } from './listed-rows.ts';
 

@@ -1,5 +1,5 @@
 import { decoder } from '../../kit/http/bytes.ts';
-import type { AgentKind } from '../../talk/conversations/named-beginning.ts';
+import type { AgentKind } from '../../talk/object/named-beginning.ts';
 import type { AgentInUse, ChoiceAsked, ChosenModel } from '../../talk/history/agent-in-use.ts';
 import type { PrefixDefaults } from '../../talk/history/inherited-parts.ts';
 import type { AgentDefinition, StoredAgent } from './agent-definition.ts';

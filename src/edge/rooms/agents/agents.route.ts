@@ -12,7 +12,7 @@ import { requireStored } from '../../named/versions/find-stored.ts';
 import { namedRoutes, ownerName, readerOf } from '../../named/versions/named-routes.ts';
 import { schemaWarnings } from '../../named/versions/schema-warnings.ts';
 import { readWithTools, seesAddresses, shownTools } from '../../named/versions/stored-tools.ts';
-import { limitsOfRun } from '../../talk/contracts/members.ts';
+import { limitsOfRun } from '../../claude/request/members.ts';
 import { AGENTS, type Agent } from './agent.ts';
 import { type AgentDefinition, agentBytes } from './agent-definition.ts';
 import { MAX_AGENT_BYTES, putAgent } from './agents.schema.ts';

@@ -28,8 +28,8 @@ import { PREFIX_MEMBER } from '../../named/prefixes/prefixes.schema.ts';
 import { refuseEdgeServer } from '../../named/tools/edge-tools.ts';
 import { requireStored } from '../../named/versions/find-stored.ts';
 import { readerOf } from '../../named/versions/named-routes.ts';
-import { isOpenTo, memberNames } from '../../talk/contracts/members.ts';
-import { withoutEdgeBlocksIn } from '../../talk/history/edge-blocks.ts';
+import { isOpenTo, memberNames } from '../../claude/request/members.ts';
+import { withoutEdgeBlocksIn } from '../../talk/shown/edge-blocks.ts';
 import { batchItem } from './batches.schema.ts';
 import type { BatchTarget } from './upstream-batches.ts';
 

@@ -3,9 +3,9 @@ import type { CalledTool } from '../../money/contracts/settlement.ts';
 import { columnsOf, membersOf } from '../../objects/columns.ts';
 import { Rows } from '../../objects/rows.ts';
 import type { Tables } from '../../objects/tables.ts';
-import { DamagedRow, parseStored } from '../../talk/storage/damaged-row.ts';
-import { PIECE_CHARACTERS } from '../../talk/storage/message-text.ts';
-import { pieceOwner, readDivided, writeDivided } from '../../talk/storage/pieces.ts';
+import { DamagedRow, parseStored } from '../../talk/history/storage/damaged-row.ts';
+import { PIECE_CHARACTERS } from '../../talk/history/storage/message-text.ts';
+import { pieceOwner, readDivided, writeDivided } from '../../talk/history/storage/pieces.ts';
 
 /** A call of a tool by the edge; times are milliseconds since 1970. */
 export interface CallRow {

@@ -4,7 +4,7 @@ import type { Settings } from '../../gate/settings/settings.ts';
 import type { SecretSettings } from '../../gate/settings/tool-secrets.ts';
 import type { Bindings } from '../../kit/rooms/bindings.ts';
 import type { ToolKind, ToolRun } from '../../named/tools/tool-kind.ts';
-import type { TurnRequest } from '../../talk/contracts/conversation.ts';
+import type { TurnRequest } from '../../talk/object/contract.ts';
 import type { SubagentShare } from './call-rows.ts';
 import type { HoldRoom, ResultRoom, ToolCall, ToolResult } from './tool-result.ts';
 

@@ -3,9 +3,9 @@
 import { asText, isObject, type Json } from '../../kit/json/object.ts';
 import { numberOfTry } from '../../money/admission/admission.ts';
 import { EDGE } from '../../named/tools/edge-tools.ts';
-import type { TurnRow } from '../../talk/storage/rows.ts';
-import type { Transcript } from '../../talk/storage/transcript.ts';
-import { isAnswered, toolsAskedIn, turnAt } from '../../talk/storage/turn-queries.ts';
+import type { TurnRow } from '../../talk/history/storage/rows.ts';
+import type { Transcript } from '../../talk/history/storage/transcript.ts';
+import { isAnswered, toolsAskedIn, turnAt } from '../../talk/history/storage/turn-queries.ts';
 import { approvedCall, needsApproval } from './approvals/owed-calls.ts';
 import { type CrashedRun, HIDDEN_BY_CRASH } from './crashed-run.ts';
 import { CUT_SHORT, type Following } from './following.ts';

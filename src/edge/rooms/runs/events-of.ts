@@ -1,5 +1,5 @@
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
-import type { ConversationContext } from '../../talk/conversations/parts.ts';
+import type { ConversationContext } from '../../talk/object/parts.ts';
 import { deliveriesIn } from './run-rows.ts';
 import { TurnEvents } from './turn-events.ts';
 

@@ -7,7 +7,7 @@ import { edit } from '../../kit/json/edit.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
 import { isBusyType, whatLimited } from '../../money/admission/what-limited.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
-import type { Transcript } from '../../talk/storage/transcript.ts';
+import type { Transcript } from '../../talk/history/storage/transcript.ts';
 import type { PauseReason } from './limits.ts';
 import { callRowsIn } from './run-rows.ts';
 

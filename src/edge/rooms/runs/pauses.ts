@@ -2,8 +2,8 @@
 
 import type { Json } from '../../kit/json/object.ts';
 import type { Approvers } from '../../named/tools/tool-kind.ts';
-import type { TurnRow } from '../../talk/storage/rows.ts';
-import type { Transcript } from '../../talk/storage/transcript.ts';
+import type { TurnRow } from '../../talk/history/storage/rows.ts';
+import type { Transcript } from '../../talk/history/storage/transcript.ts';
 import type { SubagentShare } from './call-rows.ts';
 import type { ShownRun } from './shown-run.ts';
 import type { ToolResult } from './tool-result.ts';

@@ -4,7 +4,7 @@ import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import type { RoomShare } from '../../kit/http/body-room.ts';
 import { asText } from '../../kit/json/object.ts';
 import type { ToolRun } from '../../named/tools/tool-kind.ts';
-import { GRACE_MS } from '../../talk/storage/rows.ts';
+import { GRACE_MS } from '../../talk/history/storage/rows.ts';
 import { newShare, takeRoom } from '../../talk/turn/memory-room.ts';
 import { needsApproval } from './approvals/owed-calls.ts';
 import type { BegunCall } from './call-rows.ts';

@@ -1,7 +1,7 @@
 import type { Json } from '../../kit/json/object.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import type { NextRequest } from '../../talk/history/next-request.ts';
-import type { TurnRow } from '../../talk/storage/rows.ts';
+import type { TurnRow } from '../../talk/history/storage/rows.ts';
 import type { MessageBuilder } from '../../talk/turn/message-builder.ts';
 import type { TurnRunner } from '../../talk/turn/turn-runner.ts';
 import type { CallRow } from './call-rows.ts';

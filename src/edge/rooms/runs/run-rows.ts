@@ -3,8 +3,8 @@
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { withoutUndefined } from '../../kit/json/object.ts';
 import type { Tables } from '../../objects/tables.ts';
-import type { EdgeCalls, RoomRows, RowsKind } from '../../talk/storage/room-rows.ts';
-import type { Transcript } from '../../talk/storage/transcript.ts';
+import type { EdgeCalls, RoomRows, RowsKind } from '../../talk/history/storage/room-rows.ts';
+import type { Transcript } from '../../talk/history/storage/transcript.ts';
 import { ApprovalRows } from './approvals/approval-rows.ts';
 import { describeDecision } from './approvals/describe-decision.ts';
 import { type CallRow, CallRows } from './call-rows.ts';

@@ -13,7 +13,7 @@ import { isObject } from '../../kit/json/object.ts';
 import { numberOfTry, tryId } from '../../money/admission/admission.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import type { NextRequest, PlannedRun } from '../../talk/history/next-request.ts';
-import type { TurnRow } from '../../talk/storage/rows.ts';
+import type { TurnRow } from '../../talk/history/storage/rows.ts';
 import { EventLog } from '../../talk/turn/event-log.ts';
 import { newShare, RESUMING_BYTES, takeRoom } from '../../talk/turn/memory-room.ts';
 import type { Started } from '../../talk/turn/read-buffered-answer.ts';

@@ -2,12 +2,12 @@
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { parseObject } from '../../kit/json/object.ts';
-import type { ObjectContext } from '../../talk/answers/object-context.ts';
-import type { BegunRequest } from '../../talk/contracts/conversation.ts';
-import { isRun } from '../../talk/conversations/begin-turn.ts';
-import { retainedAgent } from '../../talk/conversations/named-beginning.ts';
+import type { ObjectContext } from '../../talk/object/object-context.ts';
+import type { BegunRequest } from '../../talk/object/contract.ts';
+import { isRun } from '../../talk/object/begin-turn.ts';
+import { retainedAgent } from '../../talk/object/named-beginning.ts';
 import { type PlannedRun, plannedRun } from '../../talk/history/next-request.ts';
-import type { TurnRow } from '../../talk/storage/rows.ts';
+import type { TurnRow } from '../../talk/history/storage/rows.ts';
 import { callRowsIn } from './run-rows.ts';
 
 /** What a run has used of its limits before a crash. */

@@ -2,8 +2,8 @@
 
 import { KEEPS } from '../../talk/history/shares.ts';
 import { sizesOf, tokensFrom } from '../../talk/history/truncate.ts';
-import type { Transcript } from '../../talk/storage/transcript.ts';
-import { lastCommitted } from '../../talk/storage/turn-queries.ts';
+import type { Transcript } from '../../talk/history/storage/transcript.ts';
+import { lastCommitted } from '../../talk/history/storage/turn-queries.ts';
 import { summariesIn } from './summary-rows.ts';
 
 /** The most tokens of a summary, where the setting does not say it: this, and this part of `max_tokens`. */

@@ -4,10 +4,10 @@ import { isoTime } from '../../kit/http/times.ts';
 import type { StoredGrant } from '../../money/admission/book-outcome.ts';
 import { columnsOf, membersOf, type RawRow } from '../../objects/columns.ts';
 import { Rows } from '../../objects/rows.ts';
-import { parseStored } from '../../talk/storage/damaged-row.ts';
-import type { RoomRows, RowsKind, StandIns } from '../../talk/storage/room-rows.ts';
-import { summaryWords } from '../../talk/storage/summary-message.ts';
-import type { Transcript } from '../../talk/storage/transcript.ts';
+import { parseStored } from '../../talk/history/storage/damaged-row.ts';
+import type { RoomRows, RowsKind, StandIns } from '../../talk/history/storage/room-rows.ts';
+import { summaryWords } from '../../talk/history/storage/summary-message.ts';
+import type { Transcript } from '../../talk/history/storage/transcript.ts';
 
 /** A summary of the beginning of a history. Times are milliseconds since 1970. */
 export interface SummaryRow {

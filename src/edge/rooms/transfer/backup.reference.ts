@@ -8,7 +8,7 @@ import {
   conversationExample,
   conversationId,
   conversationList,
-} from '../../talk/conversations/conversations.reference.ts';
+} from '../../talk/object/conversations.reference.ts';
 import { ACCOUNT_BACKUP_ROUTES } from './account-backup.route.ts';
 import { accountBackup } from './account-backup.schema.ts';
 import { CONVERSATION_BACKUP_ROUTES } from './conversation-backup.route.ts';

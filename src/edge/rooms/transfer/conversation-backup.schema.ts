@@ -3,8 +3,8 @@ import { messageParam } from '../../claude/messages.schema.ts';
 import { count, instant } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 import { history } from '../../talk/history/history.schema.ts';
-import { chosenBySchema } from '../../talk/storage/chosen-by.schema.ts';
-import { SUMMARY_PREFACE } from '../../talk/storage/summary-message.ts';
+import { chosenBySchema } from '../../talk/history/storage/chosen-by.schema.ts';
+import { SUMMARY_PREFACE } from '../../talk/history/storage/summary-message.ts';
 
 const position = z.int().check(z.gte(1));
 const nonEmpty = z.string().check(z.minLength(1), z.maxLength(1_000));

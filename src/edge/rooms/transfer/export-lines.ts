@@ -1,12 +1,12 @@
 /** Writes a conversation for whoever takes it away. */
 
 import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
-import type { View } from '../../talk/conversations/conversations.schema.ts';
-import { ROWS_AT_ONCE } from '../../talk/history/message-json.ts';
-import { type ShownRange, shownRanges } from '../../talk/history/shown-rows.ts';
-import { describe, shownTexts, storedTexts } from '../../talk/history/views.ts';
-import type { Profile } from '../../talk/storage/rows.ts';
-import type { Transcript } from '../../talk/storage/transcript.ts';
+import type { View } from '../../talk/object/conversations.schema.ts';
+import { ROWS_AT_ONCE } from '../../talk/shown/message-json.ts';
+import { type ShownRange, shownRanges } from '../../talk/shown/shown-rows.ts';
+import { describe, shownTexts, storedTexts } from '../../talk/shown/views.ts';
+import type { Profile } from '../../talk/history/storage/rows.ts';
+import type { Transcript } from '../../talk/history/storage/transcript.ts';
 
 /**
  * Writes a conversation as lines of JSON: its fields, its messages, and a last line that says that the export is complete
@@ -42,7 +42,7 @@ function* allShown(transcript: Transcript): Generator<Iterable<string>> {
   const some = { backwards: false, pending: false, limit: ROWS_AT_ONCE };
   for (let last: ShownRange | undefined; ; ) {
     const found = shownRanges(transcript, last?.to, some, ids);
-    yield* shownTexts(transcript, found, false, false, false, ids);
+    yield* shownTexts(transcript, found, false, undefined, ids);
     last = found.at(-1);
     if (!last) return;
   }

@@ -2,17 +2,17 @@
 import { Pacer } from '../../kit/async/in-steps.ts';
 import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
-import type { ConversationPlace } from '../../talk/contracts/conversation.ts';
-import type { ConversationContext } from '../../talk/conversations/parts.ts';
-import { leaveNothing, notWhole, startConversation } from '../../talk/conversations/profile-changes.ts';
-import { retainPrefix } from '../../talk/conversations/retained-prefix.ts';
-import { rowsBetween } from '../../talk/history/message-json.ts';
+import type { ConversationPlace } from '../../talk/object/contract.ts';
+import type { ConversationContext } from '../../talk/object/parts.ts';
+import { leaveNothing, notWhole, startConversation } from '../../talk/object/profile-changes.ts';
+import { retainPrefix } from '../../talk/object/retained-prefix.ts';
+import { rowsBetween } from '../../talk/shown/message-json.ts';
 import { IMPORTED } from '../../talk/history/thinking.ts';
-import { type CopiedLine, copiedRows, keptMembers } from '../../talk/storage/copied-rows.ts';
-import { DamagedRow, damageIn } from '../../talk/storage/damaged-row.ts';
-import { GRACE_MS, type NewMessage, type Profile, type RetainedPrefix, type TurnRow } from '../../talk/storage/rows.ts';
-import type { Transcript } from '../../talk/storage/transcript.ts';
-import { committedTurns, countHistory, lastCommitted, turnAt, turnsOfRun } from '../../talk/storage/turn-queries.ts';
+import { type CopiedLine, copiedRows, keptMembers } from '../../talk/history/storage/copied-rows.ts';
+import { DamagedRow, damageIn } from '../../talk/history/storage/damaged-row.ts';
+import { GRACE_MS, type NewMessage, type Profile, type RetainedPrefix, type TurnRow } from '../../talk/history/storage/rows.ts';
+import type { Transcript } from '../../talk/history/storage/transcript.ts';
+import { committedTurns, countHistory, lastCommitted, turnAt, turnsOfRun } from '../../talk/history/storage/turn-queries.ts';
 import { onOneLine } from './export-lines.ts';
 
 /** What a backup has and a fork begins anew. */

@@ -1,10 +1,11 @@
 /** What transfer has in a conversation's object: it copies the history, takes one up, and writes it for others. */
 
+import type { BoundCaller } from '../../gate/identity/caller.ts';
 import { conversationStub } from '../../objects/stubs.ts';
-import { conflict, failedResult, idTaken, noMessage, unknownConversation } from '../../talk/answers/crossing-answer.ts';
-import type { BoundCaller, ConversationPlace, CrossingText, Result } from '../../talk/contracts/conversation.ts';
-import type { View } from '../../talk/conversations/conversations.schema.ts';
-import type { ConversationPart, OpenConversation } from '../../talk/conversations/parts.ts';
+import { conflict, failedResult, idTaken, noMessage, unknownConversation } from '../../talk/object/crossing-answer.ts';
+import type { ConversationPlace, CrossingText, Result } from '../../talk/object/contract.ts';
+import type { View } from '../../talk/object/conversations.schema.ts';
+import type { ConversationPart, OpenConversation } from '../../talk/object/parts.ts';
 import { exportLines } from './export-lines.ts';
 import { backupLines, copyLines, storeCopy } from './forks.ts';
 import { importing, storingImported } from './imported-turns.ts';

@@ -5,7 +5,7 @@ import {
   conversationId,
   messageExample,
   reportExample,
-} from '../../talk/conversations/conversations.reference.ts';
+} from '../../talk/object/conversations.reference.ts';
 import { TRANSFER_ROUTES } from './transfer.route.ts';
 import { forkRequest } from './transfer.schema.ts';
 

@@ -9,8 +9,8 @@ import {
   json,
   newConversationId,
   storing,
-} from '../../talk/conversations/conversations.route.ts';
-import { callConversation } from '../../talk/conversations/turn-proxy.ts';
+} from '../../talk/object/conversations.route.ts';
+import { callConversation } from '../../talk/object/turn-proxy.ts';
 import { boundCaller, refuseOtherConversation, toldToBound } from '../../talk/history/guard.ts';
 import { withErrorLine } from './export-stream.ts';
 import { exportQuery, forkRequest } from './transfer.schema.ts';

@@ -14,7 +14,7 @@ import { versionHashOf } from '../../money/versions/kv-copies.ts';
 import { PREFIXES } from '../../named/prefixes/prefix-kind.ts';
 import { refuseWithdrawn, type StoredKind } from '../../named/versions/find-stored.ts';
 import { publish, readerOf } from '../../named/versions/named-routes.ts';
-import { agentKind } from '../../talk/conversations/named-beginning.ts';
+import { agentKind } from '../../talk/object/named-beginning.ts';
 import { storedShapes, versionBackup, versionOwner } from './version-backup.schema.ts';
 
 const CONTENT = ',"content":';

@@ -5,7 +5,7 @@ import type { RequestContext } from '../../gate/auth/context.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import type { About, Dimension } from '../../money/contracts/about.ts';
 import type { Approvers } from '../../named/tools/tool-kind.ts';
-import type { RetainedAgent } from '../storage/rows.ts';
+import type { RetainedAgent } from './storage/rows.ts';
 import type { InheritedParts, PrefixDefaults } from './inherited-parts.ts';
 
 /** The version of the agent that answers, name@version. */

@@ -1,11 +1,23 @@
+import type { BoundCaller } from '../../gate/identity/caller.ts';
 import { allowsConversation } from '../../gate/identity/only.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { type ApiError, closedToBound } from '../../kit/http/errors.ts';
 import { ofRooms, pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
-import type { AskedAgent, BoundCaller } from '../contracts/conversation.ts';
-import type { Profile, RetainedAgent } from '../storage/rows.ts';
-import type { Transcript } from '../storage/transcript.ts';
+import type { Profile, RetainedAgent } from './storage/rows.ts';
+import type { Transcript } from './storage/transcript.ts';
 import type { SentMessage } from './continuation.ts';
+
+/** The agent that a request names, and whose it may be. */
+export interface AskedAgent {
+  agent?: string | undefined;
+  /**
+   * The account that stored the tool for this agent. The agent then belongs to it or to the deployment. Absent: the caller's
+   * own.
+   */
+  agent_owner?: string | undefined;
+  /** The versions of the agent that the caller's token lists. Absent: none. */
+  agent_listed?: readonly string[] | undefined;
+}
 
 /** What bound tokens may ask of messages and conversations. Where no room says it, no bound token is taken. */
 export interface Guard {

@@ -3,7 +3,7 @@
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
-import type { Transcript } from '../storage/transcript.ts';
+import type { Transcript } from './storage/transcript.ts';
 
 /** The most characters of a name. */
 const LONGEST_TOOL_NAME = 200;

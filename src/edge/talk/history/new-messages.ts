@@ -2,10 +2,10 @@
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { asText, isObject } from '../../kit/json/object.ts';
-import type { MessageText } from '../storage/history-cache.ts';
-import type { TurnRow } from '../storage/rows.ts';
-import type { Transcript } from '../storage/transcript.ts';
-import { latestTurn } from '../storage/turn-queries.ts';
+import type { MessageText } from './storage/history-cache.ts';
+import type { TurnRow } from './storage/rows.ts';
+import type { Transcript } from './storage/transcript.ts';
+import { latestTurn } from './storage/turn-queries.ts';
 import {
   addToState,
   countResent,

@@ -18,18 +18,18 @@ import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import type { Slots } from '../../kit/rooms/slots.ts';
 import { type EdgeTools, edgeToolsIn, NO_EDGE_TOOLS } from '../../named/tools/edge-tools.ts';
 import { type RunLimits, runLimits } from '../../named/tools/run-limits.schema.ts';
-import { askedMember, withoutMembers } from '../contracts/members.ts';
-import type { CachedHistory, MessageText } from '../storage/history-cache.ts';
+import { askedMember, withoutMembers } from '../../claude/request/members.ts';
+import type { CachedHistory, MessageText } from './storage/history-cache.ts';
 import {
   BREAKPOINT,
   hasThinking,
   withBreakpoint,
   withoutBreakpoints,
   withoutThinking,
-} from '../storage/message-text.ts';
-import type { Container } from '../storage/rows.ts';
-import type { Transcript } from '../storage/transcript.ts';
-import { latestTurn } from '../storage/turn-queries.ts';
+} from './storage/message-text.ts';
+import type { Container } from './storage/rows.ts';
+import type { Transcript } from './storage/transcript.ts';
+import { latestTurn } from './storage/turn-queries.ts';
 import type { AgentInUse } from './agent-in-use.ts';
 import { type Asked, mostOf, type RequestOptions, readAsked } from './asked-request.ts';
 import { containerAfter, withContainer } from './container.ts';

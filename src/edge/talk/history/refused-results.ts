@@ -5,10 +5,10 @@
 
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, type Json, memberOf, parseObject } from '../../kit/json/object.ts';
-import type { MessageText } from '../storage/history-cache.ts';
-import type { TurnRow } from '../storage/rows.ts';
-import type { Transcript } from '../storage/transcript.ts';
-import { latestTurn, turnAt } from '../storage/turn-queries.ts';
+import type { MessageText } from './storage/history-cache.ts';
+import type { TurnRow } from './storage/rows.ts';
+import type { Transcript } from './storage/transcript.ts';
+import { latestTurn, turnAt } from './storage/turn-queries.ts';
 import type { PendingResults } from './continuation.ts';
 import { toldResult, wordsBefore } from './left-out-calls.ts';
 import { ANSWERED, tailIn } from './new-messages.ts';

@@ -1,7 +1,7 @@
 import { readMessage } from '../../kit/json/block-texts.ts';
 import { asText, isObject, type Json } from '../../kit/json/object.ts';
-import type { MessageRow } from '../storage/rows.ts';
-import type { Transcript } from '../storage/transcript.ts';
+import type { MessageRow } from './storage/rows.ts';
+import type { Transcript } from './storage/transcript.ts';
 import type { RepairedMessage } from './repaired-messages.ts';
 import { withoutPending } from './replayable-blocks.ts';
 

@@ -2,9 +2,9 @@
 
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
-import type { MessageRow } from '../storage/rows.ts';
-import { NO_ANSWER } from '../storage/tables.ts';
-import type { Transcript } from '../storage/transcript.ts';
+import type { MessageRow } from './storage/rows.ts';
+import { NO_ANSWER } from './storage/tables.ts';
+import type { Transcript } from './storage/transcript.ts';
 
 /** A message, and the content that goes up from now on. With empty content it goes up no more. */
 export type RepairedMessage = MessageRow & { content: Json[] };

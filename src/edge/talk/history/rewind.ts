@@ -1,9 +1,9 @@
 /** Rewinds a history. */
 
-import { copiedRows, keptMembers } from '../storage/copied-rows.ts';
-import type { MessageRow, Profile } from '../storage/rows.ts';
-import type { Transcript } from '../storage/transcript.ts';
-import { countHistory, pausedBy, turnAt } from '../storage/turn-queries.ts';
+import { copiedRows, keptMembers } from './storage/copied-rows.ts';
+import type { MessageRow, Profile } from './storage/rows.ts';
+import type { Transcript } from './storage/transcript.ts';
+import { countHistory, pausedBy, turnAt } from './storage/turn-queries.ts';
 import type { SentMessage } from './continuation.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf } from './shown-messages.ts';

@@ -1,8 +1,8 @@
 /** Reads the history as clients have it: to them the steps of a run are one answer. */
 import { asText, isObject, type Json } from '../../kit/json/object.ts';
-import type { MessageText } from '../storage/history-cache.ts';
-import type { TurnStatus } from '../storage/rows.ts';
-import type { Transcript } from '../storage/transcript.ts';
+import type { MessageText } from './storage/history-cache.ts';
+import type { TurnStatus } from './storage/rows.ts';
+import type { Transcript } from './storage/transcript.ts';
 import { type SentMessage, type StoredMessage, withoutCancelled } from './continuation.ts';
 import { calledTools } from './replayable-blocks.ts';
 

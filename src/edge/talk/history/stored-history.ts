@@ -1,9 +1,9 @@
 import { type JoinedMessages, SentHistory } from '../../claude/request/sent-history.ts';
 import { encoder } from '../../kit/http/bytes.ts';
-import { type MessageText, tailOf } from '../storage/history-cache.ts';
-import { joinedTexts } from '../storage/joined-texts.ts';
-import { withoutThinking } from '../storage/message-text.ts';
-import type { Transcript } from '../storage/transcript.ts';
+import { type MessageText, tailOf } from './storage/history-cache.ts';
+import { joinedTexts } from './storage/joined-texts.ts';
+import { withoutThinking } from './storage/message-text.ts';
+import type { Transcript } from './storage/transcript.ts';
 
 /** The stored messages that go up, from one on, as one query has read them. */
 export interface StoredHistory {

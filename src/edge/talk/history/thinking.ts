@@ -4,9 +4,9 @@
  */
 
 import type { ModelTable } from '../../claude/models/models.ts';
-import { hasThinking } from '../storage/message-text.ts';
-import type { TurnRow } from '../storage/rows.ts';
-import type { Transcript } from '../storage/transcript.ts';
+import { hasThinking } from './storage/message-text.ts';
+import type { TurnRow } from './storage/rows.ts';
+import type { Transcript } from './storage/transcript.ts';
 
 /** The route of turns that were made elsewhere, perhaps for another account. */
 export const IMPORTED = 'import';

@@ -5,8 +5,8 @@ import { type Content, type Resource, words } from '../../gate/reference/resourc
 import * as z from '../../kit/http/zod.ts';
 import { ofRooms } from '../../kit/rooms/rooms.ts';
 import { toolKinds } from '../../named/tools/tool-kind.ts';
-import { isOpenTo, memberSchemas } from '../contracts/members.ts';
-import { turnSchema } from '../conversations/conversations.reference.ts';
+import { isOpenTo, memberSchemas } from '../../claude/request/members.ts';
+import { turnSchema } from '../object/conversations.reference.ts';
 import { countAnswer } from './count-tokens-answers.schema.ts';
 import { COUNT_ROUTES, MESSAGE_ROUTES } from './messages.route.ts';
 

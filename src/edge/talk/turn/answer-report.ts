@@ -5,7 +5,7 @@ import { isFinal } from '../../claude/usage/told-usage.ts';
 import { UsageReader } from '../../claude/usage/usage-reader.ts';
 import { fallbacksIn, nothingSeen, type Report, reportOf, type Seen } from '../../claude/usage/usage-report.ts';
 import { encoder } from '../../kit/http/bytes.ts';
-import type { OutcomeOfTurn, TurnRow } from '../storage/rows.ts';
+import type { OutcomeOfTurn, TurnRow } from '../history/storage/rows.ts';
 import type { MessageBuilder } from './message-builder.ts';
 import type { TurnEnd } from './turn-ending.ts';
 

@@ -1,8 +1,8 @@
-import { damageBy } from '../storage/damaged-row.ts';
-import { turnOf } from '../storage/rows.ts';
-import { NO_ANSWER } from '../storage/tables.ts';
-import type { Transcript } from '../storage/transcript.ts';
-import { countHistory } from '../storage/turn-queries.ts';
+import { damageBy } from '../history/storage/damaged-row.ts';
+import { turnOf } from '../history/storage/rows.ts';
+import { NO_ANSWER } from '../history/storage/tables.ts';
+import type { Transcript } from '../history/storage/transcript.ts';
+import { countHistory } from '../history/storage/turn-queries.ts';
 import { laterVersion } from './turn-ending.ts';
 
 /**

@@ -1,8 +1,8 @@
 import type { Identity } from '../../gate/identity/caller.ts';
 import type { NextRequest } from '../history/next-request.ts';
-import type { TurnRow } from '../storage/rows.ts';
-import type { Transcript } from '../storage/transcript.ts';
-import { turnsOfRun } from '../storage/turn-queries.ts';
+import type { TurnRow } from '../history/storage/rows.ts';
+import type { Transcript } from '../history/storage/transcript.ts';
+import { turnsOfRun } from '../history/storage/turn-queries.ts';
 import type { TurnLog } from './event-log.ts';
 import type { Started } from './read-buffered-answer.ts';
 import type { Ended } from './turn-ending.ts';

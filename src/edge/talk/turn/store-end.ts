@@ -3,9 +3,9 @@
 import { writeJson } from '../../kit/json/kept-text.ts';
 import type { Json } from '../../kit/json/object.ts';
 import { type RepairedMessage, storeRepaired } from '../history/repaired-messages.ts';
-import type { OutcomeOfTurn, Profile, TurnRow, TurnStatus } from '../storage/rows.ts';
-import { NO_ANSWER } from '../storage/tables.ts';
-import type { Transcript } from '../storage/transcript.ts';
+import type { OutcomeOfTurn, Profile, TurnRow, TurnStatus } from '../history/storage/rows.ts';
+import { NO_ANSWER } from '../history/storage/tables.ts';
+import type { Transcript } from '../history/storage/transcript.ts';
 
 /** What the end of a turn changes. */
 export interface PlannedEnd {

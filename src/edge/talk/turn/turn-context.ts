@@ -6,7 +6,7 @@ import type { Json } from '../../kit/json/object.ts';
 import type { FrameReader } from '../../kit/sse/frames.ts';
 import type { MeterRequest } from '../../money/admission/metered-request.ts';
 import type { ListedParent, Settled } from '../../money/contracts/settlement.ts';
-import type { Transcript } from '../storage/transcript.ts';
+import type { Transcript } from '../history/storage/transcript.ts';
 import type { TurnLog } from './event-log.ts';
 import type { MessageBuilder } from './message-builder.ts';
 

@@ -4,8 +4,8 @@ import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { numberOfTry, tryId } from '../../money/admission/admission.ts';
 import { type StoredGrant, UNKNOWN_GRANT } from '../../money/admission/book-outcome.ts';
 import type { Admission } from '../../money/admission/metered-request.ts';
-import type { TurnRow } from '../storage/rows.ts';
-import type { Transcript } from '../storage/transcript.ts';
+import type { TurnRow } from '../history/storage/rows.ts';
+import type { Transcript } from '../history/storage/transcript.ts';
 
 /**
  * Milliseconds for which a stored row covers the cost of a running turn. The turn stores one at least every fifteen seconds.

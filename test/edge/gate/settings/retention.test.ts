@@ -4,7 +4,7 @@ import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
 import type { Account } from '../../../../src/edge/money/account/account.ts';
 import { accountStub, inboxStub } from '../../../../src/edge/objects/stubs.ts';
 import { Inbox } from '../../../../src/edge/rooms/webhooks/inbox/inbox.ts';
-import type { Conversation } from '../../../../src/edge/talk/conversations/conversation.ts';
+import type { Conversation } from '../../../../src/edge/talk/object/conversation.ts';
 import { bindings, simulate, stubOf } from '../../../support/conversations.ts';
 import { bodyOf, say } from '../../../support/turns.ts';
 import { eventOf, inboxOf } from '../../../support/webhooks.ts';

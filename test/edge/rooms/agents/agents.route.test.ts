@@ -4,8 +4,8 @@ import { settingsOf } from '../../../../src/edge/gate/settings/settings.ts';
 import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
 import { nameRow } from '../../../../src/edge/named/versions/versions-answers.schema.ts';
 import { agentContent, agentDeleted } from '../../../../src/edge/rooms/agents/agents-answers.schema.ts';
-import { findAgent } from '../../../../src/edge/talk/conversations/named-beginning.ts';
-import { refOf } from '../../../../src/edge/talk/storage/rows.ts';
+import { findAgent } from '../../../../src/edge/talk/object/named-beginning.ts';
+import { refOf } from '../../../../src/edge/talk/history/storage/rows.ts';
 import { as, type SimulatedEdge, simulatedEdge } from '../../../support/prefixes.ts';
 import { servingTools, TOOL_URL, TOOL_VARS, weather } from '../../../support/scripted-runs.ts';
 

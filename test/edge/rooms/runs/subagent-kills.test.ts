@@ -3,7 +3,7 @@ import { expect, test, vi } from 'vitest';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { Account } from '../../../../src/edge/money/account/account.ts';
 import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { Conversation } from '../../../../src/edge/talk/conversations/conversation.ts';
+import { Conversation } from '../../../../src/edge/talk/object/conversation.ts';
 import { brokenRule } from '../../../support/api-rules.ts';
 import { bindings, readOf, rowsOf } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';

@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { inSteps } from '../../../../src/edge/kit/async/in-steps.ts';
 import { parsingJson, parsingLong } from '../../../../src/edge/kit/http/read-json.ts';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { withoutEdgeBlocksIn } from '../../../../src/edge/talk/history/edge-blocks.ts';
+import { withoutEdgeBlocksIn } from '../../../../src/edge/talk/shown/edge-blocks.ts';
 import { brokenRule } from '../../../support/api-rules.ts';
 import { errorOf, type TestApp, testApp } from '../../../support/app.ts';
 import { batchesReach } from '../../../support/batch-objects.ts';

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Upstream } from '../../../../src/edge/claude/upstream.ts';
 import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
-import { Conversation } from '../../../../src/edge/talk/conversations/conversation.ts';
+import { Conversation } from '../../../../src/edge/talk/object/conversation.ts';
 import { errorOf, type Sent, type TestApp, testApp } from '../../../support/app.ts';
 import { resetAll } from '../../../support/reset.ts';
 import { SMALL_MESSAGE } from '../../../support/small-message.ts';

@@ -1,7 +1,7 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import type { Upstream } from '../../../../src/edge/claude/upstream.ts';
-import { Conversation } from '../../../../src/edge/talk/conversations/conversation.ts';
+import { Conversation } from '../../../../src/edge/talk/object/conversation.ts';
 import { storeAfterMs } from '../../../../src/edge/talk/turn/store-schedule.ts';
 import { Turn } from '../../../../src/edge/talk/turn/turn.ts';
 import { brokenRule } from '../../../support/api-rules.ts';

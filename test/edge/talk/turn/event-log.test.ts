@@ -3,9 +3,9 @@ import 'cloudflare:workers';
 
 import { afterEach, expect, test, vi } from 'vitest';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { followed } from '../../../../src/edge/talk/answers/hidden-answer.ts';
-import { resumeTurn } from '../../../../src/edge/talk/answers/resume-turn.ts';
-import type { Transcript } from '../../../../src/edge/talk/storage/transcript.ts';
+import { followed } from '../../../../src/edge/talk/shown/hidden-answer.ts';
+import { resumeTurn } from '../../../../src/edge/talk/object/resume-turn.ts';
+import type { Transcript } from '../../../../src/edge/talk/history/storage/transcript.ts';
 import { EventLog } from '../../../../src/edge/talk/turn/event-log.ts';
 import type { Runner } from '../../../../src/edge/talk/turn/running-turn.ts';
 import { rounds } from '../../../support/rounds.ts';

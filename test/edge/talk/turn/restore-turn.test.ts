@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { writeJson } from '../../../../src/edge/kit/json/kept-text.ts';
 import { FrameReader } from '../../../../src/edge/kit/sse/frames.ts';
-import type { TurnRow } from '../../../../src/edge/talk/storage/rows.ts';
-import type { Transcript } from '../../../../src/edge/talk/storage/transcript.ts';
+import type { TurnRow } from '../../../../src/edge/talk/history/storage/rows.ts';
+import type { Transcript } from '../../../../src/edge/talk/history/storage/transcript.ts';
 import { MessageBuilder } from '../../../../src/edge/talk/turn/message-builder.ts';
 import { restoreCrashed, unseenAtCrash } from '../../../../src/edge/talk/turn/restore-turn.ts';
 import { TEXT_STREAM } from '../../../fixtures/streams.ts';

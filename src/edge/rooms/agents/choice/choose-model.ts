@@ -23,8 +23,8 @@ import { type About, say } from '../../../money/contracts/about.ts';
 import { requireStored } from '../../../named/versions/find-stored.ts';
 import { findAsked, ownerName } from '../../../named/versions/named-routes.ts';
 import { type ChoiceAsked, type ChosenModel, OF_AGENT } from '../../../talk/history/agent-in-use.ts';
-import type { ChosenBy } from '../../../talk/storage/chosen-by.schema.ts';
-import { type Chosen, type RetainedAgent, refOf } from '../../../talk/storage/rows.ts';
+import type { ChosenBy } from '../../../talk/history/storage/chosen-by.schema.ts';
+import { type Chosen, type RetainedAgent, refOf } from '../../../talk/history/storage/rows.ts';
 import type { StoredAgent } from '../agent-definition.ts';
 import { OF_CHOICE } from './chosen-by.schema.ts';
 

@@ -5,16 +5,16 @@ import { getOrMake } from '../../../kit/cache/get-or-make.ts';
 import { parseObject } from '../../../kit/json/object.ts';
 import { type Slots, slot } from '../../../kit/rooms/slots.ts';
 import type { About } from '../../../money/contracts/about.ts';
-import { isChoosing } from '../../../talk/answers/crossing-answer.ts';
-import type { ObjectContext } from '../../../talk/answers/object-context.ts';
-import type { TurnRequest } from '../../../talk/contracts/conversation.ts';
-import type { AskedTurn, OpenPart, Wait } from '../../../talk/conversations/parts.ts';
+import { isChoosing } from '../../../talk/object/crossing-answer.ts';
+import type { ObjectContext } from '../../../talk/object/object-context.ts';
+import type { TurnRequest } from '../../../talk/object/contract.ts';
+import type { AskedTurn, OpenPart, Wait } from '../../../talk/object/parts.ts';
 import type { AgentInUse } from '../../../talk/history/agent-in-use.ts';
 import type { NextRequest } from '../../../talk/history/next-request.ts';
-import type { ChosenBy } from '../../../talk/storage/chosen-by.schema.ts';
-import type { Chosen, ChosenTurn, RetainedAgent, TurnRow, TurnStatus } from '../../../talk/storage/rows.ts';
-import type { Transcript } from '../../../talk/storage/transcript.ts';
-import { turnWithId } from '../../../talk/storage/turn-queries.ts';
+import type { ChosenBy } from '../../../talk/history/storage/chosen-by.schema.ts';
+import type { Chosen, ChosenTurn, RetainedAgent, TurnRow, TurnStatus } from '../../../talk/history/storage/rows.ts';
+import type { Transcript } from '../../../talk/history/storage/transcript.ts';
+import { turnWithId } from '../../../talk/history/storage/turn-queries.ts';
 import { Agent } from '../agent.ts';
 import {
   aboutChoice,

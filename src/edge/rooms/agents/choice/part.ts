@@ -2,8 +2,8 @@ import type { RequestMembers } from '../../../claude/request/member.ts';
 import { commaSeparated } from '../../../kit/http/headers/comma-list.ts';
 import * as z from '../../../kit/http/zod.ts';
 import { fallbackModels } from '../../../money/budget/limits.schema.ts';
-import type { ConversationPart } from '../../../talk/conversations/parts.ts';
-import type { CopiedRows } from '../../../talk/storage/copied-rows.ts';
+import type { ConversationPart } from '../../../talk/object/parts.ts';
+import type { CopiedRows } from '../../../talk/history/storage/copied-rows.ts';
 import { ModelChooser } from './model-chooser.ts';
 
 /** What the choice of a model has in a conversation's object. */

@@ -3,19 +3,19 @@
  * and has new messages: everything else is left out, or refused.
  */
 
+import type { BoundCaller } from '../../../gate/identity/caller.ts';
 import { allowsStored, boundName, namesTold } from '../../../gate/identity/only.ts';
 import type { JsonBody } from '../../../kit/http/body/json-body.ts';
 import { type ApiError, closedToBound, refuseOtherMembers } from '../../../kit/http/errors.ts';
 import { withText } from '../../../kit/http/read-json.ts';
 import { memberTexts } from '../../../kit/json/edit.ts';
 import { ofRooms } from '../../../kit/rooms/rooms.ts';
-import { noConversation } from '../../../talk/answers/crossing-answer.ts';
-import type { BoundCaller } from '../../../talk/contracts/conversation.ts';
-import { isOpenTo, memberHeaders, memberNames } from '../../../talk/contracts/members.ts';
+import { noConversation } from '../../../talk/object/crossing-answer.ts';
+import { isOpenTo, memberHeaders, memberNames } from '../../../claude/request/members.ts';
 import type { Guard } from '../../../talk/history/guard.ts';
-import type { Profile, RetainedAgent } from '../../../talk/storage/rows.ts';
-import type { Transcript } from '../../../talk/storage/transcript.ts';
-import { hasOthersWords } from '../../../talk/storage/turn-queries.ts';
+import type { Profile, RetainedAgent } from '../../../talk/history/storage/rows.ts';
+import type { Transcript } from '../../../talk/history/storage/transcript.ts';
+import { hasOthersWords } from '../../../talk/history/storage/turn-queries.ts';
 import { checkBoundMessages } from './bound-messages.ts';
 
 const countedMembers = ofRooms(

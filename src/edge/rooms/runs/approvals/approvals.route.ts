@@ -2,22 +2,17 @@ import type { Context } from 'hono';
 import { hasScope } from '../../../gate/auth/authenticate.ts';
 import type { AppEnv } from '../../../gate/auth/context.ts';
 import { route } from '../../../gate/auth/route.ts';
-import type { Identity } from '../../../gate/identity/caller.ts';
+import type { BoundCaller, Identity } from '../../../gate/identity/caller.ts';
 import { isAccount } from '../../../gate/identity/identity.ts';
 import { closedToBound, finalError } from '../../../kit/http/errors.ts';
 import { withOneReading } from '../../../kit/http/read-json.ts';
 import { validate } from '../../../kit/http/validate.ts';
 import { memberTexts } from '../../../kit/json/edit.ts';
 import { readToStore } from '../../../money/admission/read-body.ts';
-import { noConversation } from '../../../talk/answers/crossing-answer.ts';
-import type {
-  BoundCaller,
-  CalledDecision,
-  CrossingText,
-  DecisionAnswer,
-} from '../../../talk/contracts/conversation.ts';
-import { isConversationId } from '../../../talk/conversations/conversations.schema.ts';
-import { type ConversationCall, callConversation, mountedPath } from '../../../talk/conversations/turn-proxy.ts';
+import { noConversation } from '../../../talk/object/crossing-answer.ts';
+import type { CalledDecision, CrossingText, DecisionAnswer } from '../../../talk/object/contract.ts';
+import { isConversationId } from '../../../talk/object/conversations.schema.ts';
+import { type ConversationCall, callConversation, mountedPath } from '../../../talk/object/turn-proxy.ts';
 import { boundCaller, refuseOtherConversation } from '../../../talk/history/guard.ts';
 import { approvalsQuery, decisionRequest } from './approvals.schema.ts';
 

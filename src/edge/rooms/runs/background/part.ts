@@ -1,6 +1,6 @@
 import type { RequestMembers } from '../../../claude/request/member.ts';
 import * as z from '../../../kit/http/zod.ts';
-import type { ConversationPart } from '../../../talk/conversations/parts.ts';
+import type { ConversationPart } from '../../../talk/object/parts.ts';
 import { beginAgain, requestToKeep } from './begin-again.ts';
 
 const flag = z.boolean({ error: 'Input should be a valid boolean' });

@@ -11,14 +11,9 @@ import { createRequestId } from '../../../kit/http/headers/request-id.ts';
 import { isObject } from '../../../kit/json/object.ts';
 import { isBusyType, whatLimited } from '../../../money/admission/what-limited.ts';
 import { callObject } from '../../../objects/call-object.ts';
-import type {
-  ConversationObject,
-  ConversationPlace,
-  PackedAnswer,
-  Result,
-  TurnRequest,
-} from '../../../talk/contracts/conversation.ts';
-import { SUBAGENT_ID } from '../../../talk/conversations/conversations.schema.ts';
+import type { ConversationObject, ConversationPlace, Result, TurnRequest } from '../../../talk/object/contract.ts';
+import { SUBAGENT_ID } from '../../../talk/object/conversations.schema.ts';
+import type { PackedAnswer } from '../../../talk/shown/turn-answer.ts';
 import { errorIn } from '../../../talk/turn/turn-ending.ts';
 import type { ApartCall, CallName, RunCaller } from '../called-kind.ts';
 import { failedCall, MOST_TEXT_BYTES, NO_CONTENT, type ToolCall, type ToolResult } from '../tool-result.ts';

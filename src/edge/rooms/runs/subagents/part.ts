@@ -2,8 +2,8 @@
 
 import { getOrMake } from '../../../kit/cache/get-or-make.ts';
 import { finalError } from '../../../kit/http/errors.ts';
-import type { Result } from '../../../talk/contracts/conversation.ts';
-import type { ConversationContext, ConversationPart, OpenConversation } from '../../../talk/conversations/parts.ts';
+import type { Result } from '../../../talk/object/contract.ts';
+import type { ConversationContext, ConversationPart, OpenConversation } from '../../../talk/object/parts.ts';
 import { type SubagentOutcome, subagentOutcomeOf } from './subagent-outcome.ts';
 
 /** The idempotency keys of subagents that must not begin, because the run that called them has ended. */

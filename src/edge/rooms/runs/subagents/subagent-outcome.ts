@@ -1,11 +1,11 @@
 /** Tells a run that has called a subagent how that has ended, and what it has cost. */
 
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
-import { outcomeOfTurn, turnsGoingOn } from '../../../talk/answers/turn-report.ts';
-import type { TurnOutcome } from '../../../talk/contracts/conversation.ts';
-import type { TurnRow } from '../../../talk/storage/rows.ts';
-import type { Transcript } from '../../../talk/storage/transcript.ts';
-import { turnsOfRun } from '../../../talk/storage/turn-queries.ts';
+import type { TurnRow } from '../../../talk/history/storage/rows.ts';
+import type { Transcript } from '../../../talk/history/storage/transcript.ts';
+import { turnsOfRun } from '../../../talk/history/storage/turn-queries.ts';
+import type { TurnOutcome } from '../../../talk/object/contract.ts';
+import { outcomeOfTurn, turnsGoingOn } from '../../../talk/object/turn-report.ts';
 import { approvalsIn, callRowsIn, callsTakenUp } from '../run-rows.ts';
 
 export interface SubagentOutcome extends TurnOutcome {

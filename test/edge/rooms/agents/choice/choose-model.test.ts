@@ -8,8 +8,8 @@ import {
   mayStepUp,
   modelAsked,
 } from '../../../../../src/edge/rooms/agents/choice/choose-model.ts';
-import type { ChosenBy } from '../../../../../src/edge/talk/storage/chosen-by.schema.ts';
-import type { Chosen } from '../../../../../src/edge/talk/storage/rows.ts';
+import type { ChosenBy } from '../../../../../src/edge/talk/history/storage/chosen-by.schema.ts';
+import type { Chosen } from '../../../../../src/edge/talk/history/storage/rows.ts';
 import { tryCases } from '../../../../support/runs.ts';
 
 const { models } = settingsOf({ UPSTREAM: 'simulator' }, true);

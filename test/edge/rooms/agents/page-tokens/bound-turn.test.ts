@@ -3,7 +3,7 @@ import { decodeJwt } from 'jose';
 import { expect, test, vi } from 'vitest';
 import type { Json } from '../../../../../src/edge/kit/json/object.ts';
 import { Account } from '../../../../../src/edge/money/account/account.ts';
-import { Conversation } from '../../../../../src/edge/talk/conversations/conversation.ts';
+import { Conversation } from '../../../../../src/edge/talk/object/conversation.ts';
 import { ask, edgeWithSky, SKY } from '../../../../support/agents.ts';
 import type { Sent } from '../../../../support/app.ts';
 import { eventually, untilSo } from '../../../../support/eventually.ts';

@@ -9,7 +9,7 @@ import {
   approvalRequested,
   approvalRow,
   turnReport,
-} from '../../../../../src/edge/talk/conversations/conversations-answers.schema.ts';
+} from '../../../../../src/edge/talk/object/conversations-answers.schema.ts';
 import * as agents from '../../../../support/agents.ts';
 import { errorOf, settledApps, testApp } from '../../../../support/app.ts';
 import {

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import {
   conversationReport,
   conversationRow,
-} from '../../../../../src/edge/talk/conversations/conversations-answers.schema.ts';
+} from '../../../../../src/edge/talk/object/conversations-answers.schema.ts';
 import { errorOf, testApp } from '../../../../support/app.ts';
 import { as, type SimulatedEdge, simulatedEdge } from '../../../../support/prefixes.ts';
 import { answeringBy, calls, says } from '../../../../support/scripted-runs.ts';

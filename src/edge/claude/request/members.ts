@@ -1,0 +1,111 @@
+/** All members of a request that are for the edge alone: the core's, and those of the rooms in use. Everything reads this list. */
+
+import {
+  type KnownMembers,
+  MEMBERS,
+  type MemberValues,
+  type RequestMember,
+  type RequestMembers,
+  saidOf,
+} from './member.ts';
+import { invalidRequest } from '../../kit/http/errors.ts';
+import type { Json } from '../../kit/json/object.ts';
+import { ofRooms, pluggedInto } from '../../kit/rooms/rooms.ts';
+import { PREFIX_MEMBER } from '../../named/prefixes/prefixes.schema.ts';
+import { CONVERSATION_MEMBER } from '../../talk/object/conversations.schema.ts';
+import { SHOW_MEMBER } from '../../talk/shown/show.schema.ts';
+
+const allMembers = ofRooms(() => {
+  let all: RequestMembers = { conversation: CONVERSATION_MEMBER, prefix: PREFIX_MEMBER, show: SHOW_MEMBER };
+  for (const members of pluggedInto(MEMBERS)) all = { ...all, ...members };
+  return all;
+});
+const ofBodies = ofRooms(() => Object.entries(allMembers()).filter(([, { ofHeader }]) => !ofHeader));
+
+/** Headers of requests that no member has. */
+const OTHER_HEADERS = ['sluice-tags', 'sluice-simulate'];
+/** Headers of requests that something in this edge reads: only these may begin with `sluice-`. */
+export const headersRead = ofRooms(
+  (): ReadonlySet<string> => new Set([...OTHER_HEADERS, ...memberHeaders(() => true)]),
+);
+
+/** Refuses a header of ours that nothing reads: it never goes up, so its caller would never hear of it. @throws ApiError 400 */
+export function refuseUnreadHeaders(headers: Headers): void {
+  const known = headersRead();
+  // `forEach` is faster than an iterator, which makes an array for each header.
+  headers.forEach((_, name) => {
+    if (name.startsWith('sluice-') && !known.has(name))
+      throw invalidRequest(`${name}: nothing in this edge reads this header. Leave it out.`);
+  });
+}
+
+/** @returns a test of members: whether they are open to somebody */
+export function isOpenTo(who: NonNullable<RequestMember['open']>[number]): (member: RequestMember) => boolean {
+  return ({ open }) => open?.includes(who) === true;
+}
+
+/** @returns the names of members that a body may have. @param which only those of which this holds; default: all */
+export function memberNames(which: (member: RequestMember) => boolean = () => true): string[] {
+  return ofBodies().flatMap(([name, member]) => (which(member) ? [name] : []));
+}
+
+/** Members that are limits of a run, with their names. */
+export const limitsOfRun = ofRooms(() => ofBodies().filter(([, { isLimit }]) => isLimit));
+
+/** @returns the headers that say members of which this holds */
+export function memberHeaders(which: (member: RequestMember) => boolean): string[] {
+  return Object.values(allMembers()).flatMap((member) => (member.header && which(member) ? [member.header] : []));
+}
+
+/** @returns the schemas of members of a body, with their words. @param which as for `memberNames` */
+export function memberSchemas(which: (member: RequestMember) => boolean = () => true) {
+  return Object.fromEntries(ofBodies().flatMap(([name, member]) => (which(member) ? [[name, member.schema]] : [])));
+}
+
+/** Reads a member as `saidOf` does. @returns undefined, too, where its room is absent. @throws ApiError 400 as that does */
+export function askedMember<Name extends keyof MemberValues>(
+  name: Name,
+  headers: Headers | undefined,
+  body: Json,
+): MemberValues[Name] | undefined {
+  const known: KnownMembers = allMembers();
+  const member = known[name];
+  return member && saidOf<MemberValues[Name]>(name, member, headers, body);
+}
+
+/** Checks what a request says to the edge alone. Limits are checked where something runs. @throws ApiError 400 as `saidOf` does */
+export function checkMembers(headers: Headers, body: Json): void {
+  for (const [name, member] of ofBodies()) if (!member.isLimit) saidOf(name, member, headers, body);
+}
+
+/** @throws ApiError 400 for a member that needs a conversation, in a request without one */
+export function refuseKept(headers: Headers, body: Json): void {
+  for (const [name, member] of ofBodies()) {
+    if (member.keeps === undefined || !(saidOf(name, member, headers, body) ?? false)) continue;
+    throw invalidRequest(
+      `${name}: it needs a conversation, which keeps ${member.keeps}. Send \`conversation\`, with an id of your own.`,
+    );
+  }
+}
+
+/** @throws ApiError 400 for a member that means something to an agent alone, in a request that asks none */
+export function refuseWithoutAgent(body: Json): void {
+  for (const [name, { withoutAgent }] of ofBodies()) {
+    if (withoutAgent !== undefined && Object.hasOwn(body, name)) throw invalidRequest(`${name}: ${withoutAgent}`);
+  }
+}
+
+/** What takes members of a request away, by `edit`. Limits stay where nothing runs. */
+export const withoutMembers = ofRooms(() => {
+  const without = (names: readonly string[]) => Object.fromEntries(names.map((name) => [name, undefined]));
+  const removing = (which?: (member: RequestMember) => boolean) => without(memberNames(which));
+  const ofRoom = Object.entries<RequestMember>(Object.assign({}, ...pluggedInto(MEMBERS)));
+  return {
+    unasked: without(
+      ofRoom.flatMap(([name, { isLimit, goesUp, ofHeader }]) => (isLimit || goesUp || ofHeader ? [] : [name])),
+    ),
+    ofTurn: removing(({ isLimit }) => !isLimit),
+    all: removing(),
+    notCounted: removing((member) => !isOpenTo('count')(member)),
+  };
+});

@@ -1,0 +1,65 @@
+/** Caches in memory what the next turn needs from a history, so that it is not read and parsed again. */
+
+import type { SentHistory } from '../../../claude/request/sent-history.ts';
+import { LruCache } from '../../../kit/cache/lru.ts';
+import type { TurnRow } from './rows.ts';
+
+/** A message of a history: its role, and the whole message as JSON text. */
+export interface MessageText {
+  role: string;
+  text: string;
+}
+
+export interface CachedHistory {
+  /** The number of the first message in `history`. */
+  from: number;
+  history: SentHistory;
+  /** The model for which the thinking in `history` was chosen. */
+  model: string;
+  /** Whether `history` has thinking that goes up only while the last turn is continued. */
+  isForLoop: boolean;
+  /** The last answer and what came after it, oldest first. */
+  tail: readonly MessageText[];
+  last: TurnRow | undefined;
+  frozen: { system: string | undefined; tools: string | undefined; runs: string | undefined };
+  /**
+   * The messages of the running turn. They become part of the history when it is committed. `history` has them already.
+   */
+  fresh?: { turn: number; messages: readonly MessageText[]; history?: SentHistory | undefined };
+}
+
+/** The histories that this isolate caches, each by an object that represents its conversation. Sizes are bytes. */
+export const historyCache = new LruCache<object, CachedHistory>({
+  // This is for all conversations of the isolate, which has 128 MB.
+  most: 24_000_000,
+  // A larger history would push too many others out. The longest context of a model is about half of that.
+  largest: 8_000_000,
+  sizeOf({ history, tail, frozen, fresh }) {
+    const messages = [...tail, ...(fresh?.messages ?? [])];
+    const texts = [...messages.map(({ text }) => text), frozen.system ?? '', frozen.tools ?? '', frozen.runs ?? ''];
+    // A character counts as two bytes.
+    return Math.max(history.size, fresh?.history?.size ?? 0) + texts.reduce((sum, text) => sum + 2 * text.length, 0);
+  },
+});
+
+/**
+ * @param messages oldest first
+ * @returns the last answer, of one or more messages, and what came after it
+ */
+export function tailOf(messages: readonly MessageText[]): readonly MessageText[] {
+  let start = messages.length;
+  while (start > 0 && !(messages[start]?.role === 'assistant' && messages[start - 1]?.role !== 'assistant')) start -= 1;
+  return start === 0 ? messages : messages.slice(start);
+}
+
+const textOf = ({ text }: MessageText) => text;
+
+/** @returns the cached history with the running turn added, and with its answer if there is one. */
+export function withTurn(cached: CachedHistory, last: TurnRow, answer: string | undefined): CachedHistory {
+  const { fresh, ...rest } = cached;
+  const { messages: asked = [], history: before } = fresh ?? {};
+  const answers = answer === undefined ? [] : [{ role: 'assistant', text: answer }];
+  const added = [...asked, ...answers];
+  const history = before?.plus(answers.map(textOf)) ?? cached.history.plus(added.map(textOf));
+  return { ...rest, history, tail: tailOf([...cached.tail, ...added]), last };
+}

@@ -1,0 +1,108 @@
+/** Edits messages as JSON texts. Otherwise they are stored and sent again unchanged. */
+import { edit, itemTexts, memberTexts } from '../../../kit/json/edit.ts';
+
+/** The end of what is cached, as a member of a block, a tool, or a request. */
+export const BREAKPOINT = { cache_control: '{"type":"ephemeral"}' };
+
+/** The most characters in a row. With three bytes each they stay below the platform's limit of 2 MB. */
+export const PIECE_CHARACTERS = 600_000;
+
+/**
+ * Removes the cache breakpoints of a message: the API allows four in a request, and each turn may add some.
+ *
+ * @returns the text, otherwise unchanged
+ */
+export function withoutBreakpoints(message: string): string {
+  return hasBreakpoint(message) ? withoutThem(message) : message;
+}
+
+/** From a breakpoint the API looks back over twenty blocks. An answer with this many calls, and its results, have more. */
+const MANY_RESULTS = 8;
+
+/**
+ * Adds a breakpoint to the first block of a message with many results. So the API finds what was cached before the message.
+ *
+ * @returns the text, otherwise unchanged
+ */
+export function withBreakpoint(message: string): string {
+  const content = memberTexts(message).get('content') ?? '';
+  if (!content.startsWith('[')) return message;
+  const [first, ...rest] = itemTexts(content);
+  if (first === undefined || rest.length + 1 < MANY_RESULTS) return message;
+  const marked = edit(first, BREAKPOINT);
+  return edit(message, { content: `[${[marked, ...rest].join(',')}]` });
+}
+
+/** @returns whether a JSON text has a member `cache_control`. Inside a JSON string its quotes would be escaped. */
+function hasBreakpoint(text: string): boolean {
+  return text.includes('"cache_control"');
+}
+
+/** @returns about how many breakpoints JSON texts have. A member of a tool's schema may have the same name. */
+export function countBreakpoints(...texts: readonly (string | undefined)[]): number {
+  return texts.reduce(
+    // A text may consist of that name. Then no colon follows it.
+    (sum, text = '') => sum + (hasBreakpoint(text) ? (text.match(/"cache_control"\s*:/g)?.length ?? 0) : 0),
+    0,
+  );
+}
+
+function withoutThem(object: string): string {
+  const changes: Record<string, string | undefined> = { cache_control: undefined };
+  const members = memberTexts(object);
+  const content = members.get('content');
+  if (content?.startsWith('[')) changes.content = `[${itemTexts(content).map(inBlock).join(',')}]`;
+  const source = members.get('source');
+  if (source?.startsWith('{') && hasBreakpoint(source)) changes.source = withoutThem(source);
+  return edit(object, changes);
+}
+
+function inBlock(block: string): string {
+  return block.startsWith('{') && hasBreakpoint(block) ? withoutThem(block) : block;
+}
+
+const BOUND_TYPES = 'thinking|redacted_thinking|connector_text';
+/** Finds a block of these types in a message as JSON. Inside a JSON string the quotes would be escaped. */
+const BOUND = new RegExp(`"type"\\s*:\\s*"(?:${BOUND_TYPES})"`);
+const BOUND_TYPE = new RegExp(`^"(?:${BOUND_TYPES})"$`);
+
+/** @returns whether a message, as JSON, has thinking. */
+export function hasThinking(message: string): boolean {
+  return BOUND.test(message);
+}
+
+/** @returns a message as JSON without its thinking. One that has nothing else stays as it is: the API refuses it anyway. */
+export function withoutThinking(message: string): string {
+  if (!hasThinking(message)) return message;
+  const content = memberTexts(message).get('content') ?? '';
+  if (!content.startsWith('[')) return message;
+  const { blocks } = unboundBlocks(content);
+  return blocks.length === 0 ? message : edit(message, { content: `[${blocks.join(',')}]` });
+}
+
+/** @returns the blocks of a content that are no thinking, as JSON texts, and how many are thinking */
+export function unboundBlocks(content: string): { blocks: string[]; thinking: number } {
+  const all = itemTexts(content);
+  const blocks = all.filter((block) => !isBound(block));
+  return { blocks, thinking: all.length - blocks.length };
+}
+
+function isBound(block: string): boolean {
+  return block.startsWith('{') && BOUND_TYPE.test(memberTexts(block).get('type') ?? '');
+}
+
+/** Divides a text into pieces of at most `most` characters, never inside a surrogate pair. */
+export function divideText(text: string, most = PIECE_CHARACTERS): string[] {
+  const pieces: string[] = [];
+  for (let at = 0; at < text.length; ) {
+    let end = Math.min(text.length, at + most);
+    if (end < text.length && isHighSurrogate(text.charCodeAt(end - 1)) && end - at > 1) end -= 1;
+    pieces.push(text.slice(at, end));
+    at = end;
+  }
+  return pieces;
+}
+
+function isHighSurrogate(code: number): boolean {
+  return code >= 0xd800 && code <= 0xdbff;
+}

@@ -1,0 +1,359 @@
+/** Begins a turn: plans it and stores it before anything goes up. */
+
+import { joinedBetas } from '../../claude/headers.ts';
+import { toApiError } from '../../kit/http/errors.ts';
+import { Slots } from '../../kit/rooms/slots.ts';
+import { refuseRevokedCaller } from '../../money/admission/refuse-revoked.ts';
+import { type About, OF_PREFIX, say } from '../../money/contracts/about.ts';
+import { failedResult, receivedText } from './crossing-answer.ts';
+import { accountRequestOf } from './object-context.ts';
+import type {
+  AskedBeginning,
+  BegunRequest,
+  CountedPrompt,
+  PromptRequest,
+  TurnRequest,
+} from './contract.ts';
+import type { AgentInUse } from '../history/agent-in-use.ts';
+import { leaveLostCode } from '../history/container.ts';
+import { withoutEdgeBlocks } from '../shown/edge-blocks.ts';
+import { guard } from '../history/guard.ts';
+import { type NextRequest, nextRequest } from '../history/next-request.ts';
+import { turnPrefix } from '../shown/shown-to.ts';
+import { BLANK_TURN, type Profile, refOf, type TurnRow, type TurnStatus } from '../history/storage/rows.ts';
+import type { Transcript } from '../history/storage/transcript.ts';
+import { latestTurn } from '../history/storage/turn-queries.ts';
+import { isRefused, type Runner } from '../turn/running-turn.ts';
+import { Turn } from '../turn/turn.ts';
+import type { TurnContext, TurnOptions } from '../turn/turn-context.ts';
+import { listedParentOf } from '../turn/turn-ending.ts';
+import { TurnRunner } from '../turn/turn-runner.ts';
+import type { ConversationState } from './conversation-state.ts';
+import { layerOf, retainedAgent, type Taken, takeNamed, withdrawnFrom } from './named-beginning.ts';
+import type { AskedTurn, ConversationContext, OpenPart } from './parts.ts';
+import { startConversation } from './profile-changes.ts';
+import { checkRetained, layRetained } from './retained-prefix.ts';
+
+/** How often the alarm rings while a turn runs. It wakes an object that died. */
+export const WATCH_MS = 30_000;
+
+/** Turns whose prompt the upstream has read. */
+const READ_BY_UPSTREAM: readonly TurnStatus[] = ['complete', 'interrupted', 'stopped', 'refused', 'empty'];
+
+/**
+ * Plans a turn. Writes nothing and waits for nothing.
+ *
+ * @param present the profile of the conversation, if it exists
+ * @throws ApiError 400 for messages that do not continue the history, and for a run where nothing runs; 413 for a request that is
+ *   too large to go up
+ */
+export function planTurn(context: ConversationContext, present: Profile | undefined, turn: AskedTurn): NextRequest {
+  const { request, taken } = turn;
+  leaveLostCode(context.transcript, request.body, context.now());
+  if (present) checkNamed(present, request.asked);
+  const agent = present ? retainedAgent(context) : taken?.agent && taken.stored;
+  return planByParts(context, turn, agent, (model) =>
+    nextRequest(request.body, context.transcript, context.settings(), {
+      ...{ prefix: taken, agent, betas: request.headers['anthropic-beta'], isRun: isRun(request), model },
+      now: context.now(),
+      // What a run asks its subagent is the edge's own.
+      isBound: request.identity.only !== undefined && !request.parent,
+    }),
+  );
+}
+
+/** Plans a turn, or a prompt that is counted, as a room does that has a way of its own. */
+function planByParts(
+  { parts }: ConversationContext,
+  turn: Parameters<NonNullable<OpenPart['plan']>>[0],
+  agent: AgentInUse | undefined,
+  plan: (model?: string) => NextRequest,
+): NextRequest {
+  let planned: NextRequest | undefined;
+  for (const part of parts) planned ??= part.plan?.(turn, agent, plan);
+  return planned ?? plan();
+}
+
+/** @throws ApiError 400 if a request names another prefix or agent than the conversation has */
+function checkNamed(retained: Profile, { prefix, agent }: AskedBeginning): void {
+  if (agent !== undefined) checkRetained('agent', retained.agent, agent);
+  if (prefix !== undefined) checkRetained('prefix', retained.prefix, prefix);
+}
+
+/**
+ * Stores a turn and its messages, and makes its runner. Waits for nothing: the caller takes the lock with the result.
+ *
+ * @throws ApiError if the deployment has no upstream; nothing is stored then
+ */
+export function beginTurn(context: ConversationContext, turn: AskedTurn, planned: NextRequest): Runner {
+  const { transcript, maintenance } = context;
+  const { taken } = turn;
+  let { request } = turn;
+  // This throws if the deployment has no upstream. So it comes before anything is stored.
+  context.upstream();
+  const now = context.now();
+  const isNew = !transcript.profile?.exists;
+  if (isNew) startWithDefaults(context, request, planned, taken);
+  const agent = retainedAgent(context);
+  if (agent) request = { ...request, asked: { ...request.asked, fallback_models: agent.definition.fallback_models } };
+  context.alarm.watch(now + WATCH_MS);
+  if (isNew) maintenance.noteRetention();
+  const begins = { ...turn, request };
+  const row = newTurnRow(transcript, request, planned, now);
+  try {
+    for (const part of context.parts) part.begin?.(begins, planned, row);
+    planned.memory = turn.memory;
+    for (const part of context.parts) {
+      const runner = part.run?.(begins, planned, row);
+      if (runner) return runner;
+    }
+    return runnerOfTurn(context, request, storeTurn(context, row, planned), planned);
+  } catch (thrown) {
+    // Nothing runs it, so nothing would end it.
+    transcript.deleteMessages('turn >= ?', row.seq);
+    transcript.deleteTurns('seq >= ?', row.seq);
+    throw thrown;
+  }
+}
+
+/** Makes the runner of a turn that is not a run. */
+export function runnerOfTurn(
+  context: ConversationContext,
+  request: BegunRequest,
+  turn: Turn,
+  planned: NextRequest,
+): Runner {
+  const { transcript, maintenance, hooks } = context;
+  return runnerOf(context, request, turn, planned, {
+    headers: request.headers,
+    most: planned.most,
+    onEnd: (settled) => {
+      hooks.onEnd();
+      maintenance.noteEnd(turn);
+      if (!isRefused(transcript, turn)) for (const part of context.parts) part.tell?.(turn);
+      maintenance.settlements.follow(turn.row, settled);
+      maintenance.reportSoon();
+    },
+    onBroken: hooks.onBroken,
+  });
+}
+
+/** Starts a conversation with the defaults that its first turn sets for all later turns. */
+function startWithDefaults(
+  context: ConversationContext,
+  { place, parent }: TurnRequest,
+  { defaults: { model, maxTokens, system, tools } }: NextRequest,
+  taken: Taken | undefined,
+): void {
+  const { transcript } = context;
+  startConversation(context, place, {
+    model,
+    maxTokens,
+    history: taken?.history ?? null,
+    ...(parent && { parent, retentionSeconds: parent.retentionSeconds }),
+  });
+  const { profile } = transcript;
+  if (!profile || (system === undefined && tools === undefined && !taken)) return;
+  transcript.together(() => {
+    if (system !== undefined) transcript.freeze('system', system);
+    if (tools !== undefined) transcript.freeze('tools', tools);
+    if (taken?.runs !== undefined) transcript.freeze('runs', taken.runs);
+    if (taken?.agent) transcript.freeze('agent', taken.stored.text);
+    if (taken) transcript.save({ ...profile, prefix: taken.retained ?? null, agent: taken.agent ?? null });
+  });
+}
+
+/**
+ * Plans a step of a run, or a turn that begins again. If it is the first turn of its conversation and died, the conversation
+ * does not exist yet, but its profile already has the defaults.
+ */
+export function planAgain(
+  context: ConversationContext,
+  request: BegunRequest,
+  body: string,
+  options: { isStep?: boolean; isAgain?: boolean },
+): NextRequest {
+  const { transcript } = context;
+  const { model = null, maxTokens = null } = transcript.profile ?? {};
+  const { runs } = transcript.frozen;
+  leaveLostCode(transcript, body, context.now());
+  return nextRequest(body, transcript, context.settings(), {
+    ...options,
+    now: context.now(),
+    prefix: { model: model ?? undefined, maxTokens: maxTokens ?? undefined, runs },
+    agent: retainedAgent(context),
+    betas: request.headers['anthropic-beta'],
+    isRun: isRun(request),
+  });
+}
+
+/** Stores the row of a turn, or of a step, and its messages. */
+export function storeTurn(
+  { transcript }: ConversationContext,
+  row: TurnRow,
+  planned: NextRequest,
+  options: Omit<TurnOptions, 'newMessages' | 'recovered'> = {},
+): Turn {
+  const { profile } = transcript;
+  if (!profile) throw new TypeError('A conversation without a profile.');
+  if (planned.sentFrom !== profile.sentFrom && !planned.follows)
+    transcript.save({ ...profile, sentFrom: planned.sentFrom });
+  const messages = planned.messages.map((message, index) => {
+    const id = `msg_${row.id}_${index + 1}`;
+    const origin = options.isOfEdge && message.role === 'user' ? ('edge' as const) : null;
+    return { ...message, seq: profile.nextMessage + index, turn: row.seq, id, createdAt: row.beganAt, origin };
+  });
+  transcript.beginTurn(row, messages);
+  // A long request must not stay in memory for as long as the answer takes.
+  row = { ...row, request: null };
+  const cached = transcript.cachedHistory;
+  if (cached)
+    transcript.cacheHistory({
+      ...cached,
+      fresh: { turn: row.seq, messages: planned.messages, history: planned.longer },
+    });
+  const { leavesPaused } = planned;
+  return new Turn(transcript, row, planned.maxTokens, {
+    ...options,
+    leavesPaused,
+    newMessages: planned.messages.length,
+  });
+}
+
+/** Makes the runner of a stored turn or step. */
+export function runnerOf(
+  context: ConversationContext,
+  { place, requestId, identity, query, asked }: BegunRequest,
+  turn: Turn,
+  planned: NextRequest,
+  own: Pick<TurnContext, 'headers' | 'most' | 'isLater' | 'onEnd' | 'onBroken'>,
+): TurnRunner {
+  const { transcript, env, waitUntil } = context;
+  const upstream = context.upstream();
+  const stays = upstream.pool && latestTurn(transcript, READ_BY_UPSTREAM)?.outcome?.upstream;
+  const { prefix } = transcript.profile ?? {};
+  const { betas } = retainedAgent(context)?.definition ?? {};
+  return new TurnRunner(turn, {
+    requestId,
+    identity,
+    query,
+    accounts: env,
+    store: env.STORE,
+    waitUntil,
+    conversation: place.id,
+    parent: transcript.profile?.parent && listedParentOf(transcript.profile.parent),
+    adds: planned.messages.reduce((sum, { text }) => sum + text.length, 0),
+    lay: layerOf(context, transcript.profile),
+    about: Object.assign(
+      say(OF_PREFIX, prefix ? refOf(prefix) : undefined),
+      ...context.parts.map((part) => part.about?.(planned.memory)),
+    ) as About,
+    settings: context.settings(),
+    upstream,
+    stays,
+    fallbacks: asked.fallback_models,
+    background: asked.background,
+    transcript,
+    now: context.now,
+    ...own,
+    headers: betas
+      ? { ...own.headers, 'anthropic-beta': joinedBetas(own.headers['anthropic-beta'], betas) }
+      : own.headers,
+  });
+}
+
+/**
+ * @returns whether a turn is a run even without tools of the edge. A subagent always is: a run keeps the limits that it got.
+ *   So is a turn that may go up again after a crash.
+ */
+export function isRun({ parent, asked }: Pick<TurnRequest, 'parent' | 'asked'>): boolean {
+  return parent !== undefined || asked.retry === true;
+}
+
+export function turnIdOf({ asked, requestId }: Pick<TurnRequest, 'asked' | 'requestId'>): string {
+  return turnPrefix(asked.show) + requestId.slice(-12);
+}
+
+export function newTurnRow(
+  transcript: Transcript,
+  request: BegunRequest,
+  planned: Pick<NextRequest, 'model' | 'frame' | 'sentFrom' | 'follows'>,
+  now: number,
+): TurnRow {
+  const { requestId, hash, route, asked } = request;
+  const { model, frame, sentFrom, follows } = planned;
+  return {
+    ...BLANK_TURN,
+    seq: Math.max(transcript.profile?.nextTurn ?? 1, transcript.newestTurn + 1),
+    id: turnIdOf(request),
+    requestId,
+    key: request.key ?? null,
+    hash,
+    status: 'running',
+    route,
+    model,
+    beganAt: now,
+    endedAt: null,
+    settled: false,
+    frame,
+    sentFrom,
+    follows,
+    background: asked.background ? 1 : null,
+    deliverUrl: asked.deliver_url ?? null,
+  };
+}
+
+/** @returns the prompt of the next turn as it would go up; undefined if the conversation does not exist yet */
+export async function promptToCount(
+  state: ConversationState,
+  request: PromptRequest,
+): Promise<CountedPrompt | undefined> {
+  const { context } = state;
+  const present = () => state.present();
+  try {
+    const sent = await receivedText(request.body);
+    const { only } = request.identity;
+    if (!present()?.exists && !only) return undefined;
+    const body = present()?.turns ? sent : await withoutEdgeBlocks(sent);
+    const profile = present();
+    // A bound token is told only what a turn of its own would come to: the object looks at it all.
+    const taken =
+      only && !profile ? await takeNamed(context, request.place, request.asked, request.identity) : undefined;
+    return await buildPrompt(state, { ...request, body }, taken);
+  } catch (thrown) {
+    // A revoked caller must not learn whether the conversation exists.
+    const refused = await refuseRevokedCaller(accountRequestOf(context, request.identity)).catch(toApiError);
+    return failedResult(refused ?? thrown);
+  }
+}
+
+/** @throws ApiError as planning a turn does */
+async function buildPrompt(
+  state: ConversationState,
+  request: PromptRequest & { body: string },
+  taken: Taken | undefined,
+): Promise<CountedPrompt> {
+  const { context } = state;
+  const present = () => state.present();
+  const { identity, body, asked } = request;
+  const allowed = () => {
+    const refused = identity.only && guard().refusalOfTurn(identity, context.transcript, present(), taken?.agent);
+    if (refused) throw refused;
+    return present();
+  };
+  const before = allowed();
+  if (before) checkNamed(before, asked);
+  const withdrawn = await withdrawnFrom(context, before);
+  if (withdrawn) throw withdrawn;
+  // Meanwhile there may be another conversation of this id.
+  const profile = allowed();
+  const agent = profile ? retainedAgent(context) : taken?.agent && taken.stored;
+  const isBound = identity.only !== undefined;
+  const planned = planByParts(context, { memory: new Slots() }, agent, (model) =>
+    nextRequest(body, context.transcript, context.settings(), { agent, counts: true, isBound, model }),
+  );
+  const { account = '', prefix: retained } = profile ?? {};
+  const { bytes } = retained ? (await layRetained(context, account, retained, planned.body)).body : planned.body;
+  const { betas = [] } = agent?.definition ?? {};
+  return { ok: true, value: new Blob([bytes]).stream(), betas: betas.length > 0 ? betas : undefined };
+}

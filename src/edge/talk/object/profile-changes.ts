@@ -1,0 +1,139 @@
+/** Changes the profile of a conversation: how it begins, how it ends, and what a request changes. */
+import { inSteps } from '../../kit/async/in-steps.ts';
+import { ApiError } from '../../kit/http/errors.ts';
+import { withoutUndefined } from '../../kit/json/object.ts';
+import type { ConversationPlace } from './contract.ts';
+import { GRACE_MS, type Profile, type RetainedPrefix } from '../history/storage/rows.ts';
+import { countHistory } from '../history/storage/turn-queries.ts';
+import type { ConversationFields, ConversationPatch } from './conversations.schema.ts';
+import type { Taken } from './named-beginning.ts';
+import type { ConversationContext, ImportedHistory } from './parts.ts';
+import { releaseInBackground } from './retained-prefix.ts';
+
+/** Stores the profile of a new conversation. First it deletes what a failed turn or copy has left here. */
+export function startConversation(
+  context: ConversationContext,
+  place: ConversationPlace,
+  fields: Partial<Profile> = {},
+): void {
+  const { transcript, now } = context;
+  const { prefix, nextTurn = 1, version = 0 } = transcript.profile ?? {};
+  if (prefix) releaseInBackground(context, prefix);
+  const profile: Profile = { ...newProfile(place, now(), version), ...fields };
+  if (transcript.create(profile)) return;
+  // A listener of a failed turn must not get the events of another turn with the same number.
+  const next = Math.max(nextTurn, transcript.newestTurn + 1);
+  transcript.empty();
+  if (next > profile.nextTurn) transcript.save({ ...profile, nextTurn: next });
+}
+
+/** @returns an empty profile, newer than the version that was stored before. */
+function newProfile(place: ConversationPlace, now: number, version: number): Profile {
+  return {
+    ...place,
+    exists: false,
+    createdAt: now,
+    updatedAt: now,
+    version: Math.max(version + 1, now),
+    unreported: false,
+    title: null,
+    metadata: null,
+    model: null,
+    maxTokens: null,
+    prefix: null,
+    agent: null,
+    retentionSeconds: null,
+    history: null,
+    turns: 0,
+    messages: 0,
+    bytes: 0,
+    cost: 0,
+    inputTokens: 0,
+    outputTokens: 0,
+    nextTurn: 1,
+    nextMessage: 1,
+    through: 0,
+    sentFrom: 0,
+    paused: null,
+    deleted: false,
+  };
+}
+
+/**
+ * Stores a new conversation, with the defaults of its turns, and the history that it begins with: all of it, or nothing.
+ *
+ * @throws ApiError 500 if it was deleted meanwhile
+ */
+export async function storeCreated(
+  context: ConversationContext,
+  place: ConversationPlace,
+  fields: Omit<ConversationFields, 'system' | 'tools' | 'messages'>,
+  begins: { system: string | undefined; tools: string | undefined; history: ImportedHistory | undefined },
+  taken: Taken | undefined,
+): Promise<void> {
+  const { transcript, maintenance, now } = context;
+  const { model = null, maxTokens = null, history = null, agent = null, retained } = taken ?? {};
+  startConversation(context, place, { prefix: retained ?? null });
+  // If the object crashes before the end, the alarm deletes what was written.
+  if (begins.history) context.alarm.watch(now() + GRACE_MS);
+  const storing = begins.history?.store(transcript, { model: fields.model ?? model, now: now() });
+  const imported =
+    storing && (await inSteps(storing).catch((thrown: unknown) => leaveNothing(context, retained, thrown)));
+  if (transcript.profile?.deleted) leaveNothing(context, retained, notWhole());
+  transcript.together(() => {
+    transcript.freeze('system', begins.system);
+    transcript.freeze('tools', begins.tools);
+    transcript.freeze('runs', taken?.runs);
+    transcript.freeze('agent', taken?.agent && taken.stored.text);
+    const defaults = { model, maxTokens };
+    const changes = { ...defaults, history, ...changesOf(fields), ...(agent && { ...defaults, agent }) };
+    maintenance.change({ ...changes, ...countHistory(transcript), ...imported, exists: true });
+  });
+}
+
+export function notWhole(): ApiError {
+  return new ApiError('api_error', 'The conversation could not be stored whole. Try again.');
+}
+
+/** Deletes what was stored of a conversation, and throws why. */
+export function leaveNothing(
+  context: ConversationContext,
+  retained: RetainedPrefix | undefined,
+  thrown: unknown,
+): never {
+  const { transcript, alarm, now } = context;
+  if (retained) releaseInBackground(context, retained);
+  transcript.empty();
+  alarm.wakeFor(now());
+  throw thrown;
+}
+
+/** Deletes everything but the profile: the account must still learn of the deletion. */
+export function storeDeletion({ transcript, now }: ConversationContext, profile: Profile): void {
+  transcript.together(() => {
+    transcript.drop();
+    const version = Math.max(profile.version + 1, now());
+    const deletion = { exists: false, deleted: true, unreported: true, title: null, metadata: null };
+    transcript.save({ ...profile, version, ...deletion });
+  });
+}
+
+/** Deletes a conversation that cannot be read, and reports that to the account. */
+export async function eraseDamaged(context: ConversationContext, { account, id }: ConversationPlace): Promise<void> {
+  const { transcript, maintenance, now, alarm } = context;
+  const prefix = transcript.readable?.prefix;
+  await context.deleteAll();
+  transcript.forget();
+  transcript.create({ ...newProfile({ account, id }, now(), 0), deleted: true, unreported: true });
+  alarm.wakeFor(now());
+  if (prefix) releaseInBackground(context, prefix);
+  await maintenance.clear();
+}
+
+/** @returns the members of the profile that a request changes. */
+export function changesOf(fields: ConversationPatch & { model?: string | undefined }): Partial<Profile> {
+  const { title, metadata, model, max_tokens: maxTokens, retention_seconds: retentionSeconds, history } = fields;
+  // With another limit, turns that were left out may fit again.
+  const sentFrom = history === undefined ? undefined : 0;
+  return withoutUndefined({ title, metadata, model, maxTokens, retentionSeconds, history, sentFrom });
+}

@@ -1,0 +1,235 @@
+/** Settles the turns of a conversation until the account has confirmed each one, also turns that began before a crash. */
+
+import { within } from '../../kit/async/timeout.ts';
+import { getOrMake } from '../../kit/cache/get-or-make.ts';
+import type { RequestMeter } from '../../money/admission/metered-request.ts';
+import { keptMeterOf, requestMeterOf } from '../../money/admission/request-meter.ts';
+import type { Settled } from '../../money/contracts/settlement.ts';
+import { accountRequestOf, type ObjectContext } from './object-context.ts';
+import { DamagedRow, damageIn } from '../history/storage/damaged-row.ts';
+import type { OutcomeOfTurn, TurnRow } from '../history/storage/rows.ts';
+import { toolsTakenUp, turnAt, turnsOfRun, unsettledTurns } from '../history/storage/turn-queries.ts';
+import { addCost, conversationReportOf } from '../turn/turn-ending.ts';
+
+/** Milliseconds to wait for a confirmation of the account. */
+export const CONFIRM_MS = 60_000;
+
+/** What settling turns needs from their object. */
+export interface SettlingObject extends ObjectContext {
+  erase(): Promise<unknown>;
+}
+
+/** The settlements of a run's steps that were sent and not confirmed. Once all are confirmed, one row says so. */
+interface RunSettlements {
+  open: number;
+  /** When the last of them was sent; milliseconds since 1970. */
+  since: number;
+  hasEnded: boolean;
+  /** Whether every settlement that has come back was confirmed. Not known after a crash. */
+  isSure: boolean;
+}
+
+/** Keeps track of which turns of a conversation are settled. Their rows say what is not confirmed. */
+export class TurnSettlements {
+  readonly #object: SettlingObject;
+  readonly #wake: () => void;
+  readonly #onSettled: () => void;
+  /** Turns whose settlement has been sent, and when; milliseconds since 1970. */
+  readonly #settling = new Map<number, { row: TurnRow; since: number }>();
+  readonly #runs = new Map<number, RunSettlements>();
+
+  /**
+   * @param wake sets the alarm that repeats unconfirmed settlements
+   * @param onSettled is called when no settlement of a turn is open any more, or its alarm is set
+   */
+  constructor(object: SettlingObject, { wake, onSettled }: { wake: () => void; onSettled: () => void }) {
+    this.#object = object;
+    this.#wake = wake;
+    this.#onSettled = onSettled;
+  }
+
+  /** Whether settlements are on their way for which only a watch wakes the object. */
+  get isOpen(): boolean {
+    return this.#settling.size > 0 || this.#runs.size > 0;
+  }
+
+  /** @returns the meter that settles a turn or a summary, even one that began before a crash. */
+  meterOf(row: Pick<TurnRow, 'grant' | 'requestId' | 'model'>): Pick<RequestMeter, 'settle'> {
+    const account = this.#object.transcript.profile?.account ?? '';
+    const requestId = row.grant?.requestId ?? row.requestId;
+    const request = { ...accountRequestOf(this.#object, { account }), requestId, model: row.model };
+    return row.grant ? requestMeterOf(request, row.grant) : keptMeterOf(request);
+  }
+
+  /** Stores the confirmation of a settlement when it comes. @param settled undefined if nothing has to be settled */
+  follow(row: TurnRow, settled: Promise<Settled> | undefined): void {
+    if (settled !== undefined && isUnderRun(row)) this.#object.waitUntil(this.#confirmStep(row, row.run, settled));
+    else if (settled !== undefined) this.#object.waitUntil(this.confirm(row, settled));
+    else {
+      this.forgetFailed(row);
+      if (row.run === null) this.#onSettled();
+    }
+  }
+
+  /** Marks a run as settled as soon as all its steps are. Its row must say already that it has ended. */
+  endRun({ seq }: Pick<TurnRow, 'seq'>): void {
+    for (const step of turnsOfRun(this.#object.transcript, seq)) this.forgetFailed(step);
+    this.#runOf(seq).hasEnded = true;
+    this.#settleRun(seq);
+  }
+
+  /** Notes that a run goes on after a crash: its steps are settled once more at its end, which changes nothing. */
+  resumeRun({ seq }: Pick<TurnRow, 'seq'>): void {
+    this.#runOf(seq).isSure = false;
+  }
+
+  #runOf(seq: number): RunSettlements {
+    return getOrMake(this.#runs, seq, () => ({ open: 0, since: 0, hasEnded: false, isSure: true }));
+  }
+
+  async #confirmStep(row: TurnRow, seq: number, done: Promise<Settled>): Promise<void> {
+    const run = this.#runOf(seq);
+    run.open += 1;
+    run.since = settledFrom(row, this.#object.now());
+    try {
+      await this.#noteSettled(row, await done);
+    } catch {
+      run.isSure = false;
+    }
+    run.open -= 1;
+    this.#settleRun(seq);
+  }
+
+  #settleRun(seq: number): void {
+    const run = this.#runs.get(seq);
+    if (!run?.hasEnded || run.open > 0) return;
+    this.#runs.delete(seq);
+    const { transcript } = this.#object;
+    const row = transcript.profile && turnAt(transcript, seq);
+    if (row?.run !== seq) return;
+    if (run.isSure) {
+      transcript.changeTurn(row, { settled: true });
+      this.#onSettled();
+      return;
+    }
+    this.#wake();
+    this.#object.waitUntil(this.#settleAgain(row).catch(() => this.#wake()));
+  }
+
+  /**
+   * Waits until the account confirms a settlement, and stores the confirmation. Without a confirmation the alarm repeats the
+   * settlement. A repeated settlement changes nothing.
+   */
+  async confirm(row: TurnRow, done: Promise<Settled>): Promise<void> {
+    const { transcript, now } = this.#object;
+    const { seq } = row;
+    // No timer ends this wait: the alarm repeats what takes too long.
+    const settling = { row, since: settledFrom(row, now()) };
+    this.#settling.set(seq, settling);
+    try {
+      const settled = await done;
+      if (!row.settled && transcript.profile) transcript.changeTurn(row, { settled: true });
+      await this.#noteSettled(row, settled);
+    } catch {
+      this.#wake();
+    } finally {
+      if (this.#settling.get(seq) === settling) this.#settling.delete(seq);
+    }
+    this.#onSettled();
+  }
+
+  async #noteSettled(row: TurnRow, { outcome, cost }: Settled): Promise<void> {
+    const { transcript, erase } = this.#object;
+    if (outcome !== 'erased') this.#correct(row, cost + (row.grant?.earlier ?? 0));
+    if (row.status === 'failed') this.forgetFailed(row);
+    const { profile } = transcript;
+    if (outcome === 'erased' && profile && !profile.deleted) await erase();
+  }
+
+  /**
+   * Stores the account's figure, which decides: a turn without known usage has cost its whole hold. With it goes what was read
+   * on.
+   */
+  #correct({ seq, id, cost, outcome }: TurnRow, settled: number): void {
+    const { transcript, now } = this.#object;
+    const isReadOn = outcome?.read_until !== undefined;
+    if (settled === cost && !isReadOn) return;
+    // Another confirmation may have corrected it already.
+    const stored = turnAt(transcript, seq);
+    if (stored?.id !== id || !transcript.profile) return;
+    transcript.changeTurn(stored, { cost: settled, ...(isReadOn && { outcome }) });
+    if (settled === stored.cost) return;
+    addCost(transcript, settled - stored.cost, now(), { unreported: true });
+    this.#wake();
+  }
+
+  /** Deletes the row of a failed turn that is settled and has shown no event. Steps are kept until their run has ended. */
+  forgetFailed({ seq, id }: TurnRow): void {
+    const { transcript } = this.#object;
+    const stored = turnAt(transcript, seq);
+    if (stored?.id !== id || stored.status !== 'failed' || !stored.settled) return;
+    // After a crash a run needs the rows of its steps: they say what it has spent, and which names it has used in the ledger.
+    if (stored.run !== null && turnAt(transcript, stored.run)?.status === 'running') return;
+    if (transcript.log.count(seq) === 0) transcript.deleteTurns('seq = ?', seq);
+  }
+
+  /** Repeats the settlements that were not confirmed. */
+  async settlePending(): Promise<void> {
+    const { transcript, now } = this.#object;
+    for (const { seq, id } of unsettledTurns(transcript)) {
+      // This turn may have been confirmed while the code waited for the one before.
+      const row = turnAt(transcript, seq);
+      if (row?.id !== id || row.settled || row.status === 'running') continue;
+      const since = this.#runs.get(row.seq)?.since ?? this.#settling.get(row.seq)?.since ?? 0;
+      if (now() - since < CONFIRM_MS) continue;
+      await this.#settleAgain(row).catch((thrown: unknown) => {
+        // The account books what was set aside for a turn whose outcome is damaged.
+        if (damageIn(thrown)) transcript.changeTurn(row, { settled: true });
+        else this.#wake();
+      });
+    }
+  }
+
+  async #settleAgain(row: TurnRow): Promise<void> {
+    const { transcript } = this.#object;
+    const isRun = row.run === row.seq;
+    for (const { seq, id } of isRun ? turnsOfRun(transcript, row.seq).filter(isUnderRun) : [row]) {
+      // Its cost may have been corrected while the code waited for the settlement before.
+      const turn = turnAt(transcript, seq);
+      const { profile } = transcript;
+      if (turn?.id !== id || !profile) continue;
+      if (!turn.outcome) throw new DamagedRow('the outcome of a turn');
+      const { status } = turn;
+      const { done } = this.meterOf(turn).settle(outcomeReadOn(turn, turn.outcome, this.#object.now()), {
+        ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
+        ms: (turn.endedAt ?? turn.beganAt) - turn.beganAt,
+        tools: status === 'failed' ? undefined : toolsTakenUp(transcript, turn),
+        // Each earlier try has a row of its own in the ledger, so its cost is not counted here.
+        conversation: conversationReportOf(profile, turn.cost - (turn.grant?.earlier ?? 0)),
+      });
+      if (isRun) await this.#noteSettled(turn, await within(done, CONFIRM_MS));
+      else await within(this.confirm(turn, done), CONFIRM_MS);
+    }
+    if (isRun && transcript.profile) transcript.changeTurn(row, { settled: true });
+  }
+}
+
+/** @returns from when a settlement is on its way at the earliest; milliseconds since 1970 */
+function settledFrom({ outcome }: TurnRow, now: number): number {
+  return Math.max(now, outcome?.read_until ?? now);
+}
+
+/** @returns the outcome of a turn whose object may have died while its answer was read on: it may have gone on for as long */
+function outcomeReadOn({ endedAt }: TurnRow, outcome: OutcomeOfTurn, now: number): OutcomeOfTurn {
+  const { read_until, seen, usage } = outcome;
+  if (read_until === undefined || endedAt === null || !seen) return outcome;
+  const ms = Math.max(0, Math.min(now, read_until) - endedAt);
+  const lost_ms = seen.lost_ms + ms;
+  const more = usage ? { silent_ms: seen.silent_ms + ms } : { unseen_ms: seen.unseen_ms + ms };
+  return { ...outcome, seen: { ...seen, ...more, lost_ms } };
+}
+
+/** @returns whether a turn is a step whose settlement is noted in the row of its run. */
+function isUnderRun(row: TurnRow): row is TurnRow & { run: number } {
+  return row.run !== null && row.run !== row.seq && row.status !== 'failed' && row.settled;
+}

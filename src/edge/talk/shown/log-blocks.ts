@@ -1,0 +1,57 @@
+import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
+import { isHiddenBlock, isReadable } from './shown-to.ts';
+
+/** What a listener must know of a block, whose beginning it may have seen before. */
+interface BegunBlock {
+  isHidden: boolean;
+  /** Its number where only text is shown; undefined for a block that is left out there. */
+  number: number | undefined;
+  /** The data of its hidden beginning, once it was made for somebody. */
+  told?: string;
+}
+
+const BLOCK_EVENT = 'event: content_block_start\ndata: ';
+/** The beginning of a block as the API and the edge write it. */
+const BEGINNING = /\{"type":"content_block_start","index":(\d+),"content_block":\{"type":"(\w+)"/y;
+
+/** Knows which blocks of a turn are hidden, and their numbers where only text is shown. All listeners of its log share it. */
+export class LogBlocks {
+  readonly turn: string | undefined;
+  readonly #begun = new Map<unknown, BegunBlock>();
+  #next = 0;
+
+  /** @param text the turn's events so far, as they are shown or stored */
+  constructor(turn?: string, text = '') {
+    this.turn = turn;
+    for (const event of text.split(BLOCK_EVENT).slice(1)) this.read(event.split('\n\n', 1)[0] ?? '');
+  }
+
+  /** @returns a block by its own number */
+  at(index: unknown): BegunBlock | undefined {
+    return this.#begun.get(index);
+  }
+
+  /** Notes the beginning of a block. */
+  begin(index: unknown, block: Json): BegunBlock {
+    const isSeen = isReadable(block);
+    const known = this.#begun.get(index) ?? { isHidden: false, number: isSeen ? this.#next : undefined };
+    if (known.number === this.#next) this.#next += 1;
+    known.isHidden ||= isHiddenBlock(block);
+    this.#begun.set(index, known);
+    return known;
+  }
+
+  /** Notes it without parsing it. @returns undefined where it has another form, or is none */
+  note(text: string, at = 0): BegunBlock | undefined {
+    BEGINNING.lastIndex = at;
+    const [, index, type] = BEGINNING.exec(text) ?? [];
+    return index === undefined ? undefined : this.begin(Number(index), { type });
+  }
+
+  /** Notes it, whatever its form is. */
+  read(data: string): void {
+    if (this.note(data)) return;
+    const { index, content_block: block } = parseObject(data) ?? {};
+    if (isObject(block)) this.begin(index, block);
+  }
+}

@@ -1,0 +1,77 @@
+/** A message as JSON for the caller. Stored JSON is inserted unchanged, without parsing it. */
+
+import type { RequestOutcome } from '../../claude/outcome.ts';
+import { toUsd, type Usage } from '../../claude/pricing/cost.ts';
+import { isoTime } from '../../kit/http/times.ts';
+import { memberTexts } from '../../kit/json/edit.ts';
+import { parseObject } from '../../kit/json/object.ts';
+import type { MessageRow } from '../history/storage/rows.ts';
+import type { Transcript } from '../history/storage/transcript.ts';
+
+/** The members of a shown message beside its content. */
+export type MessageHead = Omit<MessageRow, 'seq' | 'turn' | 'text' | 'shown' | 'run' | 'origin'> &
+  Partial<Pick<MessageRow, 'origin'>> & { paused?: string | null };
+
+export const ROWS_AT_ONCE = 50;
+
+/**
+ * Reads rows some at a time, as the caller takes them. So a page need not fit into memory, and no query stays open while the
+ * object does other work.
+ */
+export function* rowsBetween(transcript: Transcript, from: number, to: number, pending = false): Generator<MessageRow> {
+  for (let next = from; next <= to; ) {
+    let last: number | undefined;
+    for (const row of transcript.messages.some({ from: next, to, pending, limit: ROWS_AT_ONCE })) {
+      last = row.seq;
+      yield row;
+    }
+    if (last === undefined) return;
+    next = last + 1;
+  }
+}
+
+export function messageText(row: MessageRow, content = contentOf(row)): string {
+  const { before, after } = aroundContent(row);
+  return before + content + after;
+}
+
+/** @returns the JSON text of a row's content, as it is shown */
+export function contentOf({ text, shown }: Pick<MessageRow, 'text'> & Partial<Pick<MessageRow, 'shown'>>): string {
+  return memberTexts(shown ?? text).get('content') ?? '[]';
+}
+
+/** @returns the JSON text of a message before its content and after it */
+export function aroundContent(head: MessageHead): { before: string; after: string } {
+  const { id, role, createdAt, status, cost, outcome, model, turnId, origin = null, paused = null, chosenBy } = head;
+  const isAnswer = role === 'assistant' && outcome !== null;
+  const stopReason = isAnswer ? (paused === null ? outcome.stop_reason : 'pause_turn') : null;
+  const loweredBy = stopReason === 'max_tokens' ? outcome?.lowered_by : undefined;
+  const chosen = isAnswer && chosenBy ? parseObject(chosenBy) : undefined;
+  const before = objectText({ type: '"message"', id: JSON.stringify(id), role: JSON.stringify(role) });
+  const after = objectText({
+    model: isAnswer ? JSON.stringify(model) : 'null',
+    stop_reason: JSON.stringify(stopReason),
+    ...(loweredBy && { lowered_by: JSON.stringify(loweredBy) }),
+    paused: JSON.stringify(paused),
+    usage: isAnswer ? JSON.stringify(shownUsage(outcome)) : 'null',
+    cost_usd: isAnswer ? String(toUsd(cost)) : 'null',
+    created_at: JSON.stringify(isoTime(createdAt)),
+    status: JSON.stringify(status === 'empty' ? 'complete' : status),
+    turn: JSON.stringify(turnId),
+    ...(origin === null ? {} : { origin: JSON.stringify(origin) }),
+    ...(chosen && { chosen_by: JSON.stringify(chosen) }),
+  });
+  return { before: `${before.slice(0, -1)},"content":`, after: `,${after.slice(1)}` };
+}
+
+/** @returns the usage as the upstream reported it. An interrupted answer has the output tokens that it was settled at. */
+function shownUsage({ usage, estimated_output }: RequestOutcome): Usage | null {
+  if (usage === undefined) return null;
+  return estimated_output === undefined ? usage : { ...usage, output_tokens: estimated_output };
+}
+
+/** @returns the JSON text of an object whose members are given as JSON texts */
+export function objectText(fields: Record<string, string>): string {
+  const members = Object.entries(fields).map(([name, text]) => `${JSON.stringify(name)}:${text}`);
+  return `{${members.join(',')}}`;
+}

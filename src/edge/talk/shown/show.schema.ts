@@ -1,0 +1,15 @@
+import type { RequestMember } from '../../claude/request/member.ts';
+import * as z from '../../kit/http/zod.ts';
+
+/** How much of an answer its caller wants to see. */
+export const SHOW_MEMBER: RequestMember<string> = {
+  schema: z.optionally(
+    z.enum(['all', 'text'], { error: 'Input should be all or text' }),
+    'In a conversation, `text` hides from the answer what some clients cannot read; also as the header `sluice-show`. Text, thinking and calls of your own tools stay. What is hidden is kept, and a history that comes back without it is the same history. Default `all`.',
+  ),
+  header: 'sluice-show',
+  mayBeNull: true,
+  open: ['bound'],
+  // Nobody else would have the hidden blocks, which the API needs in the next request.
+  keeps: 'what is hidden',
+};

@@ -1,0 +1,42 @@
+/** The answer to a turn, on its way from the object of its conversation to its caller. */
+
+import type { RequestOutcome } from '../../claude/outcome.ts';
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import type { ApiError } from '../../kit/http/errors.ts';
+import type { BudgetLeft } from '../../money/admission/budget-left.ts';
+
+/** An error as it crosses from the object to the edge. */
+export interface WireError {
+  type: ApiError['type'];
+  message: string;
+  status: number;
+  headers: Record<string, string>;
+  logged: string;
+  upstreamSaid?: string | undefined;
+}
+
+export type TurnAnswer =
+  /** `first` are the events that have been shown already. They come with the answer, and the stream has the rest. */
+  | { kind: 'stream'; turn: string; headers: Record<string, string>; first?: string; body: ReadableStream<Uint8Array> }
+  | { kind: 'ended'; turn: string; headers: Record<string, string>; events: string; trailer: TurnSummary }
+  | {
+      kind: 'whole';
+      turn: string;
+      status: number;
+      headers: Record<string, string>;
+      body: string;
+      trailer?: TurnSummary | undefined;
+    }
+  /** `isEnd` where the answer had begun: then the error may be in the upstream's words. */
+  | { kind: 'error'; error: WireError; isEnd?: boolean };
+
+/** A turn's answer on its way to the edge. A complete one is packed into a text, which costs less to pass. */
+export type PackedAnswer = Exclude<TurnAnswer, { kind: 'ended' }> | string;
+
+/** The turn's summary, for the edge's log line and headers. It follows the end of a stream. */
+export interface TurnSummary {
+  outcome: RequestOutcome;
+  nanodollars: Nanodollars;
+  /** What it leaves of the caller's own budget; absent if nothing limits that, and once the turn has ended. */
+  budget?: BudgetLeft;
+}

@@ -1,0 +1,54 @@
+import { afterAll, beforeEach, expect, test, vi } from 'vitest';
+import * as z from '../../../../src/edge/kit/http/zod.ts';
+import type { Room } from '../../../../src/edge/rooms/room.ts';
+
+// The rooms hold for the whole isolate: each test has the modules anew.
+let members: typeof import('../../../../src/edge/claude/request/members.ts');
+let rooms: readonly Room[];
+let use: (rooms: readonly Room[]) => void;
+beforeEach(async () => {
+  vi.resetModules();
+  ({ ROOMS: rooms } = await import('../../../../src/edge/rooms.ts'));
+  ({ shareRooms: use } = await import('../../../../src/edge/kit/rooms/rooms.ts'));
+  members = await import('../../../../src/edge/claude/request/members.ts');
+});
+// The next file has all rooms.
+afterAll(() => void vi.resetModules());
+
+test('a header of ours that nothing reads is refused by its name: those of the rooms in use are read, and all others pass', () => {
+  use(rooms.filter(({ name, needs = [] }) => name !== 'agents' && !needs.some((one) => one.name === 'agents')));
+  const read = ['sluice-conversation', 'sluice-prefix', 'sluice-show', 'sluice-tags', 'sluice-simulate', 'x-own'];
+  members.refuseUnreadHeaders(new Headers(read.map((name) => [name, 'x'])));
+  for (const name of ['sluice-agent', 'Sluice-Model', 'sluice-turn', 'sluice-x']) {
+    const refused = expect.objectContaining({
+      status: 400,
+      message: `${name.toLowerCase()}: nothing in this edge reads this header. Leave it out.`,
+    });
+    expect(() => members.refuseUnreadHeaders(new Headers({ [name]: 'x' }))).toThrow(refused);
+  }
+});
+
+test('a member of a new room is everywhere by its declaration alone', () => {
+  const mood = {
+    schema: z.string(),
+    header: 'sluice-mood',
+    open: ['bound'],
+  } as const;
+  use([...rooms, { name: 'moods', members: { mood } }]);
+  members.refuseUnreadHeaders(new Headers({ 'sluice-mood': 'good' }));
+  expect(members.memberNames(members.isOpenTo('bound'))).toContain('mood');
+  expect(members.memberHeaders(members.isOpenTo('bound'))).toContain('sluice-mood');
+  expect(members.memberNames(members.isOpenTo('item'))).toEqual(['prefix']);
+  expect(members.withoutMembers().ofTurn).toHaveProperty('mood', undefined);
+  expect(members.withoutMembers().ofTurn).not.toHaveProperty('max_turns');
+  const json = { mood: 'good', max_turns: 3, model: 'claude-haiku-5-5' };
+  expect(members.withoutMembers().unasked).toHaveProperty('mood', undefined);
+  expect(Object.keys(members.withoutMembers().unasked)).not.toContain('max_turns');
+  members.checkMembers(new Headers({ 'sluice-mood': 'good' }), json);
+  expect(() => members.checkMembers(new Headers(), { mood: 7 })).toThrow(/^mood: /);
+  expect(() => members.checkMembers(new Headers({ 'sluice-mood': 'bad' }), json)).toThrow(
+    'mood: the body and the header',
+  );
+  // What the body never says is the API's there.
+  expect(members.withoutMembers().all).not.toHaveProperty('model');
+});

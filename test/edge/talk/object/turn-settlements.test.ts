@@ -1,0 +1,89 @@
+import { abortAllDurableObjects, env, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import fc from 'fast-check';
+import { beforeEach, expect, test } from 'vitest';
+import { CallingObject } from '../../../../src/edge/claude/calling-object.ts';
+import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
+import { accountStub } from '../../../../src/edge/objects/stubs.ts';
+import { TurnSettlements } from '../../../../src/edge/talk/object/turn-settlements.ts';
+import { Transcript } from '../../../../src/edge/talk/history/storage/transcript.ts';
+import { turnAt } from '../../../../src/edge/talk/history/storage/turn-queries.ts';
+import { bodyOf as streamOf } from '../../../support/app.ts';
+import { atRest, bindings, conversationsReach, passingTime, simulate, stubOf } from '../../../support/conversations.ts';
+import { eventually } from '../../../support/eventually.ts';
+import { tryAsyncCases } from '../../../support/runs.ts';
+import { ask, bodyOf, say } from '../../../support/turns.ts';
+import { event, sse, start } from '../../../support/wire.ts';
+
+beforeEach(() => {
+  simulate();
+});
+/** Shows what an object passes to the modules that do its work. */
+class Shown extends CallingObject {
+  get surroundings() {
+    return this.around;
+  }
+}
+
+test('a conversation has cost what the account says of its turn, however often that is heard', async () => {
+  await say(bodyOf('Hello'));
+  await atRest();
+  await runInDurableObject(stubOf(), async (_, state) => {
+    const transcript = new Transcript(state.storage);
+    const [ended] = transcript.turns();
+    const others = (transcript.profile?.cost ?? 0) - (ended?.cost ?? 0);
+    const { surroundings } = new Shown(state, env as unknown as Bindings);
+    const object = { ...surroundings, transcript, erase: async () => {} };
+    const settlements = new TurnSettlements(object, { wake: () => {}, onSettled: () => {} });
+    // What is heard again is heard by somebody who knows the turn as it was, or as it has become.
+    const heard = fc.record({ cost: fc.nat(1_000_000), stale: fc.nat(2), fresh: fc.nat(2) });
+    await tryAsyncCases(40, fc.array(heard, { minLength: 1, maxLength: 4 }), async (figures) => {
+      for (const { cost, stale, fresh } of figures) {
+        const known = turnAt(transcript, ended?.seq ?? 0);
+        if (!known) throw new TypeError('no turn');
+        const settled = async () => ({ outcome: 'settled' as const, cost, overHold: false });
+        for (let times = 0; times <= stale; times += 1) await settlements.confirm({ ...known }, settled());
+        for (let times = 0; times < fresh; times += 1) {
+          await settlements.confirm(turnAt(transcript, known.seq) ?? known, settled());
+        }
+        expect(turnAt(transcript, known.seq)?.cost).toBe(cost);
+        expect(transcript.profile?.cost).toBe(others + cost);
+      }
+    });
+  });
+});
+
+test.each([
+  ['before', 0],
+  ['behind', 4_000 * 1_000],
+])(
+  'a turn that was stopped %s its first event, and whose object dies while it is read on, is settled once, and at no less than came',
+  async (when, told) => {
+    const pass = passingTime();
+    let calls = 0;
+    conversationsReach(async () => {
+      calls += 1;
+      if (when === 'before') return await new Promise<Response>(() => {});
+      return sse(
+        streamOf([start({ model: 'claude-opus-5-5', usage: { input_tokens: 1_000 } }), event('ping')], 'silence'),
+      );
+    });
+    const asked = ask(bodyOf('Hello')).catch(() => undefined);
+    await eventually(async () => expect(calls).toBe(1));
+    if (when === 'behind') await asked;
+    await stubOf().stop();
+    await abortAllDurableObjects();
+    const rows = async () => (await accountStub(bindings, {}, 'alice').requests({})).data;
+    let booked: unknown;
+    for (const _ of [1, 2]) {
+      pass(2 * 60_000);
+      await runDurableObjectAlarm(stubOf());
+      await atRest();
+      const [row, ...others] = await rows();
+      expect(others).toEqual([]);
+      expect(row).toMatchObject({ estimated: true });
+      expect(row?.cost_usd).toBeGreaterThan(told / 1e9);
+      booked ??= row?.cost_usd;
+      expect(row?.cost_usd).toBe(booked);
+    }
+  },
+);

@@ -130,6 +130,6 @@ export function aboutColumn(about: About): string | null {
 /** @returns what a row shows of its column `about` */
 export function shownAbout(column: string | null): CommonAbout & ShownAbout {
   const { tags, ...others } = (column === null ? {} : JSON.parse(column)) as About;
-  const nothing = { prefix: null, agent: null, user: null, batch: null, outcomes: null };
+  const nothing = { batch: null, prefix: null, agent: null, user: null, outcomes: null };
   return { ...nothing, ...others, tags: readTags(typeof tags === 'string' ? tags : null) };
 }

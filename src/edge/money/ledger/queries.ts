@@ -218,12 +218,13 @@ function groupsByRows(ledger: Ledger, query: UsageQuery): { groups: KeyedSums[];
 }
 
 function ledgerRow(row: LedgerTableRow): LedgerRow {
+  const { outcomes, ...about } = shownAbout(row.about);
   return {
     request_id: row.id,
     created_at: new Date(row.at).toISOString(),
     settled_at: isoTimeOrNull(row.settled_at),
     ...(Object.fromEntries(SHOWN_COLUMNS.map((column) => [column, row[column]])) as ShownColumns),
-    ...shownAbout(row.about),
+    ...about,
     hold_usd: toUsd(row.hold),
     cost_usd: toUsd(row.cost),
     usage: reportTokens(row),
@@ -231,5 +232,6 @@ function ledgerRow(row: LedgerTableRow): LedgerRow {
     over_hold: row.over_hold === 1,
     late: row.late === 1,
     unpriced: row.unpriced === 1,
+    outcomes,
   };
 }

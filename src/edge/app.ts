@@ -16,7 +16,7 @@ import { close, closedUnlessOpened, handlersOf, open } from './gate/auth/protect
 import { type AnyRoute, mount, OPTIONS, ROUTES } from './gate/auth/route.ts';
 import { settingsOf, sharePrices } from './gate/settings/settings.ts';
 import { HEALTH_ROUTES } from './health/health.route.ts';
-import { RoomShare, room } from './kit/http/body-room.ts';
+import { MemoryShare, bodyMemory } from './kit/http/body-memory.ts';
 import { DISK_FULL, errorResponse, methodNotAllowed, toApiError } from './kit/http/errors.ts';
 import { commonHeaders, createRequestId, OWN_ID } from './kit/http/headers/request-id.ts';
 import { Hono } from './kit/http/hono.ts';
@@ -177,7 +177,7 @@ const identifyIn = (app: AppChoices) =>
     const entry = new LogEntry(made, c.req.method, loggedRoute(c));
     c.set('entry', entry);
     c.executionCtx.waitUntil(entry.closed);
-    const share = new RoomShare(room);
+    const share = new MemoryShare(bodyMemory);
     c.set('share', share);
     try {
       c.set('settings', settingsOf(c.env));

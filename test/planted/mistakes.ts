@@ -481,7 +481,7 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'isolation: a trickle holds the room of everybody',
-    file: 'src/edge/kit/http/body-room.ts',
+    file: 'src/edge/kit/http/body-memory.ts',
     edits: [['if (pace < slowest) [slowest, found] = [pace, share];', '']],
     foundBy: 'test/edge/kit/http/trickled-bodies.test.ts',
   },

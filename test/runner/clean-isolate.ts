@@ -1,6 +1,6 @@
 import { env } from 'cloudflare:workers';
 import { afterAll, afterEach, beforeAll, expect, vi } from 'vitest';
-import { BodyRoom, room } from '../../src/edge/kit/http/body-room.ts';
+import { BodyMemory, bodyMemory } from '../../src/edge/kit/http/body-memory.ts';
 import type { Bindings } from '../../src/edge/kit/rooms/bindings.ts';
 import { watchObjects } from '../support/in-flight.ts';
 import { keepObjects, resetAll, resetUsed } from '../support/reset.ts';
@@ -41,10 +41,10 @@ afterEach(() => void vi.restoreAllMocks());
 afterEach(async ({ task }) => {
   try {
     const timeout = task.result?.state === 'fail' ? 0 : MOST_MS;
-    await vi.waitFor(() => expect({ ...room }).toEqual({ ...new BodyRoom() }), { timeout, interval: 1 });
+    await vi.waitFor(() => expect({ ...bodyMemory }).toEqual({ ...new BodyMemory() }), { timeout, interval: 1 });
   } finally {
-    Object.assign(room, { taken: 0, strange: 0 });
-    for (const left of [room.byCaller, room.waiting, room.byObject]) left.clear();
+    Object.assign(bodyMemory, { taken: 0, strange: 0 });
+    for (const left of [bodyMemory.byCaller, bodyMemory.waiting, bodyMemory.byObject]) left.clear();
   }
 });
 

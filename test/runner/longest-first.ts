@@ -23,7 +23,7 @@ const LONGEST = [
   'test/edge/app/bad-input.test.ts',
   'test/edge/talk/object/damaged-rows.test.ts',
   'test/edge/claude/ways.test.ts',
-  'test/edge/rooms/runs/run-room.test.ts',
+  'test/edge/rooms/runs/run-memory.test.ts',
   'test/edge/rooms/agents/behind-agent.test.ts',
   'test/edge/claude/failover.test.ts',
   'test/edge/rooms/batches/batch-kills.test.ts',

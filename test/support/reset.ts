@@ -1,6 +1,7 @@
 import { reset, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import type { Bindings } from '../../src/edge/kit/rooms/bindings.ts';
+import { machineTime } from './calendar.ts';
 import { nothingInFlight, settling } from './in-flight.ts';
 
 const { ACCOUNT } = env as unknown as Bindings;
@@ -15,6 +16,9 @@ ofAllNamespaces.get = function (this: DurableObjectNamespace<undefined>, id, opt
   called.set(String(id), () => get.call(this, id, options));
   return get.call(this, id, options);
 };
+
+/** For how long an object surely stays in memory: the runtime evicts it after 10 s without a call. A busy machine needs longer. */
+const AWAKE_MS = 5_000;
 
 let isKept = false;
 let isEmptied = false;
@@ -35,15 +39,20 @@ export async function resetAll(): Promise<void> {
   isEmptied = true;
   try {
     for (const settled of settling) await settled();
-    await nothingInFlight(await wakeCalled());
+    let wokenAt: number;
+    do {
+      wokenAt = machineTime();
+      await nothingInFlight(await wakeCalled());
+    } while (machineTime() - wokenAt > AWAKE_MS);
   } finally {
+    called.clear();
     await reset();
   }
 }
 
 /** @returns every object that was called, in memory: `reset` empties no other, such as one that was killed or evicted. */
 async function wakeCalled(): Promise<Set<DurableObjectState>> {
-  const stubs = [...called.values()];
-  called.clear();
-  return new Set(await Promise.all(stubs.map((stub) => runInDurableObject(stub(), (_, state) => state))));
+  return new Set(
+    await Promise.all([...called.values()].map((stub) => runInDurableObject(stub(), (_, state) => state))),
+  );
 }

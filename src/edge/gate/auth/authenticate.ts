@@ -3,7 +3,7 @@ import { createMiddleware } from 'hono/factory';
 import { ApiError, closedToBound, finalError, invalidRequest, misconfigured } from '../../kit/http/errors.ts';
 import { withMark } from '../../kit/http/headers/request-id.ts';
 import { callerSchema, type Identity } from '../identity/caller.ts';
-import { groupInRoom, SCOPES, type Scope } from '../identity/identity.ts';
+import { memoryGroup, SCOPES, type Scope } from '../identity/identity.ts';
 import { type Only, scopesOfBound } from '../identity/only.ts';
 import { parseTags, TAGS_FORM, tagsOfClaim } from '../identity/tags.ts';
 import type { Settings } from '../settings/settings.ts';
@@ -35,7 +35,7 @@ export async function signIn(c: Context<AppEnv>): Promise<void> {
   const requestId = withMark(c.get('requestId'), await accountMark(identity.account, c.get('settings')));
   c.set('requestId', requestId);
   line.request_id = requestId;
-  c.get('share').ofCaller(identity.account, groupInRoom(identity.account));
+  c.get('share').ofCaller(identity.account, memoryGroup(identity.account));
   if (identity.only) checkBoundRoute(c, identity.only);
   c.set('identity', tagged(identity, c.req.raw.headers.get('sluice-tags')));
 }

@@ -1,5 +1,5 @@
 import type { Context } from 'hono';
-import type { RoomShare } from '../../kit/http/body-room.ts';
+import type { MemoryShare } from '../../kit/http/body-memory.ts';
 import type { LogEntry } from '../../kit/http/log.ts';
 import type { AccountBinding, Bindings } from '../../kit/rooms/bindings.ts';
 import type { Caller, Identity } from '../identity/caller.ts';
@@ -45,7 +45,7 @@ export interface AppEnv {
     settings: Settings;
     entry: LogEntry;
     /** The memory that its body takes. */
-    share: RoomShare;
+    share: MemoryShare;
     /** Absent on a path that a Worker has opened to requests without a credential. */
     identity: Identity;
     /** Whether the path needs no credential, because a Worker has said so. */

@@ -42,8 +42,8 @@ export function isVisitor(account: string): boolean {
   return account.startsWith(VISITOR) && /^[0-9a-f]{32}$/.test(account.slice(VISITOR.length));
 }
 
-/** @returns with whom an account shares its room in memory: visitors are free, so all of them take the room of one */
-export function groupInRoom(account: string): string | undefined {
+/** @returns with whom an account shares its memory: visitors are free, so all of them take the memory of one */
+export function memoryGroup(account: string): string | undefined {
   return isVisitor(account) ? VISITOR : undefined;
 }
 

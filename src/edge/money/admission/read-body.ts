@@ -4,7 +4,7 @@ import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 import { inSteps, type Steps } from '../../kit/async/in-steps.ts';
 import { pause } from '../../kit/async/pause.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
-import type { ComingBody } from '../../kit/http/body-room.ts';
+import type { ComingBody } from '../../kit/http/body-memory.ts';
 import { LONG_BODY, shaping } from '../../kit/http/body-shape.ts';
 import { parsingJson, parsingLong, readBytes, requireJson, sizeOf } from '../../kit/http/read-json.ts';
 import { type Asking, mayAsk } from './may-ask.ts';

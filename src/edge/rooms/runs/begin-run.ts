@@ -2,13 +2,13 @@
 
 import type { PlainHeaders } from '../../claude/headers.ts';
 import { isRevokedCaller } from '../../money/admission/refuse-revoked.ts';
-import { accountRequestOf } from '../../talk/object/object-context.ts';
-import type { BegunRequest, TurnRequest } from '../../talk/object/contract.ts';
-import { newTurnRow, planAgain, runnerOf, storeTurn, WATCH_MS } from '../../talk/object/begin-turn.ts';
-import { ownerOfTool, retainedAgent } from '../../talk/object/named-beginning.ts';
-import type { ConversationContext } from '../../talk/object/parts.ts';
 import type { NextRequest, PlannedRun } from '../../talk/history/next-request.ts';
 import type { TurnRow } from '../../talk/history/storage/rows.ts';
+import { newTurnRow, planAgain, runnerOf, storeTurn, WATCH_MS } from '../../talk/object/begin-turn.ts';
+import type { BegunRequest, TurnRequest } from '../../talk/object/contract.ts';
+import { ownerOfTool, retainedAgent } from '../../talk/object/named-beginning.ts';
+import { accountRequestOf } from '../../talk/object/object-context.ts';
+import type { ConversationContext } from '../../talk/object/parts.ts';
 import { isRefused } from '../../talk/turn/running-turn.ts';
 import { resumedRun } from './calls-again.ts';
 import type { CrashedRun } from './crashed-run.ts';

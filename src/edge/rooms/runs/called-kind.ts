@@ -6,7 +6,7 @@ import type { Bindings } from '../../kit/rooms/bindings.ts';
 import type { ToolKind, ToolRun } from '../../named/tools/tool-kind.ts';
 import type { TurnRequest } from '../../talk/object/contract.ts';
 import type { SubagentShare } from './call-rows.ts';
-import type { HoldRoom, ResultRoom, ToolCall, ToolResult } from './tool-result.ts';
+import type { HoldMemory, ResultBytes, ToolCall, ToolResult } from './tool-result.ts';
 
 /** The settings that decide how tools are called. */
 export type ToolSettings = Pick<Settings, 'TOOL_HOSTS' | 'TOOL_SIGNING_SECRET'> & SecretSettings;
@@ -17,9 +17,9 @@ export interface CallOptions {
   fetch: (url: string, init: RequestInit) => Promise<Response>;
   /** Milliseconds since 1970. */
   now: number;
-  /** The room that is left for the answer. The call subtracts the bytes that it has received. */
-  room: ResultRoom;
-  hold: HoldRoom;
+  /** The bytes that are left for the answer. The call subtracts the bytes that it has received. */
+  resultBytes: ResultBytes;
+  hold: HoldMemory;
   /** Milliseconds that are left of the run. The call ends by then. */
   leftMs: number;
   /** Aborted when the run is stopped. */
@@ -64,7 +64,7 @@ export interface CalledRun {
 /** Makes the calls of a run to the tools of a kind. `Run` is their member `run`. */
 export interface KindCalls<Run extends ToolRun = ToolRun> {
   /**
-   * Makes a call, and takes room for its result.
+   * Makes a call, and takes memory for its result.
    *
    * @param signal aborted when the run is stopped or the time of the tool is over
    * @throws if the tool could not be reached

@@ -2,10 +2,10 @@
 
 import { toApiError } from '../../kit/http/errors.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
-import { turnInterrupted } from '../../talk/object/crossing-answer.ts';
-import type { ConversationContext, ConversationPart } from '../../talk/object/parts.ts';
 import { damageIn } from '../../talk/history/storage/damaged-row.ts';
 import type { TurnRow } from '../../talk/history/storage/rows.ts';
+import { turnInterrupted } from '../../talk/object/crossing-answer.ts';
+import type { ConversationContext, ConversationPart } from '../../talk/object/parts.ts';
 import type { Runner } from '../../talk/turn/running-turn.ts';
 import { beginRun, resumeRun } from './begin-run.ts';
 import { closeCrashedRun, endCrashedRun } from './crashed-run.ts';

@@ -13,7 +13,7 @@ import { imageTypeOf } from './image-type.ts';
 import { type HttpRun, runSchema, runTool } from './runs.schema.ts';
 import {
   failedCall,
-  growingRoom,
+  growingMemory,
   IMAGES,
   MOST_IMAGE_BYTES,
   MOST_TEXT_BYTES,
@@ -44,7 +44,7 @@ export const httpKind: CalledKind<HttpRun> = {
 export async function postCall(
   call: ToolCall,
   run: HttpRun,
-  { settings, fetch, now, room, hold }: CallOptions,
+  { settings, fetch, now, resultBytes, hold }: CallOptions,
   signal: AbortSignal,
 ): Promise<ToolResult> {
   const body = writeJson(call);
@@ -63,9 +63,9 @@ export async function postCall(
   const type = mediaTypeOf(response);
   const isImage = IMAGES.has(type) && !isError;
   const most = isImage ? MOST_IMAGE_BYTES : MOST_TEXT_BYTES;
-  const bytes = await readAtMost(response, most, { room, hold });
+  const bytes = await readAtMost(response, most, { resultBytes, hold });
   if (bytes === 'too much') return tooMuch(most);
-  if (bytes === 'no room') return tooMuchTogether();
+  if (bytes === 'none left') return tooMuchTogether();
   if (isImage && bytes.length > 0) {
     // The API refuses the whole request if an image has the wrong type, and the run could not go on.
     const found = imageTypeOf(bytes);
@@ -78,14 +78,14 @@ export async function postCall(
   return { content, isError, bytes: releasedLength(bytes) };
 }
 
-/** @returns the bytes of an answer; `too much` or `no room` if it is too long: then the rest is not read */
+/** @returns the bytes of an answer; `too much` or `none left` if it is too long: then the rest is not read */
 async function readAtMost(
   { body }: Response,
   most: number,
-  { room, hold }: Pick<CallOptions, 'room' | 'hold'>,
-): Promise<Uint8Array | 'too much' | 'no room'> {
+  { resultBytes, hold }: Pick<CallOptions, 'resultBytes' | 'hold'>,
+): Promise<Uint8Array | 'too much' | 'none left'> {
   if (!body) return new Uint8Array(0);
-  const grow = growingRoom(hold, [SHORT_ANSWER_BYTES, most]);
+  const grow = growingMemory(hold, [SHORT_ANSWER_BYTES, most]);
   const reader = new PieceReader(body);
   const pieces: Uint8Array[] = [];
   let length = 0;
@@ -93,9 +93,9 @@ async function readAtMost(
   try {
     for (let piece = await reader.read(); piece; piece = await reader.read()) {
       length += piece.length;
-      room.left -= piece.length;
+      resultBytes.left -= piece.length;
       if (length > most) return 'too much';
-      if (room.left < 0) return 'no room';
+      if (resultBytes.left < 0) return 'none left';
       await grow(length);
       // The reader uses its buffer again.
       pieces.push(piece.slice());
@@ -103,7 +103,7 @@ async function readAtMost(
     isWhole = true;
   } finally {
     if (!isWhole) {
-      room.left += length;
+      resultBytes.left += length;
       // A stream that has broken cannot be cancelled.
       reader.cancel().catch(() => {});
     }

@@ -1,11 +1,11 @@
 /** Makes the calls of a run, some at the same time, and stores and shows their results. */
 
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
-import type { RoomShare } from '../../kit/http/body-room.ts';
+import type { MemoryShare } from '../../kit/http/body-memory.ts';
 import { asText } from '../../kit/json/object.ts';
 import type { ToolRun } from '../../named/tools/tool-kind.ts';
 import { GRACE_MS } from '../../talk/history/storage/rows.ts';
-import { newShare, takeRoom } from '../../talk/turn/memory-room.ts';
+import { newShare, reserveMemory } from '../../talk/turn/reserve-memory.ts';
 import { needsApproval } from './approvals/owed-calls.ts';
 import type { BegunCall } from './call-rows.ts';
 import { callTool } from './call-tool.ts';
@@ -20,7 +20,7 @@ import {
   acceptedResult,
   failedCall,
   MOST_STEP_BYTES,
-  type ResultRoom,
+  type ResultBytes,
   type ToolResult,
   withNote,
 } from './tool-result.ts';
@@ -65,7 +65,7 @@ export class RunCalls {
           .of(first.turn)
           .reduce((sum, { bytes }) => sum + bytes, 0)
       : 0;
-    const room = { left: MOST_STEP_BYTES - before };
+    const resultBytes = { left: MOST_STEP_BYTES - before };
     this.#reserveShares(calls);
     const work = async () => {
       for (let call = waiting.shift(); call; call = waiting.shift()) {
@@ -77,7 +77,7 @@ export class RunCalls {
         }
         const share = newShare();
         try {
-          this.answer(call, withNote(await this.#make(call, room, share), call.note), beganAt);
+          this.answer(call, withNote(await this.#make(call, resultBytes, share), call.note), beganAt);
         } finally {
           share.leave();
         }
@@ -114,7 +114,7 @@ export class RunCalls {
     return !isApproved && needsApproval(this.run.tools.get(asText(block.name)), block.input);
   }
 
-  async #make(planned: PlannedCall, room: ResultRoom, share: RoomShare): Promise<ToolResult> {
+  async #make(planned: PlannedCall, resultBytes: ResultBytes, share: MemoryShare): Promise<ToolResult> {
     const { settings, account, conversation, turn, tools, meter, transcript, signal, now, isOver } = this.run;
     const { block, subagent } = planned;
     const { id, name, input } = block;
@@ -131,8 +131,8 @@ export class RunCalls {
     if (isOver() && !(kind.apart && isAgain)) return failedCall(NOT_HOLDING);
     const isLate = isAgain && (planned.idleMs ?? 0) >= GRACE_MS;
     const options = {
-      ...{ settings, fetch: fetchTool, now: now(), leftMs, signal, room },
-      hold: (bytes: number) => takeRoom(share, bytes, meter.leftMs(now()), this.run),
+      ...{ settings, fetch: fetchTool, now: now(), leftMs, signal, resultBytes },
+      hold: (bytes: number) => reserveMemory(share, bytes, meter.leftMs(now()), this.run),
       apart: subagent && { share: subagent, noteShare, isAgain, isLate },
     };
     const calls = getOrMake(this.#calls, kind, () => kind.callsOf(this.run));

@@ -8,15 +8,15 @@
  */
 
 import type { Identity } from '../../gate/identity/caller.ts';
-import type { RoomShare } from '../../kit/http/body-room.ts';
+import type { MemoryShare } from '../../kit/http/body-memory.ts';
 import { isObject } from '../../kit/json/object.ts';
 import { numberOfTry, tryId } from '../../money/admission/admission.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import type { NextRequest, PlannedRun } from '../../talk/history/next-request.ts';
 import type { TurnRow } from '../../talk/history/storage/rows.ts';
 import { EventLog } from '../../talk/turn/event-log.ts';
-import { newShare, RESUMING_BYTES, takeRoom } from '../../talk/turn/memory-room.ts';
 import type { Started } from '../../talk/turn/read-buffered-answer.ts';
+import { newShare, RESUMING_BYTES, reserveMemory } from '../../talk/turn/reserve-memory.ts';
 import type { Runner } from '../../talk/turn/running-turn.ts';
 import type { TurnRunner } from '../../talk/turn/turn-runner.ts';
 import { requestApprovals } from './approvals/owed-calls.ts';
@@ -255,7 +255,7 @@ export class Run implements Runner {
     return plan;
   }
 
-  #planAfter(share: RoomShare, { asksClient, lacking }: { asksClient: boolean; lacking: unknown }) {
+  #planAfter(share: MemoryShare, { asksClient, lacking }: { asksClient: boolean; lacking: unknown }) {
     const reason = this.#meter.pause(this.#context.now());
     if (this.#ending) this.#finish(this.#ending);
     else if (asksClient) {
@@ -282,11 +282,11 @@ export class Run implements Runner {
   }
 
   /** Waits for room. @returns why there is none; undefined if there is */
-  async #take(share: RoomShare, bytes: number): Promise<unknown> {
+  async #take(share: MemoryShare, bytes: number): Promise<unknown> {
     const { account, conversation, now } = this.#context;
     const signal = AbortSignal.any([this.#abort.signal, this.#revoked.signal]);
     try {
-      await takeRoom(share, bytes, this.#meter.leftMs(now()), { account, conversation, signal });
+      await reserveMemory(share, bytes, this.#meter.leftMs(now()), { account, conversation, signal });
       return undefined;
     } catch (thrown) {
       return thrown;

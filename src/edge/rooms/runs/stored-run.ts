@@ -2,12 +2,12 @@
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { parseObject } from '../../kit/json/object.ts';
-import type { ObjectContext } from '../../talk/object/object-context.ts';
-import type { BegunRequest } from '../../talk/object/contract.ts';
-import { isRun } from '../../talk/object/begin-turn.ts';
-import { retainedAgent } from '../../talk/object/named-beginning.ts';
 import { type PlannedRun, plannedRun } from '../../talk/history/next-request.ts';
 import type { TurnRow } from '../../talk/history/storage/rows.ts';
+import { isRun } from '../../talk/object/begin-turn.ts';
+import type { BegunRequest } from '../../talk/object/contract.ts';
+import { retainedAgent } from '../../talk/object/named-beginning.ts';
+import type { ObjectContext } from '../../talk/object/object-context.ts';
 import { callRowsIn } from './run-rows.ts';
 
 /** What a run has used of its limits before a crash. */

@@ -60,21 +60,21 @@ export function withNote(result: ToolResult, note: string | undefined): ToolResu
 }
 
 /** The bytes that the results of a step may still have. Calls that run at the same time share it. */
-export interface ResultRoom {
+export interface ResultBytes {
   left: number;
 }
 
-/** Waits for room in the isolate's memory for so many bytes of an answer. @throws ApiError 503 if there is none in time */
-export type HoldRoom = (bytes: number) => Promise<void>;
+/** Waits for memory of the isolate for so many bytes of an answer. @throws ApiError 503 if there is none in time */
+export type HoldMemory = (bytes: number) => Promise<void>;
 
 /**
- * Waits for room for an answer while it comes. A call that waits holds no room, so it waits seldom: once for a short answer,
+ * Waits for memory for an answer while it comes. A call that waits holds no memory, so it waits seldom: once for a short answer,
  * and once more, at the latest, for the longest.
  *
- * @param sizes the sizes for which room is taken, in ascending order
+ * @param sizes the sizes for which memory is taken, in ascending order
  * @returns a function to call with the length so far, before more is read
  */
-export function growingRoom(hold: HoldRoom, sizes: readonly number[]): (length: number) => Promise<void> {
+export function growingMemory(hold: HoldMemory, sizes: readonly number[]): (length: number) => Promise<void> {
   let held = 0;
   return async (length) => {
     if (length <= held) return;
@@ -83,7 +83,7 @@ export function growingRoom(hold: HoldRoom, sizes: readonly number[]): (length: 
   };
 }
 
-/** The bytes for which an answer takes room at first. Most results have fewer. */
+/** The bytes for which an answer takes memory at first. Most results have fewer. */
 export const SHORT_ANSWER_BYTES = 65_536;
 
 /** @returns the result of a call whose answer does not fit beside the other answers of its step. */
@@ -94,18 +94,18 @@ export function tooMuchTogether(): ToolResult {
 export const NO_ROOM =
   'The tool has answered, but the edge had no room for its answer. Call it again, if that does no harm.';
 
-/** Reserves room for a result. @returns the result, or an error with the same cost if there is no room */
+/** Reserves memory for a result. @returns the result, or an error with the same cost if there is none */
 export async function withinRoom(
   result: ToolResult,
-  { room, hold }: { room: ResultRoom; hold: HoldRoom },
+  { resultBytes, hold }: { resultBytes: ResultBytes; hold: HoldMemory },
 ): Promise<ToolResult> {
-  if (result.bytes > room.left) return { ...result, ...tooMuchTogether() };
-  room.left -= result.bytes;
+  if (result.bytes > resultBytes.left) return { ...result, ...tooMuchTogether() };
+  resultBytes.left -= result.bytes;
   try {
     await hold(result.bytes);
     return result;
   } catch {
-    // Whether no room came in time or the run was stopped: what a subagent has cost must not be lost with its answer.
+    // Whether no memory came in time or the run was stopped: what a subagent has cost must not be lost with its answer.
     return { ...result, ...failedCall(NO_ROOM) };
   }
 }

@@ -11,11 +11,11 @@ import { logFailure } from '../../kit/http/log.ts';
 import type * as z from '../../kit/http/zod.ts';
 import { keepText, writeJson } from '../../kit/json/kept-text.ts';
 import { parseObject } from '../../kit/json/object.ts';
-import type { ObjectContext } from '../../talk/object/object-context.ts';
-import { describeTurn } from '../../talk/object/turn-report.ts';
-import type { turnEnded } from '../../talk/object/conversations-answers.schema.ts';
 import { DamagedRow } from '../../talk/history/storage/damaged-row.ts';
 import type { TurnRow } from '../../talk/history/storage/rows.ts';
+import type { turnEnded } from '../../talk/object/conversations-answers.schema.ts';
+import type { ObjectContext } from '../../talk/object/object-context.ts';
+import { describeTurn } from '../../talk/object/turn-report.ts';
 import type { RunningTurn } from '../../talk/turn/running-turn.ts';
 import type { DeliveryRows } from './delivery-rows.ts';
 

@@ -13,7 +13,7 @@ import type { ConversationContext } from '../../talk/object/parts.ts';
 import { OF_AGENT } from '../../talk/history/agent-in-use.ts';
 import { PIECE_CHARACTERS } from '../../talk/history/storage/message-text.ts';
 import { refOf } from '../../talk/history/storage/rows.ts';
-import { newShare, takeRoom } from '../../talk/turn/memory-room.ts';
+import { newShare, reserveMemory } from '../../talk/turn/reserve-memory.ts';
 import { stopped, type TurnAbort } from '../../talk/turn/turn-abort.ts';
 import { ADMIT_MS } from '../../talk/turn/turn-runner.ts';
 import { askForSummary, headersOfSummary } from './ask-for-summary.ts';
@@ -70,7 +70,7 @@ export async function makeSummary(
       return { body: lay ? (await soon(lay(body))).body : body, model };
     };
     const bytes = transcript.cachedHistory?.history.bytes.length ?? transcript.bytes;
-    await takeRoom(share, bytes, ADMIT_MS, { account, conversation, signal });
+    await reserveMemory(share, bytes, ADMIT_MS, { account, conversation, signal });
     const { body, model } = await build();
     row.model = model;
     const exchange = new MeteredExchange(

@@ -2,7 +2,7 @@
 
 import { inSteps } from '../../kit/async/in-steps.ts';
 import type { Verdict } from '../../kit/delivery/signature.ts';
-import { RoomShare, room } from '../../kit/http/body-room.ts';
+import { MemoryShare, bodyMemory } from '../../kit/http/body-memory.ts';
 import { sha256Hex, utf8 } from '../../kit/http/bytes.ts';
 import { type ApiError, finalError } from '../../kit/http/errors.ts';
 import { parsingJson, readBytes, requireJson } from '../../kit/http/read-json.ts';
@@ -43,7 +43,7 @@ export async function receive(
   const lacking = signature.precheck?.(headers, now);
   if (lacking) throw refusedError(lacking);
   const limit = Math.min(limitBytes, maxBodyBytes);
-  const share = new RoomShare(room, true);
+  const share = new MemoryShare(bodyMemory, true);
   try {
     const bytes = await readBytes(request, limit, (length) => share.grow(length), { isDoubted: true, mostMs: MOST_MS });
     const verdict = await signature.verify({ headers, bytes, now }, secrets);

@@ -8,7 +8,7 @@ import type { SentHistory } from '../../claude/request/sent-history.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { releasedLength } from '../../kit/http/body/release-bytes.ts';
-import type { RoomShare } from '../../kit/http/body-room.ts';
+import type { MemoryShare } from '../../kit/http/body-memory.ts';
 import { encoder } from '../../kit/http/bytes.ts';
 import { ApiError, tooLarge } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
@@ -62,7 +62,7 @@ export interface NextRequest {
   /** For a step: the history with its messages. Absent where what goes up is not what is stored. */
   longer?: SentHistory | undefined;
   /** The room that it takes until it has gone up. Absent where its caller's request has it. */
-  share?: RoomShare;
+  share?: MemoryShare;
   /** The upstream's name of the model. */
   model: string;
   maxTokens: number;

@@ -3,7 +3,7 @@
 import type { CallingSurroundings } from '../../claude/calling-object.ts';
 import type { BoundCaller } from '../../gate/identity/caller.ts';
 import { within } from '../../kit/async/timeout.ts';
-import { room } from '../../kit/http/body-room.ts';
+import { bodyMemory } from '../../kit/http/body-memory.ts';
 import { type ApiError, toApiError } from '../../kit/http/errors.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import { isRevokedCaller } from '../../money/admission/refuse-revoked.ts';
@@ -17,7 +17,7 @@ import type { Profile, TurnRow } from '../history/storage/rows.ts';
 import { Transcript } from '../history/storage/transcript.ts';
 import { wakingTurns } from '../history/storage/turn-queries.ts';
 import { endDamagedTurns } from '../turn/end-damaged.ts';
-import { ownerOfRoom } from '../turn/memory-room.ts';
+import { memoryOwner } from '../turn/reserve-memory.ts';
 import { restoreCrashed } from '../turn/restore-turn.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import { stopped } from '../turn/turn-abort.ts';
@@ -78,7 +78,7 @@ export class ConversationState implements OpenConversation {
     if (this.#recovered) return;
     this.#recovered = true;
     const { readable } = this.transcript;
-    if (readable) room.forget(ownerOfRoom({ account: readable.account, conversation: readable.id }));
+    if (readable) bodyMemory.forget(memoryOwner({ account: readable.account, conversation: readable.id }));
     try {
       endCrashedTurns(this.context, (runner) => {
         this.runner = runner;

@@ -10,8 +10,8 @@ import type { Frame } from '../../kit/sse/frames.ts';
 import { type GrowingRow, MOST_OF_GROWING } from '../history/storage/log-rows.ts';
 import type { TurnRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
-import { Listener, makePlace } from './listener.ts';
 import { LogBlocks } from '../shown/log-blocks.ts';
+import { Listener, makePlace } from './listener.ts';
 
 /** The byte that ends a complete stream. No event contains it. The turn's summary follows it, for the edge only. */
 export const END_OF_STREAM = 0;

@@ -7,9 +7,9 @@ import type { Frame } from '../../kit/sse/frames.ts';
 import { endRemarks } from '../../money/admission/answer-end.ts';
 import type { BudgetLeft } from '../../money/admission/budget-left.ts';
 import type { ConversationReport, ListedParent } from '../../money/contracts/settlement.ts';
-import type { TurnSummary } from '../shown/turn-answer.ts';
 import type { Profile, TurnStatus } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
+import type { TurnSummary } from '../shown/turn-answer.ts';
 import type { TurnLog } from './event-log.ts';
 import type { MessageBuilder } from './message-builder.ts';
 

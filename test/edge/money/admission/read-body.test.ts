@@ -1,7 +1,7 @@
 /** Long bodies: who may not ask is refused before one is read, and their room is given back on every end. */
 import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { BodyRoom, room } from '../../../../src/edge/kit/http/body-room.ts';
+import { BodyMemory, bodyMemory } from '../../../../src/edge/kit/http/body-memory.ts';
 import type { Limits } from '../../../../src/edge/money/budget/limits.schema.ts';
 import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { errorOf, type TestApp, testApp } from '../../../support/app.ts';
@@ -26,7 +26,7 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   await app.settled();
-  expect({ ...room }).toEqual({ ...new BodyRoom() });
+  expect({ ...bodyMemory }).toEqual({ ...new BodyMemory() });
   await resetAll();
 });
 
@@ -192,7 +192,7 @@ test('the room of a body is given back, however its request ends', async () => {
       const sent = { ...headers, 'sluice-simulate': '', 'x-stainless-retry-count': '0' };
       const response = await app.fetch(path, { method: 'POST', headers: sent, body: bodies[body]() });
       await response.arrayBuffer();
-      expect({ ...room }).toEqual({ ...new BodyRoom() });
+      expect({ ...bodyMemory }).toEqual({ ...new BodyMemory() });
     },
   );
 }, 60_000);

@@ -5,7 +5,7 @@ import { expect, test, vi } from 'vitest';
 import { computeCost, toUsd } from '../../../../src/edge/claude/pricing/cost.ts';
 import type { Upstream } from '../../../../src/edge/claude/upstream.ts';
 import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
-import { room } from '../../../../src/edge/kit/http/body-room.ts';
+import { bodyMemory } from '../../../../src/edge/kit/http/body-memory.ts';
 import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
 import { Account } from '../../../../src/edge/money/account/account.ts';
 import type { MessageBatch } from '../../../../src/edge/money/lists/batches-answers.schema.ts';
@@ -145,8 +145,8 @@ class Killer {
       if (dying === 'objects') await abortAllDurableObjects();
       if (dying === 'edge') {
         // What its isolate had in memory is gone.
-        room.taken = 0;
-        room.byCaller.clear();
+        bodyMemory.taken = 0;
+        bodyMemory.byCaller.clear();
         workerDied();
         return 'died';
       }

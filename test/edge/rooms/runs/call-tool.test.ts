@@ -23,14 +23,14 @@ const settings: CallOptions['settings'] = {
 /** Calls the tool, which is answered by `answer`. */
 async function calling(run: object, answer: CallOptions['fetch'], more: Partial<CallOptions> = {}) {
   const { signal } = new AbortController();
-  const room = { left: MOST_STEP_BYTES };
+  const resultBytes = { left: MOST_STEP_BYTES };
   const options = {
     settings,
     fetch: answer,
     now: Date.now(),
     leftMs: 60_000,
     signal,
-    room,
+    resultBytes,
     hold: async () => {},
     ...more,
   };
@@ -70,7 +70,7 @@ describe('what a tool answers', () => {
       if (left === 0) controller.close();
     };
     const heard: number[] = [];
-    const room = {
+    const resultBytes = {
       get left() {
         return heard.at(-1) ?? MOST_STEP_BYTES;
       },
@@ -80,7 +80,7 @@ describe('what a tool answers', () => {
     };
     const body = new ReadableStream({ type: 'bytes', pull });
     const result = { content: 'a'.repeat(9_000), isError: false, bytes: 9_000 };
-    expect(await calling({}, async () => new Response(body), { room })).toEqual(result);
+    expect(await calling({}, async () => new Response(body), { resultBytes })).toEqual(result);
     // Each piece has a buffer of thousands of bytes.
     expect(heard).toEqual([4_096, 8_192, 9_000].map((bytes) => MOST_STEP_BYTES - bytes));
   });
@@ -127,14 +127,14 @@ describe('what a tool answers', () => {
   });
 
   test('takes room that all calls of a step share, and gives it back where it is not kept', async () => {
-    const room = { left: 250 };
-    const answering = (bytes: number) => calling({}, async () => new Response('a'.repeat(bytes)), { room });
+    const resultBytes = { left: 250 };
+    const answering = (bytes: number) => calling({}, async () => new Response('a'.repeat(bytes)), { resultBytes });
     const all = await Promise.all([answering(100), answering(100), answering(100), answering(2_000_000)]);
     expect(all.filter(({ isError }) => !isError)).toHaveLength(2);
     expect(all.filter(({ content }) => String(content).includes('again by itself'))).not.toHaveLength(0);
-    expect(room.left).toBe(50);
+    expect(resultBytes.left).toBe(50);
     expect(await answering(50)).toMatchObject({ isError: false });
-    expect(room.left).toBe(0);
+    expect(resultBytes.left).toBe(0);
   });
 
   test('is waited for no longer than it may take', async () => {

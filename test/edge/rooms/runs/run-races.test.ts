@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { receivedText } from '../../../../src/edge/talk/object/crossing-answer.ts';
 import type { CrossingText } from '../../../../src/edge/talk/object/contract.ts';
+import { receivedText } from '../../../../src/edge/talk/object/crossing-answer.ts';
 import { brokenRule } from '../../../support/api-rules.ts';
 import { atRest, bindings, readOf, rowsOf, stubOf } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';

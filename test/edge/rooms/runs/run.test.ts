@@ -4,8 +4,8 @@ import { verifyStandard } from '../../../../src/edge/kit/delivery/standard-webho
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { Account } from '../../../../src/edge/money/account/account.ts';
 import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { receivedText } from '../../../../src/edge/talk/object/crossing-answer.ts';
 import type { CrossingText } from '../../../../src/edge/talk/object/contract.ts';
+import { receivedText } from '../../../../src/edge/talk/object/crossing-answer.ts';
 import { brokenRule } from '../../../support/api-rules.ts';
 import { passTime } from '../../../support/calendar.ts';
 import { atRest, bindings, readOf, rowsOf, storedLog, stubOf } from '../../../support/conversations.ts';

@@ -3,10 +3,10 @@ import { describe, expect, test, vi } from 'vitest';
 import { createRequestId } from '../../../../src/edge/kit/http/headers/request-id.ts';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { subagentId } from '../../../../src/edge/rooms/runs/subagents/call-agent.ts';
-import { receivedText } from '../../../../src/edge/talk/object/crossing-answer.ts';
 import type { CrossingText, Result } from '../../../../src/edge/talk/object/contract.ts';
 import { Conversation } from '../../../../src/edge/talk/object/conversation.ts';
 import { turnReport } from '../../../../src/edge/talk/object/conversations-answers.schema.ts';
+import { receivedText } from '../../../../src/edge/talk/object/crossing-answer.ts';
 import { atRest, decideOn, listApprovals, readOf, rowsOf, stubOf } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';
 import {

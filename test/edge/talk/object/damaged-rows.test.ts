@@ -1,10 +1,10 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { afterEach, expect, test } from 'vitest';
-import { room } from '../../../../src/edge/kit/http/body-room.ts';
+import { bodyMemory } from '../../../../src/edge/kit/http/body-memory.ts';
 import { DamagedRow, damageIn } from '../../../../src/edge/talk/history/storage/damaged-row.ts';
 import { Transcript } from '../../../../src/edge/talk/history/storage/transcript.ts';
-import { ownerOfRoom } from '../../../../src/edge/talk/turn/memory-room.ts';
+import { memoryOwner } from '../../../../src/edge/talk/turn/reserve-memory.ts';
 import { passingTime, rowsOf, stubOf } from '../../../support/conversations.ts';
 import { type Cell, placeRows, type Rows, storedRows, textsIn } from '../../../support/damage.ts';
 import { eventually, untilSo } from '../../../support/eventually.ts';
@@ -25,7 +25,7 @@ import { ask, listen } from '../../../support/turns.ts';
 afterEach(async () => {
   await resetAll();
   // An object that died in a run, and whose profile was damaged then, does not know whose room it had.
-  for (const conversation of KINDS) room.forget(ownerOfRoom({ account: 'alice', conversation }));
+  for (const conversation of KINDS) bodyMemory.forget(memoryOwner({ account: 'alice', conversation }));
 });
 
 const MINUTE_MS = 60_000;

@@ -3,7 +3,7 @@ import { describe, expect, test, vi } from 'vitest';
 import { mintToken } from '../../../../src/edge/gate/auth/mint.ts';
 import { verifyToken } from '../../../../src/edge/gate/auth/verify.ts';
 import type { VerifiedToken } from '../../../../src/edge/gate/identity/caller.ts';
-import { RoomShare, room } from '../../../../src/edge/kit/http/body-room.ts';
+import { MemoryShare, bodyMemory } from '../../../../src/edge/kit/http/body-memory.ts';
 import { createRequestId } from '../../../../src/edge/kit/http/headers/request-id.ts';
 import type { Account } from '../../../../src/edge/money/account/account.ts';
 import { accountStub } from '../../../../src/edge/objects/stubs.ts';
@@ -167,17 +167,17 @@ describe('a run', () => {
 
   test.each(ENDS)('that waits for room waits no more once %s', async (_, end) => {
     answeringBy(() => calls(call('toolu_1', 'Bern')));
-    const others = [36, 4].map((megabytes) => ({ megabytes, share: new RoomShare(room) }));
+    const others = [36, 4].map((megabytes) => ({ megabytes, share: new MemoryShare(bodyMemory) }));
     servingTools(() => {
       for (const { megabytes, share } of others) share.grow(megabytes * 1024 * 1024);
       return new Response('sun');
     });
     const asked = { ...bodyOf('How is it?', { tools: [weather()] }), system: 'x'.repeat(100_000) };
     const { turn, listening } = await runWith(verified('lost'), asked);
-    await eventually(() => expect(room.waiting.size).toBe(1));
+    await eventually(() => expect(bodyMemory.waiting.size).toBe(1));
     await end();
     await told();
-    await eventually(() => expect(room.waiting.size).toBe(0)).finally(() => {
+    await eventually(() => expect(bodyMemory.waiting.size).toBe(0)).finally(() => {
       for (const { share } of others) share.leave();
     });
     expect(reasonOf((await listening).text)).toBe('revoked');

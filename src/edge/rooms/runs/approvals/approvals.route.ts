@@ -9,11 +9,11 @@ import { withOneReading } from '../../../kit/http/read-json.ts';
 import { validate } from '../../../kit/http/validate.ts';
 import { memberTexts } from '../../../kit/json/edit.ts';
 import { readToStore } from '../../../money/admission/read-body.ts';
-import { noConversation } from '../../../talk/object/crossing-answer.ts';
+import { boundCaller, refuseOtherConversation } from '../../../talk/history/guard.ts';
 import type { CalledDecision, CrossingText, DecisionAnswer } from '../../../talk/object/contract.ts';
 import { isConversationId } from '../../../talk/object/conversations.schema.ts';
+import { noConversation } from '../../../talk/object/crossing-answer.ts';
 import { type ConversationCall, callConversation, mountedPath } from '../../../talk/object/turn-proxy.ts';
-import { boundCaller, refuseOtherConversation } from '../../../talk/history/guard.ts';
 import { approvalsQuery, decisionRequest } from './approvals.schema.ts';
 
 /** The routes of calls that wait for approval. */

@@ -3,13 +3,13 @@
 import type { BoundCaller } from '../../../gate/identity/caller.ts';
 import { hidesTools } from '../../../gate/identity/only.ts';
 import { finalError } from '../../../kit/http/errors.ts';
-import { failedResult } from '../../../talk/object/crossing-answer.ts';
-import type { BegunRequest, CalledDecision, DecisionAnswer, Result } from '../../../talk/object/contract.ts';
-import { newTurnRow } from '../../../talk/object/begin-turn.ts';
-import type { ConversationContext, ConversationPart, OpenConversation } from '../../../talk/object/parts.ts';
 import type { TurnRow } from '../../../talk/history/storage/rows.ts';
 import type { Transcript } from '../../../talk/history/storage/transcript.ts';
 import { turnsOfRun } from '../../../talk/history/storage/turn-queries.ts';
+import { newTurnRow } from '../../../talk/object/begin-turn.ts';
+import type { BegunRequest, CalledDecision, DecisionAnswer, Result } from '../../../talk/object/contract.ts';
+import { failedResult } from '../../../talk/object/crossing-answer.ts';
+import type { ConversationContext, ConversationPart, OpenConversation } from '../../../talk/object/parts.ts';
 import type { Runner } from '../../../talk/turn/running-turn.ts';
 import { takeUpRun } from '../begin-run.ts';
 import { approvalsIn, callRowsIn } from '../run-rows.ts';

@@ -8,7 +8,7 @@ import type { CalledKind, CallOptions } from '../called-kind.ts';
 import { imageTypeOf } from '../image-type.ts';
 import {
   failedCall,
-  growingRoom,
+  growingMemory,
   MOST_IMAGE_BYTES,
   MOST_TEXT_BYTES,
   NO_CONTENT,
@@ -48,7 +48,7 @@ const MOST_ANSWER_BYTES = 6_500_000;
 const LONG_ANSWER_BYTES = 524_288;
 /** The API accepts a hundred images in a request. The history keeps them all, so one result must have far fewer. */
 const MOST_IMAGES = 20;
-/** Each becomes a block of a message, and even a small block takes much more room than its bytes. */
+/** Each becomes a block of a message, and even a small block takes much more memory than its bytes. */
 const MOST_BLOCKS = 1_000;
 /** The name of the idempotency key in what MCP calls metadata. */
 const IDEMPOTENCY_KEY = 'sluice/idempotency-key';
@@ -67,7 +67,7 @@ export async function callMcp(
   sessions: McpSessions,
   call: ToolCall,
   run: McpRun,
-  { settings, fetch, room, hold }: CallOptions,
+  { settings, fetch, resultBytes, hold }: CallOptions,
   signal: AbortSignal,
 ) {
   const key = JSON.stringify([run.mcp, run.headers]);
@@ -79,12 +79,12 @@ export async function callMcp(
   };
   let used = 0;
   let result: ToolResult | undefined;
-  const grow = growingRoom(hold, [SHORT_ANSWER_BYTES, LONG_ANSWER_BYTES, MOST_ANSWER_BYTES]);
+  const grow = growingMemory(hold, [SHORT_ANSWER_BYTES, LONG_ANSWER_BYTES, MOST_ANSWER_BYTES]);
   const take = async (bytes: number) => {
     used += bytes;
-    room.left -= bytes;
+    resultBytes.left -= bytes;
     if (used > MOST_ANSWER_BYTES) throw new McpFault(`It answered with more than ${MOST_ANSWER_BYTES} bytes.`);
-    if (room.left < 0) throw new NoRoom();
+    if (resultBytes.left < 0) throw new NoBytesLeft();
     await grow(used);
   };
   const lost = run.once ? SESSION_LOST : MAYBE_LOST;
@@ -101,16 +101,16 @@ export async function callMcp(
       }
     }
   } catch (thrown) {
-    if (thrown instanceof NoRoom) return tooMuchTogether();
+    if (thrown instanceof NoBytesLeft) return tooMuchTogether();
     if (thrown instanceof McpFault) return failedCall(`The server of this tool failed. ${thrown.message}`);
     throw thrown;
   } finally {
-    // Bytes that were read but not kept take no room.
-    room.left += used - (result?.bytes ?? 0);
+    // Bytes that were read but not kept count for nothing.
+    resultBytes.left += used - (result?.bytes ?? 0);
   }
 }
 
-class NoRoom extends McpFault {
+class NoBytesLeft extends McpFault {
   constructor() {
     super('There is no room for its answer.');
   }

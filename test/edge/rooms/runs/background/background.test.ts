@@ -5,9 +5,9 @@ import { verifyStandard } from '../../../../../src/edge/kit/delivery/standard-we
 import type { Json } from '../../../../../src/edge/kit/json/object.ts';
 import { Account } from '../../../../../src/edge/money/account/account.ts';
 import { accountStub } from '../../../../../src/edge/objects/stubs.ts';
-import { receivedText } from '../../../../../src/edge/talk/object/crossing-answer.ts';
 import type { CrossingText } from '../../../../../src/edge/talk/object/contract.ts';
 import { turnEnded, turnReport } from '../../../../../src/edge/talk/object/conversations-answers.schema.ts';
+import { receivedText } from '../../../../../src/edge/talk/object/crossing-answer.ts';
 import { errorOf, testApp } from '../../../../support/app.ts';
 import { atRest, bindings, passingTime, rowsOf, simulate, stubOf, turnNow } from '../../../../support/conversations.ts';
 import { eventually, untilSo } from '../../../../support/eventually.ts';

@@ -25,7 +25,7 @@ const SECRET = 'Bearer s3cret';
 function callsOf({ url, host }: { url: string; host: string }, more: Partial<CallOptions> = {}) {
   const sessions = new McpSessions();
   onTestFinished(() => sessions.close());
-  const room = { left: MOST_STEP_BYTES };
+  const resultBytes = { left: MOST_STEP_BYTES };
   const settings = {
     TOOL_HOSTS: [host],
     TOOL_SIGNING_SECRET: undefined,
@@ -36,14 +36,14 @@ function callsOf({ url, host }: { url: string; host: string }, more: Partial<Cal
     const called = { tool_use_id: 'toolu_1', name: `w_${tool}`, input, account: 'a', conversation: 'c', turn: 't' };
     const as: McpRun = { mcp: url, tool, headers: { authorization: { secret: 'MCP' } }, ...run };
     const options: CallOptions = {
-      ...{ settings, now: Date.now(), leftMs: 60_000, room, hold: async () => {} },
+      ...{ settings, now: Date.now(), leftMs: 60_000, resultBytes, hold: async () => {} },
       ...{ fetch: (url, init) => fetch(url, init), signal: new AbortController().signal, ...more, ...now },
     };
     return await callTool(called, as, options, {
       call: atAddress<McpRun>((...given) => callMcp(sessions, ...given)),
     });
   };
-  return { call, room, sessions };
+  return { call, resultBytes, sessions };
 }
 
 async function served(mode: McpMode): Promise<ServedMcp> {
@@ -63,7 +63,7 @@ const MODES = [true, false].flatMap((hasSessions) => [true, false].map((isJson) 
 describe.each(MODES)('a real server (sessions: $hasSessions, JSON: $isJson)', (mode) => {
   test('is called, and its errors are results that say so', async () => {
     const server = await served(mode);
-    const { call, sessions, room } = callsOf(server);
+    const { call, sessions, resultBytes } = callsOf(server);
     const text = (said: string) => [{ type: 'text', text: said }];
     expect(await call('get.weather', { city: 'Bern' })).toEqual({
       content: text('sun in Bern'),
@@ -83,7 +83,7 @@ describe.each(MODES)('a real server (sessions: $hasSessions, JSON: $isJson)', (m
     expect(server.headers.at(-1)).toMatchObject({ 'mcp-protocol-version': '2025-11-25' });
     sessions.close();
     await eventually(() => expect(server.sessions.size).toBe(0));
-    expect(room.left).toBeLessThan(MOST_STEP_BYTES);
+    expect(resultBytes.left).toBeLessThan(MOST_STEP_BYTES);
   });
 
   test('gives images under the type that they have, and tells what cannot be shown', async () => {
@@ -105,7 +105,7 @@ describe.each(MODES)('a real server (sessions: $hasSessions, JSON: $isJson)', (m
 
   test('shares its session among calls at the same time, and what one answer leaves is room for others', async () => {
     const server = await served(mode);
-    const { call, room } = callsOf(server);
+    const { call, resultBytes } = callsOf(server);
     const cities = ['Bern', 'Rome', 'Oslo', 'Graz'];
     const results = await Promise.all(cities.map((city) => call('get.weather', { city })));
     expect(results.map(({ content }) => content)).toEqual(
@@ -113,13 +113,13 @@ describe.each(MODES)('a real server (sessions: $hasSessions, JSON: $isJson)', (m
     );
     expect(server.asked.filter((asked) => asked === 'POST initialize')).toHaveLength(1);
     const kept = results.reduce((sum, { bytes }) => sum + bytes, 0);
-    expect(room.left).toBe(MOST_STEP_BYTES - kept);
+    expect(resultBytes.left).toBe(MOST_STEP_BYTES - kept);
     expect(await call('big', { bytes: 1_000_001 })).toMatchObject({ isError: true });
     expect(await call('big', { bytes: 7_000_000 })).toMatchObject({ isError: true });
-    expect(room.left).toBe(MOST_STEP_BYTES - kept);
-    room.left = 500;
+    expect(resultBytes.left).toBe(MOST_STEP_BYTES - kept);
+    resultBytes.left = 500;
     expect(await call('big', { bytes: 1_000 })).toMatchObject({ content: expect.stringContaining('again by itself') });
-    expect(room.left).toBe(500);
+    expect(resultBytes.left).toBe(500);
   });
 });
 
@@ -185,7 +185,7 @@ describe('a server that is not what it should be', () => {
   const greeting = { protocolVersion: '2025-06-18', capabilities: {}, serverInfo: { name: 'w', version: '1' } };
   /** Answers calls as a test says, and all before them as it should be. @returns what a call of its tool gives */
   async function calledAt(answer: (id: number, response: ServerResponse, request: IncomingMessage) => unknown) {
-    const { call, room } = callsOf(
+    const { call, resultBytes } = callsOf(
       await answering(async (request, response) => {
         const chunks: Uint8Array[] = [];
         for await (const chunk of request) chunks.push(chunk as Uint8Array);
@@ -197,7 +197,7 @@ describe('a server that is not what it should be', () => {
     );
     const result = await call('get.weather', {}, { timeout_seconds: 20 });
     // What is left of an answer that is no result takes no room.
-    if (result.isError) expect(room.left).toBe(MOST_STEP_BYTES);
+    if (result.isError) expect(resultBytes.left).toBe(MOST_STEP_BYTES);
     return result;
   }
   const json = (response: ServerResponse, body: unknown) =>

@@ -12,23 +12,23 @@ import { type ApiError, tryAgain } from './errors.ts';
 const MEGABYTE = 1024 * 1024;
 /** Bytes for all bodies at one time. An isolate has 128 MB, and some bodies are there in two forms. */
 const MOST = 48 * MEGABYTE;
-/** Bytes for the long bodies among them, so that short ones always find room. */
+/** Bytes for the long bodies among them, so that short ones always find memory. */
 const MOST_LONG = 40 * MEGABYTE;
-/** Bytes for the long bodies of one caller who sends several at a time: the others find room beside them. */
+/** Bytes for the long bodies of one caller who sends several at a time: the others find memory beside them. */
 const MOST_OF_ONE = 30 * MEGABYTE;
-/** Bytes for all bodies of one caller, so that many short ones do not take the room of the others' either. */
+/** Bytes for all bodies of one caller, so that many short ones do not take the memory of the others' either. */
 const MOST_OF_ONE_IN_ALL = 40 * MEGABYTE;
-/** Bytes for bodies of senders who are not known yet, so that strangers do not take the room of callers. */
+/** Bytes for bodies of senders who are not known yet, so that strangers do not take the memory of callers. */
 const MOST_STRANGE = 26 * MEGABYTE;
-/** The most bytes that one body counts as, so that even the largest finds room when there are hardly any others. */
+/** The most bytes that one body counts as, so that even the largest finds memory when there are hardly any others. */
 const MOST_COUNTED = 36 * MEGABYTE;
-/** How long others may take room before somebody who waits, in milliseconds. Then new long bodies come again later. */
+/** How long others may take memory before somebody who waits, in milliseconds. Then new long bodies come again later. */
 const PATIENT_MS = 5_000;
-/** How often somebody who waits looks whether the room has been given, if few wait, and if thousands do; milliseconds. */
+/** How often somebody who waits looks whether the memory has been given, if few wait, and if thousands do; milliseconds. */
 const LOOK_EVERY_MS = 20;
 const LOOK_SELDOM_MS = 2_000;
 
-/** A long body on its way in, which holds room for all of its announced length. */
+/** A long body on its way in, which holds memory for all of its announced length. */
 export interface ComingBody {
   /** Its announced length in bytes. */
   length: number;
@@ -39,20 +39,20 @@ export interface ComingBody {
 }
 
 /**
- * While others lack room, a body must come so fast that all of it takes a minute: what is sent in a trickle is free, and would
- * hold the room of everybody. Seconds.
+ * While others lack memory, a body must come so fast that all of it takes a minute: what is sent in a trickle is free, and would
+ * hold the memory of everybody. Seconds.
  */
 const WHOLE_WITHIN_S = 60;
 /** A body is judged by at least so long a time, and by little more than the longer one. Milliseconds. */
 const JUDGED_MS = 1_000;
 const JUDGED_ANEW_MS = 5_000;
-/** For so long after somebody has lacked room, a caller's second long body waits until the first is there. Milliseconds. */
+/** For so long after somebody has lacked memory, a caller's second long body waits until the first is there. Milliseconds. */
 const WANTED_MS = 5_000;
 /** For so long who had to give way sends no other long body. Milliseconds. */
 const OUT_MS = 60_000;
 
 /** How many bytes the bodies of an isolate take. */
-export class BodyRoom {
+export class BodyMemory {
   /** Bytes of all bodies. */
   taken = 0;
   /** Bytes of the bodies whose senders are not known yet. */
@@ -60,14 +60,14 @@ export class BodyRoom {
   /** Bytes of the bodies, by caller. */
   readonly byCaller = new Map<string, number>();
   /** Who waits, in their order, and for how many bytes. */
-  readonly waiting = new Map<RoomShare, number>();
+  readonly waiting = new Map<MemoryShare, number>();
   /** The long bodies that have not come whole, each with when it was judged last, and how much of it had come. */
-  readonly coming = new Map<RoomShare, { body: ComingBody; at: number; come: number }>();
+  readonly coming = new Map<MemoryShare, { body: ComingBody; at: number; come: number }>();
   #wantedAt = Number.NEGATIVE_INFINITY;
   /** Who had to give way, and until when. */
   readonly #out = new LruCache<string, number>({ most: 1_000 });
 
-  /** Notes that somebody lacks room. */
+  /** Notes that somebody lacks memory. */
   want(now: number): void {
     this.#wantedAt = now;
   }
@@ -85,7 +85,7 @@ export class BodyRoom {
   }
 
   /** The shares that objects have or wait for, by the object. */
-  readonly byObject = new Map<string, Set<RoomShare>>();
+  readonly byObject = new Map<string, Set<MemoryShare>>();
 
   /**
    * Gives back what an object had before it died, since what it was doing does not go on. Call it when it wakes. The memory is
@@ -98,12 +98,12 @@ export class BodyRoom {
   }
 }
 
-/** The room of this isolate. */
-export const room = new BodyRoom();
+/** The memory for bodies of this isolate. */
+export const bodyMemory = new BodyMemory();
 
-/** The share of one request's body in a room. `leave` must be called at the end of the request, however it ends. */
-export class RoomShare {
-  readonly #room: BodyRoom;
+/** The share of one request's body in the memory. `leave` must be called at the end of the request, however it ends. */
+export class MemoryShare {
+  readonly #memory: BodyMemory;
   readonly #isStrange: boolean;
   #own = 0;
   /** The bytes that count for its caller. */
@@ -116,53 +116,53 @@ export class RoomShare {
   #since = 0;
 
   /** @param isStrange whether the sender is not known yet */
-  constructor(into: BodyRoom, isStrange = false) {
-    this.#room = into;
+  constructor(into: BodyMemory, isStrange = false) {
+    this.#memory = into;
     this.#isStrange = isStrange;
   }
 
-  /** Notes who sends the body. Call it before the body takes room. @param group whose room it also takes, with others */
+  /** Notes who sends the body. Call it before the body takes memory. @param group whose memory it also takes, with others */
   ofCaller(account: string, group?: string): void {
     this.#caller = account;
     this.#group = group;
   }
 
-  /** Notes the body that comes into this room; undefined once it is there. */
+  /** Notes the body that comes into this memory; undefined once it is there. */
   receives(body: ComingBody | undefined): void {
-    if (body) this.#room.coming.set(this, { body, at: Date.now(), come: body.come() });
-    else this.#room.coming.delete(this);
+    if (body) this.#memory.coming.set(this, { body, at: Date.now(), come: body.come() });
+    else this.#memory.coming.delete(this);
   }
 
   /**
-   * Takes room for a body, if it needs more than it has.
+   * Takes memory for a body, if it needs more than it has.
    *
    * @param bytes what it needs in all
-   * @throws ApiError 503 when other bodies have taken the room
+   * @throws ApiError 503 when other bodies have taken the memory
    */
   grow(bytes: number): void {
     const now = Date.now();
     if (this.#own <= LONG_BODY && bytes > LONG_BODY) {
-      if (this.#room.waiting.size > 0 && this.#isLater()) throw full();
+      if (this.#memory.waiting.size > 0 && this.#isLater()) throw full();
       if (this.#mustStandBack(now)) throw full();
     }
     let lacks = this.#lacks(bytes);
     if (lacks === undefined) return;
-    this.#room.want(now);
+    this.#memory.want(now);
     while (lacks !== undefined && this.#slowestGivesWay(now, lacks)) lacks = this.#lacks(bytes);
     if (lacks !== undefined) throw full();
   }
 
-  /** @returns whether its caller had to give way, or sends a long body already while others want room. */
+  /** @returns whether its caller had to give way, or sends a long body already while others want memory. */
   #mustStandBack(now: number): boolean {
     if (this.#caller === undefined) return false;
-    if (this.#room.isOut(this.#caller, now)) return true;
-    return this.#room.isWanted(now) && [...this.#room.coming.keys()].some((one) => one.#caller === this.#caller);
+    if (this.#memory.isOut(this.#caller, now)) return true;
+    return this.#memory.isWanted(now) && [...this.#memory.coming.keys()].some((one) => one.#caller === this.#caller);
   }
 
-  /** Takes the room of the slowest body that comes too slowly. @returns false if there is none */
-  #slowestGivesWay(now: number, lacks: 'room' | 'own'): boolean {
-    let [slowest, found]: [pace: number, found?: RoomShare] = [1];
-    for (const [share, judged] of this.#room.coming) {
+  /** Takes the memory of the slowest body that comes too slowly. @returns false if there is none */
+  #slowestGivesWay(now: number, lacks: 'all' | 'own'): boolean {
+    let [slowest, found]: [pace: number, found?: MemoryShare] = [1];
+    for (const [share, judged] of this.#memory.coming) {
       const { body, at, come } = judged;
       const isOfOne = share.#caller === this.#caller || (this.#group !== undefined && share.#group === this.#group);
       if (now - at < JUDGED_MS || (lacks === 'own' && !isOfOne)) continue;
@@ -171,38 +171,38 @@ export class RoomShare {
       if (now - at > JUDGED_ANEW_MS) Object.assign(judged, { at: now, come: has });
       if (pace < slowest) [slowest, found] = [pace, share];
     }
-    const given = found && this.#room.coming.get(found);
+    const given = found && this.#memory.coming.get(found);
     if (!found || !given) return false;
-    if (found.#caller !== undefined) this.#room.sendOut(found.#caller, now);
+    if (found.#caller !== undefined) this.#memory.sendOut(found.#caller, now);
     found.leave(false);
     given.body.giveWay(full());
     return true;
   }
 
-  /** @returns whether somebody has waited for long, and not only for its own caller's room. */
+  /** @returns whether somebody has waited for long, and not only for its own caller's memory. */
   #isLater(): boolean {
     const before = Date.now() - PATIENT_MS;
-    for (const [share, bytes] of this.#room.waiting)
-      if (share.#since < before && share.#lacks(bytes, false) === 'room') return true;
+    for (const [share, bytes] of this.#memory.waiting)
+      if (share.#since < before && share.#lacks(bytes, false) === 'all') return true;
     return false;
   }
 
   /**
-   * Takes room, and waits until there is some. First it gives back what it has: whoever waits holds nothing, so those who wait
+   * Takes memory, and waits until there is some. First it gives back what it has: whoever waits holds nothing, so those who wait
    * never wait for each other.
    *
-   * @param object who waits. If it dies, `BodyRoom.forget` gives the room back
+   * @param object who waits. If it dies, `BodyMemory.forget` gives the memory back
    * @throws ApiError 503 after so many milliseconds; the reason of the signal
    */
   async wait(bytes: number, object: string, mostMs: number, signal: AbortSignal): Promise<void> {
     this.leave();
     signal.throwIfAborted();
-    const { waiting, byObject } = this.#room;
+    const { waiting, byObject } = this.#memory;
     byObject.set(object, (byObject.get(object) ?? new Set()).add(this));
     this.#object = object;
     waiting.set(this, bytes);
     this.#since = Date.now();
-    RoomShare.#serve(this.#room);
+    MemoryShare.#serve(this.#memory);
     const until = Date.now() + mostMs;
     try {
       // Each looks for itself: an object's promise must not be resolved from the work of another object.
@@ -220,31 +220,31 @@ export class RoomShare {
   }
 
   /**
-   * Gives room to those who wait, in their order. Nobody is passed over but who has too much already, and who waits for much
+   * Gives memory to those who wait, in their order. Nobody is passed over but who has too much already, and who waits for much
    * by who waits for little.
    */
-  static #serve({ waiting }: BodyRoom): void {
+  static #serve({ waiting }: BodyMemory): void {
     let isFull = false;
     for (const [share, bytes] of waiting) {
       const isLong = bytes > LONG_BODY;
       if (isFull && isLong) continue;
       const lacks = share.#lacks(bytes);
       if (lacks === undefined) waiting.delete(share);
-      else if (lacks === 'room' && !isLong) return;
-      else isFull ||= lacks === 'room';
+      else if (lacks === 'all' && !isLong) return;
+      else isFull ||= lacks === 'all';
     }
   }
 
   /**
-   * Takes room if there is enough. @returns `room` if not; `own` if the other bodies of the same caller leave none
+   * Takes memory if there is enough. @returns `all` if not; `own` if the other bodies of the same caller leave none
    *
    * @param takes whether it is taken
    */
-  #lacks(bytes: number, takes = true): 'room' | 'own' | undefined {
+  #lacks(bytes: number, takes = true): 'all' | 'own' | undefined {
     const counted = Math.min(bytes, MOST_COUNTED);
     const more = counted - this.#own;
     if (more <= 0) return undefined;
-    const { taken, strange, byCaller } = this.#room;
+    const { taken, strange, byCaller } = this.#memory;
     const isLong = counted > LONG_BODY;
     const most = isLong ? MOST_OF_ONE : MOST_OF_ONE_IN_ALL;
     for (const name of this.#names) {
@@ -253,8 +253,8 @@ export class RoomShare {
       const ofThese = this.#group !== undefined && name === this.#caller ? most / 2 : most;
       if (others > 0 && others + counted > ofThese) return 'own';
     }
-    if (taken + more > (isLong ? MOST_LONG : MOST)) return 'room';
-    if (this.#isStrange && strange + more > MOST_STRANGE) return 'room';
+    if (taken + more > (isLong ? MOST_LONG : MOST)) return 'all';
+    if (this.#isStrange && strange + more > MOST_STRANGE) return 'all';
     if (!takes) return undefined;
     for (const name of this.#names) byCaller.set(name, (byCaller.get(name) ?? 0) - this.#counted + counted);
     if (this.#caller !== undefined) this.#counted = counted;
@@ -269,7 +269,7 @@ export class RoomShare {
 
   #uncount(): void {
     if (this.#counted === 0) return;
-    const { byCaller } = this.#room;
+    const { byCaller } = this.#memory;
     for (const name of this.#names) {
       const others = (byCaller.get(name) ?? 0) - this.#counted;
       if (others > 0) byCaller.set(name, others);
@@ -283,14 +283,14 @@ export class RoomShare {
     this.#bytes = bytes;
   }
 
-  /** Gives the room back, and frees the memory of the bytes. More than one call does no harm. */
+  /** Gives the memory back, and frees the memory of the bytes. More than one call does no harm. */
   leave(frees = true): void {
     if (this.#bytes && frees) releaseBytes(this.#bytes);
     this.#bytes = undefined;
-    this.#room.coming.delete(this);
+    this.#memory.coming.delete(this);
     this.#uncount();
     this.#take(-this.#own);
-    const { waiting, byObject } = this.#room;
+    const { waiting, byObject } = this.#memory;
     waiting.delete(this);
     if (this.#object !== undefined) {
       const others = byObject.get(this.#object);
@@ -298,13 +298,13 @@ export class RoomShare {
       if (others?.size === 0) byObject.delete(this.#object);
       this.#object = undefined;
     }
-    RoomShare.#serve(this.#room);
+    MemoryShare.#serve(this.#memory);
   }
 
   #take(bytes: number): void {
     this.#own += bytes;
-    this.#room.taken += bytes;
-    if (this.#isStrange) this.#room.strange += bytes;
+    this.#memory.taken += bytes;
+    if (this.#isStrange) this.#memory.strange += bytes;
   }
 }
 

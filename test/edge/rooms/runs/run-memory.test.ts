@@ -1,6 +1,6 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { BodyRoom, RoomShare, room } from '../../../../src/edge/kit/http/body-room.ts';
+import { BodyMemory, bodyMemory, MemoryShare } from '../../../../src/edge/kit/http/body-memory.ts';
 import { Account } from '../../../../src/edge/money/account/account.ts';
 import { atRest, readOf, stubOf } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';
@@ -8,7 +8,7 @@ import { answeringBy, call, calls, says, servingTools, weather } from '../../../
 import { ask, bodyOf, say, textOf } from '../../../support/turns.ts';
 
 const MB = 1024 * 1024;
-/** All room that long bodies may have, and all room. */
+/** All memory that long bodies may have, and all memory. */
 const ALL_LONG = [36 * MB, 4 * MB];
 const ALL = [...ALL_LONG, ...Array<number>(32).fill(MB / 4)];
 
@@ -29,33 +29,33 @@ const reads = (results: number) => (body: { messages: { content: unknown }[] }) 
 /** @returns the most room that was taken, and the most who waited for it at a time, so far */
 function watching(): { taken: number; waiting: number } {
   const most = { taken: 0, waiting: 0 };
-  const { set } = room.waiting;
-  vi.spyOn(room.waiting, 'set').mockImplementation((...entry) => {
-    const all = set.apply(room.waiting, entry);
-    most.waiting = Math.max(most.waiting, room.waiting.size);
-    most.taken = Math.max(most.taken, room.taken);
+  const { set } = bodyMemory.waiting;
+  vi.spyOn(bodyMemory.waiting, 'set').mockImplementation((...entry) => {
+    const all = set.apply(bodyMemory.waiting, entry);
+    most.waiting = Math.max(most.waiting, bodyMemory.waiting.size);
+    most.taken = Math.max(most.taken, bodyMemory.taken);
     return all;
   });
   return most;
 }
 
-test('50 runs with two results of 1 MB at once wait for room, all come to their end, and give it back', async () => {
+test('50 runs with two results of 1 MB at once wait for memory, all come to their end, and give it back', async () => {
   const most = watching();
   answeringBy(reads(2));
   servingTools(() => long());
   const all = Array.from({ length: 50 }, (_, n) => say(asked(), { id: `c${n}`, account: n % 2 ? 'alice' : 'bob' }));
   const texts = (await Promise.all(all)).map(({ events }) => textOf(events));
   expect(texts).toEqual(Array(50).fill('2 whole.'));
-  expect({ ...room }).toEqual({ ...new BodyRoom() });
+  expect({ ...bodyMemory }).toEqual({ ...new BodyMemory() });
   expect(most.waiting).toBeGreaterThan(20);
   expect(most.taken).toBeGreaterThan(8 * MB);
   expect(most.taken).toBeLessThanOrEqual(48 * MB);
 });
 
-/** Takes room. @returns a function that gives it back */
+/** Takes memory. @returns a function that gives it back */
 function fillRoom(sizes: readonly number[]): () => void {
   const shares = sizes.map((size) => {
-    const share = new RoomShare(room);
+    const share = new MemoryShare(bodyMemory);
     share.grow(size);
     return share;
   });
@@ -74,7 +74,7 @@ test('a step waits for room with its results in their rows, and goes up when the
     return new Response('sun');
   });
   const running = say({ ...asked(), system: 'x'.repeat(100_000) });
-  await eventually(() => expect(room.waiting.size).toBe(1));
+  await eventually(() => expect(bodyMemory.waiting.size).toBe(1));
   const results = await runInDurableObject(stubOf('c1'), (_, { storage }) =>
     storage.sql.exec("select result from calls where result like '%sun%'").toArray(),
   );
@@ -82,7 +82,7 @@ test('a step waits for room with its results in their rows, and goes up when the
   expect(bodies).toHaveLength(1);
   empty();
   expect(textOf((await running).events)).toBe('Sun.');
-  expect({ ...room }).toEqual({ ...new BodyRoom() });
+  expect({ ...bodyMemory }).toEqual({ ...new BodyMemory() });
 });
 
 test('a run that is stopped while it waits for room ends, and leaves the line', async () => {
@@ -90,16 +90,16 @@ test('a run that is stopped while it waits for room ends, and leaves the line', 
   const empty = fillRoom(ALL);
   servingTools(() => long());
   const running = say(asked());
-  await eventually(() => expect(room.waiting.size).toBe(1));
+  await eventually(() => expect(bodyMemory.waiting.size).toBe(1));
   await stubOf('c1').stop();
-  expect(room.waiting.size).toBe(0);
+  expect(bodyMemory.waiting.size).toBe(0);
   await running;
   expect(await readOf()).toMatchObject({ state: 'idle' });
   empty();
-  expect({ ...room }).toEqual({ ...new BodyRoom() });
+  expect({ ...bodyMemory }).toEqual({ ...new BodyMemory() });
 });
 
-test('a run that is killed while it has room, or waits for it, gives it back when it wakes, and goes on', async () => {
+test('a run that is killed while it has memory, or waits for it, gives it back when it wakes, and goes on', async () => {
   answeringBy(reads(1));
   servingTools((_, number) => {
     if (number > 1) return long();
@@ -108,11 +108,11 @@ test('a run that is killed while it has room, or waits for it, gives it back whe
     return new Response(new ReadableStream({ start: (controller) => controller.enqueue(begins) }));
   });
   await ask(asked());
-  await eventually(() => expect(room.taken).toBeGreaterThan(MB));
+  await eventually(() => expect(bodyMemory.taken).toBeGreaterThan(MB));
   const empty = fillRoom([36 * MB]);
   const other = await ask(asked(), { id: 'c2' });
   expect(other.kind).toBe('stream');
-  await eventually(() => expect(room.waiting.size).toBe(1));
+  await eventually(() => expect(bodyMemory.waiting.size).toBe(1));
   await abortAllDurableObjects();
   empty();
   for (const id of ['c1', 'c2']) {
@@ -120,7 +120,7 @@ test('a run that is killed while it has room, or waits for it, gives it back whe
     await eventually(async () => expect(await readOf(id)).toMatchObject({ state: 'idle' }));
   }
   await atRest();
-  expect({ ...room }).toEqual({ ...new BodyRoom() });
+  expect({ ...bodyMemory }).toEqual({ ...new BodyMemory() });
 });
 
 test('of many runs that were killed together only a few begin at a time, and all come to their end', async () => {
@@ -159,14 +159,14 @@ test('of many runs that were killed together only a few begin at a time, and all
   isDead = true;
   await abortAllDurableObjects();
   await Promise.all(ids.map((id) => stubOf(id).wake()));
-  await eventually(() => expect(room.byObject.size).toBe(RUNS));
-  expect(room.waiting.size).toBeGreaterThanOrEqual(RUNS - 5);
-  expect(room.waiting.size).toBeLessThan(RUNS);
+  await eventually(() => expect(bodyMemory.byObject.size).toBe(RUNS));
+  expect(bodyMemory.waiting.size).toBeGreaterThanOrEqual(RUNS - 5);
+  expect(bodyMemory.waiting.size).toBeLessThan(RUNS);
   told.resolve();
   for (const id of ids) await eventually(async () => expect(await readOf(id)).toMatchObject({ state: 'idle' }));
   expect(bodies).toHaveLength(2 * RUNS);
   await atRest();
-  expect({ ...room }).toEqual({ ...new BodyRoom() });
+  expect({ ...bodyMemory }).toEqual({ ...new BodyMemory() });
 });
 
 test('a run that was killed, and of which something is damaged, gives its room back, and ends', async () => {
@@ -187,7 +187,7 @@ test('a run that was killed, and of which something is damaged, gives its room b
     const running = await runInDurableObject(stubOf('c1'), (_, { storage }) =>
       storage.sql.exec("select id from turns where status = 'running'").toArray(),
     ).catch(() => ['it is aborted']);
-    expect({ running, taken: room.taken }).toEqual({ running: [], taken: 0 });
+    expect({ running, taken: bodyMemory.taken }).toEqual({ running: [], taken: 0 });
   });
 });
 
@@ -196,7 +196,7 @@ test('a step takes at least the room of its body in two forms, whatever its resu
   answeringBy((body, number) => {
     if (number === 1) return calls(call('toolu_small', 'Bern'));
     if (number === 2) return calls(...Array.from({ length: 3 }, (_, n) => call(`toolu_${n}`, `${n}`)));
-    Object.assign(sent, { taken: room.taken, body: JSON.stringify(body).length });
+    Object.assign(sent, { taken: bodyMemory.taken, body: JSON.stringify(body).length });
     return says('Sun.');
   });
   servingTools((_, number) => new Response(number === 1 ? 'sun' : '\u0001'.repeat(1_000_000)));

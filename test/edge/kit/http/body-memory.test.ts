@@ -1,12 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import { BodyRoom, RoomShare } from '../../../../src/edge/kit/http/body-room.ts';
+import { BodyMemory, MemoryShare } from '../../../../src/edge/kit/http/body-memory.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { tryCases } from '../../../support/runs.ts';
 
 const MB = 1024 * 1024;
 
-test('whatever comes and goes, all room is given back, and there is never more taken than there is', () => {
+test('whatever comes and goes, all memory is given back, and there is never more taken than there is', () => {
   const step = fc.record({
     who: fc.nat(9),
     does: fc.oneof(
@@ -15,41 +15,41 @@ test('whatever comes and goes, all room is given back, and there is never more t
     ),
   });
   tryCases(100, fc.array(fc.boolean(), { minLength: 10, maxLength: 10 }), fc.array(step), (strange, steps) => {
-    const room = new BodyRoom();
-    const shares = strange.map((isStrange) => new RoomShare(room, isStrange));
+    const memory = new BodyMemory();
+    const shares = strange.map((isStrange) => new MemoryShare(memory, isStrange));
     for (const [index, share] of shares.entries()) if (index % 2 === 0) share.ofCaller(`caller ${index % 3}`);
     for (const { who, does } of steps) {
       const share = shares[who];
       if (does === 'leaves') share?.leave();
       else {
-        const before = room.taken;
+        const before = memory.taken;
         try {
           share?.grow(does.bytes);
         } catch (thrown) {
           expect(thrown).toMatchObject({ type: 'api_error', status: 503, headers: { 'retry-after': '2' } });
-          expect(room.taken).toBe(before);
+          expect(memory.taken).toBe(before);
         }
       }
-      expect(room.taken).toBeLessThanOrEqual(48 * MB);
-      expect(room.strange).toBeLessThanOrEqual(Math.min(room.taken, 26 * MB));
+      expect(memory.taken).toBeLessThanOrEqual(48 * MB);
+      expect(memory.strange).toBeLessThanOrEqual(Math.min(memory.taken, 26 * MB));
     }
     for (const share of shares) share.leave();
-    expect(room).toEqual(new BodyRoom());
+    expect(memory).toEqual(new BodyMemory());
   });
 });
 
-test('the largest body finds room beside short ones, and short ones beside it', () => {
-  const room = new BodyRoom();
-  for (let count = 0; count < 20; count += 1) new RoomShare(room).grow(100_000);
-  new RoomShare(room).grow(1_000 * MB);
-  expect(() => new RoomShare(room).grow(8 * MB)).toThrow('Too many large requests');
-  expect(() => new RoomShare(room).grow(200_000)).not.toThrow();
+test('the largest body finds memory beside short ones, and short ones beside it', () => {
+  const memory = new BodyMemory();
+  for (let count = 0; count < 20; count += 1) new MemoryShare(memory).grow(100_000);
+  new MemoryShare(memory).grow(1_000 * MB);
+  expect(() => new MemoryShare(memory).grow(8 * MB)).toThrow('Too many large requests');
+  expect(() => new MemoryShare(memory).grow(200_000)).not.toThrow();
 });
 
-test('visitors take the room of one together, and each of them half of it at most beside a body of his own', () => {
-  const room = new BodyRoom();
+test('visitors take the memory of one together, and each of them half of it at most beside a body of his own', () => {
+  const memory = new BodyMemory();
   const of = (visitor: string) => {
-    const share = new RoomShare(room);
+    const share = new MemoryShare(memory);
     share.ofCaller(`visitor:${visitor}`, 'visitor:');
     return share;
   };
@@ -62,10 +62,10 @@ test('visitors take the room of one together, and each of them half of it at mos
   expect(() => of('c').grow(8 * MB)).not.toThrow();
 });
 
-test('one caller leaves room for the others, whatever they send at a time', () => {
-  const room = new BodyRoom();
+test('one caller leaves memory for the others, whatever they send at a time', () => {
+  const memory = new BodyMemory();
   const of = (caller: string) => {
-    const share = new RoomShare(room);
+    const share = new MemoryShare(memory);
     share.ofCaller(caller);
     return share;
   };
@@ -75,10 +75,10 @@ test('one caller leaves room for the others, whatever they send at a time', () =
   expect(() => of('bob').grow(9 * MB)).not.toThrow();
 });
 
-test('one caller leaves room for the others, whatever number of short bodies it sends at a time', () => {
-  const room = new BodyRoom();
+test('one caller leaves memory for the others, whatever number of short bodies it sends at a time', () => {
+  const memory = new BodyMemory();
   const of = (caller: string) => {
-    const share = new RoomShare(room);
+    const share = new MemoryShare(memory);
     share.ofCaller(caller);
     return share;
   };
@@ -93,27 +93,27 @@ test('one caller leaves room for the others, whatever number of short bodies it 
   const bob = of('bob');
   expect(() => bob.grow(1_000)).not.toThrow();
   for (const share of [bob, ...alices]) share.leave();
-  expect(room).toEqual(new BodyRoom());
+  expect(memory).toEqual(new BodyMemory());
 });
 
 test('the largest body of a caller fits alone, also one that grows while it comes', () => {
-  const room = new BodyRoom();
-  const share = new RoomShare(room);
+  const memory = new BodyMemory();
+  const share = new MemoryShare(memory);
   share.ofCaller('alice');
   for (const size of [1, 8, 21, 31]) share.grow(size * MB);
   share.leave();
   expect(() => share.grow(31 * MB)).not.toThrow();
 });
 
-test('strangers leave room for callers', () => {
-  const room = new BodyRoom();
-  new RoomShare(room, true).grow(25 * MB);
-  expect(() => new RoomShare(room, true).grow(2 * MB)).toThrow('Too many large requests');
-  expect(() => new RoomShare(room).grow(12 * MB)).not.toThrow();
+test('strangers leave memory for callers', () => {
+  const memory = new BodyMemory();
+  new MemoryShare(memory, true).grow(25 * MB);
+  expect(() => new MemoryShare(memory, true).grow(2 * MB)).toThrow('Too many large requests');
+  expect(() => new MemoryShare(memory).grow(12 * MB)).not.toThrow();
 });
 
 test('the memory of what was kept is given back with the share', () => {
-  const share = new RoomShare(new BodyRoom());
+  const share = new MemoryShare(new BodyMemory());
   const bytes = new Uint8Array(1_000);
   share.keep(bytes);
   share.leave();
@@ -124,8 +124,8 @@ describe('who waits', () => {
   const { signal } = new AbortController();
   /** Long enough that no test sees its end. */
   const LONG_MS = 3_600_000;
-  const waiting = (room: BodyRoom, bytes: number, { of = 'alice', object = 'one', stops = signal } = {}) => {
-    const share = new RoomShare(room);
+  const waiting = (memory: BodyMemory, bytes: number, { of = 'alice', object = 'one', stops = signal } = {}) => {
+    const share = new MemoryShare(memory);
     share.ofCaller(of);
     const state = { has: false };
     const done = share.wait(bytes, object, LONG_MS, stops).then(() => {
@@ -134,63 +134,63 @@ describe('who waits', () => {
     return { share, state, done };
   };
 
-  test('gets room as soon as there is some, in the order of the waiting', async () => {
-    const room = new BodyRoom();
-    const first = waiting(room, 24 * MB, { of: 'alice' });
-    const second = waiting(room, 24 * MB, { of: 'bob' });
-    const third = waiting(room, 9 * MB, { of: 'carol' });
+  test('gets memory as soon as there is some, in the order of the waiting', async () => {
+    const memory = new BodyMemory();
+    const first = waiting(memory, 24 * MB, { of: 'alice' });
+    const second = waiting(memory, 24 * MB, { of: 'bob' });
+    const third = waiting(memory, 9 * MB, { of: 'carol' });
     await first.done;
-    // There would be room for the third. But then the second might wait for ever.
+    // There would be memory for the third. But then the second might wait for ever.
     expect([second.state.has, third.state.has]).toEqual([false, false]);
-    expect(room.taken).toBe(24 * MB);
+    expect(memory.taken).toBe(24 * MB);
     first.share.leave();
     await Promise.all([second.done, third.done]);
-    expect(room.taken).toBe(33 * MB);
+    expect(memory.taken).toBe(33 * MB);
     for (const { share } of [second, third]) share.leave();
-    expect(room).toEqual(new BodyRoom());
+    expect(memory).toEqual(new BodyMemory());
   });
 
   test('lets others pass where only its own caller has too much', async () => {
-    const room = new BodyRoom();
-    const first = waiting(room, 20 * MB);
-    const second = waiting(room, 20 * MB);
-    const other = waiting(room, 15 * MB, { of: 'bob' });
+    const memory = new BodyMemory();
+    const first = waiting(memory, 20 * MB);
+    const second = waiting(memory, 20 * MB);
+    const other = waiting(memory, 15 * MB, { of: 'bob' });
     await Promise.all([first.done, other.done]);
     expect(second.state.has).toBe(false);
     for (const { share } of [first, other]) share.leave();
     await second.done;
     second.share.leave();
-    expect(room).toEqual(new BodyRoom());
+    expect(memory).toEqual(new BodyMemory());
   });
 
   test('lets others pass where its own caller holds what it waits for', async () => {
-    const room = new BodyRoom();
-    const own = new RoomShare(room);
+    const memory = new BodyMemory();
+    const own = new MemoryShare(memory);
     own.ofCaller('alice');
     own.grow(12 * MB);
-    const waits = waiting(room, 36 * MB, { of: 'alice' });
-    const other = waiting(room, MB, { of: 'bob', object: 'other' });
+    const waits = waiting(memory, 36 * MB, { of: 'alice' });
+    const other = waiting(memory, MB, { of: 'bob', object: 'other' });
     await eventually(() => expect(other.state.has).toBe(true));
     expect(waits.state.has).toBe(false);
     other.share.leave();
     own.leave();
     await waits.done;
     waits.share.leave();
-    expect(room).toEqual(new BodyRoom());
+    expect(memory).toEqual(new BodyMemory());
   });
 
   test('is not starved by bodies that come as soon as others have gone', async () => {
     vi.useFakeTimers();
     onTestFinished(() => void vi.useRealTimers());
-    const room = new BodyRoom();
+    const memory = new BodyMemory();
     const sends = (of: string) => {
-      const share = new RoomShare(room);
+      const share = new MemoryShare(memory);
       share.ofCaller(of);
       share.grow(MB);
       return share;
     };
     const bodies = Array.from({ length: 40 }, (_, n) => sends(`caller ${n % 4}`));
-    const waits = waiting(room, 2 * MB);
+    const waits = waiting(memory, 2 * MB);
     for (let n = 0; n < 1_000 && !waits.state.has; n += 1) {
       bodies.shift()?.leave();
       await vi.advanceTimersByTimeAsync(500);
@@ -202,31 +202,31 @@ describe('who waits', () => {
     }
     expect(waits.state.has).toBe(true);
     for (const share of [waits.share, ...bodies]) share.leave();
-    expect(room).toEqual(new BodyRoom());
+    expect(memory).toEqual(new BodyMemory());
   });
 
-  test('for little does not wait behind one who wants much: short ones always find room', async () => {
-    const room = new BodyRoom();
-    const much = waiting(room, 30 * MB);
+  test('for little does not wait behind one who wants much: short ones always find memory', async () => {
+    const memory = new BodyMemory();
+    const much = waiting(memory, 30 * MB);
     await much.done;
-    const more = waiting(room, 20 * MB, { of: 'bob' });
-    const little = waiting(room, 262_144, { of: 'carol' });
+    const more = waiting(memory, 20 * MB, { of: 'bob' });
+    const little = waiting(memory, 262_144, { of: 'carol' });
     await eventually(() => expect(little.state.has).toBe(true));
     expect(more.state.has).toBe(false);
     for (const { share } of [little, much]) share.leave();
     await more.done;
     more.share.leave();
-    expect(room).toEqual(new BodyRoom());
+    expect(memory).toEqual(new BodyMemory());
   });
 
   test('looks the more seldom the more wait', async () => {
     vi.useFakeTimers();
     onTestFinished(() => void vi.useRealTimers());
-    const room = new BodyRoom();
-    const first = waiting(room, 30 * MB);
+    const memory = new BodyMemory();
+    const first = waiting(memory, 30 * MB);
     await vi.advanceTimersByTimeAsync(100);
     const stop = new AbortController();
-    const others = Array.from({ length: 200 }, () => waiting(room, MB, { stops: stop.signal }));
+    const others = Array.from({ length: 200 }, () => waiting(memory, MB, { stops: stop.signal }));
     const ends = Promise.allSettled(others.map(({ done }) => done));
     const looks = vi.spyOn(globalThis, 'setTimeout');
     await vi.advanceTimersByTimeAsync(1_000);
@@ -237,47 +237,47 @@ describe('who waits', () => {
     stop.abort(new Error('stopped'));
     await ends;
     first.share.leave();
-    expect(room).toEqual(new BodyRoom());
+    expect(memory).toEqual(new BodyMemory());
   });
 
   test('holds nothing meanwhile: two who want more than there is beside each other both get it', async () => {
-    const room = new BodyRoom();
-    const both = [waiting(room, 4 * MB), waiting(room, 4 * MB)];
+    const memory = new BodyMemory();
+    const both = [waiting(memory, 4 * MB), waiting(memory, 4 * MB)];
     await Promise.all(both.map(({ done }) => done));
     const ends = both.map(async ({ share }) => {
       await share.wait(28 * MB, 'alice', LONG_MS, signal);
       share.leave();
     });
     await Promise.all(ends);
-    expect(room).toEqual(new BodyRoom());
+    expect(memory).toEqual(new BodyMemory());
   });
 
   test('leaves the line when it is stopped, and when its time is over', async () => {
-    const room = new BodyRoom();
-    const first = waiting(room, 28 * MB);
+    const memory = new BodyMemory();
+    const first = waiting(memory, 28 * MB);
     await first.done;
     const stop = new AbortController();
-    const stopped = waiting(room, 28 * MB, { stops: stop.signal });
-    const late = new RoomShare(room);
+    const stopped = waiting(memory, 28 * MB, { stops: stop.signal });
+    const late = new MemoryShare(memory);
     late.ofCaller('alice');
     stop.abort(new Error('stopped'));
     await expect(stopped.done).rejects.toThrow('stopped');
     await expect(late.wait(28 * MB, 'alice', 0, signal)).rejects.toMatchObject({ status: 503 });
     await expect(late.wait(1, 'alice', 0, stop.signal)).rejects.toThrow('stopped');
     first.share.leave();
-    expect(room).toEqual(new BodyRoom());
+    expect(memory).toEqual(new BodyMemory());
   });
 
   test('is forgotten with all that its object had when that has died', async () => {
-    const room = new BodyRoom();
-    const dead = waiting(room, 28 * MB, { object: 'dead' });
-    const waits = waiting(room, 28 * MB, { object: 'dead' });
-    const lives = waiting(room, 28 * MB, { object: 'lives' });
+    const memory = new BodyMemory();
+    const dead = waiting(memory, 28 * MB, { object: 'dead' });
+    const waits = waiting(memory, 28 * MB, { object: 'dead' });
+    const lives = waiting(memory, 28 * MB, { object: 'lives' });
     await dead.done;
-    room.forget('dead');
+    memory.forget('dead');
     await Promise.all([lives.done, expect(waits.done).rejects.toMatchObject({ status: 503 })]);
-    expect(room.taken).toBe(28 * MB);
+    expect(memory.taken).toBe(28 * MB);
     lives.share.leave();
-    expect(room).toEqual(new BodyRoom());
+    expect(memory).toEqual(new BodyMemory());
   });
 });

@@ -52,6 +52,8 @@ export type { agentRunSchema } from './rooms/runs/subagents/subagents.schema.ts'
 export type { forkRequest } from './rooms/transfer/transfer.schema.ts';
 export type { SHIPPED_SOURCES } from './rooms/webhooks/shipped-sources.ts';
 export type { EventRow } from './rooms/webhooks/webhooks-answers.schema.ts';
+export type { CountAnswer } from './talk/messages/count-tokens-answers.schema.ts';
+export type { modelAnswer } from './talk/messages/models-answers.schema.ts';
 export type { ConversationPatch, createConversation } from './talk/object/conversations.schema.ts';
 export type {
   approvalRow,
@@ -60,5 +62,3 @@ export type {
   messageRow,
   turnReport,
 } from './talk/object/conversations-answers.schema.ts';
-export type { CountAnswer } from './talk/messages/count-tokens-answers.schema.ts';
-export type { modelAnswer } from './talk/messages/models-answers.schema.ts';

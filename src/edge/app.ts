@@ -7,6 +7,7 @@ import { explainedTo } from './claude/explain-refused-key.ts';
 import { refuseManyHeaders } from './claude/headers.ts';
 import { openUpstreams } from './claude/kinds/entry.ts';
 import type { Prices } from './claude/models/price-settings.ts';
+import { refuseUnreadHeaders } from './claude/request/members.ts';
 import { shareFetch } from './claude/upstream.ts';
 import { signIn } from './gate/auth/authenticate.ts';
 import type { AppChoices, AppEnv } from './gate/auth/context.ts';
@@ -16,7 +17,7 @@ import { close, closedUnlessOpened, handlersOf, open } from './gate/auth/protect
 import { type AnyRoute, mount, OPTIONS, ROUTES } from './gate/auth/route.ts';
 import { settingsOf, sharePrices } from './gate/settings/settings.ts';
 import { HEALTH_ROUTES } from './health/health.route.ts';
-import { MemoryShare, bodyMemory } from './kit/http/body-memory.ts';
+import { bodyMemory, MemoryShare } from './kit/http/body-memory.ts';
 import { DISK_FULL, errorResponse, methodNotAllowed, toApiError } from './kit/http/errors.ts';
 import { commonHeaders, createRequestId, OWN_ID } from './kit/http/headers/request-id.ts';
 import { Hono } from './kit/http/hono.ts';
@@ -33,10 +34,9 @@ import { TOKEN_ROUTES } from './money/tokens/tokens.route.ts';
 import { PREFIX_ROUTES } from './named/prefixes/prefixes.route.ts';
 import type { Room } from './rooms/room.ts';
 import type { RoomOptions } from './rooms.ts';
-import { refuseUnreadHeaders } from './claude/request/members.ts';
-import { CONVERSATION_ROUTES } from './talk/object/conversations.route.ts';
 import { COUNT_ROUTES, MESSAGE_ROUTES } from './talk/messages/messages.route.ts';
 import { MODEL_ROUTES } from './talk/messages/models.route.ts';
+import { CONVERSATION_ROUTES } from './talk/object/conversations.route.ts';
 
 /** The routes of the core. */
 const CORE_ROUTES: readonly AnyRoute[] = [

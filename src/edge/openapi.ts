@@ -36,9 +36,9 @@ import { transfers } from './rooms/transfer/transfer.reference.ts';
 import { visitors } from './rooms/visitors/visitors.reference.ts';
 import { alerts } from './rooms/webhooks/alerts.reference.ts';
 import { webhooks } from './rooms/webhooks/webhooks.reference.ts';
-import { conversations } from './talk/object/conversations.reference.ts';
 import { counts, messages } from './talk/messages/messages.reference.ts';
 import { models } from './talk/messages/models.reference.ts';
+import { conversations } from './talk/object/conversations.reference.ts';
 
 /** All resources, in the order in which the page shows them. A new resource is a new entry. */
 export const RESOURCES: readonly Resource[] = [

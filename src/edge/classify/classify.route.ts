@@ -1,5 +1,6 @@
 import type { Context } from 'hono';
 import { fromUsd, type Nanodollars, toUsd } from '../claude/pricing/cost.ts';
+import { askedMember } from '../claude/request/members.ts';
 import { upstreamFor } from '../claude/upstream.ts';
 import { type AppEnv, contextOf } from '../gate/auth/context.ts';
 import { route } from '../gate/auth/route.ts';
@@ -12,7 +13,6 @@ import { withoutUndefined } from '../kit/json/object.ts';
 import { pluggedOne, singleSeam } from '../kit/rooms/rooms.ts';
 import { endHeaders, noteEnd } from '../money/admission/answer-end.ts';
 import { readJson } from '../money/admission/read-body.ts';
-import { askedMember } from '../claude/request/members.ts';
 import { classifyRequest } from './classify.schema.ts';
 import type { ClassifyResult } from './classify-answers.schema.ts';
 import { formatAsked, type StreamedResult, streamResults } from './result-stream.ts';

@@ -14,12 +14,12 @@ import type { ALERT_INBOX } from '../money/alerts/alert-outbox.ts';
 import type { DIMENSIONS } from '../money/contracts/about.ts';
 import type { ALL_ACCOUNTS } from '../money/contracts/all-accounts.ts';
 import type { TOOL_KINDS } from '../named/tools/tool-kind.ts';
-import type { AGENT_KIND } from '../talk/object/named-beginning.ts';
-import type { CONVERSATION_PARTS } from '../talk/object/parts.ts';
 import type { GUARD } from '../talk/history/guard.ts';
 import type { STRATEGIES } from '../talk/history/history.schema.ts';
 import type { COPIED } from '../talk/history/storage/copied-rows.ts';
 import type { ROWS } from '../talk/history/storage/room-rows.ts';
+import type { AGENT_KIND } from '../talk/object/named-beginning.ts';
+import type { CONVERSATION_PARTS } from '../talk/object/parts.ts';
 
 /** A feature: one folder, one object, one line in the list of rooms. Each of its members is a seam of the core. */
 export interface Room

@@ -46,6 +46,7 @@ export { type NamedRow, nameRow, type VersionRow, versionRow } from '../named/ve
 export { putAgent } from '../rooms/agents/agents.schema.ts';
 export { type AgentContent, agentContent } from '../rooms/agents/agents-answers.schema.ts';
 export { forkRequest } from '../rooms/transfer/transfer.schema.ts';
+export { type CountAnswer, countAnswer } from '../talk/messages/count-tokens-answers.schema.ts';
 export {
   type ConversationFields,
   type ConversationPatch,
@@ -59,4 +60,3 @@ export {
   conversationReport,
   conversationRow,
 } from '../talk/object/conversations-answers.schema.ts';
-export { type CountAnswer, countAnswer } from '../talk/messages/count-tokens-answers.schema.ts';

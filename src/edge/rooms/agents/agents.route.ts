@@ -1,6 +1,7 @@
 import type { Context } from 'hono';
 import { modelsIn } from '../../classify/model-by-label.schema.ts';
 import { refuseUntaken } from '../../claude/pricing/takes.ts';
+import { limitsOfRun } from '../../claude/request/members.ts';
 import { hasScope } from '../../gate/auth/authenticate.ts';
 import type { AppEnv } from '../../gate/auth/context.ts';
 import { DEPLOYMENT } from '../../gate/identity/identity.ts';
@@ -12,7 +13,6 @@ import { requireStored } from '../../named/versions/find-stored.ts';
 import { namedRoutes, ownerName, readerOf } from '../../named/versions/named-routes.ts';
 import { schemaWarnings } from '../../named/versions/schema-warnings.ts';
 import { readWithTools, seesAddresses, shownTools } from '../../named/versions/stored-tools.ts';
-import { limitsOfRun } from '../../claude/request/members.ts';
 import { AGENTS, type Agent } from './agent.ts';
 import { type AgentDefinition, agentBytes } from './agent-definition.ts';
 import { MAX_AGENT_BYTES, putAgent } from './agents.schema.ts';

@@ -4,6 +4,7 @@ import { defaultedRequest, validateMessages } from '../../claude/messages.schema
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { NO_FEATURES } from '../../claude/pricing/prompt-features.ts';
 import { worstCaseOf } from '../../claude/pricing/worst-case.ts';
+import { isOpenTo, memberNames } from '../../claude/request/members.ts';
 import { idsNamed, makesThings, namedIds } from '../../claude/request/named-ids.ts';
 import { withUserId } from '../../claude/request/user-id.ts';
 import type { Owned } from '../../claude/upstreams/pool.ts';
@@ -28,7 +29,6 @@ import { PREFIX_MEMBER } from '../../named/prefixes/prefixes.schema.ts';
 import { refuseEdgeServer } from '../../named/tools/edge-tools.ts';
 import { requireStored } from '../../named/versions/find-stored.ts';
 import { readerOf } from '../../named/versions/named-routes.ts';
-import { isOpenTo, memberNames } from '../../claude/request/members.ts';
 import { withoutEdgeBlocksIn } from '../../talk/shown/edge-blocks.ts';
 import { batchItem } from './batches.schema.ts';
 import type { BatchTarget } from './upstream-batches.ts';

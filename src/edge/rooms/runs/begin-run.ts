@@ -8,7 +8,7 @@ import { newTurnRow, planAgain, runnerOf, storeTurn, WATCH_MS } from '../../talk
 import type { BegunRequest, TurnRequest } from '../../talk/object/contract.ts';
 import { ownerOfTool, retainedAgent } from '../../talk/object/named-beginning.ts';
 import { accountRequestOf } from '../../talk/object/object-context.ts';
-import type { ConversationContext } from '../../talk/object/parts.ts';
+import type { OpenConversation } from '../../talk/object/parts.ts';
 import { isRefused } from '../../talk/turn/running-turn.ts';
 import { resumedRun } from './calls-again.ts';
 import type { CrashedRun } from './crashed-run.ts';
@@ -20,7 +20,7 @@ import { type CarriedLimits, storedRunOf } from './stored-run.ts';
 
 /** Stores a run, and begins its first step. @returns undefined for a turn that is none */
 export function beginRun(
-  context: ConversationContext,
+  context: OpenConversation,
   request: TurnRequest,
   planned: NextRequest,
   row: TurnRow,
@@ -37,12 +37,12 @@ export function beginRun(
 
 /** Makes the context of a run. @param carried for a run that goes on after approvals: what the runs before it have used */
 function runContextOf(
-  context: ConversationContext,
+  context: OpenConversation,
   request: BegunRequest,
   run: TurnRow,
   carried?: CarriedLimits,
 ): RunContext {
-  const { transcript, maintenance, hooks, now } = context;
+  const { transcript, maintenance, now } = context;
   const { place, requestId, headers } = request;
   const settings = context.settings();
   return {
@@ -93,20 +93,20 @@ function runContextOf(
         most: step.most,
         isLater: step.isLater,
         onEnd: step.onEnd,
-        onBroken: hooks.onBroken,
+        onBroken: context.broke,
       });
     },
     settle: (step, settled) => maintenance.settlements.follow(step, settled),
     tell: (event, members) => turnEventsOf(context).tell(run, event, members),
     onEnd: (ended) => {
-      hooks.onEnd();
+      context.ended();
       maintenance.noteEnd(ended);
       if (!isRefused(transcript, ended)) turnEventsOf(context).noteEnd(ended);
       maintenance.settlements.endRun(run);
       maintenance.notePaused();
       maintenance.reportSoon();
     },
-    onBroken: hooks.onBroken,
+    onBroken: context.broke,
   };
 }
 
@@ -118,7 +118,7 @@ function headersOfStep(headers: PlainHeaders, number: number): PlainHeaders {
 }
 
 /** Resumes a run from what a crash has left of it. @returns undefined if it cannot be resumed */
-export function resumeRun(context: ConversationContext, crashed: CrashedRun): Run | undefined {
+export function resumeRun(context: OpenConversation, crashed: CrashedRun): Run | undefined {
   const { transcript, now } = context;
   const { row } = crashed.turn;
   const stored = storedRunOf(context, row);
@@ -142,7 +142,7 @@ interface TakenUp {
 
 /** Begins a stored run with the decided calls of a step. It runs without a listener. */
 export function takeUpRun(
-  context: ConversationContext,
+  context: OpenConversation,
   row: TurnRow,
   { request, planned, carried, step, take }: TakenUp,
 ): Run {
@@ -152,7 +152,7 @@ export function takeUpRun(
 }
 
 /** Begins a moment later, because a run may end at once: before that the caller must have noted it as the running turn. */
-function begunSoon({ waitUntil }: ConversationContext, run: Run, begin: () => Promise<void>): Run {
+function begunSoon({ waitUntil }: OpenConversation, run: Run, begin: () => Promise<void>): Run {
   waitUntil(Promise.resolve().then(begin));
   return run;
 }

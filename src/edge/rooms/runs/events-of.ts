@@ -1,13 +1,13 @@
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
-import type { ConversationContext } from '../../talk/object/parts.ts';
+import type { OpenConversation } from '../../talk/object/parts.ts';
 import { deliveriesIn } from './run-rows.ts';
 import { TurnEvents } from './turn-events.ts';
 
-const made = new WeakMap<ConversationContext, TurnEvents>();
+const made = new WeakMap<OpenConversation, TurnEvents>();
 
 /** @returns what sends the events of a conversation, the same for as long as its object is in memory */
-export function turnEventsOf(context: ConversationContext): TurnEvents {
-  return getOrMake(made, context, () => {
-    return new TurnEvents(context, deliveriesIn(context.transcript), () => context.maintenance.rest());
+export function turnEventsOf(conversation: OpenConversation): TurnEvents {
+  return getOrMake(made, conversation, () => {
+    return new TurnEvents(conversation, deliveriesIn(conversation.transcript), () => conversation.maintenance.rest());
   });
 }

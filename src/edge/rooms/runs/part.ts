@@ -5,32 +5,32 @@ import type { Settled } from '../../money/contracts/settlement.ts';
 import { damageIn } from '../../talk/history/storage/damaged-row.ts';
 import type { TurnRow } from '../../talk/history/storage/rows.ts';
 import { turnInterrupted } from '../../talk/object/crossing-answer.ts';
-import type { ConversationContext, ConversationPart } from '../../talk/object/parts.ts';
+import type { ConversationPart, OpenConversation } from '../../talk/object/parts.ts';
 import type { Runner } from '../../talk/turn/running-turn.ts';
 import { beginRun, resumeRun } from './begin-run.ts';
 import { closeCrashedRun, endCrashedRun } from './crashed-run.ts';
 import { turnEventsOf } from './events-of.ts';
 
 export const runsPart: ConversationPart = {
-  open: (context) => ({
-    run: ({ request }, planned, row) => beginRun(context, request, planned, row),
-    tell: (turn) => turnEventsOf(context).noteEnd(turn),
-    alarm: () => context.waitUntil(turnEventsOf(context).send()),
-    isOpen: () => turnEventsOf(context).isOpen,
-    resume: (row) => (row.run === row.seq ? endOrResume(context, row) : undefined),
+  open: (conversation) => ({
+    run: ({ request }, planned, row) => beginRun(conversation, request, planned, row),
+    tell: (turn) => turnEventsOf(conversation).noteEnd(turn),
+    alarm: () => conversation.waitUntil(turnEventsOf(conversation).send()),
+    isOpen: () => turnEventsOf(conversation).isOpen,
+    resume: (row) => (row.run === row.seq ? endOrResume(conversation, row) : undefined),
   }),
 };
 
 /** Ends the step of a run that was interrupted, and the run unless it goes on. */
-function endOrResume(context: ConversationContext, row: TurnRow): Runner | undefined {
-  const { transcript, now, maintenance } = context;
+function endOrResume(conversation: OpenConversation, row: TurnRow): Runner | undefined {
+  const { transcript, now, maintenance } = conversation;
   const { settlements } = maintenance;
   const meterOf = (step: TurnRow) => settlements.meterOf(step);
   const onSettled = (step: TurnRow, settled: Promise<Settled> | undefined) => settlements.follow(step, settled);
   const closing = { transcript, now: now(), error: turnInterrupted(), meterOf, onSettled };
   const crashed = transcript.together(() => closeCrashedRun(row, closing));
   try {
-    const resumed = crashed.mayGoOn ? resumeRun(context, crashed) : undefined;
+    const resumed = crashed.mayGoOn ? resumeRun(conversation, crashed) : undefined;
     if (resumed) return resumed;
   } catch (thrown) {
     // What cannot be read ends all that runs; what cannot begin ends alone.
@@ -39,7 +39,7 @@ function endOrResume(context: ConversationContext, row: TurnRow): Runner | undef
   }
   transcript.together(() => {
     endCrashedRun(crashed, closing);
-    turnEventsOf(context).noteEnd(crashed.turn);
+    turnEventsOf(conversation).noteEnd(crashed.turn);
   });
   return undefined;
 }

@@ -12,8 +12,8 @@ import { toApiError } from '../../kit/http/errors.ts';
 import { parseObject } from '../../kit/json/object.ts';
 import { FrameReader } from '../../kit/sse/frames.ts';
 import type { MeteredExchange } from '../../money/admission/metered-exchange.ts';
-import { CHARACTERS_PER_TOKEN } from '../../talk/history/truncate.ts';
 import { summaryMessage, summaryWords } from '../../talk/history/storage/summary-message.ts';
+import { CHARACTERS_PER_TOKEN } from '../../talk/history/truncate.ts';
 import { MessageBuilder } from '../../talk/turn/message-builder.ts';
 
 /** A hold ends after 15 minutes. Until then it is known what a summary has cost; milliseconds. */

@@ -6,13 +6,13 @@ import { logFailure } from '../../kit/http/log.ts';
 import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
 import { whatLimited } from '../../money/admission/what-limited.ts';
 import { OF_PREFIX, say } from '../../money/contracts/about.ts';
-import type { BegunRequest } from '../../talk/object/contract.ts';
-import { isRun } from '../../talk/object/begin-turn.ts';
-import { layerOf, retainedAgent } from '../../talk/object/named-beginning.ts';
-import type { ConversationContext } from '../../talk/object/parts.ts';
 import { OF_AGENT } from '../../talk/history/agent-in-use.ts';
 import { PIECE_CHARACTERS } from '../../talk/history/storage/message-text.ts';
 import { refOf } from '../../talk/history/storage/rows.ts';
+import { isRun } from '../../talk/object/begin-turn.ts';
+import type { BegunRequest } from '../../talk/object/contract.ts';
+import { layerOf, retainedAgent } from '../../talk/object/named-beginning.ts';
+import type { OpenConversation } from '../../talk/object/parts.ts';
 import { newShare, reserveMemory } from '../../talk/turn/reserve-memory.ts';
 import { stopped, type TurnAbort } from '../../talk/turn/turn-abort.ts';
 import { ADMIT_MS } from '../../talk/turn/turn-runner.ts';
@@ -39,18 +39,18 @@ interface MakingSummary {
 
 /** Makes a summary, and stores how it has ended. */
 export async function makeSummary(
-  context: ConversationContext,
+  conversation: OpenConversation,
   { request, rest }: SummaryCause,
   { planned, row, paid: summaries, abort }: MakingSummary,
 ): Promise<void> {
-  const { transcript, env, waitUntil, now, maintenance } = context;
+  const { transcript, env, waitUntil, now, maintenance } = conversation;
   const { profile } = transcript;
-  const settings = context.settings();
-  const upstream = context.upstream();
-  const agent = retainedAgent(context);
+  const settings = conversation.settings();
+  const upstream = conversation.upstream();
+  const agent = retainedAgent(conversation);
   const headers = headersOfSummary(request.headers, upstream, agent?.definition.betas ?? []);
   const { signal } = abort.controller;
-  const { account, id: conversation } = request.place;
+  const { account, id } = request.place;
   const share = newShare();
   let paid: MeteredExchange | undefined;
   /** While the account is asked for another try: settles that. */
@@ -61,7 +61,7 @@ export async function makeSummary(
   /** Waits for the account, which may not answer, and for what else may take too long before it goes up. */
   const soon = <T>(work: Promise<T>): Promise<T> => within(abort.race(work), ADMIT_MS + settings.HOLD_WAIT_MS);
   try {
-    const lay = layerOf(context, profile);
+    const lay = layerOf(conversation, profile);
     const build = async () => {
       // Meanwhile the history may have been rewound to before its end.
       if (summariesIn(transcript).get(row.id)?.status !== 'running') throw stopped();
@@ -70,13 +70,13 @@ export async function makeSummary(
       return { body: lay ? (await soon(lay(body))).body : body, model };
     };
     const bytes = transcript.cachedHistory?.history.bytes.length ?? transcript.bytes;
-    await reserveMemory(share, bytes, ADMIT_MS, { account, conversation, signal });
+    await reserveMemory(share, bytes, ADMIT_MS, { account, conversation: id, signal });
     const { body, model } = await build();
     row.model = model;
     const exchange = new MeteredExchange(
       {
         ...{ requestId: row.requestId, identity: request.identity, accounts: env, store: env.STORE, settings },
-        ...{ upstream, waitUntil, model, route: OF_SUMMARIES, conversation, adds: 0, body, headers, streams: true },
+        ...{ upstream, waitUntil, model, route: OF_SUMMARIES, conversation: id, adds: 0, body, headers, streams: true },
         about: {
           ...say(OF_PREFIX, profile?.prefix ? refOf(profile.prefix) : undefined),
           ...say(OF_AGENT, profile?.agent ? refOf(profile.agent) : undefined),

@@ -9,5 +9,5 @@ export const summariesRoom: Room = {
   strategy: 'summarize',
   rows: SUMMARY_ROWS,
   copied: COPIED_SUMMARIES,
-  conversation: [{ open: (context) => new Summarizer(context) }],
+  conversation: [{ open: (conversation) => new Summarizer(conversation) }],
 };

@@ -1,9 +1,9 @@
 /** Decides what is summarized. */
 
 import { KEEPS } from '../../talk/history/shares.ts';
-import { sizesOf, tokensFrom } from '../../talk/history/truncate.ts';
 import type { Transcript } from '../../talk/history/storage/transcript.ts';
 import { lastCommitted } from '../../talk/history/storage/turn-queries.ts';
+import { sizesOf, tokensFrom } from '../../talk/history/truncate.ts';
 import { summariesIn } from './summary-rows.ts';
 
 /** The most tokens of a summary, where the setting does not say it: this, and this part of `max_tokens`. */

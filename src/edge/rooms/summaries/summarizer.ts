@@ -6,10 +6,10 @@ import { anotherRequestId } from '../../kit/http/headers/request-id.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import { edit } from '../../kit/json/edit.ts';
 import { slot } from '../../kit/rooms/slots.ts';
-import type { AskedTurn, ConversationContext, OpenPart, Wait } from '../../talk/object/parts.ts';
 import type { NextRequest } from '../../talk/history/next-request.ts';
 import { BEGINS, KEEPS } from '../../talk/history/shares.ts';
 import { lastCommitted, latestTurn } from '../../talk/history/storage/turn-queries.ts';
+import type { AskedTurn, OpenConversation, OpenPart, Wait } from '../../talk/object/parts.ts';
 import { TurnAbort } from '../../talk/turn/turn-abort.ts';
 import { makeSummary, type SummaryCause } from './make-summary.ts';
 import { PaidSummaries } from './paid-summaries.ts';
@@ -25,15 +25,15 @@ const LONGEST_REST = 262_144;
 
 /** Has summaries made. It holds no lock: turns go on meanwhile, and a summary that comes late serves the next one. */
 export class Summarizer implements OpenPart {
-  readonly #context: ConversationContext;
+  readonly #conversation: OpenConversation;
   readonly #paid: PaidSummaries;
   /** The request of the newest turn, whose prompt is in the cache. */
   #cause: SummaryCause | undefined;
   #running: { by: Identity; abort: TurnAbort; done: Promise<void> } | undefined;
 
-  constructor(context: ConversationContext) {
-    this.#context = context;
-    this.#paid = new PaidSummaries(context, context.maintenance.settlements);
+  constructor(conversation: OpenConversation) {
+    this.#conversation = conversation;
+    this.#paid = new PaidSummaries(conversation, conversation.maintenance.settlements);
   }
 
   /** Who has asked for the turn to which a summary belongs that is being made. */
@@ -43,7 +43,7 @@ export class Summarizer implements OpenPart {
 
   /** Notes the request of a turn that begins. A summary has the same prompt, and its account pays. */
   begin({ request: { body, ...request } }: AskedTurn, { run }: NextRequest): void {
-    const isWanted = this.#context.transcript.profile?.history?.strategy === 'summarize';
+    const isWanted = this.#conversation.transcript.profile?.history?.strategy === 'summarize';
     const text = isWanted ? (run?.rest ?? edit(body, { messages: '[]' })) : undefined;
     this.#cause = text !== undefined && text.length <= LONGEST_REST ? { request, rest: text } : undefined;
   }
@@ -53,7 +53,7 @@ export class Summarizer implements OpenPart {
     const cause = this.#cause;
     if (!cause) return;
     try {
-      const last = latestTurn(this.#context.transcript);
+      const last = latestTurn(this.#conversation.transcript);
       if (last?.status === 'complete' && last.outcome?.usage?.cache_read_input_tokens) this.#makeNext(cause, BEGINS);
     } catch (thrown) {
       // The turn has ended well. What is damaged fails the next one, and says so.
@@ -86,12 +86,12 @@ export class Summarizer implements OpenPart {
   }
 
   #makeNext(cause: SummaryCause, filled: number): void {
-    const planned = this.#running ? undefined : nextSummary(this.#context.transcript, filled);
-    if (planned) this.#context.waitUntil(this.#make(cause, planned));
+    const planned = this.#running ? undefined : nextSummary(this.#conversation.transcript, filled);
+    if (planned) this.#conversation.waitUntil(this.#make(cause, planned));
   }
 
   async #make(cause: SummaryCause, planned: PlannedSummary): Promise<void> {
-    const { transcript, now, maintenance } = this.#context;
+    const { transcript, now, maintenance } = this.#conversation;
     const row: SummaryRow = {
       ...NEW_SUMMARY,
       id: summariesIn(transcript).given + 1,
@@ -106,7 +106,7 @@ export class Summarizer implements OpenPart {
     // Whatever fails: who waits for it must go on.
     try {
       const making = { planned, row, paid: this.#paid, abort };
-      await this.#paid.make(row, () => makeSummary(this.#context, cause, making));
+      await this.#paid.make(row, () => makeSummary(this.#conversation, cause, making));
     } finally {
       this.#running = undefined;
       done.resolve();

@@ -7,8 +7,8 @@ import { edit } from '../../kit/json/edit.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
 import { type RequestOptions, readAsked } from '../../talk/history/asked-request.ts';
 import { bodyOfTurn, runIn, sentHistory } from '../../talk/history/next-request.ts';
-import { unboundTurns } from '../../talk/history/thinking.ts';
 import type { Transcript } from '../../talk/history/storage/transcript.ts';
+import { unboundTurns } from '../../talk/history/thinking.ts';
 import type { PlannedSummary } from './summarize.ts';
 
 /** The instructions of a summary, where the setting has none. */

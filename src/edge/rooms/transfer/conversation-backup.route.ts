@@ -8,8 +8,8 @@ import { readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { accountOf } from '../../money/contracts/call-account.ts';
 import { listNamedAccount } from '../../money/lists/list-account.ts';
-import { noConversation } from '../../talk/object/crossing-answer.ts';
 import { conversationsQuery, isConversationId } from '../../talk/object/conversations.schema.ts';
+import { noConversation } from '../../talk/object/crossing-answer.ts';
 import { type ConversationCall, callConversation } from '../../talk/object/turn-proxy.ts';
 import { checkedLines } from './checked-backup.ts';
 

@@ -2,17 +2,29 @@
 import { Pacer } from '../../kit/async/in-steps.ts';
 import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
+import { type CopiedLine, copiedRows, keptMembers } from '../../talk/history/storage/copied-rows.ts';
+import { DamagedRow, damageIn } from '../../talk/history/storage/damaged-row.ts';
+import {
+  GRACE_MS,
+  type NewMessage,
+  type Profile,
+  type RetainedPrefix,
+  type TurnRow,
+} from '../../talk/history/storage/rows.ts';
+import type { Transcript } from '../../talk/history/storage/transcript.ts';
+import {
+  committedTurns,
+  countHistory,
+  lastCommitted,
+  turnAt,
+  turnsOfRun,
+} from '../../talk/history/storage/turn-queries.ts';
+import { IMPORTED } from '../../talk/history/thinking.ts';
 import type { ConversationPlace } from '../../talk/object/contract.ts';
-import type { ConversationContext } from '../../talk/object/parts.ts';
+import type { OpenConversation } from '../../talk/object/parts.ts';
 import { leaveNothing, notWhole, startConversation } from '../../talk/object/profile-changes.ts';
 import { retainPrefix } from '../../talk/object/retained-prefix.ts';
 import { rowsBetween } from '../../talk/shown/message-json.ts';
-import { IMPORTED } from '../../talk/history/thinking.ts';
-import { type CopiedLine, copiedRows, keptMembers } from '../../talk/history/storage/copied-rows.ts';
-import { DamagedRow, damageIn } from '../../talk/history/storage/damaged-row.ts';
-import { GRACE_MS, type NewMessage, type Profile, type RetainedPrefix, type TurnRow } from '../../talk/history/storage/rows.ts';
-import type { Transcript } from '../../talk/history/storage/transcript.ts';
-import { committedTurns, countHistory, lastCommitted, turnAt, turnsOfRun } from '../../talk/history/storage/turn-queries.ts';
 import { onOneLine } from './export-lines.ts';
 
 /** What a backup has and a fork begins anew. */
@@ -197,24 +209,24 @@ async function storeCopiedLines(
  * @throws ApiError 500 for a copy that is not complete
  */
 export async function storeCopy(
-  context: ConversationContext,
+  conversation: OpenConversation,
   place: ConversationPlace,
   lines: ReadableStream<Uint8Array>,
 ): Promise<void> {
-  const { transcript, maintenance, now } = context;
+  const { transcript, maintenance, now } = conversation;
   let retained: RetainedPrefix | undefined;
   try {
-    startConversation(context, place);
+    startConversation(conversation, place);
     // If the object crashes before the end, the alarm deletes what was written.
-    context.alarm.watch(now() + GRACE_MS);
+    conversation.alarm.watch(now() + GRACE_MS);
     const copied = await storeCopiedLines(transcript, lines);
     if (copied?.prefix) {
-      retained = await retainPrefix(context, place, copied.prefix);
+      retained = await retainPrefix(conversation, place, copied.prefix);
       copied.prefix = retained;
     }
     if (!copied || transcript.profile?.deleted) throw notWhole();
     maintenance.change({ ...copied, exists: true });
   } catch (thrown) {
-    leaveNothing(context, retained, thrown);
+    leaveNothing(conversation, retained, thrown);
   }
 }

@@ -4,15 +4,15 @@ import { type Steps, withEach } from '../../kit/async/in-steps.ts';
 import { createRequestId } from '../../kit/http/headers/request-id.ts';
 import { eachItem } from '../../kit/json/edit.ts';
 import { parseObject } from '../../kit/json/object.ts';
-import type { LeftOut } from '../../talk/object/conversations-answers.schema.ts';
 import { checkMessage, checkMessages, emptyHistoryState } from '../../talk/history/continuation.ts';
-import { replaying } from '../../talk/shown/edge-blocks.ts';
 import { withMendedCalls } from '../../talk/history/mended-calls.ts';
 import { answeredTools } from '../../talk/history/replayable-blocks.ts';
-import { IMPORTED } from '../../talk/history/thinking.ts';
 import { withoutBreakpoints } from '../../talk/history/storage/message-text.ts';
 import type { BLANK_TURN, NewMessage, TurnRow } from '../../talk/history/storage/rows.ts';
 import type { Transcript } from '../../talk/history/storage/transcript.ts';
+import { IMPORTED } from '../../talk/history/thinking.ts';
+import type { LeftOut } from '../../talk/object/conversations-answers.schema.ts';
+import { replaying } from '../../talk/shown/edge-blocks.ts';
 import { keptMessages, withoutOpenCalls } from './kept-messages.ts';
 
 /** So many short messages are stored together. A statement has room for no more. */

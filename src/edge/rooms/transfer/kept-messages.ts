@@ -6,12 +6,12 @@ import { readMessage } from '../../kit/json/block-texts.ts';
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
-import type { LeftOut } from '../../talk/object/conversations-answers.schema.ts';
 import { callsOfCode, isOfCode } from '../../talk/history/container.ts';
 import { toldResults } from '../../talk/history/left-out-calls.ts';
-import { objectText } from '../../talk/shown/message-json.ts';
 import { answeredTools, isBlank, withoutPending } from '../../talk/history/replayable-blocks.ts';
 import { hasThinking, unboundBlocks } from '../../talk/history/storage/message-text.ts';
+import type { LeftOut } from '../../talk/object/conversations-answers.schema.ts';
+import { objectText } from '../../talk/shown/message-json.ts';
 
 /** A message as it was sent: its members as JSON texts. */
 interface SentRow {

@@ -2,9 +2,9 @@
 
 import type { BoundCaller } from '../../gate/identity/caller.ts';
 import { conversationStub } from '../../objects/stubs.ts';
-import { conflict, failedResult, idTaken, noMessage, unknownConversation } from '../../talk/object/crossing-answer.ts';
 import type { ConversationPlace, CrossingText, Result } from '../../talk/object/contract.ts';
 import type { View } from '../../talk/object/conversations.schema.ts';
+import { conflict, failedResult, idTaken, noMessage, unknownConversation } from '../../talk/object/crossing-answer.ts';
 import type { ConversationPart, OpenConversation } from '../../talk/object/parts.ts';
 import { exportLines } from './export-lines.ts';
 import { backupLines, copyLines, storeCopy } from './forks.ts';
@@ -27,14 +27,13 @@ async function forkTo(
 ): Promise<Result<CrossingText>> {
   const may = object.allowed(by);
   if (!may.ok) return may;
-  const { context, runner } = object;
+  const { transcript, env, settings, runner } = object;
   const { exists, id, account } = may.value;
   // Its first turn is running: there is nothing to copy yet.
   if (!exists && runner) return failedResult(conflict(id, runner.turn.row.id));
-  const texts = copyLines(context.transcript, may.value, at);
+  const texts = copyLines(transcript, may.value, at);
   if (!texts) return noMessage(at);
   const place = { account, id: to };
-  const { env, settings } = context;
   return await (conversationStub(env, settings(), place).adopt(place, texts) as Promise<Result<CrossingText>>);
 }
 
@@ -44,19 +43,19 @@ async function adoptFrom(
   place: ConversationPlace,
   lines: ReadableStream<Uint8Array>,
 ): Promise<Result<CrossingText>> {
-  return object.isFree ? await object.storing(storeCopy(object.context, place, lines)) : idTaken(place.id);
+  return object.isFree ? await object.storing(storeCopy(object, place, lines)) : idTaken(place.id);
 }
 
 /** @returns the whole conversation as lines of JSON */
-function exportAll({ context, profile }: OpenConversation, view?: View): Result<ReadableStream<Uint8Array>> {
+function exportAll({ transcript, profile }: OpenConversation, view?: View): Result<ReadableStream<Uint8Array>> {
   const present = profile();
-  return present ? { ok: true, value: exportLines(present, context.transcript, view) } : unknownConversation();
+  return present ? { ok: true, value: exportLines(present, transcript, view) } : unknownConversation();
 }
 
 /** @returns the history as the lines that another deployment can restore */
-function linesOf({ context, profile }: OpenConversation): Result<ReadableStream<Uint8Array>> {
+function linesOf({ transcript, profile }: OpenConversation): Result<ReadableStream<Uint8Array>> {
   const present = profile();
   // While its first turn runs, there is nothing to keep yet.
-  const value = present?.exists && backupLines(context.transcript, present);
+  const value = present?.exists && backupLines(transcript, present);
   return value ? { ok: true, value } : unknownConversation();
 }

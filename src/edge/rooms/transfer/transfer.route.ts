@@ -2,16 +2,9 @@ import { route } from '../../gate/auth/route.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { admitFree } from '../../money/admission/admit-free.ts';
-import {
-  bodyOf,
-  boundIdOf,
-  idOf,
-  json,
-  newConversationId,
-  storing,
-} from '../../talk/object/conversations.route.ts';
-import { callConversation } from '../../talk/object/turn-proxy.ts';
 import { boundCaller, refuseOtherConversation, toldToBound } from '../../talk/history/guard.ts';
+import { bodyOf, boundIdOf, idOf, json, newConversationId, storing } from '../../talk/object/conversations.route.ts';
+import { callConversation } from '../../talk/object/turn-proxy.ts';
 import { withErrorLine } from './export-stream.ts';
 import { exportQuery, forkRequest } from './transfer.schema.ts';
 

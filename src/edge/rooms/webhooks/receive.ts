@@ -2,7 +2,7 @@
 
 import { inSteps } from '../../kit/async/in-steps.ts';
 import type { Verdict } from '../../kit/delivery/signature.ts';
-import { MemoryShare, bodyMemory } from '../../kit/http/body-memory.ts';
+import { bodyMemory, MemoryShare } from '../../kit/http/body-memory.ts';
 import { sha256Hex, utf8 } from '../../kit/http/bytes.ts';
 import { type ApiError, finalError } from '../../kit/http/errors.ts';
 import { parsingJson, readBytes, requireJson } from '../../kit/http/read-json.ts';

@@ -5,8 +5,8 @@ import type { RequestContext } from '../../gate/auth/context.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import type { About, Dimension } from '../../money/contracts/about.ts';
 import type { Approvers } from '../../named/tools/tool-kind.ts';
-import type { RetainedAgent } from './storage/rows.ts';
 import type { InheritedParts, PrefixDefaults } from './inherited-parts.ts';
+import type { RetainedAgent } from './storage/rows.ts';
 
 /** The version of the agent that answers, name@version. */
 export const OF_AGENT: Dimension<string> = { name: 'agent', group: 'agent', isVersion: true };

@@ -2,17 +2,17 @@
 
 import type { ModelTable } from '../../claude/models/models.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import { refuseWithoutAgent } from '../../claude/request/members.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { memberTexts } from '../../kit/json/edit.ts';
 import type { Json } from '../../kit/json/object.ts';
-import { refuseWithoutAgent } from '../../claude/request/members.ts';
+import type { AgentInUse } from './agent-in-use.ts';
+import { type InheritedParts, inheritedParts, type PrefixDefaults } from './inherited-parts.ts';
 import type { CachedHistory } from './storage/history-cache.ts';
 import { countBreakpoints } from './storage/message-text.ts';
 import type { Profile } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
-import type { AgentInUse } from './agent-in-use.ts';
-import { type InheritedParts, inheritedParts, type PrefixDefaults } from './inherited-parts.ts';
 
 /** The most cache breakpoints of a request. */
 const BREAKPOINTS_ALLOWED = 4;

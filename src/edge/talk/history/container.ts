@@ -5,14 +5,14 @@
 
 import { itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { asText, isObject, type Json, memberOf, parseObject } from '../../kit/json/object.ts';
-import type { MessageText } from './storage/history-cache.ts';
-import type { Container, MessageRow, TurnRow } from './storage/rows.ts';
-import type { Transcript } from './storage/transcript.ts';
-import { latestTurn } from './storage/turn-queries.ts';
 import { toldResults } from './left-out-calls.ts';
 import { ANSWERED, tailIn } from './new-messages.ts';
 import { blocksIn, type RepairedMessage, storeRepaired } from './repaired-messages.ts';
 import { blocksWithout, isServed } from './replayable-blocks.ts';
+import type { MessageText } from './storage/history-cache.ts';
+import type { Container, MessageRow, TurnRow } from './storage/rows.ts';
+import type { Transcript } from './storage/transcript.ts';
+import { latestTurn } from './storage/turn-queries.ts';
 
 /** @returns the container that an answer names; undefined without one */
 export function containerOf(message: Json | undefined): Container | undefined {

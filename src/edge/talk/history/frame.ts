@@ -1,5 +1,5 @@
-import { ofRooms } from '../../kit/rooms/rooms.ts';
 import { memberNames } from '../../claude/request/members.ts';
+import { ofRooms } from '../../kit/rooms/rooms.ts';
 
 /** Members of a request that do not change the length of the prompt. */
 const outsideThePrompt = ofRooms(

@@ -3,9 +3,9 @@ import { allowsConversation } from '../../gate/identity/only.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { type ApiError, closedToBound } from '../../kit/http/errors.ts';
 import { ofRooms, pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
+import type { SentMessage } from './continuation.ts';
 import type { Profile, RetainedAgent } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
-import type { SentMessage } from './continuation.ts';
 
 /** The agent that a request names, and whose it may be. */
 export interface AskedAgent {

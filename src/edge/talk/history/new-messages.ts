@@ -2,10 +2,6 @@
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { asText, isObject } from '../../kit/json/object.ts';
-import type { MessageText } from './storage/history-cache.ts';
-import type { TurnRow } from './storage/rows.ts';
-import type { Transcript } from './storage/transcript.ts';
-import { latestTurn } from './storage/turn-queries.ts';
 import {
   addToState,
   countResent,
@@ -17,6 +13,10 @@ import {
   withCancelled,
 } from './continuation.ts';
 import { messageOf, shownMessages } from './shown-messages.ts';
+import type { MessageText } from './storage/history-cache.ts';
+import type { TurnRow } from './storage/rows.ts';
+import type { Transcript } from './storage/transcript.ts';
+import { latestTurn } from './storage/turn-queries.ts';
 
 /** Turns whose answer is in the history. */
 export const ANSWERED = ['complete', 'interrupted', 'stopped'] as const;

@@ -3,6 +3,7 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { changedTexts, takes } from '../../claude/pricing/takes.ts';
 import { worstCaseOf } from '../../claude/pricing/worst-case.ts';
+import { askedMember, withoutMembers } from '../../claude/request/members.ts';
 import { RequestBody } from '../../claude/request/request-body.ts';
 import type { SentHistory } from '../../claude/request/sent-history.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
@@ -18,18 +19,6 @@ import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import type { Slots } from '../../kit/rooms/slots.ts';
 import { type EdgeTools, edgeToolsIn, NO_EDGE_TOOLS } from '../../named/tools/edge-tools.ts';
 import { type RunLimits, runLimits } from '../../named/tools/run-limits.schema.ts';
-import { askedMember, withoutMembers } from '../../claude/request/members.ts';
-import type { CachedHistory, MessageText } from './storage/history-cache.ts';
-import {
-  BREAKPOINT,
-  hasThinking,
-  withBreakpoint,
-  withoutBreakpoints,
-  withoutThinking,
-} from './storage/message-text.ts';
-import type { Container } from './storage/rows.ts';
-import type { Transcript } from './storage/transcript.ts';
-import { latestTurn } from './storage/turn-queries.ts';
 import type { AgentInUse } from './agent-in-use.ts';
 import { type Asked, mostOf, type RequestOptions, readAsked } from './asked-request.ts';
 import { containerAfter, withContainer } from './container.ts';
@@ -50,6 +39,17 @@ import {
 import { repairPaused } from './repair-paused.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf } from './shown-messages.ts';
+import type { CachedHistory, MessageText } from './storage/history-cache.ts';
+import {
+  BREAKPOINT,
+  hasThinking,
+  withBreakpoint,
+  withoutBreakpoints,
+  withoutThinking,
+} from './storage/message-text.ts';
+import type { Container } from './storage/rows.ts';
+import type { Transcript } from './storage/transcript.ts';
+import { latestTurn } from './storage/turn-queries.ts';
 import { isLongHistory, readHistory, readLongHistory, type StoredHistory, sentHistoryOf } from './stored-history.ts';
 import { modelOfLoop, NONE_UNBOUND, type UnboundTurns, unboundTurns } from './thinking.ts';
 import { beginningOf, firstMessageSent, lacksSummary } from './truncate.ts';

@@ -5,15 +5,15 @@
 
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, type Json, memberOf, parseObject } from '../../kit/json/object.ts';
-import type { MessageText } from './storage/history-cache.ts';
-import type { TurnRow } from './storage/rows.ts';
-import type { Transcript } from './storage/transcript.ts';
-import { latestTurn, turnAt } from './storage/turn-queries.ts';
 import type { PendingResults } from './continuation.ts';
 import { toldResult, wordsBefore } from './left-out-calls.ts';
 import { ANSWERED, tailIn } from './new-messages.ts';
 import { blocksIn, type RepairedMessage, storeRepaired } from './repaired-messages.ts';
 import { answeredTools } from './replayable-blocks.ts';
+import type { MessageText } from './storage/history-cache.ts';
+import type { TurnRow } from './storage/rows.ts';
+import type { Transcript } from './storage/transcript.ts';
+import { latestTurn, turnAt } from './storage/turn-queries.ts';
 import { loopStart } from './thinking.ts';
 
 /** A path by which the API names a block of a message. */

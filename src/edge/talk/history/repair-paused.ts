@@ -1,9 +1,9 @@
 import { readMessage } from '../../kit/json/block-texts.ts';
 import { asText, isObject, type Json } from '../../kit/json/object.ts';
-import type { MessageRow } from './storage/rows.ts';
-import type { Transcript } from './storage/transcript.ts';
 import type { RepairedMessage } from './repaired-messages.ts';
 import { withoutPending } from './replayable-blocks.ts';
+import type { MessageRow } from './storage/rows.ts';
+import type { Transcript } from './storage/transcript.ts';
 
 /**
  * Removes the server tool calls without results from a paused answer that is not gone on with any more. Otherwise the API would

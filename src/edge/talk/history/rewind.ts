@@ -1,12 +1,12 @@
 /** Rewinds a history. */
 
+import type { SentMessage } from './continuation.ts';
+import { answeredTools } from './replayable-blocks.ts';
+import { messageOf } from './shown-messages.ts';
 import { copiedRows, keptMembers } from './storage/copied-rows.ts';
 import type { MessageRow, Profile } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { countHistory, pausedBy, turnAt } from './storage/turn-queries.ts';
-import type { SentMessage } from './continuation.ts';
-import { answeredTools } from './replayable-blocks.ts';
-import { messageOf } from './shown-messages.ts';
 
 /**
  * Deletes the turn of a message and all later turns. An import is one turn: in it the deletion begins with the message

@@ -1,10 +1,10 @@
 /** Reads the history as clients have it: to them the steps of a run are one answer. */
 import { asText, isObject, type Json } from '../../kit/json/object.ts';
+import { type SentMessage, type StoredMessage, withoutCancelled } from './continuation.ts';
+import { calledTools } from './replayable-blocks.ts';
 import type { MessageText } from './storage/history-cache.ts';
 import type { TurnStatus } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
-import { type SentMessage, type StoredMessage, withoutCancelled } from './continuation.ts';
-import { calledTools } from './replayable-blocks.ts';
 
 /** Reads the messages as they were shown, to compare them with what a client sends. @param sent leaves out refused turns */
 export function* shownMessages(transcript: Transcript, sent: boolean): Generator<StoredMessage> {

@@ -1,11 +1,11 @@
 /** Leaves out the oldest turns if a history is longer than the conversation's limit. */
 import { invalidRequest } from '../../kit/http/errors.ts';
+import type { HistorySetting } from './history.schema.ts';
+import { FILLED } from './shares.ts';
 import type { StandIn } from './storage/room-rows.ts';
 import type { Profile } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { turnSizes } from './storage/turn-queries.ts';
-import type { HistorySetting } from './history.schema.ts';
-import { FILLED } from './shares.ts';
 
 export interface SizedTurn {
   /** The number of its first message. */

@@ -1,11 +1,11 @@
 import { countFields, defaultedRequest, messageParam, messagesRequest } from '../../claude/messages.schema.ts';
+import { isOpenTo, memberSchemas } from '../../claude/request/members.ts';
 import { jsonAnswer } from '../../gate/reference/answers.ts';
 import { eventStream } from '../../gate/reference/event-stream.ts';
 import { type Content, type Resource, words } from '../../gate/reference/resource.ts';
 import * as z from '../../kit/http/zod.ts';
 import { ofRooms } from '../../kit/rooms/rooms.ts';
 import { toolKinds } from '../../named/tools/tool-kind.ts';
-import { isOpenTo, memberSchemas } from '../../claude/request/members.ts';
 import { turnSchema } from '../object/conversations.reference.ts';
 import { countAnswer } from './count-tokens-answers.schema.ts';
 import { COUNT_ROUTES, MESSAGE_ROUTES } from './messages.route.ts';

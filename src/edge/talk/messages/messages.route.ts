@@ -4,6 +4,7 @@ import { countRequest, validateMessages } from '../../claude/messages.schema.ts'
 import { inputCosts } from '../../claude/pricing/cost.ts';
 import { relay } from '../../claude/relay.ts';
 import { bodyUp } from '../../claude/request/body-up.ts';
+import { askedMember, checkMembers, withoutMembers } from '../../claude/request/members.ts';
 import { namedIds } from '../../claude/request/named-ids.ts';
 import { endUserOf, keyUp, withUserId } from '../../claude/request/user-id.ts';
 import { type Upstream, upstreamFor } from '../../claude/upstream.ts';
@@ -29,13 +30,12 @@ import { OF_PREFIX, say } from '../../money/contracts/about.ts';
 import { withPrefix } from '../../named/prefixes/resolve.ts';
 import { checkRun } from '../../named/tools/check-tools.ts';
 import { edgeToolsIn, hasRun } from '../../named/tools/edge-tools.ts';
-import { quietError } from '../shown/hidden-answer.ts';
-import { askedMember, checkMembers, withoutMembers } from '../../claude/request/members.ts';
+import { guard, refuseOtherConversation } from '../history/guard.ts';
+import { refOf } from '../history/storage/rows.ts';
 import { conversationRequest } from '../object/conversations.schema.ts';
 import { countedPromptOf, proxyTurn } from '../object/turn-proxy.ts';
 import { withoutEdgeBlocksIn } from '../shown/edge-blocks.ts';
-import { guard, refuseOtherConversation } from '../history/guard.ts';
-import { refOf } from '../history/storage/rows.ts';
+import { quietError } from '../shown/hidden-answer.ts';
 import { wordsWithToolName } from '../turn/named-tool.ts';
 import type { CountAnswer } from './count-tokens-answers.schema.ts';
 import {

@@ -3,6 +3,13 @@ import type { Context } from 'hono';
 import { joinedBetas } from '../../claude/headers.ts';
 import { defaultedRequest } from '../../claude/messages.schema.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import {
+  askedMember,
+  checkMembers,
+  refuseKept,
+  refuseWithoutAgent,
+  withoutMembers,
+} from '../../claude/request/members.ts';
 import type { Upstream } from '../../claude/upstream.ts';
 import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 import type { Identity } from '../../gate/identity/caller.ts';
@@ -15,14 +22,13 @@ import { edit, memberTexts } from '../../kit/json/edit.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
 import { type About, say } from '../../money/contracts/about.ts';
 import { refuseRun } from '../../named/tools/check-tools.ts';
-import { askedMember, checkMembers, refuseKept, refuseWithoutAgent, withoutMembers } from '../../claude/request/members.ts';
-import { type FoundAgent, findAgent, refuseBoth } from '../object/named-beginning.ts';
 import { type ChosenModel, OF_AGENT } from '../history/agent-in-use.ts';
 import { breakpointsFor, mostOf } from '../history/asked-request.ts';
 import type { SentMessage } from '../history/continuation.ts';
 import { agentMeant, guard, refuseOtherConversation } from '../history/guard.ts';
 import { BREAKPOINT } from '../history/storage/message-text.ts';
 import { refOf } from '../history/storage/rows.ts';
+import { type FoundAgent, findAgent, refuseBoth } from '../object/named-beginning.ts';
 
 /** A message without a conversation. */
 export interface StatelessMessage {

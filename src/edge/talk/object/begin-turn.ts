@@ -5,32 +5,26 @@ import { toApiError } from '../../kit/http/errors.ts';
 import { Slots } from '../../kit/rooms/slots.ts';
 import { refuseRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { type About, OF_PREFIX, say } from '../../money/contracts/about.ts';
-import { failedResult, receivedText } from './crossing-answer.ts';
-import { accountRequestOf } from './object-context.ts';
-import type {
-  AskedBeginning,
-  BegunRequest,
-  CountedPrompt,
-  PromptRequest,
-  TurnRequest,
-} from './contract.ts';
 import type { AgentInUse } from '../history/agent-in-use.ts';
 import { leaveLostCode } from '../history/container.ts';
-import { withoutEdgeBlocks } from '../shown/edge-blocks.ts';
 import { guard } from '../history/guard.ts';
 import { type NextRequest, nextRequest } from '../history/next-request.ts';
-import { turnPrefix } from '../shown/shown-to.ts';
 import { BLANK_TURN, type Profile, refOf, type TurnRow, type TurnStatus } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 import { latestTurn } from '../history/storage/turn-queries.ts';
+import { withoutEdgeBlocks } from '../shown/edge-blocks.ts';
+import { turnPrefix } from '../shown/shown-to.ts';
 import { isRefused, type Runner } from '../turn/running-turn.ts';
 import { Turn } from '../turn/turn.ts';
 import type { TurnContext, TurnOptions } from '../turn/turn-context.ts';
 import { listedParentOf } from '../turn/turn-ending.ts';
 import { TurnRunner } from '../turn/turn-runner.ts';
+import type { AskedBeginning, BegunRequest, CountedPrompt, PromptRequest, TurnRequest } from './contract.ts';
 import type { ConversationState } from './conversation-state.ts';
+import { failedResult, receivedText } from './crossing-answer.ts';
 import { layerOf, retainedAgent, type Taken, takeNamed, withdrawnFrom } from './named-beginning.ts';
-import type { AskedTurn, ConversationContext, OpenPart } from './parts.ts';
+import { accountRequestOf } from './object-context.ts';
+import type { AskedTurn, OpenConversation, OpenPart } from './parts.ts';
 import { startConversation } from './profile-changes.ts';
 import { checkRetained, layRetained } from './retained-prefix.ts';
 
@@ -47,15 +41,15 @@ const READ_BY_UPSTREAM: readonly TurnStatus[] = ['complete', 'interrupted', 'sto
  * @throws ApiError 400 for messages that do not continue the history, and for a run where nothing runs; 413 for a request that is
  *   too large to go up
  */
-export function planTurn(context: ConversationContext, present: Profile | undefined, turn: AskedTurn): NextRequest {
+export function planTurn(conversation: OpenConversation, present: Profile | undefined, turn: AskedTurn): NextRequest {
   const { request, taken } = turn;
-  leaveLostCode(context.transcript, request.body, context.now());
+  leaveLostCode(conversation.transcript, request.body, conversation.now());
   if (present) checkNamed(present, request.asked);
-  const agent = present ? retainedAgent(context) : taken?.agent && taken.stored;
-  return planByParts(context, turn, agent, (model) =>
-    nextRequest(request.body, context.transcript, context.settings(), {
+  const agent = present ? retainedAgent(conversation) : taken?.agent && taken.stored;
+  return planByParts(conversation, turn, agent, (model) =>
+    nextRequest(request.body, conversation.transcript, conversation.settings(), {
       ...{ prefix: taken, agent, betas: request.headers['anthropic-beta'], isRun: isRun(request), model },
-      now: context.now(),
+      now: conversation.now(),
       // What a run asks its subagent is the edge's own.
       isBound: request.identity.only !== undefined && !request.parent,
     }),
@@ -64,7 +58,7 @@ export function planTurn(context: ConversationContext, present: Profile | undefi
 
 /** Plans a turn, or a prompt that is counted, as a room does that has a way of its own. */
 function planByParts(
-  { parts }: ConversationContext,
+  { parts }: OpenConversation,
   turn: Parameters<NonNullable<OpenPart['plan']>>[0],
   agent: AgentInUse | undefined,
   plan: (model?: string) => NextRequest,
@@ -85,29 +79,29 @@ function checkNamed(retained: Profile, { prefix, agent }: AskedBeginning): void 
  *
  * @throws ApiError if the deployment has no upstream; nothing is stored then
  */
-export function beginTurn(context: ConversationContext, turn: AskedTurn, planned: NextRequest): Runner {
-  const { transcript, maintenance } = context;
+export function beginTurn(conversation: OpenConversation, turn: AskedTurn, planned: NextRequest): Runner {
+  const { transcript, maintenance } = conversation;
   const { taken } = turn;
   let { request } = turn;
   // This throws if the deployment has no upstream. So it comes before anything is stored.
-  context.upstream();
-  const now = context.now();
+  conversation.upstream();
+  const now = conversation.now();
   const isNew = !transcript.profile?.exists;
-  if (isNew) startWithDefaults(context, request, planned, taken);
-  const agent = retainedAgent(context);
+  if (isNew) startWithDefaults(conversation, request, planned, taken);
+  const agent = retainedAgent(conversation);
   if (agent) request = { ...request, asked: { ...request.asked, fallback_models: agent.definition.fallback_models } };
-  context.alarm.watch(now + WATCH_MS);
+  conversation.alarm.watch(now + WATCH_MS);
   if (isNew) maintenance.noteRetention();
   const begins = { ...turn, request };
   const row = newTurnRow(transcript, request, planned, now);
   try {
-    for (const part of context.parts) part.begin?.(begins, planned, row);
+    for (const part of conversation.parts) part.begin?.(begins, planned, row);
     planned.memory = turn.memory;
-    for (const part of context.parts) {
+    for (const part of conversation.parts) {
       const runner = part.run?.(begins, planned, row);
       if (runner) return runner;
     }
-    return runnerOfTurn(context, request, storeTurn(context, row, planned), planned);
+    return runnerOfTurn(conversation, request, storeTurn(conversation, row, planned), planned);
   } catch (thrown) {
     // Nothing runs it, so nothing would end it.
     transcript.deleteMessages('turn >= ?', row.seq);
@@ -118,35 +112,35 @@ export function beginTurn(context: ConversationContext, turn: AskedTurn, planned
 
 /** Makes the runner of a turn that is not a run. */
 export function runnerOfTurn(
-  context: ConversationContext,
+  conversation: OpenConversation,
   request: BegunRequest,
   turn: Turn,
   planned: NextRequest,
 ): Runner {
-  const { transcript, maintenance, hooks } = context;
-  return runnerOf(context, request, turn, planned, {
+  const { transcript, maintenance } = conversation;
+  return runnerOf(conversation, request, turn, planned, {
     headers: request.headers,
     most: planned.most,
     onEnd: (settled) => {
-      hooks.onEnd();
+      conversation.ended();
       maintenance.noteEnd(turn);
-      if (!isRefused(transcript, turn)) for (const part of context.parts) part.tell?.(turn);
+      if (!isRefused(transcript, turn)) for (const part of conversation.parts) part.tell?.(turn);
       maintenance.settlements.follow(turn.row, settled);
       maintenance.reportSoon();
     },
-    onBroken: hooks.onBroken,
+    onBroken: conversation.broke,
   });
 }
 
 /** Starts a conversation with the defaults that its first turn sets for all later turns. */
 function startWithDefaults(
-  context: ConversationContext,
+  conversation: OpenConversation,
   { place, parent }: TurnRequest,
   { defaults: { model, maxTokens, system, tools } }: NextRequest,
   taken: Taken | undefined,
 ): void {
-  const { transcript } = context;
-  startConversation(context, place, {
+  const { transcript } = conversation;
+  startConversation(conversation, place, {
     model,
     maxTokens,
     history: taken?.history ?? null,
@@ -168,20 +162,20 @@ function startWithDefaults(
  * does not exist yet, but its profile already has the defaults.
  */
 export function planAgain(
-  context: ConversationContext,
+  conversation: OpenConversation,
   request: BegunRequest,
   body: string,
   options: { isStep?: boolean; isAgain?: boolean },
 ): NextRequest {
-  const { transcript } = context;
+  const { transcript } = conversation;
   const { model = null, maxTokens = null } = transcript.profile ?? {};
   const { runs } = transcript.frozen;
-  leaveLostCode(transcript, body, context.now());
-  return nextRequest(body, transcript, context.settings(), {
+  leaveLostCode(transcript, body, conversation.now());
+  return nextRequest(body, transcript, conversation.settings(), {
     ...options,
-    now: context.now(),
+    now: conversation.now(),
     prefix: { model: model ?? undefined, maxTokens: maxTokens ?? undefined, runs },
-    agent: retainedAgent(context),
+    agent: retainedAgent(conversation),
     betas: request.headers['anthropic-beta'],
     isRun: isRun(request),
   });
@@ -189,7 +183,7 @@ export function planAgain(
 
 /** Stores the row of a turn, or of a step, and its messages. */
 export function storeTurn(
-  { transcript }: ConversationContext,
+  { transcript }: OpenConversation,
   row: TurnRow,
   planned: NextRequest,
   options: Omit<TurnOptions, 'newMessages' | 'recovered'> = {},
@@ -222,17 +216,17 @@ export function storeTurn(
 
 /** Makes the runner of a stored turn or step. */
 export function runnerOf(
-  context: ConversationContext,
+  conversation: OpenConversation,
   { place, requestId, identity, query, asked }: BegunRequest,
   turn: Turn,
   planned: NextRequest,
   own: Pick<TurnContext, 'headers' | 'most' | 'isLater' | 'onEnd' | 'onBroken'>,
 ): TurnRunner {
-  const { transcript, env, waitUntil } = context;
-  const upstream = context.upstream();
+  const { transcript, env, waitUntil } = conversation;
+  const upstream = conversation.upstream();
   const stays = upstream.pool && latestTurn(transcript, READ_BY_UPSTREAM)?.outcome?.upstream;
   const { prefix } = transcript.profile ?? {};
-  const { betas } = retainedAgent(context)?.definition ?? {};
+  const { betas } = retainedAgent(conversation)?.definition ?? {};
   return new TurnRunner(turn, {
     requestId,
     identity,
@@ -243,18 +237,18 @@ export function runnerOf(
     conversation: place.id,
     parent: transcript.profile?.parent && listedParentOf(transcript.profile.parent),
     adds: planned.messages.reduce((sum, { text }) => sum + text.length, 0),
-    lay: layerOf(context, transcript.profile),
+    lay: layerOf(conversation, transcript.profile),
     about: Object.assign(
       say(OF_PREFIX, prefix ? refOf(prefix) : undefined),
-      ...context.parts.map((part) => part.about?.(planned.memory)),
+      ...conversation.parts.map((part) => part.about?.(planned.memory)),
     ) as About,
-    settings: context.settings(),
+    settings: conversation.settings(),
     upstream,
     stays,
     fallbacks: asked.fallback_models,
     background: asked.background,
     transcript,
-    now: context.now,
+    now: conversation.now,
     ...own,
     headers: betas
       ? { ...own.headers, 'anthropic-beta': joinedBetas(own.headers['anthropic-beta'], betas) }
@@ -308,7 +302,6 @@ export async function promptToCount(
   state: ConversationState,
   request: PromptRequest,
 ): Promise<CountedPrompt | undefined> {
-  const { context } = state;
   const present = () => state.present();
   try {
     const sent = await receivedText(request.body);
@@ -317,12 +310,11 @@ export async function promptToCount(
     const body = present()?.turns ? sent : await withoutEdgeBlocks(sent);
     const profile = present();
     // A bound token is told only what a turn of its own would come to: the object looks at it all.
-    const taken =
-      only && !profile ? await takeNamed(context, request.place, request.asked, request.identity) : undefined;
+    const taken = only && !profile ? await takeNamed(state, request.place, request.asked, request.identity) : undefined;
     return await buildPrompt(state, { ...request, body }, taken);
   } catch (thrown) {
     // A revoked caller must not learn whether the conversation exists.
-    const refused = await refuseRevokedCaller(accountRequestOf(context, request.identity)).catch(toApiError);
+    const refused = await refuseRevokedCaller(accountRequestOf(state, request.identity)).catch(toApiError);
     return failedResult(refused ?? thrown);
   }
 }
@@ -333,27 +325,26 @@ async function buildPrompt(
   request: PromptRequest & { body: string },
   taken: Taken | undefined,
 ): Promise<CountedPrompt> {
-  const { context } = state;
   const present = () => state.present();
   const { identity, body, asked } = request;
   const allowed = () => {
-    const refused = identity.only && guard().refusalOfTurn(identity, context.transcript, present(), taken?.agent);
+    const refused = identity.only && guard().refusalOfTurn(identity, state.transcript, present(), taken?.agent);
     if (refused) throw refused;
     return present();
   };
   const before = allowed();
   if (before) checkNamed(before, asked);
-  const withdrawn = await withdrawnFrom(context, before);
+  const withdrawn = await withdrawnFrom(state, before);
   if (withdrawn) throw withdrawn;
   // Meanwhile there may be another conversation of this id.
   const profile = allowed();
-  const agent = profile ? retainedAgent(context) : taken?.agent && taken.stored;
+  const agent = profile ? retainedAgent(state) : taken?.agent && taken.stored;
   const isBound = identity.only !== undefined;
-  const planned = planByParts(context, { memory: new Slots() }, agent, (model) =>
-    nextRequest(body, context.transcript, context.settings(), { agent, counts: true, isBound, model }),
+  const planned = planByParts(state, { memory: new Slots() }, agent, (model) =>
+    nextRequest(body, state.transcript, state.settings(), { agent, counts: true, isBound, model }),
   );
   const { account = '', prefix: retained } = profile ?? {};
-  const { bytes } = retained ? (await layRetained(context, account, retained, planned.body)).body : planned.body;
+  const { bytes } = retained ? (await layRetained(state, account, retained, planned.body)).body : planned.body;
   const { betas = [] } = agent?.definition ?? {};
   return { ok: true, value: new Blob([bytes]).stream(), betas: betas.length > 0 ? betas : undefined };
 }

@@ -7,25 +7,25 @@ import { bodyMemory } from '../../kit/http/body-memory.ts';
 import { type ApiError, toApiError } from '../../kit/http/errors.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import { isRevokedCaller } from '../../money/admission/refuse-revoked.ts';
-import { crossingText, failedResult, turnInterrupted, unknownConversation } from './crossing-answer.ts';
-import { accountRequestOf } from './object-context.ts';
-import type { CrossingText, Result } from './contract.ts';
 import { refusedToBound } from '../history/guard.ts';
-import { describe } from '../shown/views.ts';
 import { DamagedTable, damageBy, damageIn } from '../history/storage/damaged-row.ts';
 import type { Profile, TurnRow } from '../history/storage/rows.ts';
 import { Transcript } from '../history/storage/transcript.ts';
 import { wakingTurns } from '../history/storage/turn-queries.ts';
+import { describe } from '../shown/views.ts';
 import { endDamagedTurns } from '../turn/end-damaged.ts';
 import { memoryOwner } from '../turn/reserve-memory.ts';
 import { restoreCrashed } from '../turn/restore-turn.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import { stopped } from '../turn/turn-abort.ts';
+import type { CrossingText, Result } from './contract.ts';
 import type { StopQuery } from './conversations.schema.ts';
 import type { LeftOut } from './conversations-answers.schema.ts';
+import { crossingText, failedResult, turnInterrupted, unknownConversation } from './crossing-answer.ts';
 import { Maintenance } from './maintenance.ts';
 import { withdrawnFrom } from './named-beginning.ts';
-import { type ConversationContext, type OpenConversation, type OpenPart, partsInUse } from './parts.ts';
+import { accountRequestOf } from './object-context.ts';
+import { type OpenConversation, type OpenPart, partsInUse } from './parts.ts';
 
 /** How long a stop or a deletion waits for the turn to end; milliseconds. */
 export const STOP_MS = 10_000;
@@ -34,25 +34,17 @@ export const STOP_MS = 10_000;
 export class ConversationState implements OpenConversation {
   readonly transcript: Transcript;
   readonly maintenance: Maintenance;
-  readonly context: ConversationContext;
+  readonly parts: OpenPart[] = [];
+  readonly alarm: CallingSurroundings['alarm'];
+  readonly now: CallingSurroundings['now'];
+  readonly settings: CallingSurroundings['settings'];
+  readonly upstream: CallingSurroundings['upstream'];
+  readonly waitUntil: CallingSurroundings['waitUntil'];
+  readonly deleteAll: CallingSurroundings['deleteAll'];
   /** The turn that runs: it has the lock. */
   runner: Runner | undefined;
-  readonly #hooks = {
-    onEnd: () => {
-      this.runner = undefined;
-      for (const part of this.#parts) part.ended?.();
-    },
-    // An abort also undoes what was written since the last wait. What is damaged would break the turn again after it.
-    onBroken: (thrown: unknown) => {
-      logFailure({ conversation: this.transcript.readable?.id ?? '' }, thrown);
-      const abort = () => this.#ctx.abort(thrown instanceof Error ? thrown.message : 'a turn did not end');
-      if (!damageIn(thrown)) return abort();
-      this.endDamaged(thrown);
-      this.#ctx.waitUntil(this.#ctx.storage.sync().then(abort));
-    },
-  };
   readonly #ctx: DurableObjectState;
-  readonly #parts: OpenPart[] = [];
+  readonly #around: CallingSurroundings;
   #recovered = false;
   #isCopying = false;
   /** The turns that wait before they begin. */
@@ -61,16 +53,25 @@ export class ConversationState implements OpenConversation {
   /** @param erase deletes the conversation */
   constructor(ctx: DurableObjectState, around: CallingSurroundings, erase: () => Promise<unknown>) {
     this.#ctx = ctx;
+    this.#around = around;
+    this.alarm = around.alarm;
+    this.now = around.now;
+    this.settings = around.settings;
+    this.upstream = around.upstream;
+    this.waitUntil = around.waitUntil;
+    this.deleteAll = around.deleteAll;
     this.transcript = new Transcript(ctx.storage);
-    const shared = { ...around, transcript: this.transcript };
     const isBusy = () =>
       this.runner !== undefined ||
       this.#isCopying ||
-      this.transcript.told(({ isBusy }) => isBusy || undefined) === true;
-    const isOpen = () => this.#parts.some((part) => part.isOpen?.());
-    this.maintenance = new Maintenance({ ...shared, isBusy, isOpen, erase });
-    this.context = { ...shared, maintenance: this.maintenance, parts: this.#parts, hooks: this.#hooks };
-    for (const { open } of partsInUse()) if (open) this.#parts.push(open(this.context));
+      this.transcript.firstOf(({ isBusy }) => isBusy || undefined) === true;
+    const isOpen = () => this.parts.some((part) => part.isOpen?.());
+    this.maintenance = new Maintenance({ ...around, transcript: this.transcript, isBusy, isOpen, erase });
+    for (const { open } of partsInUse()) if (open) this.parts.push(open(this));
+  }
+
+  get env(): CallingSurroundings['env'] {
+    return this.#around.env;
   }
 
   /** Ends the turns that a crash has interrupted, and resumes runs. Runs once, before anything else. */
@@ -80,12 +81,12 @@ export class ConversationState implements OpenConversation {
     const { readable } = this.transcript;
     if (readable) bodyMemory.forget(memoryOwner({ account: readable.account, conversation: readable.id }));
     try {
-      endCrashedTurns(this.context, (runner) => {
+      endCrashedTurns(this, (runner) => {
         this.runner = runner;
         // A run asks by itself. If the account cannot be asked, it refuses the turn itself: that only misses a secret that has ended.
         if (runner.turn.row.run === null) this.#ctx.waitUntil(this.checkCredential().catch(() => {}));
       });
-      for (const part of this.#parts) part.settle?.();
+      for (const part of this.parts) part.settle?.();
     } catch (thrown) {
       this.endDamaged(thrown);
     }
@@ -97,17 +98,17 @@ export class ConversationState implements OpenConversation {
     this.runner = undefined;
     const damage = damageIn(thrown);
     this.transcript.damage ??=
-      damage instanceof DamagedTable ? damage : damageBy(() => endDamagedTurns(this.transcript, this.context.now()));
+      damage instanceof DamagedTable ? damage : damageBy(() => endDamagedTurns(this.transcript, this.now()));
   }
 
   /** Ends what runs if its credential has ended. @throws ObjectUnreachable while the account cannot be asked */
   async checkCredential(): Promise<void> {
     this.recover();
     const { runner } = this;
-    if (runner && (await isRevokedCaller(accountRequestOf(this.context, runner.identity)))) runner.revoke();
-    for (const part of this.#parts) {
+    if (runner && (await isRevokedCaller(accountRequestOf(this, runner.identity)))) runner.revoke();
+    for (const part of this.parts) {
       const by = part.by?.();
-      if (by && (await isRevokedCaller(accountRequestOf(this.context, by)))) await part.stop?.();
+      if (by && (await isRevokedCaller(accountRequestOf(this, by)))) await part.stop?.();
     }
   }
 
@@ -135,10 +136,25 @@ export class ConversationState implements OpenConversation {
     return refused ? failedResult(refused) : { ok: true, value: profile };
   };
 
-  readonly withdrawal = (): Promise<unknown> => withdrawnFrom(this.context, this.profile());
+  readonly withdrawal = (): Promise<unknown> => withdrawnFrom(this, this.profile());
 
   readonly begun = (runner: Runner): void => {
     this.runner = runner;
+  };
+
+  readonly ended = (): void => {
+    this.runner = undefined;
+    for (const part of this.parts) part.ended?.();
+  };
+
+  // An abort also undoes what was written since the last wait. What is damaged would break the turn again after it.
+  readonly broke = (thrown: unknown): void => {
+    logFailure({ conversation: this.transcript.readable?.id ?? '' }, thrown);
+    const abort = () => this.#ctx.abort(thrown instanceof Error ? thrown.message : 'a turn did not end');
+    if (damageIn(thrown)) {
+      this.endDamaged(thrown);
+      this.#ctx.waitUntil(this.#ctx.storage.sync().then(abort));
+    } else abort();
   };
 
   /** Describes a conversation. @param left what was left out of the history that it begins with */
@@ -179,7 +195,7 @@ export class ConversationState implements OpenConversation {
   }
 
   /** Stops the running turn, or `only` the one that is named, and keeps what has come. Waits for its end a while. */
-  readonly stopTurn = async (only: StopQuery): Promise<void> => {
+  async stopTurn(only: StopQuery): Promise<void> {
     this.recover();
     const { runner } = this;
     const { id, key } = runner?.turn.row ?? {};
@@ -188,7 +204,7 @@ export class ConversationState implements OpenConversation {
       runner.stop();
       await within(runner.done, STOP_MS);
     }
-  };
+  }
 
   /** Stops the turns that wait before they begin, and what they wait for. @param key only the turn with this key */
   async stopWaiting(key?: string): Promise<void> {
@@ -199,7 +215,7 @@ export class ConversationState implements OpenConversation {
 
   /** Stops what rooms have under way, and waits for its end a while. */
   async stopParts(isMeant = (part: OpenPart) => part.by?.() !== undefined): Promise<void> {
-    const stopping = this.#parts.filter(isMeant).map((part) => part.stop?.());
+    const stopping = this.parts.filter(isMeant).map((part) => part.stop?.());
     if (stopping.some((one) => one)) await within(Promise.all(stopping), STOP_MS).catch(() => {});
   }
 
@@ -226,13 +242,13 @@ export class ConversationState implements OpenConversation {
  *
  * @param goesOn called with the runner of what goes on
  */
-function endCrashedTurns(context: ConversationContext, goesOn: (runner: Runner) => void): void {
-  const { transcript, maintenance } = context;
+function endCrashedTurns(conversation: OpenConversation, goesOn: (runner: Runner) => void): void {
+  const { transcript, maintenance } = conversation;
   const unsettled = wakingTurns(transcript);
   const running = unsettled.filter(({ status }) => status === 'running');
   const going = [
-    ...running.filter(({ run, seq }) => run === seq).map((row) => byParts(context, (part) => part.resume?.(row))),
-    ...running.filter(({ run }) => run === null).map((row) => endOrBegin(context, row)),
+    ...running.filter(({ run, seq }) => run === seq).map((row) => byParts(conversation, (part) => part.resume?.(row))),
+    ...running.filter(({ run }) => run === null).map((row) => endOrBegin(conversation, row)),
   ].filter((runner) => runner !== undefined);
   for (const runner of going) goesOn(runner);
   const { profile } = transcript;
@@ -242,7 +258,7 @@ function endCrashedTurns(context: ConversationContext, goesOn: (runner: Runner) 
 }
 
 /** @returns what the first room makes that goes on; undefined if none does */
-function byParts({ parts }: ConversationContext, goOn: (part: OpenPart) => Runner | undefined): Runner | undefined {
+function byParts({ parts }: OpenConversation, goOn: (part: OpenPart) => Runner | undefined): Runner | undefined {
   for (const part of parts) {
     const runner = goOn(part);
     if (runner) return runner;
@@ -251,13 +267,13 @@ function byParts({ parts }: ConversationContext, goOn: (part: OpenPart) => Runne
 }
 
 /** Ends a turn that was interrupted, unless it begins again. */
-function endOrBegin(context: ConversationContext, row: TurnRow): Runner | undefined {
-  const { transcript, now, waitUntil, maintenance } = context;
+function endOrBegin(conversation: OpenConversation, row: TurnRow): Runner | undefined {
+  const { transcript, now, waitUntil, maintenance } = conversation;
   let error = turnInterrupted();
   try {
     // A turn in the background stores that it goes up before it does.
     const again =
-      row.background && row.sentAt === null ? byParts(context, (part) => part.beginAgain?.(row)) : undefined;
+      row.background && row.sentAt === null ? byParts(conversation, (part) => part.beginAgain?.(row)) : undefined;
     if (again) return again;
   } catch (thrown) {
     error = toApiError(thrown);
@@ -266,7 +282,7 @@ function endOrBegin(context: ConversationContext, row: TurnRow): Runner | undefi
   const meter = maintenance.settlements.meterOf(turn.row);
   const settled = transcript.together(() => {
     const confirmed = turn.end({ kind: 'cut', error, end: 'cut' }, meter, now());
-    for (const part of context.parts) part.tell?.(turn);
+    for (const part of conversation.parts) part.tell?.(turn);
     return confirmed;
   });
   if (settled !== undefined) waitUntil(maintenance.settlements.confirm(turn.row, settled));

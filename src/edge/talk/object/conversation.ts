@@ -7,18 +7,11 @@ import { inSteps } from '../../kit/async/in-steps.ts';
 import { needsRoom } from '../../kit/http/errors.ts';
 import type { Bindings } from '../../kit/rooms/bindings.ts';
 import { pluggedInto } from '../../kit/rooms/rooms.ts';
-import {
-  conflict,
-  failedResult,
-  idTaken,
-  noMessage,
-  pack,
-  receivedText,
-  unknownConversation,
-  wireError,
-} from './crossing-answer.ts';
-import { resumeTurn } from './resume-turn.ts';
-import { outcomeOfTurn, reportOfTurn } from './turn-report.ts';
+import { guard, toldToBound } from '../history/guard.ts';
+import { rewindTo } from '../history/rewind.ts';
+import type { PackedAnswer } from '../shown/turn-answer.ts';
+import { pageOfMessages } from '../shown/views.ts';
+import { promptToCount } from './begin-turn.ts';
 import type {
   ConversationObject,
   ConversationPlace,
@@ -31,20 +24,27 @@ import type {
   TurnOutcome,
   TurnRequest,
 } from './contract.ts';
-import { guard, toldToBound } from '../history/guard.ts';
-import { rewindTo } from '../history/rewind.ts';
-import { pageOfMessages } from '../shown/views.ts';
-import type { PackedAnswer } from '../shown/turn-answer.ts';
-import { promptToCount } from './begin-turn.ts';
 import { ConversationState } from './conversation-state.ts';
 import type { ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
+import {
+  conflict,
+  failedResult,
+  idTaken,
+  noMessage,
+  pack,
+  receivedText,
+  unknownConversation,
+  wireError,
+} from './crossing-answer.ts';
 import { eraseConversation, tendConversation } from './erase.ts';
 import { CONFIRM_AGAIN_MS } from './maintenance.ts';
 import { type Taken, takeNamed } from './named-beginning.ts';
 import { CONVERSATION_PARTS, type ImportedHistory, partsInUse } from './parts.ts';
 import { changesOf, storeCreated } from './profile-changes.ts';
+import { resumeTurn } from './resume-turn.ts';
 import { releaseUnused } from './retained-prefix.ts';
 import { takeTurn } from './take-turn.ts';
+import { outcomeOfTurn, reportOfTurn } from './turn-report.ts';
 
 /**
  * One conversation: its history, and the turn that runs.
@@ -83,10 +83,10 @@ export class Conversation extends CallingObject implements ConversationObject {
   /** Resumes a turn after an event, or the running turn from its beginning. */
   resume(after: string | undefined, by?: BoundCaller, show?: string): Resumed {
     this.#state.recover();
-    const { context, runner } = this.#state;
+    const { runner } = this.#state;
     const refused = this.#state.refusalOf(by);
     if (refused) return { kind: 'error', error: wireError(refused) };
-    return resumeTurn(context, runner, after, { hides: hidesTools(by?.only), show });
+    return resumeTurn(this.#state, runner, after, { hides: hidesTools(by?.only), show });
   }
 
   /** Stops the running turn, or `only` the one that is named, and keeps what has come. Changes nothing if no turn runs. */
@@ -179,14 +179,14 @@ export class Conversation extends CallingObject implements ConversationObject {
     let history: ImportedHistory | undefined;
     try {
       history = messages === undefined ? undefined : await readImport(messages);
-      taken = await takeNamed(this.#state.context, place, fields, fields.identity);
+      taken = await takeNamed(this.#state, place, fields, fields.identity);
       // Defaults that the agent does not allow are refused.
       if (taken?.agent) taken.stored.lay(new Map(), { system, tools }, { breakpoints: 0 });
     } catch (thrown) {
       return failedResult(thrown);
     }
     if (!this.#state.isFree) {
-      releaseUnused(this.#state.context, taken?.retained);
+      releaseUnused(this.#state, taken?.retained);
       return idTaken(place.id);
     }
     const by = { account: place.account, only: fields.identity?.only };
@@ -194,10 +194,10 @@ export class Conversation extends CallingObject implements ConversationObject {
       const refused = by.only && guard().refusalOfTurn(by, this.#state.transcript, undefined, taken?.agent);
       if (refused) throw refused;
     } catch (thrown) {
-      releaseUnused(this.#state.context, taken?.retained);
+      releaseUnused(this.#state, taken?.retained);
       return failedResult(thrown);
     }
-    const stored = storeCreated(this.#state.context, place, fields, { system, tools, history }, taken);
+    const stored = storeCreated(this.#state, place, fields, { system, tools, history }, taken);
     return await this.#state.storing(stored, history?.left);
   }
 

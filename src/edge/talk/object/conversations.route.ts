@@ -1,4 +1,5 @@
 import type { Context } from 'hono';
+import { askedMember } from '../../claude/request/members.ts';
 import { idsNamed, mayName } from '../../claude/request/named-ids.ts';
 import type { MadeId } from '../../claude/usage/made-ids.ts';
 import { hasScope } from '../../gate/auth/authenticate.ts';
@@ -16,11 +17,8 @@ import { checkOwned } from '../../money/admission/check-owned.ts';
 import { pauseAfterBody, readToStore } from '../../money/admission/read-body.ts';
 import { accountOf, callAccount } from '../../money/contracts/call-account.ts';
 import { checkRun } from '../../named/tools/check-tools.ts';
-import { crossingText, noConversation } from './crossing-answer.ts';
-import { streamedTurn } from './turn-stream.ts';
-import type { CrossingText, Resumed } from './contract.ts';
-import { askedMember } from '../../claude/request/members.ts';
 import { agentMeant, boundCaller, guard, refuseOtherConversation, toldToBound } from '../history/guard.ts';
+import type { CrossingText, Resumed } from './contract.ts';
 import {
   conversationsQuery,
   createConversation,
@@ -31,6 +29,7 @@ import {
   rewindRequest,
   stopQuery,
 } from './conversations.schema.ts';
+import { crossingText, noConversation } from './crossing-answer.ts';
 import {
   apiErrorOf,
   type ConversationCall,
@@ -40,6 +39,7 @@ import {
   orAgain,
   refuseSubagent,
 } from './turn-proxy.ts';
+import { streamedTurn } from './turn-stream.ts';
 
 export const CONVERSATION_ROUTES = [
   route('GET /conversations', { needs: 'messages', pages: true, query: conversationsQuery }, async (c, { query }) => {

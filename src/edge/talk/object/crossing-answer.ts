@@ -14,12 +14,12 @@ import {
   tryAgain,
 } from '../../kit/http/errors.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
-import type { CrossingText } from './contract.ts';
-import type { PackedAnswer, TurnAnswer, WireError } from '../shown/turn-answer.ts';
 import { damageIn } from '../history/storage/damaged-row.ts';
+import type { PackedAnswer, TurnAnswer, WireError } from '../shown/turn-answer.ts';
 import type { RunningTurn } from '../turn/running-turn.ts';
 import { stopped } from '../turn/turn-abort.ts';
 import { isAboutRequest } from '../turn/turn-ending.ts';
+import type { CrossingText } from './contract.ts';
 
 /** Packs an answer so that an object's call can return it to the edge. */
 export function pack(answer: TurnAnswer): PackedAnswer {

@@ -2,9 +2,9 @@
 
 import { retentionOf, UNREADABLE_MS } from '../../gate/settings/retention.ts';
 import { within } from '../../kit/async/timeout.ts';
-import type { ConversationPlace } from './contract.ts';
 import { GRACE_MS } from '../history/storage/rows.ts';
 import { WATCH_MS } from './begin-turn.ts';
+import type { ConversationPlace } from './contract.ts';
 import { type ConversationState, STOP_MS } from './conversation-state.ts';
 import { CONFIRM_AGAIN_MS } from './maintenance.ts';
 import { eraseDamaged, storeDeletion } from './profile-changes.ts';
@@ -20,13 +20,13 @@ export async function eraseConversation(
   } catch (thrown) {
     if (!place) throw thrown;
     state.maintenance.noteDamage(thrown);
-    await eraseDamaged(state.context, place);
+    await eraseDamaged(state, place);
     return true;
   }
 }
 
 async function eraseReadable(state: ConversationState, ends: boolean): Promise<boolean> {
-  const { transcript, maintenance, context } = state;
+  const { transcript, maintenance } = state;
   state.recover();
   const { profile } = transcript;
   if (!profile) return false;
@@ -40,9 +40,9 @@ async function eraseReadable(state: ConversationState, ends: boolean): Promise<b
     await within(state.runner.done, STOP_MS);
   }
   // The turn may have ended by itself, and a summary begun behind it. Its end is settled by the alarm.
-  for (const part of context.parts) void part.stop?.();
-  storeDeletion(context, transcript.profile ?? profile);
-  context.alarm.wakeFor(context.now() + CONFIRM_AGAIN_MS);
+  for (const part of state.parts) void part.stop?.();
+  storeDeletion(state, transcript.profile ?? profile);
+  state.alarm.wakeFor(state.now() + CONFIRM_AGAIN_MS);
   await maintenance.clear();
   return existed;
 }
@@ -53,21 +53,21 @@ export async function tendConversation(state: ConversationState): Promise<void> 
     await tendReadable(state);
   } catch (thrown) {
     state.maintenance.noteDamage(thrown);
-    await state.maintenance.endAlarm((profile) => eraseDamaged(state.context, profile));
+    await state.maintenance.endAlarm((profile) => eraseDamaged(state, profile));
   }
 }
 
 async function tendReadable(state: ConversationState): Promise<void> {
-  const { transcript, maintenance, context } = state;
-  const { alarm, now } = context;
+  const { transcript, maintenance } = state;
+  const { alarm, now } = state;
   const isDue = alarm.fired(now());
   // Without readable settings, neither the retention nor the account's address is known.
-  if (retentionOf(() => context.settings()) === undefined) return alarm.wakeFor(now() + UNREADABLE_MS);
+  if (retentionOf(() => state.settings()) === undefined) return alarm.wakeFor(now() + UNREADABLE_MS);
   state.recover();
   const { profile } = transcript;
   if (!profile) return;
-  for (const part of context.parts) part.settle?.();
-  for (const part of context.parts) part.alarm?.();
+  for (const part of state.parts) part.settle?.();
+  for (const part of state.parts) part.alarm?.();
   if (state.runner) {
     const next = now() + WATCH_MS;
     // What is due now is done once the turn has ended.

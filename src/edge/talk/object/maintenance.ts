@@ -4,13 +4,13 @@ import { DAY_MS } from '../../kit/async/durations.ts';
 import { within } from '../../kit/async/timeout.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
-import { accountRequestOf } from './object-context.ts';
 import { damageIn } from '../history/storage/damaged-row.ts';
 import { GRACE_MS, type Profile, type RetainedPrefix } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 import { deleteExpired, endsToExpire, pausedBy, unsettledTurns } from '../history/storage/turn-queries.ts';
 import type { RunningTurn } from '../turn/running-turn.ts';
 import { conversationReportOf } from '../turn/turn-ending.ts';
+import { accountRequestOf } from './object-context.ts';
 import { releasePrefix } from './retained-prefix.ts';
 import { CONFIRM_MS, type SettlingObject, TurnSettlements } from './turn-settlements.ts';
 
@@ -221,7 +221,7 @@ export class Maintenance {
 
   /** @returns when the conversation expires, in milliseconds since 1970. What waits in it makes it later. */
   expiresAt(profile: Profile): number {
-    const keptUntil = this.#object.transcript.told((rows) => rows.keptUntil) ?? 0;
+    const keptUntil = this.#object.transcript.firstOf((rows) => rows.keptUntil) ?? 0;
     return Math.max(this.#endOfRetention(profile), keptUntil);
   }
 
@@ -286,5 +286,5 @@ export class Maintenance {
 
 /** @returns when the next of what rooms have to tell is due; undefined if there is nothing */
 function nextTold(transcript: Transcript): number | undefined {
-  return transcript.told(({ nextAt }) => nextAt);
+  return transcript.firstOf(({ nextAt }) => nextAt);
 }

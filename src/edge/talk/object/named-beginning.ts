@@ -8,12 +8,12 @@ import type { Bindings } from '../../kit/rooms/bindings.ts';
 import { ofRooms, pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
 import { PREFIXES } from '../../named/prefixes/prefix-kind.ts';
 import { memoryOf, refuseWithdrawn, requireStored, type StoredKind } from '../../named/versions/find-stored.ts';
-import type { ObjectContext } from './object-context.ts';
-import type { AskedBeginning, ConversationPlace } from './contract.ts';
 import type { AgentInUse } from '../history/agent-in-use.ts';
 import type { PrefixDefaults } from '../history/inherited-parts.ts';
 import type { Profile, RetainedAgent } from '../history/storage/rows.ts';
 import type { TurnContext } from '../turn/turn-context.ts';
+import type { AskedBeginning, ConversationPlace } from './contract.ts';
+import type { ObjectContext } from './object-context.ts';
 import { layRetained, storedPlaceOf, type TakenPrefix, takePrefix } from './retained-prefix.ts';
 
 /** An agent with the defaults that it gives to a new conversation. */

@@ -4,28 +4,17 @@ import type { ApiError } from '../../kit/http/errors.ts';
 import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import type { Slots } from '../../kit/rooms/slots.ts';
 import type { About } from '../../money/contracts/about.ts';
-import type { ObjectContext } from './object-context.ts';
-import type { CrossingText, Result, TurnRequest } from './contract.ts';
 import type { AgentInUse } from '../history/agent-in-use.ts';
 import type { NextRequest } from '../history/next-request.ts';
 import type { Profile, TurnRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 import type { Runner, RunningTurn } from '../turn/running-turn.ts';
-import type { TurnContext } from '../turn/turn-context.ts';
+import type { CrossingText, Result, TurnRequest } from './contract.ts';
 import type { StopQuery } from './conversations.schema.ts';
 import type { LeftOut } from './conversations-answers.schema.ts';
 import type { Maintenance } from './maintenance.ts';
 import type { Taken } from './named-beginning.ts';
-
-/** `onEnd` is called once a turn has ended and is stored; `onBroken` where that failed, and the object must be aborted. */
-type TurnHooks = { onEnd(): void } & Pick<TurnContext, 'onBroken'>;
-
-/** The object's context, with its maintenance, and what rooms have in the object. */
-export interface ConversationContext extends ObjectContext {
-  readonly maintenance: Maintenance;
-  readonly parts: readonly OpenPart[];
-  readonly hooks: TurnHooks;
-}
+import type { ObjectContext } from './object-context.ts';
 
 /** A turn's request whose body has been read. */
 export type ReadRequest = TurnRequest & { body: string };
@@ -96,9 +85,10 @@ export interface OpenPart {
   stop?(): Promise<void>;
 }
 
-/** What a conversation's object gives to the methods of a part. */
-export interface OpenConversation {
-  readonly context: ConversationContext;
+/** A conversation in the memory of its object. What rooms have in the object gets it, and nothing else. */
+export interface OpenConversation extends ObjectContext {
+  readonly maintenance: Maintenance;
+  readonly parts: readonly OpenPart[];
   /** @returns the profile; undefined if the conversation does not exist. Ends first what a crash has interrupted */
   profile(): Profile | undefined;
   /** @returns the profile; the 404 if there is none, and the 403 for a bound token that may not use this conversation */
@@ -113,6 +103,10 @@ export interface OpenConversation {
   begun(runner: Runner): void;
   /** The turn that runs. */
   readonly runner: Runner | undefined;
+  /** Gives the lock back: the turn has ended, and is stored. */
+  ended(): void;
+  /** Aborts the object, since the end of a turn could not be stored. */
+  broke(thrown: unknown): void;
   /** Whether a new conversation may begin here. */
   readonly isFree: boolean;
   /** Waits until a history is stored. Until then no turn begins. @returns the conversation */
@@ -127,7 +121,7 @@ interface PartMethod {
 /** What a room has inside the object of a conversation. Its rows are in the tables of the conversation. */
 export interface ConversationPart {
   /** Makes what it has in memory, when the object wakes. */
-  open?(context: ConversationContext): OpenPart;
+  open?(conversation: OpenConversation): OpenPart;
   /** @returns why no turn may begin while calls wait for a decision; undefined if that is not for this room */
   refusal?(transcript: Transcript): ApiError | undefined;
   /** Ends what waits of a turn that is cancelled. */

@@ -2,23 +2,23 @@
 import { inSteps } from '../../kit/async/in-steps.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import { withoutUndefined } from '../../kit/json/object.ts';
-import type { ConversationPlace } from './contract.ts';
 import { GRACE_MS, type Profile, type RetainedPrefix } from '../history/storage/rows.ts';
 import { countHistory } from '../history/storage/turn-queries.ts';
+import type { ConversationPlace } from './contract.ts';
 import type { ConversationFields, ConversationPatch } from './conversations.schema.ts';
 import type { Taken } from './named-beginning.ts';
-import type { ConversationContext, ImportedHistory } from './parts.ts';
+import type { ImportedHistory, OpenConversation } from './parts.ts';
 import { releaseInBackground } from './retained-prefix.ts';
 
 /** Stores the profile of a new conversation. First it deletes what a failed turn or copy has left here. */
 export function startConversation(
-  context: ConversationContext,
+  conversation: OpenConversation,
   place: ConversationPlace,
   fields: Partial<Profile> = {},
 ): void {
-  const { transcript, now } = context;
+  const { transcript, now } = conversation;
   const { prefix, nextTurn = 1, version = 0 } = transcript.profile ?? {};
-  if (prefix) releaseInBackground(context, prefix);
+  if (prefix) releaseInBackground(conversation, prefix);
   const profile: Profile = { ...newProfile(place, now(), version), ...fields };
   if (transcript.create(profile)) return;
   // A listener of a failed turn must not get the events of another turn with the same number.
@@ -65,21 +65,21 @@ function newProfile(place: ConversationPlace, now: number, version: number): Pro
  * @throws ApiError 500 if it was deleted meanwhile
  */
 export async function storeCreated(
-  context: ConversationContext,
+  conversation: OpenConversation,
   place: ConversationPlace,
   fields: Omit<ConversationFields, 'system' | 'tools' | 'messages'>,
   begins: { system: string | undefined; tools: string | undefined; history: ImportedHistory | undefined },
   taken: Taken | undefined,
 ): Promise<void> {
-  const { transcript, maintenance, now } = context;
+  const { transcript, maintenance, now } = conversation;
   const { model = null, maxTokens = null, history = null, agent = null, retained } = taken ?? {};
-  startConversation(context, place, { prefix: retained ?? null });
+  startConversation(conversation, place, { prefix: retained ?? null });
   // If the object crashes before the end, the alarm deletes what was written.
-  if (begins.history) context.alarm.watch(now() + GRACE_MS);
+  if (begins.history) conversation.alarm.watch(now() + GRACE_MS);
   const storing = begins.history?.store(transcript, { model: fields.model ?? model, now: now() });
   const imported =
-    storing && (await inSteps(storing).catch((thrown: unknown) => leaveNothing(context, retained, thrown)));
-  if (transcript.profile?.deleted) leaveNothing(context, retained, notWhole());
+    storing && (await inSteps(storing).catch((thrown: unknown) => leaveNothing(conversation, retained, thrown)));
+  if (transcript.profile?.deleted) leaveNothing(conversation, retained, notWhole());
   transcript.together(() => {
     transcript.freeze('system', begins.system);
     transcript.freeze('tools', begins.tools);
@@ -97,19 +97,19 @@ export function notWhole(): ApiError {
 
 /** Deletes what was stored of a conversation, and throws why. */
 export function leaveNothing(
-  context: ConversationContext,
+  conversation: OpenConversation,
   retained: RetainedPrefix | undefined,
   thrown: unknown,
 ): never {
-  const { transcript, alarm, now } = context;
-  if (retained) releaseInBackground(context, retained);
+  const { transcript, alarm, now } = conversation;
+  if (retained) releaseInBackground(conversation, retained);
   transcript.empty();
   alarm.wakeFor(now());
   throw thrown;
 }
 
 /** Deletes everything but the profile: the account must still learn of the deletion. */
-export function storeDeletion({ transcript, now }: ConversationContext, profile: Profile): void {
+export function storeDeletion({ transcript, now }: OpenConversation, profile: Profile): void {
   transcript.together(() => {
     transcript.drop();
     const version = Math.max(profile.version + 1, now());
@@ -119,14 +119,14 @@ export function storeDeletion({ transcript, now }: ConversationContext, profile:
 }
 
 /** Deletes a conversation that cannot be read, and reports that to the account. */
-export async function eraseDamaged(context: ConversationContext, { account, id }: ConversationPlace): Promise<void> {
-  const { transcript, maintenance, now, alarm } = context;
+export async function eraseDamaged(conversation: OpenConversation, { account, id }: ConversationPlace): Promise<void> {
+  const { transcript, maintenance, now, alarm } = conversation;
   const prefix = transcript.readable?.prefix;
-  await context.deleteAll();
+  await conversation.deleteAll();
   transcript.forget();
   transcript.create({ ...newProfile({ account, id }, now(), 0), deleted: true, unreported: true });
   alarm.wakeFor(now());
-  if (prefix) releaseInBackground(context, prefix);
+  if (prefix) releaseInBackground(conversation, prefix);
   await maintenance.clear();
 }
 

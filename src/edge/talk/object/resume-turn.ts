@@ -1,15 +1,16 @@
 /** Resumes a turn for a listener that was disconnected: it gets the events that it missed. */
 import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
-import type { Resumed, TurnRequest } from './contract.ts';
-import { isTextOnly } from '../shown/shown-to.ts';
-import type { TurnAnswer, TurnSummary } from '../shown/turn-answer.ts';
 import { GRACE_MS, type TurnRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 import { newestTurnTold, turnAt, turnOfRequest, turnWithId, turnWithKey } from '../history/storage/turn-queries.ts';
+import { followed } from '../shown/hidden-answer.ts';
+import { isTextOnly } from '../shown/shown-to.ts';
+import type { TurnAnswer, TurnSummary } from '../shown/turn-answer.ts';
 import { EventLog } from '../turn/event-log.ts';
 import { restoreEnded } from '../turn/restore-turn.ts';
 import { isRefused, type Runner, type RunningTurn } from '../turn/running-turn.ts';
+import type { Resumed, TurnRequest } from './contract.ts';
 import {
   bufferedAnswer,
   conflict,
@@ -19,7 +20,6 @@ import {
   turnHasEnded,
   wireError,
 } from './crossing-answer.ts';
-import { followed } from '../shown/hidden-answer.ts';
 import type { ObjectContext } from './object-context.ts';
 import { describeTurn } from './turn-report.ts';
 

@@ -12,12 +12,12 @@ import { withdrawn } from '../../money/versions/kv-copies.ts';
 import { expand } from '../../named/prefixes/prefix.ts';
 import { PREFIXES } from '../../named/prefixes/prefix-kind.ts';
 import { findExactly, refuseWithdrawn, requireStored, type StoredPlace } from '../../named/versions/find-stored.ts';
-import { accountRequestOf, type ObjectContext } from './object-context.ts';
-import type { ConversationPlace } from './contract.ts';
 import type { PrefixDefaults } from '../history/inherited-parts.ts';
 import { tooLargeToSend } from '../history/next-request.ts';
 import { type RetainedAgent, type RetainedPrefix, refOf } from '../history/storage/rows.ts';
 import type { LaidBody } from '../turn/turn-context.ts';
+import type { ConversationPlace } from './contract.ts';
+import { accountRequestOf, type ObjectContext } from './object-context.ts';
 
 /** A prefix with the defaults that it gives to a new conversation. */
 export interface TakenPrefix extends PrefixDefaults {

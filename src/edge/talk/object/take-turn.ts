@@ -21,7 +21,6 @@ import { releaseUnused } from './retained-prefix.ts';
 
 /** Answers a turn's request: begins the turn, or attaches to the one that the same request began before. Never rejects. */
 export async function takeTurn(state: ConversationState, asked: TurnRequest): Promise<TurnAnswer> {
-  const { context } = state;
   try {
     const request: ReadRequest = Object.assign(asked, { body: await receivedText(asked.body) });
     state.recover();
@@ -30,7 +29,7 @@ export async function takeTurn(state: ConversationState, asked: TurnRequest): Pr
     // What a new conversation begins with is taken before the lock: after the lock nothing may wait.
     const taken =
       namesBeginning(request.asked) && !state.present()
-        ? await takeNamed(context, request.place, request.asked, request.identity)
+        ? await takeNamed(state, request.place, request.asked, request.identity)
         : undefined;
     try {
       const { only } = request.identity;
@@ -38,7 +37,7 @@ export async function takeTurn(state: ConversationState, asked: TurnRequest): Pr
       const told = withTold(state, answer, only !== undefined);
       return hiddenAnswer(told, hidesTools(only) && !request.parent, state.runner?.turn.log);
     } finally {
-      releaseUnused(context, taken?.retained);
+      releaseUnused(state, taken?.retained);
     }
   } catch (thrown) {
     return failedAnswer(thrown);
@@ -50,10 +49,10 @@ export async function takeTurn(state: ConversationState, asked: TurnRequest): Pr
  * and the lock nothing waits.
  */
 async function goThrough(state: ConversationState, turn: AskedTurn): Promise<TurnAnswer> {
-  const { context, transcript } = state;
+  const { transcript } = state;
   const { request, taken } = turn;
-  const findRepeated = () => findRepeatedTurn(transcript, request, context.now());
-  const refuseRevoked = () => refuseRevokedCaller(accountRequestOf(context, request.identity));
+  const findRepeated = () => findRepeatedTurn(transcript, request, state.now());
+  const refuseRevoked = () => refuseRevokedCaller(accountRequestOf(state, request.identity));
   for (;;) {
     state.recover();
     // What a deletion has left is done now: who was told that it is gone may begin anew at once.
@@ -65,7 +64,7 @@ async function goThrough(state: ConversationState, turn: AskedTurn): Promise<Tur
       checkBound(state, turn);
       const repeated = findRepeated();
       if (repeated) {
-        const answer = await answerRepeated(context, state.runner, repeated, request);
+        const answer = await answerRepeated(state, state.runner, repeated, request);
         return withHistory(state, answer, repeated.sentFrom);
       }
       refuseBusy(transcript, state.runner, state.isInTransit);
@@ -76,7 +75,7 @@ async function goThrough(state: ConversationState, turn: AskedTurn): Promise<Tur
     }
     let planned: NextRequest;
     try {
-      planned = planTurn(context, state.present(), turn);
+      planned = planTurn(state, state.present(), turn);
     } catch (thrown) {
       await refuseRevoked();
       throw thrown;
@@ -84,26 +83,29 @@ async function goThrough(state: ConversationState, turn: AskedTurn): Promise<Tur
     const wait = firstWait(state, turn, planned);
     if (!wait) {
       // This takes the lock: from here on no other turn begins.
-      const runner = beginTurn(context, turn, planned);
+      const runner = beginTurn(state, turn, planned);
       state.begun(runner);
       // A long prompt must not stay in memory for as long as the answer takes.
       request.body = '';
       planned.messages = [];
-      context.waitUntil(runner.go(planned));
+      state.waitUntil(runner.go(planned));
       return withHistory(state, await answerBegun(transcript, runner, request), planned.sentFrom);
     }
     const work = state.waitFor(request.key, wait.work);
     if (wait.pings && request.stream && !request.asked.background && !request.parent) {
       const coming = work.then(() => goThrough(state, turn)).catch(failedAnswer);
-      return await pingedAnswer(turnIdOf(request), work, coming, { ...request, ...context });
+      return await pingedAnswer(turnIdOf(request), work, coming, {
+        requestId: request.requestId,
+        waitUntil: state.waitUntil,
+      });
     }
     await work;
   }
 }
 
 /** @returns the first thing that must be waited for before a turn begins */
-function firstWait({ context }: ConversationState, turn: AskedTurn, planned: NextRequest): Wait | undefined {
-  for (const part of context.parts) {
+function firstWait(state: ConversationState, turn: AskedTurn, planned: NextRequest): Wait | undefined {
+  for (const part of state.parts) {
     const wait = part.before?.(turn, planned);
     if (wait) return wait;
   }
@@ -121,9 +123,9 @@ function checkBound(state: ConversationState, { request, taken }: AskedTurn): vo
 }
 
 /** @returns the answer with what rooms tell in its headers. @param hides whether the caller is not told how the agent works */
-function withTold({ context }: ConversationState, answer: TurnAnswer, hides: boolean): TurnAnswer {
+function withTold(state: ConversationState, answer: TurnAnswer, hides: boolean): TurnAnswer {
   if (answer.kind === 'error') return answer;
-  const told = context.parts.map((part) => part.told?.(answer.turn, hides));
+  const told = state.parts.map((part) => part.told?.(answer.turn, hides));
   return { ...answer, headers: Object.assign({}, answer.headers, ...told) as Record<string, string> };
 }
 

@@ -4,6 +4,7 @@ import { basePath } from 'hono/route';
 import { headersUp, type PlainHeaders } from '../../claude/headers.ts';
 import { queryOf } from '../../claude/relay.ts';
 import type { MemberValues } from '../../claude/request/member.ts';
+import { askedMember, checkMembers } from '../../claude/request/members.ts';
 import { endUserOf, keyUp, withUserId } from '../../claude/request/user-id.ts';
 import type { AppEnv } from '../../gate/auth/context.ts';
 import { checkedDeliverUrl } from '../../kit/delivery/deliver-event.ts';
@@ -18,14 +19,13 @@ import { endHeaders, logOutcome } from '../../money/admission/answer-end.ts';
 import { checkRun } from '../../named/tools/check-tools.ts';
 import { isOverloaded, ObjectUnreachable } from '../../objects/call-object.ts';
 import { conversationStub } from '../../objects/stubs.ts';
+import { agentMeant, guard, refuseOtherConversation } from '../history/guard.ts';
+import { damageIn } from '../history/storage/damaged-row.ts';
+import type { PackedAnswer, TurnAnswer, WireError } from '../shown/turn-answer.ts';
+import type { AskedMembers, CountedPrompt, CrossingText, Result, TurnRequest } from './contract.ts';
+import { conversationRequest, SUBAGENT_ID } from './conversations.schema.ts';
 import { unpack } from './crossing-answer.ts';
 import { eventStreamHeaders, streamedTurn } from './turn-stream.ts';
-import type { AskedMembers, CountedPrompt, CrossingText, Result, TurnRequest } from './contract.ts';
-import { askedMember, checkMembers } from '../../claude/request/members.ts';
-import { agentMeant, guard, refuseOtherConversation } from '../history/guard.ts';
-import type { PackedAnswer, TurnAnswer, WireError } from '../shown/turn-answer.ts';
-import { damageIn } from '../history/storage/damaged-row.ts';
-import { conversationRequest, SUBAGENT_ID } from './conversations.schema.ts';
 
 /** The most bytes that go in a call to an object. (The platform's limit is 32 MB.) A longer body goes as a stream. */
 const MOST_IN_A_CALL = 8 * 1024 * 1024;

@@ -4,12 +4,12 @@ import type * as z from '../../kit/http/zod.ts';
 import { readMessage } from '../../kit/json/block-texts.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, isObject, parseObject, withoutUndefined } from '../../kit/json/object.ts';
-import type { CrossingText, Result, TurnOutcome } from './contract.ts';
-import type { turnReport } from './conversations-answers.schema.ts';
 import type { TurnRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 import { messagesOf, pauseOf, turnAt, turnsOfRun, turnWithId } from '../history/storage/turn-queries.ts';
 import { errorIn } from '../turn/turn-ending.ts';
+import type { CrossingText, Result, TurnOutcome } from './contract.ts';
+import type { turnReport } from './conversations-answers.schema.ts';
 import { crossingText, noTurn } from './crossing-answer.ts';
 
 /** @returns what a turn did, as JSON text: its steps, and the calls of each */
@@ -24,7 +24,7 @@ export function reportOfTurn(transcript: Transcript, id: string): Result<Crossin
 export function describeTurn(transcript: Transcript, row: TurnRow): z.output<typeof turnReport> {
   const { id, status, beganAt, endedAt, cost, run, seq } = row;
   const steps = run === null ? [row] : turnsOfRun(transcript, seq).slice(1);
-  const before = run === seq ? transcript.told((rows) => rows.before?.(seq)) : undefined;
+  const before = run === seq ? transcript.firstOf((rows) => rows.before?.(seq)) : undefined;
   return {
     type: 'turn',
     id,
@@ -107,7 +107,7 @@ export function turnsGoingOn(transcript: Transcript, key: string): TurnRow[] {
 
 /** @returns the turn that goes on after the approvals of another one; undefined if there is none */
 function turnAfter(transcript: Transcript, { seq }: TurnRow): TurnRow | undefined {
-  const by = transcript.told((rows) => rows.after?.(seq));
+  const by = transcript.firstOf((rows) => rows.after?.(seq));
   // A run is continued only by a later one.
   return typeof by === 'number' && by > seq ? turnAt(transcript, by) : undefined;
 }

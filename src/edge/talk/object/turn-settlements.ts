@@ -5,11 +5,11 @@ import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import type { RequestMeter } from '../../money/admission/metered-request.ts';
 import { keptMeterOf, requestMeterOf } from '../../money/admission/request-meter.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
-import { accountRequestOf, type ObjectContext } from './object-context.ts';
 import { DamagedRow, damageIn } from '../history/storage/damaged-row.ts';
 import type { OutcomeOfTurn, TurnRow } from '../history/storage/rows.ts';
 import { toolsTakenUp, turnAt, turnsOfRun, unsettledTurns } from '../history/storage/turn-queries.ts';
 import { addCost, conversationReportOf } from '../turn/turn-ending.ts';
+import { accountRequestOf, type ObjectContext } from './object-context.ts';
 
 /** Milliseconds to wait for a confirmation of the account. */
 export const CONFIRM_MS = 60_000;

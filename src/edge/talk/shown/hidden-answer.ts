@@ -9,9 +9,9 @@ import { readEvent, readMessage } from '../../kit/json/block-texts.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
 import { FrameReader } from '../../kit/sse/frames.ts';
+import { LogBlocks } from './log-blocks.ts';
 import { hiddenBlock, isHiddenBlock, isReadable, isTextOnly, shownTo, type Viewer } from './shown-to.ts';
 import type { TurnAnswer } from './turn-answer.ts';
-import { LogBlocks } from './log-blocks.ts';
 
 /** A comment, and the events that have no part of a block. */
 const PASSED = /^(:|message_|content_block_stop|ping)/;

@@ -7,13 +7,13 @@ import { readBlock } from '../../kit/json/block-texts.ts';
 import { itemTexts } from '../../kit/json/edit.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, parseObject } from '../../kit/json/object.ts';
-import { hiddenBlock, type Viewer } from './shown-to.ts';
 import type { EdgeCall } from '../history/storage/room-rows.ts';
 import type { MessageOutline, MessageRow, TurnStatus } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 import { firstStepOf, pauseOf, turnAt } from '../history/storage/turn-queries.ts';
 import { shownCall, shownResult } from './edge-blocks.ts';
 import { aroundContent, contentOf, type MessageHead, messageText, rowsBetween } from './message-json.ts';
+import { hiddenBlock, type Viewer } from './shown-to.ts';
 
 /** A shown row: one message, or the messages `from` … `to` of a run's answer. */
 export interface ShownRange {

@@ -6,14 +6,14 @@ import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
 import { isoTime } from '../../kit/http/times.ts';
 import { withoutAddresses } from '../../named/tools/edge-tools.ts';
 import type { Page } from '../../objects/page.ts';
-import type { HistoryQuery } from '../object/conversations.schema.ts';
-import type { LeftOut } from '../object/conversations-answers.schema.ts';
-import { SEES_ALL, type Viewer } from './shown-to.ts';
 import { type MessageRow, type Profile, refOf } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 import { pausedBy } from '../history/storage/turn-queries.ts';
+import type { HistoryQuery } from '../object/conversations.schema.ts';
+import type { LeftOut } from '../object/conversations-answers.schema.ts';
 import { messageText, objectText, rowsBetween } from './message-json.ts';
 import { rowText, type ShownRange, shownRanges, unsaidTo } from './shown-rows.ts';
+import { SEES_ALL, type Viewer } from './shown-to.ts';
 
 /**
  * @param turn the id of the running turn

@@ -413,8 +413,9 @@ describe('resuming', () => {
   });
 
   test('nor does who has heard it live, and comes late for the rest, take that for the end', async () => {
-    const words = encodeURIComponent('some words are said '.repeat(60));
-    const answer = await ask(bodyOf('Hello', { max_tokens: 2_000 }), { simulate: `tps=1000;flush;answer=${words}` });
+    // Longer than what is read ahead of a listener, however late it reads.
+    const words = encodeURIComponent('some words are said '.repeat(600));
+    const answer = await ask(bodyOf('Hello', { max_tokens: 20_000 }), { simulate: `tps=20000;flush;answer=${words}` });
     if (answer.kind !== 'stream') throw new Error('no stream');
     const live = await stubOf().resume(undefined);
     if (live.kind !== 'stream') throw new Error('no stream');

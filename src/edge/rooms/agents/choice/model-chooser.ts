@@ -5,16 +5,16 @@ import { getOrMake } from '../../../kit/cache/get-or-make.ts';
 import { parseObject } from '../../../kit/json/object.ts';
 import { type Slots, slot } from '../../../kit/rooms/slots.ts';
 import type { About } from '../../../money/contracts/about.ts';
-import { isChoosing } from '../../../talk/object/crossing-answer.ts';
-import type { ObjectContext } from '../../../talk/object/object-context.ts';
-import type { TurnRequest } from '../../../talk/object/contract.ts';
-import type { AskedTurn, OpenPart, Wait } from '../../../talk/object/parts.ts';
 import type { AgentInUse } from '../../../talk/history/agent-in-use.ts';
 import type { NextRequest } from '../../../talk/history/next-request.ts';
 import type { ChosenBy } from '../../../talk/history/storage/chosen-by.schema.ts';
 import type { Chosen, ChosenTurn, RetainedAgent, TurnRow, TurnStatus } from '../../../talk/history/storage/rows.ts';
 import type { Transcript } from '../../../talk/history/storage/transcript.ts';
 import { turnWithId } from '../../../talk/history/storage/turn-queries.ts';
+import type { TurnRequest } from '../../../talk/object/contract.ts';
+import { isChoosing } from '../../../talk/object/crossing-answer.ts';
+import type { ObjectContext } from '../../../talk/object/object-context.ts';
+import type { AskedTurn, OpenPart, Wait } from '../../../talk/object/parts.ts';
 import { Agent } from '../agent.ts';
 import {
   aboutChoice,
@@ -42,12 +42,12 @@ interface ToChoose {
 
 /** Chooses models. It holds no lock: what was chosen counts once a turn has begun with it. */
 export class ModelChooser implements OpenPart {
-  readonly #context: ObjectContext;
+  readonly #conversation: ObjectContext;
   /** The choices on their way, by the hashes of their requests. */
   readonly #running = new Map<string, Promise<Chosen>>();
 
-  constructor(context: ObjectContext) {
-    this.#context = context;
+  constructor(conversation: ObjectContext) {
+    this.#conversation = conversation;
   }
 
   /** Plans a turn whose agent chooses its model. If the model is still to be chosen, `before` waits for that. */
@@ -56,7 +56,7 @@ export class ModelChooser implements OpenPart {
     agent: AgentInUse | undefined,
     plan: (model: string) => NextRequest,
   ): NextRequest | undefined {
-    const { transcript, settings } = this.#context;
+    const { transcript, settings } = this.#conversation;
     const { models } = settings();
     const choice = agent instanceof Agent ? choiceOf(agent, models) : undefined;
     if (!choice) return undefined;
@@ -81,7 +81,7 @@ export class ModelChooser implements OpenPart {
 
   /** @throws ApiError while the model of another request is being chosen */
   before({ request, taken, memory }: AskedTurn, { messages }: NextRequest): Wait | undefined {
-    const { profile } = this.#context.transcript;
+    const { profile } = this.#conversation.transcript;
     const agent = profile?.exists ? profile.agent : taken?.agent;
     const toChoose = memory.get(PLANNED)?.toChoose;
     if (!toChoose || !agent) return undefined;
@@ -94,16 +94,16 @@ export class ModelChooser implements OpenPart {
     const { chosen } = memory.get(PLANNED) ?? {};
     if (!chosen) return;
     row.chosenBy = JSON.stringify(chosen.by);
-    memory.set(PART, storeChoice(this.#context.transcript, row, chosen));
+    memory.set(PART, storeChoice(this.#conversation.transcript, row, chosen));
   }
 
   about(memory: Slots | undefined): About {
-    const { agent, choices } = this.#context.transcript.profile ?? {};
+    const { agent, choices } = this.#conversation.transcript.profile ?? {};
     return agent ? aboutChoice(agent.owner, choices?.at(-1), memory?.get(PART)) : {};
   }
 
   told(turn: string, hides: boolean): Record<string, string> {
-    const chosen = choiceOfTurn(this.#context.transcript, turn);
+    const chosen = choiceOfTurn(this.#conversation.transcript, turn);
     return chosen ? chosenHeader(chosen, hides) : {};
   }
 
@@ -114,7 +114,7 @@ export class ModelChooser implements OpenPart {
     { choice, before }: ToChoose,
     messages: NextRequest['messages'],
   ): Promise<Chosen> {
-    const { env, settings, upstream, waitUntil } = this.#context;
+    const { env, settings, upstream, waitUntil } = this.#conversation;
     const question = messages.findLast(({ role }) => role === 'user');
     return getOrMake(this.#running, hash, () =>
       chooseModel(

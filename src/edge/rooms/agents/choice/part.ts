@@ -2,12 +2,12 @@ import type { RequestMembers } from '../../../claude/request/member.ts';
 import { commaSeparated } from '../../../kit/http/headers/comma-list.ts';
 import * as z from '../../../kit/http/zod.ts';
 import { fallbackModels } from '../../../money/budget/limits.schema.ts';
-import type { ConversationPart } from '../../../talk/object/parts.ts';
 import type { CopiedRows } from '../../../talk/history/storage/copied-rows.ts';
+import type { ConversationPart } from '../../../talk/object/parts.ts';
 import { ModelChooser } from './model-chooser.ts';
 
 /** What the choice of a model has in a conversation's object. */
-export const choicePart: ConversationPart = { open: (context) => new ModelChooser(context) };
+export const choicePart: ConversationPart = { open: (conversation) => new ModelChooser(conversation) };
 
 /** How models were chosen, as a rewind leaves it, and a copy has it. */
 export const KEPT_CHOICES: CopiedRows = {

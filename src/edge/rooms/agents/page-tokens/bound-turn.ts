@@ -3,6 +3,7 @@
  * and has new messages: everything else is left out, or refused.
  */
 
+import { isOpenTo, memberHeaders, memberNames } from '../../../claude/request/members.ts';
 import type { BoundCaller } from '../../../gate/identity/caller.ts';
 import { allowsStored, boundName, namesTold } from '../../../gate/identity/only.ts';
 import type { JsonBody } from '../../../kit/http/body/json-body.ts';
@@ -10,12 +11,11 @@ import { type ApiError, closedToBound, refuseOtherMembers } from '../../../kit/h
 import { withText } from '../../../kit/http/read-json.ts';
 import { memberTexts } from '../../../kit/json/edit.ts';
 import { ofRooms } from '../../../kit/rooms/rooms.ts';
-import { noConversation } from '../../../talk/object/crossing-answer.ts';
-import { isOpenTo, memberHeaders, memberNames } from '../../../claude/request/members.ts';
 import type { Guard } from '../../../talk/history/guard.ts';
 import type { Profile, RetainedAgent } from '../../../talk/history/storage/rows.ts';
 import type { Transcript } from '../../../talk/history/storage/transcript.ts';
 import { hasOthersWords } from '../../../talk/history/storage/turn-queries.ts';
+import { noConversation } from '../../../talk/object/crossing-answer.ts';
 import { checkBoundMessages } from './bound-messages.ts';
 
 const countedMembers = ofRooms(

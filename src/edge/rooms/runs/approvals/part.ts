@@ -9,7 +9,7 @@ import { turnsOfRun } from '../../../talk/history/storage/turn-queries.ts';
 import { newTurnRow } from '../../../talk/object/begin-turn.ts';
 import type { BegunRequest, CalledDecision, DecisionAnswer, Result } from '../../../talk/object/contract.ts';
 import { failedResult } from '../../../talk/object/crossing-answer.ts';
-import type { ConversationContext, ConversationPart, OpenConversation } from '../../../talk/object/parts.ts';
+import type { ConversationPart, OpenConversation } from '../../../talk/object/parts.ts';
 import type { Runner } from '../../../talk/turn/running-turn.ts';
 import { takeUpRun } from '../begin-run.ts';
 import { approvalsIn, callRowsIn } from '../run-rows.ts';
@@ -24,17 +24,14 @@ export const approvalsPart: ConversationPart = {
 };
 
 /** @returns the calls that wait for approval, as JSON text */
-function listOpen({ context, allowed }: OpenConversation, by?: BoundCaller): Result<string> {
+function listOpen({ transcript, allowed }: OpenConversation, by?: BoundCaller): Result<string> {
   const may = allowed(by);
-  return may.ok ? { ok: true, value: openApprovals(context.transcript) } : may;
+  return may.ok ? { ok: true, value: openApprovals(transcript) } : may;
 }
 
 /** Stores a decision. After the last decision of a step it also begins the turn that goes on. Does both or neither. */
-async function decideOn(
-  { context, allowed, withdrawal, begun }: OpenConversation,
-  decision: CalledDecision,
-): Promise<Result<DecisionAnswer>> {
-  const { transcript, now, maintenance } = context;
+async function decideOn(conversation: OpenConversation, decision: CalledDecision): Promise<Result<DecisionAnswer>> {
+  const { transcript, now, maintenance, allowed, withdrawal, begun } = conversation;
   const { id, requestId, by } = decision;
   const withdrawn = decision.decision === 'approve' && (await withdrawal());
   if (withdrawn) return failedResult(withdrawn);
@@ -43,7 +40,7 @@ async function decideOn(
   try {
     const { going, value } = transcript.together(() => {
       const goesOn = storeDecision(transcript, decision, now());
-      const going = goesOn && continueRun(context, { ...goesOn, requestId });
+      const going = goesOn && continueRun(conversation, { ...goesOn, requestId });
       return { going, value: answerDecision(transcript, id, goesOn !== undefined, hidesTools(by?.only)) };
     });
     if (going) begun(going);
@@ -65,13 +62,13 @@ async function decideOn(
  * @throws ApiError if the deployment has no upstream
  */
 function continueRun(
-  context: ConversationContext,
+  conversation: OpenConversation,
   { paused, step, requestId }: { paused: TurnRow; step: number; requestId: string },
 ): Runner {
-  const { transcript, now } = context;
+  const { transcript, now } = conversation;
   // This throws if the deployment has no upstream. So it comes before anything is stored.
-  context.upstream();
-  const stored = storedRunOf(context, paused);
+  conversation.upstream();
+  const stored = storedRunOf(conversation, paused);
   if (!stored) {
     throw finalError('api_error', 'This run cannot go on: its request is not there. Rewind the conversation.', {
       logged: 'no_request_of_run',
@@ -90,7 +87,7 @@ function continueRun(
   callRowsIn(transcript).deleteRequest(paused.seq);
   callRowsIn(transcript).saveRequest(run.seq, JSON.stringify({ request, rest: planned.rest, carried }));
   approvalsIn(transcript).takeUp(paused.seq, run.seq);
-  return takeUpRun(context, run, { request, planned, carried, step, take: takeUpCalls });
+  return takeUpRun(conversation, run, { request, planned, carried, step, take: takeUpCalls });
 }
 
 /** @returns what a run and the runs before it have used of their limits. The time of waiting does not count. */

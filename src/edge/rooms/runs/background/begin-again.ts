@@ -9,7 +9,7 @@ import type { TurnRow } from '../../../talk/history/storage/rows.ts';
 import { messagesOf } from '../../../talk/history/storage/turn-queries.ts';
 import { planAgain, runnerOfTurn, WATCH_MS } from '../../../talk/object/begin-turn.ts';
 import type { BegunRequest } from '../../../talk/object/contract.ts';
-import type { ConversationContext, ReadRequest } from '../../../talk/object/parts.ts';
+import type { OpenConversation, ReadRequest } from '../../../talk/object/parts.ts';
 import type { Runner } from '../../../talk/turn/running-turn.ts';
 import { Turn } from '../../../talk/turn/turn.ts';
 import { grantOfNextTry } from '../../../talk/turn/turn-grants.ts';
@@ -29,8 +29,8 @@ export function requestToKeep({ body, again: _, retried: __, ...request }: ReadR
  * @returns undefined if its request is not stored
  * @throws ApiError if it cannot be planned any more
  */
-export function beginAgain(context: ConversationContext, row: TurnRow): Runner | undefined {
-  const { transcript, maintenance, now, waitUntil } = context;
+export function beginAgain(conversation: OpenConversation, row: TurnRow): Runner | undefined {
+  const { transcript, maintenance, now, waitUntil } = conversation;
   const stored = parseObject(row.request ?? '');
   const grant = grantOfNextTry(row, { earlier: 0, startedAt: now() });
   const { requestId } = grant;
@@ -40,16 +40,16 @@ export function beginAgain(context: ConversationContext, row: TurnRow): Runner |
     Array.from(transcript.messages.history({ from: seq, to: seq, pending: true }), ({ text }) => text),
   );
   const body = edit(String(stored.rest), { messages: `[${question.join(',')}]` });
-  const plan = planAgain(context, request, body, { isAgain: true });
+  const plan = planAgain(conversation, request, body, { isAgain: true });
   // The account may have placed a hold for the try that did not go up.
   const { done } = maintenance.settlements.meterOf(row).settle(unanswered({ sentAt: undefined }, now()));
   waitUntil(done.catch(() => {}));
   transcript.changeTurn(row, { grant });
-  context.alarm.watch(now() + WATCH_MS);
+  conversation.alarm.watch(now() + WATCH_MS);
   const turn = new Turn(transcript, { ...row, grant, request: null }, plan.maxTokens, { newMessages: question.length });
   // Nobody waits for its answer any more, so its end is always sent as an event.
   turn.isReported = true;
-  const runner = runnerOfTurn(context, { ...request, requestId }, turn, plan);
+  const runner = runnerOfTurn(conversation, { ...request, requestId }, turn, plan);
   waitUntil(Promise.resolve().then(() => runner.go(plan)));
   return runner;
 }

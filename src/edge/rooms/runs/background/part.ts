@@ -7,11 +7,11 @@ const flag = z.boolean({ error: 'Input should be a valid boolean' });
 
 /** What turns in the background have in a conversation's object: nobody waits for one, and its end is sent to an address. */
 export const backgroundPart: ConversationPart = {
-  open: (context) => ({
+  open: (conversation) => ({
     begin({ request }, planned, row) {
       if (request.asked.background && !planned.run) row.request = requestToKeep(request);
     },
-    beginAgain: (row) => beginAgain(context, row),
+    beginAgain: (row) => beginAgain(conversation, row),
   }),
 };
 

@@ -103,7 +103,7 @@ export class Transcript extends Tables {
   }
 
   /** @returns what the first room tells that has something to tell; undefined if none has */
-  told<T>(tell: (rows: RoomRows) => T | null | undefined): T | undefined {
+  firstOf<T>(tell: (rows: RoomRows) => T | null | undefined): T | undefined {
     for (const rows of this.#ofRooms) {
       const told = tell(rows);
       if (told !== undefined && told !== null) return told;
@@ -113,12 +113,12 @@ export class Transcript extends Tables {
 
   /** The calls that the edge has made. */
   get calls(): EdgeCalls {
-    return this.told(({ calls }) => calls) ?? NO_EDGE_CALLS;
+    return this.firstOf(({ calls }) => calls) ?? NO_EDGE_CALLS;
   }
 
   /** What can stand in the place of the history's beginning; undefined if nothing can. */
   get standIns(): StandIns | undefined {
-    return this.told(({ standIns }) => standIns);
+    return this.firstOf(({ standIns }) => standIns);
   }
 
   override together<T>(change: () => T): T {

@@ -195,10 +195,10 @@ export function toolsAskedIn(transcript: Transcript, step: number): Json[] {
 
 /** @returns why the conversation is paused; null while a turn may begin */
 export function pausedBy(transcript: Transcript): 'approval' | null {
-  return transcript.told(({ paused }) => paused) ?? null;
+  return transcript.firstOf(({ paused }) => paused) ?? null;
 }
 
 /** @returns why a turn has paused before its end; null if it has not, or if that is not known */
 export function pauseOf(transcript: Transcript, turn: number): string | null {
-  return transcript.told((rows) => rows.pauseOf?.(turn)) ?? null;
+  return transcript.firstOf((rows) => rows.pauseOf?.(turn)) ?? null;
 }

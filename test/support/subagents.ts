@@ -1,6 +1,10 @@
 /** Agents that call agents: stored by a test, and answered by its script. */
 
+import { vi } from 'vitest';
 import type { Json } from '../../src/edge/kit/json/object.ts';
+import type { SubagentOutcome } from '../../src/edge/rooms/runs/subagents/subagent-outcome.ts';
+import type { Result } from '../../src/edge/talk/object/contract.ts';
+import { Conversation } from '../../src/edge/talk/object/conversation.ts';
 import { as, simulatedEdge } from './prefixes.ts';
 import type { Asked } from './scripted-runs.ts';
 
@@ -46,4 +50,15 @@ export function resultsIn({ messages }: Asked): Map<string, Json> {
   return new Map(
     blocks.filter(({ type }) => type === 'tool_result').map((block) => [String(block.tool_use_id), block]),
   );
+}
+
+type Outcome = Result<SubagentOutcome | undefined>;
+
+/** Puts something around each question of a run how its subagent has ended. @param does calls `ask`, or does not */
+export function aroundOutcomes(does: (subagent: Conversation, ask: () => Promise<Outcome>) => Promise<Outcome>): void {
+  const { part } = Conversation.prototype;
+  vi.spyOn(Conversation.prototype, 'part').mockImplementation(async function (this: Conversation, ...called) {
+    const ask = () => part.apply(this, called) as Promise<Outcome>;
+    return (await (called[1] === 'subagentOutcome' ? does(this, ask) : ask())) as Result<never>;
+  });
 }

@@ -12,12 +12,11 @@ import type {
   UploadReport,
   UploadRequest,
 } from '../contracts/belongings.ts';
-import type { BatchSettlement, ConversationReport } from '../contracts/settlement.ts';
+import type { ConversationReport } from '../contracts/settlement.ts';
 import { conversationsOf } from '../ledger/queries.ts';
 import type { MessageBatch } from '../lists/batches-answers.schema.ts';
 import { AccountState, ALARM_GRAIN_MS } from './account-state.ts';
-import { answerByRoom, lookAtSums } from './parts.ts';
-import { settleBatch } from './settle-hold.ts';
+import { answerByRoom } from './parts.ts';
 import { endUpload } from './tend-files.ts';
 
 /**
@@ -146,7 +145,7 @@ export abstract class AccountLists extends EdgeObject {
 
   /** Replaces the holds of a batch by what it cost. A repeated call changes nothing. */
   settleBatchJson(settlement: string): void {
-    if (settleBatch(this.state, JSON.parse(settlement) as BatchSettlement)) lookAtSums(this.state);
+    answerByRoom('settleBatchJson', this.state, settlement);
   }
 
   /** Notes the state of a batch; null if it was deleted. */

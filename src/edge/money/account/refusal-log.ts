@@ -180,12 +180,13 @@ function listedRefusalOf(refused: RefusedRequest): ListedRequest {
 function refusedRequestOf({ id, at, refusal, group, ...request }: RefusedRequest): LedgerRequest {
   const { route, model, conversation = null, token = null } = request;
   const error = refusal.kind === 'full' ? storageError(refusal) : refusalError(refusal, {});
+  const { batch, outcomes, ...about } = shownAbout(aboutColumn(request.about ?? {}));
   const row: LedgerRow = {
     request_id: id,
     created_at: new Date(at).toISOString(),
     settled_at: null,
     ...{ route, model, conversation, token },
-    ...shownAbout(aboutColumn(request.about ?? {})),
+    ...about,
     answered_by: null,
     status: 'refused',
     stage: null,
@@ -203,8 +204,8 @@ function refusedRequestOf({ id, at, refusal, group, ...request }: RefusedRequest
     upstream: null,
     ttft_ms: null,
     ms: null,
-    batch: null,
-    outcomes: null,
+    batch,
+    outcomes,
   };
   const limited_by = error.headers['sluice-limited-by'] ?? '';
   const { limit } = refusal;

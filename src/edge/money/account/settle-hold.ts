@@ -1,7 +1,7 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { UNREADABLE_MS } from '../../gate/settings/retention.ts';
 import { BATCH_STAGE, bucketsAfterSettlement, type Hold, type Spent } from '../budget/state.ts';
-import type { BatchSettlement, Settled, Settlement } from '../contracts/settlement.ts';
+import type { Settled, Settlement } from '../contracts/settlement.ts';
 import { closingOf, openingOf, safeAmount, spentOf } from '../ledger/settlement.ts';
 import type { AccountState } from './account-state.ts';
 import type { HoldEnd } from './payers.ts';
@@ -26,23 +26,6 @@ export function settleHold(state: AccountState, settlement: Settlement): Settled
   ledger.close(requestId, closing, budget.fullAt);
   correctAll(state, row, closing.cost - row.cost);
   return { outcome: 'late', cost: closing.cost, overHold: closing.overHold };
-}
-
-/**
- * Settles the results of a batch: replaces its holds by what its items have cost. A repeated call changes nothing.
- *
- * @returns whether something has changed
- */
-export function settleBatch(state: AccountState, { batch, rows, startedAt }: BatchSettlement): boolean {
-  let isNew = false;
-  for (const { outcomes, model, ...row } of rows) {
-    const opening = { route: 'batches', model };
-    const settled = settleHold(state, { ...row, stage: BATCH_STAGE, opening, startedAt });
-    if (settled.outcome === 'duplicate' || settled.outcome === 'erased') continue;
-    isNew = true;
-    state.ledger.ofBatch(row.requestId, batch, outcomes ?? undefined);
-  }
-  return isNew;
 }
 
 /** Settles every request that was not renewed or settled in time at its whole hold. */

@@ -5,6 +5,7 @@ import type { Identity } from '../../gate/identity/caller.ts';
 import { readTags } from '../../gate/identity/tags.ts';
 import type * as z from '../../kit/http/zod.ts';
 import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
+import type { OutcomeCounts } from '../lists/batches-answers.schema.ts';
 
 /** Plain values by the names of dimensions. A name that nobody knows here is kept and passed on: a newer Worker has said it. */
 export type About = Readonly<Record<string, unknown>>;
@@ -36,6 +37,8 @@ interface CommonAbout {
   prefix: string | null;
   agent: string | null;
   user: string | null;
+  batch: string | null;
+  outcomes: OutcomeCounts | null;
   tags: Record<string, string>;
 }
 
@@ -127,5 +130,6 @@ export function aboutColumn(about: About): string | null {
 /** @returns what a row shows of its column `about` */
 export function shownAbout(column: string | null): CommonAbout & ShownAbout {
   const { tags, ...others } = (column === null ? {} : JSON.parse(column)) as About;
-  return { prefix: null, agent: null, user: null, ...others, tags: readTags(typeof tags === 'string' ? tags : null) };
+  const nothing = { batch: null, prefix: null, agent: null, user: null, outcomes: null };
+  return { ...nothing, ...others, tags: readTags(typeof tags === 'string' ? tags : null) };
 }

@@ -98,24 +98,3 @@ export interface ConversationReport {
   /** Whether it does not exist: it was deleted, or its first turn failed. */
   gone: boolean;
 }
-
-/** What a batch has cost, by model. A repeated settlement changes nothing. */
-export interface BatchSettlement {
-  batch: string;
-  rows: BatchSettlementRow[];
-  /** When it was made, in milliseconds since 1970. */
-  startedAt: number;
-}
-
-export interface BatchSettlementRow {
-  requestId: string;
-  model: string;
-  status: string;
-  cost: Nanodollars;
-  saved?: Nanodollars | undefined;
-  estimated: boolean;
-  tokens: Partial<Tokens>;
-  /** How many of its items have ended in which way. */
-  outcomes: Readonly<Record<string, number>> | null;
-  upstream?: string | undefined;
-}

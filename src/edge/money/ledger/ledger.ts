@@ -12,7 +12,7 @@ import { TablesOfRooms } from '../../objects/room-tables.ts';
 import { makeTables, readMeta } from '../../objects/schema.ts';
 import { Tables } from '../../objects/tables.ts';
 import type { Buckets, Hold } from '../budget/state.ts';
-import { aboutColumn } from '../contracts/about.ts';
+import { type About, aboutColumn } from '../contracts/about.ts';
 import type { KeptHold } from '../contracts/admission.ts';
 import type { Opening } from '../contracts/settlement.ts';
 import { type Fold, hourOf, hourWith, type Memory, NO_FOLD, recallMemory, type Starts } from './recall.ts';
@@ -117,10 +117,9 @@ export class Ledger extends Tables {
     else this.#setFold({ ...this.#fold, open: [...this.#fold.open, hold.id] });
   }
 
-  /** Notes in a row to which batch it belongs, and after its end the outcomes of its items. */
-  ofBatch(id: string, batch: string, outcomes?: Readonly<Record<string, number>>): void {
-    const text = outcomes === undefined ? null : JSON.stringify(outcomes);
-    this.write('update ledger set batch = ?, outcomes = ? where id = ?', batch, text, id);
+  /** Adds to what a row is about what only its end says. It is in the rows alone, since the sums have the row by now. */
+  addAbout(id: string, about: About): void {
+    this.write("update ledger set about = json_patch(coalesce(about, '{}'), ?) where id = ?", aboutColumn(about), id);
   }
 
   /** Renews a hold: stores until when it lasts, and how far the request has come. */

@@ -26,16 +26,7 @@ import { ROLLUP_MODEL } from './tables.ts';
 /** The columns that answers contain unchanged. */
 const SHOWN_COLUMNS = [
   ...(['route', 'model', 'answered_by', 'conversation', 'token', 'status', 'stage'] as const),
-  ...([
-    'max_tokens',
-    'stop_reason',
-    'error_type',
-    'upstream_request_id',
-    'upstream',
-    'ttft_ms',
-    'ms',
-    'batch',
-  ] as const),
+  ...(['max_tokens', 'stop_reason', 'error_type', 'upstream_request_id', 'upstream', 'ttft_ms', 'ms'] as const),
 ] as const;
 
 type ShownColumns = Pick<LedgerRow, (typeof SHOWN_COLUMNS)[number]>;
@@ -45,7 +36,6 @@ type LedgerTableRow = Record<string, SqlStorageValue> &
   Record<'at' | 'unpriced' | 'hold' | 'estimated' | 'over_hold' | 'late', number> & {
     id: string;
     settled_at: number | null;
-    outcomes: string | null;
     about: string | null;
   };
 
@@ -228,12 +218,13 @@ function groupsByRows(ledger: Ledger, query: UsageQuery): { groups: KeyedSums[];
 }
 
 function ledgerRow(row: LedgerTableRow): LedgerRow {
+  const { outcomes, ...about } = shownAbout(row.about);
   return {
     request_id: row.id,
     created_at: new Date(row.at).toISOString(),
     settled_at: isoTimeOrNull(row.settled_at),
     ...(Object.fromEntries(SHOWN_COLUMNS.map((column) => [column, row[column]])) as ShownColumns),
-    ...shownAbout(row.about),
+    ...about,
     hold_usd: toUsd(row.hold),
     cost_usd: toUsd(row.cost),
     usage: reportTokens(row),
@@ -241,6 +232,6 @@ function ledgerRow(row: LedgerTableRow): LedgerRow {
     over_hold: row.over_hold === 1,
     late: row.late === 1,
     unpriced: row.unpriced === 1,
-    outcomes: row.outcomes === null ? null : (JSON.parse(row.outcomes) as LedgerRow['outcomes']),
+    outcomes,
   };
 }

@@ -112,8 +112,6 @@ export const LEDGER_TABLES = `
     upstream text,
     upstream_request_id text,
     tools text,
-    batch text,
-    outcomes text,
     keep text,
     ttft_ms real,
     ms real,

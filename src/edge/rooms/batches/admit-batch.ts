@@ -19,7 +19,9 @@ import {
 } from '../../money/account/ask-payers.ts';
 import { decide } from '../../money/budget/budget.ts';
 import { BATCH_STAGE, bucketsAfterAdmission, type Hold } from '../../money/budget/state.ts';
+import { say } from '../../money/contracts/about.ts';
 import { openingOf } from '../../money/ledger/settlement.ts';
+import { OF_BATCH } from './about-batch.ts';
 import { BatchList } from './batch-list.ts';
 import type { BatchDecision, BatchOrder } from './contracts/batch.ts';
 
@@ -119,6 +121,7 @@ function placeAll(state: AccountState, order: BatchOrder, now: number): void {
   const { batch, key, digest, token } = order;
   const jti = token?.jti ?? null;
   const group = state.groupOf(order);
+  const about = { ...order.about, ...say(OF_BATCH, batch) };
   const buckets = bucketsAfterAdmission(budget, rules);
   const holds = order.rows.map(
     (row): Hold => ({
@@ -139,8 +142,8 @@ function placeAll(state: AccountState, order: BatchOrder, now: number): void {
     new BatchList(ledger).begin({ id: batch, key, digest }, now);
     for (const [index, hold] of holds.entries()) {
       const { model, unpriced } = order.rows[index] ?? { model: '', unpriced: true };
-      ledger.open(hold, openingOf({ ...order, route: 'batches', model, unpriced, token: token?.jti, group }), buckets);
-      ledger.ofBatch(hold.id, batch);
+      const opening = { route: 'batches', model, unpriced, token: token?.jti, group, about };
+      ledger.open(hold, openingOf(opening), buckets);
     }
   });
   for (const hold of holds) {

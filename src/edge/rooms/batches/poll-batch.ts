@@ -3,8 +3,8 @@
 import { isClaudeApi, pricesAt } from '../../claude/upstreams/prices.ts';
 import type { MadeId } from '../../claude/usage/made-ids.ts';
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
-import type { BatchSettlementRow } from '../../money/contracts/settlement.ts';
 import type { BatchRecord } from './batch-record.ts';
+import type { BatchSettlementRow } from './contracts/batch.ts';
 import { firstDelivery } from './deliver-end.ts';
 import { type Debt, itemsOf, type Journal, NO_OUTCOMES } from './journal.ts';
 import { type ResultSums, readResults } from './read-results.ts';

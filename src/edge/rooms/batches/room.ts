@@ -1,14 +1,16 @@
 import { settingsOf } from '../../gate/settings/settings.ts';
-import type { AccountPart } from '../../money/account/parts.ts';
+import { type AccountPart, lookAtSums } from '../../money/account/parts.ts';
 import { batchStub } from '../../objects/stubs.ts';
 import type { Room } from '../room.ts';
+import { OF_BATCH, OF_OUTCOMES } from './about-batch.ts';
 import { decideBatch } from './admit-batch.ts';
 import { BatchList } from './batch-list.ts';
 import { BATCH_ROUTES, CLASSIFICATION_ROUTES } from './batches.route.ts';
 import { classifyByBatch } from './classify-by-batch.ts';
-import type { BatchOrder } from './contracts/batch.ts';
+import type { BatchOrder, BatchSettlement } from './contracts/batch.ts';
+import { settleBatch } from './settle-batch.ts';
 
-/** What batches have in an account: they are admitted there, and listed. */
+/** What batches have in an account: they are admitted and settled there, and listed. */
 const batchesPart: AccountPart = {
   methods: {
     admitBatchJson: (state, order) => {
@@ -16,6 +18,9 @@ const batchesPart: AccountPart = {
       return decision instanceof Promise
         ? decision.then((decided) => JSON.stringify(decided))
         : JSON.stringify(decision);
+    },
+    settleBatchJson: (state, settlement) => {
+      if (settleBatch(state, JSON.parse(settlement) as BatchSettlement)) lookAtSums(state);
     },
     noteBatch: ({ ledger }, id, report) => {
       const batches = new BatchList(ledger);
@@ -39,4 +44,5 @@ export const batchesRoom: Room = {
   classifyByBatch,
   bindings: { BATCH: 'Batch' },
   account: batchesPart,
+  dimensions: [OF_BATCH, OF_OUTCOMES],
 };

@@ -10,7 +10,6 @@ import type { Runner } from '../../talk/turn/running-turn.ts';
 import { beginRun, resumeRun } from './begin-run.ts';
 import { closeCrashedRun, endCrashedRun } from './crashed-run.ts';
 import { turnEventsOf } from './events-of.ts';
-import { subagentOutcomeOf } from './subagents/subagent-outcome.ts';
 
 export const runsPart: ConversationPart = {
   open: (conversation) => ({
@@ -20,7 +19,6 @@ export const runsPart: ConversationPart = {
     isOpen: () => turnEventsOf(conversation).isOpen,
     resume: (row) => (row.run === row.seq ? endOrResume(conversation, row) : undefined),
   }),
-  methods: { outcome: ({ transcript }, key: string) => ({ ok: true, value: subagentOutcomeOf(transcript, key) }) },
 };
 
 /** Ends the step of a run that was interrupted, and the run unless it goes on. */

@@ -9,6 +9,7 @@ import { CALLED_KINDS } from './kinds.ts';
 import { runsPart } from './part.ts';
 import { RUN_ROWS } from './run-rows.ts';
 import { RUN_MEMBERS } from './runs.schema.ts';
+import { subagentsPart } from './subagents/part.ts';
 import { shareToolsOf, workerToolNames } from './tools/worker-tools.ts';
 
 /** For the reference alone: no Worker has them in it. */
@@ -25,7 +26,7 @@ export const runsRoom: Room = {
   needs: [agentsRoom],
   routes: APPROVAL_ROUTES,
   headers: ['sluice-paused'],
-  conversation: [runsPart, approvalsPart, backgroundPart],
+  conversation: [runsPart, approvalsPart, backgroundPart, subagentsPart],
   rows: RUN_ROWS,
   copied: COPIED_CALLS,
   members: { ...RUN_MEMBERS, ...BACKGROUND_MEMBERS },

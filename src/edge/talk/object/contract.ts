@@ -1,5 +1,4 @@
 import type { PlainHeaders } from '../../claude/headers.ts';
-import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { BoundCaller, Identity } from '../../gate/identity/caller.ts';
 import type { AskedAgent } from '../history/guard.ts';
 import type { ParentCall } from '../history/storage/rows.ts';
@@ -38,8 +37,6 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   backup(): Promise<Result<ReadableStream<Uint8Array>>>;
   adopt(place: ConversationPlace, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>>;
   erase(place?: ConversationPlace, ends?: boolean): Promise<boolean>;
-  subagentOutcome(key: string): Promise<SubagentOutcome | undefined>;
-  stopSubagent(key: string): Promise<SubagentOutcome | undefined>;
 }
 
 /** A decision about a call that waits for approval. */
@@ -80,11 +77,6 @@ export interface TurnOutcome {
   text: string;
   error: { type: string; message: string } | null;
   cost_usd: number;
-}
-
-export interface SubagentOutcome extends TurnOutcome {
-  /** Nanodollars, including its own subagents; null while it runs, or until the account has said it. */
-  cost: Nanodollars | null;
 }
 
 /** What a new conversation may begin with. */

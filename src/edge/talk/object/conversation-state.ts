@@ -19,6 +19,7 @@ import { restoreCrashed } from '../turn/restore-turn.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import { stopped } from '../turn/turn-abort.ts';
 import type { CrossingText, Result } from './contract.ts';
+import type { StopQuery } from './conversations.schema.ts';
 import type { LeftOut } from './conversations-answers.schema.ts';
 import { crossingText, failedResult, turnInterrupted, unknownConversation } from './crossing-answer.ts';
 import { Maintenance } from './maintenance.ts';
@@ -42,8 +43,6 @@ export class ConversationState implements OpenConversation {
   readonly deleteAll: CallingSurroundings['deleteAll'];
   /** The turn that runs: it has the lock. */
   runner: Runner | undefined;
-  /** The idempotency keys of subagents that must not begin, because the run that called them has ended. */
-  readonly stoppedKeys = new Set<string>();
   readonly #ctx: DurableObjectState;
   readonly #around: CallingSurroundings;
   #recovered = false;
@@ -193,6 +192,18 @@ export class ConversationState implements OpenConversation {
     this.#waiting.add(waiting);
     await work.finally(() => this.#waiting.delete(waiting));
     if (waiting.isStopped) throw stopped();
+  }
+
+  /** Stops the running turn, or `only` the one that is named, and keeps what has come. Waits for its end a while. */
+  async stopTurn(only: StopQuery): Promise<void> {
+    this.recover();
+    const { runner } = this;
+    const { id, key } = runner?.turn.row ?? {};
+    if (only.turn === undefined) await this.stopWaiting(only.key);
+    if (runner && (only.turn ?? id) === id && (only.key ?? key) === key) {
+      runner.stop();
+      await within(runner.done, STOP_MS);
+    }
   }
 
   /** Stops the turns that wait before they begin, and what they wait for. @param key only the turn with this key */

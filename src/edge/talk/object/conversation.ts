@@ -4,7 +4,6 @@ import { CallingObject } from '../../claude/calling-object.ts';
 import type { BoundCaller } from '../../gate/identity/caller.ts';
 import { hidesTools } from '../../gate/identity/only.ts';
 import { inSteps } from '../../kit/async/in-steps.ts';
-import { within } from '../../kit/async/timeout.ts';
 import { needsRoom } from '../../kit/http/errors.ts';
 import type { Bindings } from '../../kit/rooms/bindings.ts';
 import { pluggedInto } from '../../kit/rooms/rooms.ts';
@@ -22,11 +21,10 @@ import type {
   PromptRequest,
   Result,
   Resumed,
-  SubagentOutcome,
   TurnOutcome,
   TurnRequest,
 } from './contract.ts';
-import { ConversationState, STOP_MS } from './conversation-state.ts';
+import { ConversationState } from './conversation-state.ts';
 import type { ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
 import {
   conflict,
@@ -97,12 +95,7 @@ export class Conversation extends CallingObject implements ConversationObject {
     const refused = this.#state.refusalOf(by);
     if (refused) return failedResult(refused);
     const { runner, transcript } = this.#state;
-    const { id, key } = runner?.turn.row ?? {};
-    if (only.turn === undefined) await this.#state.stopWaiting(only.key);
-    if (runner && (only.turn ?? id) === id && (only.key ?? key) === key) {
-      runner.stop();
-      await within(runner.done, STOP_MS);
-    }
+    await this.#state.stopTurn(only);
     // A first turn that was stopped before it said anything leaves no conversation: it is described as it ended.
     const profile = this.#state.profile() ?? (runner && transcript.profile);
     if (by && profile) return { ok: true, value: toldToBound(profile, this.#state.runner?.turn.row.id) };
@@ -257,26 +250,6 @@ export class Conversation extends CallingObject implements ConversationObject {
   /** Renews the hold of the running turn, repeats unconfirmed settlements and reports, and deletes what has expired. */
   override alarm(): Promise<void> {
     return tendConversation(this.#state);
-  }
-
-  /** Waits until a subagent's turn has ended. @returns its outcome; undefined if no turn was begun with this key */
-  async subagentOutcome(key: string): Promise<SubagentOutcome | undefined> {
-    this.#state.recover();
-    const { runner } = this.#state;
-    if (runner?.turn.row.key === key) await runner.done;
-    return await this.#subagentOutcome(key);
-  }
-
-  /** Stops a subagent's turn. A turn that has not begun yet will not begin. */
-  async stopSubagent(key: string): Promise<SubagentOutcome | undefined> {
-    this.#state.stoppedKeys.add(key);
-    await this.stop({ key });
-    return await this.#subagentOutcome(key);
-  }
-
-  async #subagentOutcome(key: string): Promise<SubagentOutcome | undefined> {
-    const outcome = await this.part<SubagentOutcome | undefined>('runs', 'outcome', key);
-    return outcome.ok ? outcome.value : undefined;
   }
 }
 

@@ -111,11 +111,6 @@ export function interruptedCall(): ApiError {
   return tryAgain(message, 'conversation_interrupted');
 }
 
-/** @returns the error of a subagent whose run was stopped before it began. */
-export function stoppedBefore(): ApiError {
-  return finalError('conflict_error', 'The run that has called this subagent has ended.');
-}
-
 export function turnInterrupted(): ApiError {
   return new ApiError('api_error', 'This turn was interrupted. What was said is kept; send what is next.', {
     logged: 'interrupted',

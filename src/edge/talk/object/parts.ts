@@ -10,6 +10,7 @@ import type { Profile, TurnRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 import type { Runner, RunningTurn } from '../turn/running-turn.ts';
 import type { CrossingText, Result, TurnRequest } from './contract.ts';
+import type { StopQuery } from './conversations.schema.ts';
 import type { LeftOut } from './conversations-answers.schema.ts';
 import type { Maintenance } from './maintenance.ts';
 import type { Taken } from './named-beginning.ts';
@@ -94,6 +95,10 @@ export interface OpenConversation extends ObjectContext {
   allowed(by: BoundCaller | undefined): Result<Profile>;
   /** @returns the 409 for a conversation whose prefix or agent was withdrawn; undefined for any other */
   withdrawal(): Promise<unknown>;
+  /** Ends what a crash has interrupted, or goes on with it. */
+  recover(): void;
+  /** Stops the running turn, or `only` the one that is named, and keeps what has come. Waits for its end a while. */
+  stopTurn(only: StopQuery): Promise<void>;
   /** Takes the lock for a turn that has begun. */
   begun(runner: Runner): void;
   /** The turn that runs. */

@@ -11,7 +11,7 @@ import type { TurnAnswer } from '../shown/turn-answer.ts';
 import { beginTurn, planTurn, turnIdOf } from './begin-turn.ts';
 import type { TurnRequest } from './contract.ts';
 import type { ConversationState } from './conversation-state.ts';
-import { failedAnswer, interruptedCall, receivedText, stoppedBefore } from './crossing-answer.ts';
+import { failedAnswer, interruptedCall, receivedText } from './crossing-answer.ts';
 import { namesBeginning, takeNamed } from './named-beginning.ts';
 import { accountRequestOf } from './object-context.ts';
 import type { AskedTurn, ReadRequest, Wait } from './parts.ts';
@@ -82,7 +82,6 @@ async function goThrough(state: ConversationState, turn: AskedTurn): Promise<Tur
     }
     const wait = firstWait(state, turn, planned);
     if (!wait) {
-      if (request.parent && state.stoppedKeys.has(request.key ?? '')) throw stoppedBefore();
       // This takes the lock: from here on no other turn begins.
       const runner = beginTurn(state, turn, planned);
       state.begun(runner);

@@ -23,7 +23,8 @@ const about: fc.Arbitrary<About> = fc.dictionary(fc.constantFrom(...NAMES), valu
 test('what a request is about is in its row, and is shown, also by a name that nobody here knows', () => {
   tryCases(runs(300), about, (said) => {
     const shown = shownAbout(aboutColumn(said));
-    expect(shown).toEqual({ prefix: null, agent: null, user: null, tags: {}, ...said });
+    const nothing = { prefix: null, agent: null, user: null, batch: null, outcomes: null, tags: {} };
+    expect(shown).toEqual({ ...nothing, ...said });
   });
   expect(shownAbout(aboutColumn({ tags: 'a=1,b=2' })).tags).toEqual({ a: '1', b: '2' });
 });

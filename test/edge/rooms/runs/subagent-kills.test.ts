@@ -10,7 +10,7 @@ import { eventually } from '../../../support/eventually.ts';
 import { dyingIn, followed, Killer } from '../../../support/killed-runs.ts';
 import { runs, tryAsyncCases } from '../../../support/runs.ts';
 import { answeringBy, calls, says, servingTools, TOOL_VARS, weather } from '../../../support/scripted-runs.ts';
-import { agentOf, agentTool, storeAgents, task } from '../../../support/subagents.ts';
+import { agentOf, agentTool, aroundOutcomes, storeAgents, task } from '../../../support/subagents.ts';
 import { bodyOf } from '../../../support/turns.ts';
 
 /** Where something dies: the waits of a step, and those between a run and its subagents. */
@@ -158,7 +158,7 @@ test(`${TREES} trees of depth three, six subagents to an agent, under kills: all
 /** Has objects killed in what they ask of each other. */
 function killing(killer: Killer<Point>): void {
   const { admitJson, settleJson } = Account.prototype;
-  const { turn, subagentOutcome } = Conversation.prototype;
+  const { turn } = Conversation.prototype;
   vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (this: Account, ...request) {
     const answer = await admitJson.apply(this, request);
     await killer.at('hold stands');
@@ -178,9 +178,9 @@ function killing(killer: Killer<Point>): void {
     await killer.at('subagent begun');
     return answer;
   });
-  vi.spyOn(Conversation.prototype, 'subagentOutcome').mockImplementation(async function (this: Conversation, key) {
+  aroundOutcomes(async (_, ask) => {
     await killer.at('outcome asked for');
-    const outcome = await subagentOutcome.call(this, key);
+    const outcome = await ask();
     await killer.at('outcome known');
     return outcome;
   });

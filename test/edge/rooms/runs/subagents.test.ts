@@ -20,7 +20,7 @@ import {
   TOOL_VARS,
   weather,
 } from '../../../support/scripted-runs.ts';
-import { agentOf, agentTool, resultsIn, storeAgents, task } from '../../../support/subagents.ts';
+import { agentOf, agentTool, aroundOutcomes, resultsIn, storeAgents, task } from '../../../support/subagents.ts';
 import { ask, bodyOf, listen, say, textOf } from '../../../support/turns.ts';
 
 const asked = (more: object = {}) => bodyOf('Find out.', { tools: [agentTool('researcher')], ...more });
@@ -66,18 +66,17 @@ function toldToSubagents(): Json[] {
 
 /** Has a person approve what waits in a subagent before its run hears of it, and lets it go on. */
 function approvingBeforeOutcomes(untilEnded: boolean): void {
-  const { subagentOutcome } = Conversation.prototype;
-  vi.spyOn(Conversation.prototype, 'subagentOutcome').mockImplementation(async function (this: Conversation, key) {
-    const first = await subagentOutcome.call(this, key);
-    if (first?.paused !== 'approval') return first;
-    const waiting = await listApprovals(this);
+  aroundOutcomes(async (subagent, ask) => {
+    const first = await ask();
+    if (!first.ok || first.value?.paused !== 'approval') return first;
+    const waiting = await listApprovals(subagent);
     if (!waiting.ok) throw new TypeError('There is no conversation.');
     const { data } = JSON.parse(await receivedText(waiting.value)) as { data: { id: string }[] };
     for (const { id } of data) {
-      await decideOn(this, { id, decision: 'approve', isAdmin: false, requestId: createRequestId() });
+      await decideOn(subagent, { id, decision: 'approve', isAdmin: false, requestId: createRequestId() });
     }
-    if (untilEnded) await eventually(() => expect(JSON.parse(text(this.read()))).toMatchObject({ state: 'idle' }));
-    return await subagentOutcome.call(this, key);
+    if (untilEnded) await eventually(() => expect(JSON.parse(text(subagent.read()))).toMatchObject({ state: 'idle' }));
+    return await ask();
   });
 }
 
@@ -270,10 +269,10 @@ describe('a subagent', () => {
   test('that is deleted before its run has heard of its end may have cost all that it might', async () => {
     const bodies = answeringBy(calling(() => says('Found.'), task('toolu_1', 'researcher')));
     await storeAgents({ researcher: {} });
-    const { subagentOutcome } = Conversation.prototype;
-    vi.spyOn(Conversation.prototype, 'subagentOutcome').mockImplementation(async function (this: Conversation, key) {
-      if ((await subagentOutcome.call(this, key))?.status === 'complete') await this.erase();
-      return await subagentOutcome.call(this, key);
+    aroundOutcomes(async (subagent, ask) => {
+      const first = await ask();
+      if (first.ok && first.value?.status === 'complete') await subagent.erase();
+      return await ask();
     });
     const { text, events } = await say(asked({ max_usd: 0.06 }));
     expect(textOf(events)).toBe('Done.');

@@ -4,6 +4,7 @@ import type { classifierContent } from '../../../classify/classifiers-answers.sc
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
 import type * as z from '../../../kit/http/zod.ts';
 import type { AdmissionCaller, AdmissionDecision } from '../../../money/contracts/admission.ts';
+import type { Tokens } from '../../../money/contracts/settlement.ts';
 import type { MessageBatch } from '../../../money/lists/batches-answers.schema.ts';
 
 declare module '../../../kit/rooms/bindings.ts' {
@@ -51,6 +52,27 @@ export type BatchDecision =
   | { outcome: 'attached'; batch: string }
   /** The idempotency key was used for another body. */
   | { outcome: 'mismatched' };
+
+/** What a batch has cost, by model. A repeated settlement changes nothing. */
+export interface BatchSettlement {
+  batch: string;
+  rows: BatchSettlementRow[];
+  /** When it was made, in milliseconds since 1970. */
+  startedAt: number;
+}
+
+export interface BatchSettlementRow {
+  requestId: string;
+  model: string;
+  status: string;
+  cost: Nanodollars;
+  saved?: Nanodollars | undefined;
+  estimated: boolean;
+  tokens: Partial<Tokens>;
+  /** How many of its items have ended in which way. */
+  outcomes: Readonly<Record<string, number>> | null;
+  upstream?: string | undefined;
+}
 
 /** What the answers of a batch are read by if they are labels. */
 export interface LabelTask {

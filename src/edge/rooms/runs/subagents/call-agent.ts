@@ -11,17 +11,13 @@ import { createRequestId } from '../../../kit/http/headers/request-id.ts';
 import { isObject } from '../../../kit/json/object.ts';
 import { isBusyType, whatLimited } from '../../../money/admission/what-limited.ts';
 import { callObject } from '../../../objects/call-object.ts';
-import type {
-  ConversationObject,
-  ConversationPlace,
-  SubagentOutcome,
-  TurnRequest,
-} from '../../../talk/object/contract.ts';
+import type { ConversationObject, ConversationPlace, Result, TurnRequest } from '../../../talk/object/contract.ts';
 import { SUBAGENT_ID } from '../../../talk/object/conversations.schema.ts';
 import type { PackedAnswer } from '../../../talk/shown/turn-answer.ts';
 import { errorIn } from '../../../talk/turn/turn-ending.ts';
 import type { ApartCall, CallName, RunCaller } from '../called-kind.ts';
 import { failedCall, MOST_TEXT_BYTES, NO_CONTENT, type ToolCall, type ToolResult } from '../tool-result.ts';
+import type { SubagentOutcome } from './subagent-outcome.ts';
 import type { AgentRun } from './subagents.schema.ts';
 
 interface AgentOptions extends ApartCall {
@@ -115,7 +111,7 @@ async function follow(
   let isKnown = !mayHaveBegun;
   for (let lost = 0; ; ) {
     try {
-      const before = isKnown ? undefined : await reach().subagentOutcome(request.key);
+      const before = isKnown ? undefined : await askSubagent(reach, request.key);
       if (before) return before;
       // Nobody knows any more what it has cost. Beginning it again might spend its share twice.
       if (mayHaveBegun === 'late') return FORGOTTEN;
@@ -126,7 +122,7 @@ async function follow(
       // The stream is not needed here: a client that wants to see it follows the subagent's conversation.
       if (typeof answer !== 'string' && answer.kind === 'stream') await answer.body.cancel();
       (answer as Partial<Disposable>)[Symbol.dispose]?.();
-      const outcome = await reach().subagentOutcome(request.key);
+      const outcome = await askSubagent(reach, request.key);
       // A subagent that had begun and is not found any more was deleted, and its cost with it.
       if (!error) return outcome;
       if (outcome && outcome.status !== 'failed') return outcome;
@@ -167,10 +163,21 @@ function whyRefused(answer: Exclude<PackedAnswer, string>): SubagentOutcome['err
 /** Stops a subagent, or prevents it from beginning. @returns its outcome; undefined if it cannot be reached */
 async function stop(reach: Reach, key: string): Promise<SubagentOutcome | undefined> {
   try {
-    return await callObject('conversation', async () => (await reach().stopSubagent(key)) ?? UNBEGUN, 'persistent');
+    const stopped = () => askSubagent(reach, key, 'stopSubagent');
+    return await callObject('conversation', async () => (await stopped()) ?? UNBEGUN, 'persistent');
   } catch {
     return undefined;
   }
+}
+
+/** Asks a subagent's object what runs have there. @returns its outcome; undefined if no turn was begun with this key */
+async function askSubagent(
+  reach: Reach,
+  key: string,
+  method: 'subagentOutcome' | 'stopSubagent' = 'subagentOutcome',
+): Promise<SubagentOutcome | undefined> {
+  const outcome = (await reach().part('runs', method, key)) as Result<SubagentOutcome | undefined>;
+  return outcome.ok ? outcome.value : undefined;
 }
 
 async function waitBefore(tries: number, signal: AbortSignal): Promise<void> {

@@ -4,9 +4,14 @@ import type { Nanodollars } from '../../../claude/pricing/cost.ts';
 import type { TurnRow } from '../../../talk/history/storage/rows.ts';
 import type { Transcript } from '../../../talk/history/storage/transcript.ts';
 import { turnsOfRun } from '../../../talk/history/storage/turn-queries.ts';
-import type { SubagentOutcome } from '../../../talk/object/contract.ts';
+import type { TurnOutcome } from '../../../talk/object/contract.ts';
 import { outcomeOfTurn, turnsGoingOn } from '../../../talk/object/turn-report.ts';
 import { approvalsIn, callRowsIn, callsTakenUp } from '../run-rows.ts';
+
+export interface SubagentOutcome extends TurnOutcome {
+  /** Nanodollars, including its own subagents; null while it runs, or until the account has said it. */
+  cost: Nanodollars | null;
+}
 
 /**
  * @returns the outcome of the turn with an idempotency key, together with the turns that went on with it; undefined if no

@@ -1,0 +1,8 @@
+/** What the rows of a batch are about: it has one for each model. */
+
+import type { Dimension } from '../../money/contracts/about.ts';
+import type { BatchSettlementRow } from './contracts/batch.ts';
+
+export const OF_BATCH: Dimension<string> = { name: 'batch' };
+/** How its items have ended, once it has. */
+export const OF_OUTCOMES: Dimension<NonNullable<BatchSettlementRow['outcomes']>> = { name: 'outcomes' };

@@ -36,7 +36,7 @@ export interface ChosenModel {
   model: string;
   about: About;
   /** @returns headers of its answer. @param hides whether only the model is told */
-  told(hides: boolean): Record<string, string>;
+  headers(hides: boolean): Record<string, string>;
 }
 
 export interface AgentInUse {
@@ -60,5 +60,5 @@ export interface AgentInUse {
    */
   lay(members: ReadonlyMap<string, string>, inherited: InheritedParts, how: LaidBehind): string;
   /** Chooses the model of a message without a conversation. @returns undefined if it has only one model */
-  chooseModel(asked: ChoiceAsked): Promise<ChosenModel | undefined>;
+  chooseModel(request: ChoiceAsked): Promise<ChosenModel | undefined>;
 }

@@ -84,8 +84,8 @@ export function readAsked(
   // The caller's breakpoints come before the results that a step adds. The API allows four in all.
   // A bound token sends none of its own, and what it resends does not go up.
   const { used, breakpoints } = isBound ? breakpointsFor() : breakpointsFor(text, inherited.system, inherited.tools);
-  const asked = agent ? agent.lay(sent, inherited, { breakpoints, counts, secrets, model }) : text;
-  const json = JSON.parse(asked) as Json;
+  const laid = agent ? agent.lay(sent, inherited, { breakpoints, counts, secrets, model }) : text;
+  const json = JSON.parse(laid) as Json;
   if (!agent) refuseWithoutAgent(json);
   const name = typeof json.model === 'string' ? json.model : (profile?.model ?? prefix?.model);
   if (name === undefined || name === null)
@@ -95,10 +95,10 @@ export function readAsked(
   if (maxTokens === undefined || maxTokens === null) {
     throw invalidRequest('max_tokens: Field required: this conversation has no default.');
   }
-  const members = agent ? memberTexts(asked) : sent;
+  const members = agent ? memberTexts(laid) : sent;
   const { models } = secrets;
   const free = BREAKPOINTS_ALLOWED - (profile?.prefix || agent ? MOST_IN_PREFIX : 0);
-  const read = { text: asked, json, members, models, sent, inherited, used, free };
+  const read = { text: laid, json, members, models, sent, inherited, used, free };
   return { ...read, profile, cached, frozen, name, maxTokens };
 }
 

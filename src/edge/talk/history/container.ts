@@ -49,9 +49,9 @@ export function forgetLostContainer(
 }
 
 /** @returns what a request says of its container, with an id; undefined if its caller has named one */
-export function withContainer(asked: unknown, { id }: Container): string | undefined {
-  if (typeof asked === 'string' || (isObject(asked) && typeof asked.id === 'string')) return undefined;
-  return JSON.stringify(isObject(asked) ? { ...asked, id } : id);
+export function withContainer(named: unknown, { id }: Container): string | undefined {
+  if (typeof named === 'string' || (isObject(named) && typeof named.id === 'string')) return undefined;
+  return JSON.stringify(isObject(named) ? { ...named, id } : id);
 }
 
 /**
@@ -78,9 +78,9 @@ export function containerAfter(
  * Takes code that waits in no known container out of the history, with its calls. What the tools answer is told in words. All that
  * waits for its result leaves where more is said than the results of calls: the API takes nothing beside them then.
  *
- * @param asked the request's body: its caller may name the container
+ * @param body the request's body: its caller may name the container
  */
-export function leaveLostCode(transcript: Transcript, asked: string, now: number): void {
+export function leaveLostCode(transcript: Transcript, body: string, now: number): void {
   const { profile, cachedHistory: cached } = transcript;
   if (!profile?.exists) return;
   const last = cached ? cached.last : latestTurn(transcript, [...ANSWERED, 'empty']);
@@ -91,7 +91,7 @@ export function leaveLostCode(transcript: Transcript, asked: string, now: number
   // An earlier answer of the loop may wait, too.
   const goesOn = last.follows && last.outcome?.stop_reason === 'tool_use';
   if (!goesOn && !tail.some(mayBeOpen)) return;
-  const members = memberTexts(asked);
+  const members = memberTexts(body);
   if (!asksMore(members.get('messages')) && !isToldInWords(transcript, last)) {
     if (waitingCode(tail).length === 0) return;
     if (containerAfter(transcript, last, { tail, isSameTurn: false, now })) return;

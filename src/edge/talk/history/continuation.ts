@@ -152,11 +152,11 @@ export function newBehind(
       at = end;
       continue;
     }
-    const [known, blocks] = [blocksOf(one.content), blocksOf(first.content)];
-    const until = within + known.length;
+    const [own, blocks] = [blocksOf(one.content), blocksOf(first.content)];
+    const until = within + own.length;
     if (
-      (known.length > 0 || blocks.length === 0) &&
-      canonical(inOneOrder(known)) === canonical(inOneOrder(blocks.slice(within, until)))
+      (own.length > 0 || blocks.length === 0) &&
+      canonical(inOneOrder(own)) === canonical(inOneOrder(blocks.slice(within, until)))
     ) {
       within = until < blocks.length ? until : 0;
       if (within === 0) at += 1;
@@ -182,12 +182,12 @@ function behindSilent(messages: readonly SentMessage[], from: number, leftOut: R
  *   again, and is kept once
  */
 function behindRepeated(messages: readonly SentMessage[], from: number): number {
-  const asked = messages[from - 1];
+  const question = messages[from - 1];
   const isAgain = ({ role, content }: SentMessage) =>
-    role === 'user' && canonical(blocksOf(content)) === canonical(blocksOf(asked?.content));
+    role === 'user' && canonical(blocksOf(content)) === canonical(blocksOf(question?.content));
   let at = from;
   // The last message is what is new.
-  if (asked?.role === 'user')
+  if (question?.role === 'user')
     for (let one = messages[at]; at < messages.length - 1 && one && isAgain(one); one = messages[at]) at += 1;
   return at;
 }

@@ -40,7 +40,7 @@ export const STRATEGIES = seam<'summarize'>()('strategy');
 
 /** The same as a caller sets it, and takes it away again. */
 export const history = z.nullable(historySetting).check(
-  z.refine((said) => said?.strategy !== 'summarize' || pluggedInto(STRATEGIES).includes(said.strategy), {
+  z.refine((setting) => setting?.strategy !== 'summarize' || pluggedInto(STRATEGIES).includes(setting.strategy), {
     path: ['strategy'],
     error: 'this edge has no room "summaries", which carries out `summarize`',
   }),

@@ -19,16 +19,16 @@ export function toldResult({ tool_use_id, content, is_error }: Json): Json[] {
   const failed = is_error === true ? ' with an error' : '';
   const why = `[The call ${asText(tool_use_id)} cannot be shown to you as a call. Its tool was called, and has answered${failed}: do not call it again for this. Its answer follows.]`;
   const blocks = Array.isArray(content) ? content.filter(isObject) : [{ type: 'text', text: content }];
-  const kept = blocks.filter(({ type, text }) => (type === 'text' ? !isBlank(text) : BY_THEMSELVES.has(type)));
-  return [{ type: 'text', text: why }, ...kept];
+  const stays = blocks.filter(({ type, text }) => (type === 'text' ? !isBlank(text) : BY_THEMSELVES.has(type)));
+  return [{ type: 'text', text: why }, ...stays];
 }
 
 /** @returns the blocks of a user's message, with the results of these calls in words. The API wants all other results first */
 export function toldResults(blocks: readonly Json[], ids: ReadonlySet<string>): Json[] {
   const isTold = (block: Json) => isResult(block) && ids.has(asText(block.tool_use_id));
   if (!blocks.some(isTold)) return [...blocks];
-  const told = blocks.flatMap((block) => (isTold(block) ? toldResult(block) : [block]));
-  return [...told.filter(isResult), ...told.filter((block) => !isResult(block))];
+  const inWords = blocks.flatMap((block) => (isTold(block) ? toldResult(block) : [block]));
+  return [...inWords.filter(isResult), ...inWords.filter((block) => !isResult(block))];
 }
 
 function isResult(block: unknown): boolean {
@@ -45,8 +45,8 @@ export function toldMessage(text: string, leftOut: ReadonlySet<string>): string 
   if (role === 'assistant' || !Array.isArray(content)) return text;
   // A block that is no object is refused, not sent.
   const blocks = content as Json[];
-  const told = toldResults(blocks, leftOut);
-  return told.every((block, at) => block === blocks[at]) ? text : edit(text, { content: writeJson(told) });
+  const inWords = toldResults(blocks, leftOut);
+  return inWords.every((block, at) => block === blocks[at]) ? text : edit(text, { content: writeJson(inWords) });
 }
 
 /**

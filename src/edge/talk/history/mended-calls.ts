@@ -70,20 +70,20 @@ class MendedIds {
   readonly #next = new Map<string, number>();
 
   /** @returns the id of the next call */
-  take(given: string): string {
-    const good = CALL_ID.test(given) ? given : `toolu_${given.replace(ODD, '_')}`;
+  take(former: string): string {
+    const good = CALL_ID.test(former) ? former : `toolu_${former.replace(ODD, '_')}`;
     let id = good;
     let n = this.#next.get(good) ?? 2;
     for (; this.#used.has(id); n += 1) id = `${good}_${n}`;
     this.#next.set(good, n);
     this.#used.add(id);
-    this.#now.set(given, id);
+    this.#now.set(former, id);
     return id;
   }
 
   /** @returns the id of the call that a result answers */
-  of(given: string): string {
-    return this.#now.get(given) ?? given;
+  of(former: string): string {
+    return this.#now.get(former) ?? former;
   }
 }
 

@@ -159,8 +159,8 @@ function isAgain(
 /** @returns whether messages are those that the history ends with. They have no answer yet. */
 function isAskedAgain(fresh: readonly SentMessage[], transcript: Transcript): boolean {
   if (fresh.length === 0) return true;
-  const asked = [...shownMessages(transcript, true)].slice(-fresh.length);
-  return countResent(asked, fresh) === fresh.length;
+  const questions = [...shownMessages(transcript, true)].slice(-fresh.length);
+  return countResent(questions, fresh) === fresh.length;
 }
 
 function owesResults(answers: readonly SentMessage[]): boolean {

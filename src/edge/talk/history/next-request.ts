@@ -116,20 +116,20 @@ export function nextRequest(
   options: RequestOptions = {},
 ): NextRequest {
   const text = bodyWithMendedCalls(sent);
-  const asked = readAsked(text, transcript, settings, options);
-  const said = readSaid(asked, transcript, settings, options);
+  const request = readAsked(text, transcript, settings, options);
+  const continuation = readSaid(request, transcript, settings, options);
   const { agent } = options;
-  const { json, sent: members, frozen, maxTokens, name } = asked;
-  const { fresh, news, shown, last, follows, leavesPaused, model } = said;
+  const { json, sent: members, frozen, maxTokens, name } = request;
+  const { fresh, news, shown, last, follows, leavesPaused, model } = continuation;
   const run = runIn(
-    asked.members,
+    request.members,
     json,
-    { tools: asked.inherited.tools, runs: frozen?.runs ?? options.prefix?.runs },
+    { tools: request.inherited.tools, runs: frozen?.runs ?? options.prefix?.runs },
     options.isRun === true,
   );
   const frame = frameOf(members, frozen, model, options.betas, run?.tools.mark);
-  const { history, sentFrom } = readSentHistory(asked, said, transcript, settings);
-  const { body, longer } = bodyOfTurn(asked, said, history, run, options);
+  const { history, sentFrom } = readSentHistory(request, continuation, transcript, settings);
+  const { body, longer } = bodyOfTurn(request, continuation, history, run, options);
   const limit = settings.MAX_BODY_BYTES;
   if (body.bytes.length > limit) throw tooLargeToSend(limit, body.hasHistory);
   // If only messages were added, the upstream has already reported how many tokens the prompt has without them.
@@ -150,10 +150,12 @@ export function nextRequest(
     sentFrom,
     follows,
     leavesPaused,
-    isTruncated: lacksSummary(asked.profile?.history, sentFrom),
-    amend: said.results && amending(said.results, transcript, () => nextRequest(sent, transcript, settings, options)),
-    defaults: { model: name, maxTokens, system: given(members, 'system'), tools: given(members, 'tools') },
-    most: agent && !run ? mostOf(asked.members) : undefined,
+    isTruncated: lacksSummary(request.profile?.history, sentFrom),
+    amend:
+      continuation.results &&
+      amending(continuation.results, transcript, () => nextRequest(sent, transcript, settings, options)),
+    defaults: { model: name, maxTokens, system: textOf(members, 'system'), tools: textOf(members, 'tools') },
+    most: agent && !run ? mostOf(request.members) : undefined,
     run: run && { ...run, rest: edit(text, { messages: '[]' }) },
   };
 }
@@ -214,11 +216,11 @@ function readSaid(
   const tail = cached?.tail ?? stored?.tail ?? tailIn(transcript);
   const cancels = askedMember('on_pending_tools', undefined, json) === 'cancel';
   const incomingOnly = newMessages(incoming, texts, transcript, last, tail);
-  const told = toldBy(leftOutOf(transcript));
-  if (isBound) guard().checkMessages(told(incomingOnly).fresh, callsOfClient(tail, agent));
+  const newIn = toldBy(leftOutOf(transcript));
+  if (isBound) guard().checkMessages(newIn(incomingOnly).fresh, callsOfClient(tail, agent));
   const { leavesPaused } = incomingOnly;
   const joined = isAgain ? incomingOnly : joinedResults(incomingOnly, cancels);
-  const { fresh, at, news } = told(joined);
+  const { fresh, at, news } = newIn(joined);
   const { news: shown } = joined;
   if (fresh.length > 0) checkContinuation(at, fresh, (profile?.turns ?? 0) === 0);
   const follows = fresh.length === 0 || answeredTools(fresh[0]?.content).length > 0;
@@ -248,23 +250,23 @@ function toldBy(leftOut: ReadonlySet<string>): (of: Continued) => Continued {
  *   would be in memory several times more
  */
 export function bodyOfTurn(
-  asked: Asked,
+  request: Asked,
   { fresh, news, model, container }: Pick<Said, 'fresh' | 'news' | 'model'> & Partial<Pick<Said, 'container'>>,
   history: SentHistory,
   run: Omit<PlannedRun, 'rest'> | undefined,
   options: RequestOptions,
 ): { body: RequestBody; longer: SentHistory | undefined } {
-  const { used, free } = asked;
+  const { used, free } = request;
   const { isStep = false } = options;
-  const changes = changesFor(asked, model, run, options);
-  const named = container && withContainer(asked.json.container, container);
+  const changes = changesFor(request, model, run, options);
+  const named = container && withContainer(request.json.container, container);
   if (named !== undefined) changes.container = named;
   if (used === 0 || (isStep && used < free)) changes.cache_control = BREAKPOINT.cache_control;
   const up = isStep && used + 1 < free ? news.map(withBreakpoint) : news;
   const longer = isStep ? history.plus(up, fresh) : undefined;
   const own = isStep ? [] : news;
   return {
-    body: new RequestBody(edit(asked.text, { ...changes, messages: `[${own.join(',')}]` }), longer ?? history),
+    body: new RequestBody(edit(request.text, { ...changes, messages: `[${own.join(',')}]` }), longer ?? history),
     longer: up.every((text, at) => withoutBreakpoints(news[at] ?? '') === text) ? longer : undefined,
   };
 }
@@ -324,8 +326,8 @@ function historyLeavingPaused(
   const texts = [...transcript.messages.history({ from: first, sent: true })].flatMap(({ seq, turn, text }) => {
     const content = repaired.get(seq);
     if (content?.length === 0) return [];
-    const kept = content ? writeJson({ role: 'assistant', content }) : text;
-    return turns.has(turn) ? withoutThinking(kept) : kept;
+    const rest = content ? writeJson({ role: 'assistant', content }) : text;
+    return turns.has(turn) ? withoutThinking(rest) : rest;
   });
   return before.history.plus(texts);
 }
@@ -350,8 +352,8 @@ export function plannedRun(
 ): PlannedRun | undefined {
   const sent = memberTexts(rest);
   const { frozen } = transcript;
-  const asked = agent ? agent.lay(sent, inheritedParts(sent, frozen), { breakpoints: 0 }) : rest;
-  const run = runIn(memberTexts(asked), JSON.parse(asked) as Json, frozen, isRun);
+  const laid = agent ? agent.lay(sent, inheritedParts(sent, frozen), { breakpoints: 0 }) : rest;
+  const run = runIn(memberTexts(laid), JSON.parse(laid) as Json, frozen, isRun);
   return run && { ...run, rest };
 }
 
@@ -369,7 +371,7 @@ export function runIn(
   return tools && { tools, limits: validate(runLimits, json) };
 }
 
-function given(members: Map<string, string>, name: string): string | undefined {
+function textOf(members: Map<string, string>, name: string): string | undefined {
   const text = members.get(name);
   return text === 'null' ? undefined : text;
 }

@@ -95,8 +95,8 @@ export function hideRefused(transcript: Transcript, refused: Pick<TurnRow, 'seq'
 function resultsWithoutAnswer(transcript: Transcript): ResultsOfStep | undefined {
   // Behind an empty answer they have been taken.
   const last = latestTurn(transcript, [...ANSWERED, 'empty']);
-  const asked = resultsInQuestion(transcript, last, tailIn(transcript));
-  if (asked || typeof last?.run !== 'number') return asked;
+  const results = resultsInQuestion(transcript, last, tailIn(transcript));
+  if (results || typeof last?.run !== 'number') return results;
   const pending = transcript.calls.results(last.seq);
   return pending.size > 0 ? { turn: last.seq, pending } : undefined;
 }
@@ -112,11 +112,11 @@ export function resultsInQuestion(
   last: Pick<TurnRow, 'status'> | undefined,
   tail: readonly MessageText[],
 ): ResultsOfStep | undefined {
-  const asked = tail.filter(({ role }) => role === 'user');
-  if (last?.status !== 'interrupted' || asked.length === 0) return undefined;
+  const questions = tail.filter(({ role }) => role === 'user');
+  if (last?.status !== 'interrupted' || questions.length === 0) return undefined;
   const step = latestTurn(transcript, ['complete']);
   if (typeof step?.run !== 'number') return undefined;
-  const blocks = asked.flatMap(({ text }) => blocksIn(text));
+  const blocks = questions.flatMap(({ text }) => blocksIn(text));
   const answered = new Set(answeredTools(blocks));
   const isThere = (id: string) => answered.has(id) || blocks.some((_, at) => wordsBefore(blocks, at)?.id === id);
   const pending = new Map([...transcript.calls.results(step.seq)].filter(([id]) => isThere(id)));
@@ -150,9 +150,9 @@ function withHidden(blocks: readonly Json[], hidden: ReadonlyMap<string, Json>, 
     const block = blocks[at] as Json;
     const words = wordsBefore([block], 0)?.id ?? '';
     const result = hidden.get(asText(block.tool_use_id ?? ''));
-    const told = hidden.get(words);
-    all.push(...(result ? [result] : told ? toldResult(told) : [block]));
-    if (told) at += toldResult(parseObject(before.get(words) ?? '') ?? {}).length - 1;
+    const hiddenWords = hidden.get(words);
+    all.push(...(result ? [result] : hiddenWords ? toldResult(hiddenWords) : [block]));
+    if (hiddenWords) at += toldResult(parseObject(before.get(words) ?? '') ?? {}).length - 1;
   }
   return all;
 }

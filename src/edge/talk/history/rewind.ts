@@ -33,8 +33,8 @@ export function rewindTo(transcript: Transcript, id: string): Partial<Profile> |
     if (rest && rest.tokens !== null) transcript.changeTurn(rest, { tokens: null, frame: null });
     const { turns, messages } = countHistory(transcript);
     const sentFrom = profile.sentFrom >= cut ? 0 : profile.sentFrom;
-    const kept = keptMembers(profile, { last: turn - 1, isCut: true, shift: 0 });
-    return { paused: pausedBy(transcript), turns, messages, nextTurn, sentFrom, ...kept };
+    const members = keptMembers(profile, { last: turn - 1, isCut: true, shift: 0 });
+    return { paused: pausedBy(transcript), turns, messages, nextTurn, sentFrom, ...members };
   });
 }
 

@@ -54,16 +54,16 @@ export function unboundTurns(
  * Finds the model of the next step of a tool loop.
  *
  * @param last the turn that is continued
- * @param asked the model that the request asks for
+ * @param named the model that the request asks for
  * @returns the model of the last step where the loop has thinking, which no other model can read
  */
-export function modelOfLoop(transcript: Transcript, last: TurnRow, asked: string, models: ModelTable): string {
-  if (models.mayBeSame(last.model, asked)) return asked;
+export function modelOfLoop(transcript: Transcript, last: TurnRow, named: string, models: ModelTable): string {
+  if (models.mayBeSame(last.model, named)) return named;
   const first = transcript.figure('select min(seq) from messages where turn >= ?', loopStart(transcript));
   for (const { role, text } of transcript.messages.texts({ from: first ?? 0, sent: true })) {
     if (role === 'assistant' && hasThinking(text)) return last.model;
   }
-  return asked;
+  return named;
 }
 
 /** @returns the number of the turn with which the last tool loop began */

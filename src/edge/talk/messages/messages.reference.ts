@@ -51,7 +51,7 @@ const body = ofRooms(() =>
   ),
 );
 /** Made when it is read: the rooms must be known. */
-const asked = {
+const members = {
   get schema() {
     return body();
   },
@@ -154,7 +154,7 @@ export const messages: Resource = {
       operation: 'streamMessage',
       summary: 'Stream a message',
       description: 'The same as `POST /v1/messages`, but it streams unless `"stream": false` says otherwise.',
-      body: asked,
+      body: members,
       answer: { ...answer, content: [eventStream, whole] },
       answers: begun,
     },
@@ -163,7 +163,7 @@ export const messages: Resource = {
       operation: 'createMessage',
       summary: 'Create a message',
       description: 'As Anthropic’s API has it: with `"stream": true` the answer is a stream of events.',
-      body: asked,
+      body: members,
       answer: { ...answer, content: [whole, eventStream] },
       answers: begun,
     },

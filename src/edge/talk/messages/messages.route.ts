@@ -66,9 +66,9 @@ async function answerCount(c: Context<AppEnv>): Promise<Response> {
   const { requestId, settings, waitUntil } = context;
   const upstream = upstreamFor(c);
   const isBound = c.get('identity').only !== undefined;
-  const given = withOneReading(await readLong(c, 'count'), isBound ? 'everywhere' : 'outermost');
+  const whole = withOneReading(await readLong(c, 'count'), isBound ? 'everywhere' : 'outermost');
   const caller = isBound ? guard().call(c.req.raw) : c.req.raw;
-  const { ids, body: sent } = namedIds(isBound ? guard().body(given) : given);
+  const { ids, body: sent } = namedIds(isBound ? guard().body(whole) : whole);
   const only = await checkOwned(context, ids);
   const { body, betas } = await promptAsked(c, caller.headers, sent);
   const request = validate(countRequest, body.json);
@@ -101,8 +101,8 @@ async function answerCount(c: Context<AppEnv>): Promise<Response> {
       onHeaders,
     },
   ).finally(() => tellOfKeys(context, upstream));
-  const told = { ...quota, ...endHeaders(answeredBy) };
-  for (const [header, value] of Object.entries(told)) response.headers.set(header, value);
+  const extra = { ...quota, ...endHeaders(answeredBy) };
+  for (const [header, value] of Object.entries(extra)) response.headers.set(header, value);
   if (!response.ok) return response;
   const counted = upstreamCount.safeParse(await response.json()).data;
   if (!counted) throw new ApiError('api_error', 'The upstream’s count could not be read. Try again.');
@@ -150,8 +150,8 @@ async function promptAsked(
 }
 
 /** @returns a prompt as the model gets it: without `run` in tools, and with the edge's shown calls turned back */
-async function asTold(given: JsonBody): Promise<JsonBody> {
-  const body = await withoutEdgeBlocksIn(given);
+async function asTold(whole: JsonBody): Promise<JsonBody> {
+  const body = await withoutEdgeBlocksIn(whole);
   if (!hasRun(body.json.tools)) return body;
   const sent = edgeToolsIn(memberTexts(body.text).get('tools'))?.sent;
   if (sent === undefined) return body;
@@ -250,8 +250,8 @@ async function relayedMessage(
   const { requestId, settings, waitUntil } = contextOf(c);
   const log = logOutcome(c);
   const share = c.get('share');
-  const told = chosen?.told(c.get('identity').only !== undefined);
-  c.get('entry').line.model_chosen = told?.['sluice-model-chosen'];
+  const choiceHeaders = chosen?.headers(c.get('identity').only !== undefined);
+  c.get('entry').line.model_chosen = choiceHeaders?.['sluice-model-chosen'];
   let booked: Pick<Booking, 'nanodollars' | 'budget'> | undefined;
   let answeredBy: string | undefined;
   let noted: Promise<void> | undefined;
@@ -278,7 +278,7 @@ async function relayedMessage(
         // A stream tells the price in a comment behind its end.
         ...meter.headers(answeredBy, buffered?.ok ? booked : undefined),
         ...(agent && { 'sluice-agent': refOf(agent.agent) }),
-        ...told,
+        ...choiceHeaders,
         ...commonHeaders(requestId),
       }),
       onHeaders: (name) => {

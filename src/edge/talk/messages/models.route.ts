@@ -154,8 +154,8 @@ async function rememberedList(c: Context<AppEnv>, caller: Request): Promise<Resp
   const lists = getOrMake(remembered, upstream, () => new LruCache({ most: MOST_MODEL_LISTS }));
   const goUp = [...caller.headers].filter(([name]) => isForwarded(name, [...VARIES_BY, ...settings.FORWARD_HEADERS]));
   const key = JSON.stringify([queryOf(caller.url), goUp]);
-  const known = lists.get(key);
-  if (known && Date.now() < known.until) return known.make();
+  const earlier = lists.get(key);
+  if (earlier && Date.now() < earlier.until) return earlier.make();
   const response = await relayModels(c, LIST, new Request(caller, { headers: goUp }));
   if (!response.ok) return response;
   const text = await response.text();
@@ -199,8 +199,8 @@ function ownList(caller: Request, settings: Settings, quota: Record<string, stri
 /** @returns all models of several upstreams: those in the list of one of them, and those in this edge's table. */
 async function answerPooled(c: Context<AppEnv>, pool: UpstreamPool): Promise<Response> {
   const { settings } = contextOf(c);
-  const asked = { method: 'GET', path: LIST, headers: {} };
-  const lists = pool.all.filter((one) => one.lacks(asked) === undefined).length;
+  const request = { method: 'GET', path: LIST, headers: {} };
+  const lists = pool.all.filter((one) => one.lacks(request) === undefined).length;
   const quota = await admitFree(c);
   const listed = lists > 0 ? await listFrom(c, lists === pool.all.length) : undefined;
   const headers = listed?.headers ?? new Headers();

@@ -25,8 +25,8 @@ export function servedModels(
   { models }: Pick<Settings, 'models'>,
   now: number,
 ): ModelRow[] {
-  const known = new Set(listed.map(({ id }) => models.find(id)?.id ?? id));
-  const others = models.rows.filter((row) => !known.has(row.id) && lifecycleOf(row, now) !== 'retired');
+  const ids = new Set(listed.map(({ id }) => models.find(id)?.id ?? id));
+  const others = models.rows.filter((row) => !ids.has(row.id) && lifecycleOf(row, now) !== 'retired');
   return [...listed, ...others.map(rowOfTable)].filter(({ id }) => pool.all.some((one) => one.idOf(id) !== undefined));
 }
 

@@ -83,7 +83,7 @@ export function checkStatelessMessages({ only }: Identity, body: Json): void {
  */
 export async function statelessMessage(
   c: Context<AppEnv>,
-  given: JsonBody,
+  body: JsonBody,
   upstream: Upstream,
 ): Promise<StatelessMessage> {
   const identity = c.get('identity');
@@ -91,7 +91,7 @@ export async function statelessMessage(
   const isBound = identity.only !== undefined;
   refuseOtherConversation(identity, '');
   const caller = isBound ? guard().call(raw) : raw;
-  const sent = isBound ? guard().body(given) : given;
+  const sent = isBound ? guard().body(body) : body;
   checkMembers(caller.headers, sent.json);
   refuseKept(caller.headers, sent.json);
   refuseRun(sent.json);

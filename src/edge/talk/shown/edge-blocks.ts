@@ -113,8 +113,8 @@ class EdgeHistory {
     const isResult = ({ block: { type, tool_use_id } }: TextBlock) =>
       type === 'mcp_tool_result' && this.calls.has(asText(tool_use_id));
     if (this.#owed.length > 0 && role === '"user"' && hasContent(members)) {
-      const said = blocks.filter((one) => !isResult(one)).map((one) => one.text);
-      this.#all.push(edit(text, { content: `[${[...this.#owed, ...said].join(',')}]` }));
+      const own = blocks.filter((one) => !isResult(one)).map((one) => one.text);
+      this.#all.push(edit(text, { content: `[${[...this.#owed, ...own].join(',')}]` }));
       this.#owed = [];
     } else if (role === '"assistant"' && blocks.some((one) => isEdgeCall(one.block) || isResult(one))) {
       for (const [at, step] of stepsOf(blocks, isResult).entries()) {
@@ -213,8 +213,8 @@ function stepsOf(blocks: readonly TextBlock[], isResult: (block: TextBlock) => b
 }
 
 function callText(text: string): string {
-  const given = memberTexts(text);
-  const member = (name: string) => given.get(name) ?? '{}';
+  const members = memberTexts(text);
+  const member = (name: string) => members.get(name) ?? '{}';
   return objectText({ type: '"tool_use"', id: member('id'), name: member('name'), input: member('input') });
 }
 

@@ -74,7 +74,7 @@ class HidingReader extends FrameReader {
   #shown(event: string): string {
     const textOnly = this.#textOnly;
     const at = event.indexOf('data: ') + 6;
-    const told = (json: string) => `${event.slice(0, at)}${json}\n\n`;
+    const withData = (json: string) => `${event.slice(0, at)}${json}\n\n`;
     PLAIN_DELTA.lastIndex = at;
     const [head, digits] = PLAIN_DELTA.exec(event) ?? [];
     if (head) {
@@ -85,31 +85,31 @@ class HidingReader extends FrameReader {
     }
     const begun = this.#blocks.note(event, at);
     if (textOnly && begun && begun.number === undefined) return '';
-    if (!textOnly && begun?.told !== undefined) return told(begun.told);
+    if (!textOnly && begun?.hidden !== undefined) return withData(begun.hidden);
     const data = readEvent(event.slice(at)) ?? { type: event };
     const { type, index, delta, content_block: block, message = delta } = data;
-    const known = isObject(block) ? this.#blocks.begin(index, block) : (this.#blocks.at(index) ?? UNSEEN);
+    const seen = isObject(block) ? this.#blocks.begin(index, block) : (this.#blocks.at(index) ?? UNSEEN);
     if (textOnly && index !== undefined) {
-      const { number } = known;
+      const { number } = seen;
       if (number === undefined || (isObject(delta) && !isReadable(delta))) return '';
       data.index = number;
-      if (number !== index) event = told(writeJson(data));
+      if (number !== index) event = withData(writeJson(data));
     }
     if (!this.#hides) return PASSED.test(String(type)) || type === 'error' || index !== undefined ? event : '';
-    if (type === 'error') return told(quietError(data));
+    if (type === 'error') return withData(quietError(data));
     if (isObject(message) && message.container) {
       // It names the agent's skills.
       message.container = null;
-      return told(JSON.stringify(data));
+      return withData(JSON.stringify(data));
     }
     if (PASSED.test(String(type))) return event;
     if (!isObject(block)) {
-      return isObject(delta) && delta.type !== 'citations_delta' && !known.isHidden ? event : '';
+      return isObject(delta) && delta.type !== 'citations_delta' && !seen.isHidden ? event : '';
     }
     const json = writeJson({ type, index: data.index, content_block: hiddenBlock(block) });
     // The next listener need not parse what a tool gave back, which may be long.
-    if (isHiddenBlock(block) && begun) begun.told = json;
-    return told(json);
+    if (isHiddenBlock(block) && begun) begun.hidden = json;
+    return withData(json);
   }
 }
 

@@ -7,7 +7,7 @@ interface BegunBlock {
   /** Its number where only text is shown; undefined for a block that is left out there. */
   number: number | undefined;
   /** The data of its hidden beginning, once it was made for somebody. */
-  told?: string;
+  hidden?: string;
 }
 
 const BLOCK_EVENT = 'event: content_block_start\ndata: ';
@@ -34,11 +34,11 @@ export class LogBlocks {
   /** Notes the beginning of a block. */
   begin(index: unknown, block: Json): BegunBlock {
     const isSeen = isReadable(block);
-    const known = this.#begun.get(index) ?? { isHidden: false, number: isSeen ? this.#next : undefined };
-    if (known.number === this.#next) this.#next += 1;
-    known.isHidden ||= isHiddenBlock(block);
-    this.#begun.set(index, known);
-    return known;
+    const begun = this.#begun.get(index) ?? { isHidden: false, number: isSeen ? this.#next : undefined };
+    if (begun.number === this.#next) this.#next += 1;
+    begun.isHidden ||= isHiddenBlock(block);
+    this.#begun.set(index, begun);
+    return begun;
   }
 
   /** Notes it without parsing it. @returns undefined where it has another form, or is none */

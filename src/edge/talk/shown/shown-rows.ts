@@ -65,7 +65,7 @@ function* rangesFrom(
   let answer: ShownRange | undefined;
   for (const { row, next } of backwards ? fromTheEnd(rows, behind) : forwards(rows)) {
     const { seq, id, turn, role, run } = row;
-    const known =
+    const runOf =
       run === null
         ? undefined
         : getOrMake(runs, run, () => ({
@@ -74,13 +74,13 @@ function* rangesFrom(
           }));
     // The first step also has the question, and may have a whole imported history.
     const isAnswer =
-      known?.first !== undefined && (turn !== known.first || (role === 'assistant' && turn !== next?.turn));
+      runOf?.first !== undefined && (turn !== runOf.first || (role === 'assistant' && turn !== next?.turn));
     if (answer && !(isAnswer && answer.run === run)) {
       yield answer;
       answer = undefined;
     }
     // An unfinished answer is not shown here, as in any other turn.
-    if (known?.status === 'running' && (isAnswer || !pending)) continue;
+    if (runOf?.status === 'running' && (isAnswer || !pending)) continue;
     if (isAnswer)
       answer = {
         from: Math.min(seq, answer?.from ?? seq),

@@ -9,7 +9,10 @@ import type { OutcomeOfTurn, TurnRow } from '../history/storage/rows.ts';
 import type { MessageBuilder } from './message-builder.ts';
 import type { TurnEnd } from './turn-ending.ts';
 
-export function completeReport({ message, usage, blocks, stopReason, told }: MessageBuilder, bytes: number): Report {
+export function completeReport(
+  { message, usage, blocks, stopReason, reported: told }: MessageBuilder,
+  bytes: number,
+): Report {
   const { model } = message ?? {};
   return {
     ...reportOf(undefined, bytes),

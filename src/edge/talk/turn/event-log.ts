@@ -111,11 +111,11 @@ export class EventLog {
 
   /** Adds an event as it came. @param remark a comment after the event */
   add({ event, data, text = `event: ${event}\ndata: ${data}\n\n` }: Frame, remark = ''): void {
-    const said = text + remark;
+    const line = text + remark;
     const { blocks } = this.#shared;
     if (blocks?.turn === this.id && event === 'content_block_start') blocks.read(data);
-    this.#frames.push(said);
-    this.#characters += said.length + this.#idLine.length;
+    this.#frames.push(line);
+    this.#characters += line.length + this.#idLine.length;
   }
 
   /** @returns events that are not stored yet, as they are shown: each after its id. */

@@ -14,7 +14,7 @@ export class MessageBuilder {
   readonly blocks: Block[] = [];
   /** Whether `message_stop` has come. */
   stopped = false;
-  readonly told = new ToldUsage();
+  readonly reported = new ToldUsage();
   readonly #byIndex = new Map<number, Block>();
   readonly #inputs = new Map<Block, string>();
 
@@ -24,7 +24,7 @@ export class MessageBuilder {
       case 'message_start':
         this.message = { ...(isObject(event.message) ? event.message : {}) };
         // Without a usage it has begun all the same.
-        this.told.take(this.message.usage ?? {});
+        this.reported.take(this.message.usage ?? {});
         break;
       case 'content_block_start':
         this.#start(event);
@@ -59,13 +59,15 @@ export class MessageBuilder {
   }
 
   get usage(): Usage | undefined {
-    return this.told.usage;
+    return this.reported.usage;
   }
 
   /** Whether the output was told, and can be that of what has come. */
   get tellsOutput(): boolean {
     const texts = this.blocks.map(({ value }) => (value.type === 'text' ? asText(value.text) : ''));
-    return this.told.tellsOutputOf([...texts, ...this.#inputs.values()].reduce((sum, { length }) => sum + length, 0));
+    return this.reported.tellsOutputOf(
+      [...texts, ...this.#inputs.values()].reduce((sum, { length }) => sum + length, 0),
+    );
   }
 
   #start({ index, content_block }: Json): void {
@@ -74,8 +76,8 @@ export class MessageBuilder {
     this.blocks.push(block);
     this.#byIndex.set(index, block);
     const { type, to } = block.value;
-    if (type === 'fallback') this.told.handOver();
-    else this.told.hasBlocks = true;
+    if (type === 'fallback') this.reported.handOver();
+    else this.reported.hasBlocks = true;
     // The model that steps in inside the API writes the rest of the answer.
     if (type === 'fallback' && this.message && isObject(to)) this.message.model = to.model;
   }
@@ -121,7 +123,7 @@ export class MessageBuilder {
     const { container, ...ended } = isObject(delta) ? delta : {};
     Object.assign(message, ended, withoutNulls({ container, ...others }));
     if (isObject(usage))
-      message.usage = { ...(isObject(message.usage) ? message.usage : {}), ...this.told.take(usage, true) };
+      message.usage = { ...(isObject(message.usage) ? message.usage : {}), ...this.reported.take(usage, true) };
   }
 }
 

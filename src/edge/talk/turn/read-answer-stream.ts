@@ -54,10 +54,10 @@ export async function readAnswerStream(
     takeSize(piece);
     timer.touch();
     turn.firstByteAt ??= now();
-    const taken = turn.take(piece, now(), lateMs);
-    how = taken.how;
+    const content = turn.take(piece, now(), lateMs);
+    how = content.how;
     if (how) return true;
-    publisher.publish(taken);
+    publisher.publish(content);
     // An answer that ends with its first piece is passed on as one text. For any other the caller is answered now.
     if (turn.log.events > 0) onEvents();
     return false;

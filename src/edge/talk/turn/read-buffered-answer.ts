@@ -69,8 +69,8 @@ export async function refusedTurn(
   try {
     // An error whose type the API does not have is told in words alone, as is one with the name of a tool.
     const isOwn = error !== ofUpstream || error.logged !== error.type;
-    const told = refusal && isOwn ? { ...refusal, forCaller: error, isVerbatim: false } : refusal;
-    const answer = bufferedResponse(response, { ...read, refusal: told }, { requestId });
+    const shown = refusal && isOwn ? { ...refusal, forCaller: error, isVerbatim: false } : refusal;
+    const answer = bufferedResponse(response, { ...read, refusal: shown }, { requestId });
     const headers = { ...error.headers, ...quotaStatus };
     return { how, started: { kind: 'refused', status: answer.status, headers, body: await answer.text() } };
   } catch {

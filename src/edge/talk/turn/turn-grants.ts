@@ -21,10 +21,10 @@ const SOON_MS = 1_000;
  */
 export function grantOfNextTry(
   { grant, requestId }: Pick<TurnRow, 'grant' | 'requestId'>,
-  known: Pick<StoredGrant, 'earlier' | 'startedAt'>,
+  stored: Pick<StoredGrant, 'earlier' | 'startedAt'>,
 ): StoredGrant & { requestId: string } {
   const before = grant?.requestId ?? requestId;
-  return { ...UNKNOWN_GRANT, requestId: tryId(before, numberOfTry(before) + 1), ...known };
+  return { ...UNKNOWN_GRANT, requestId: tryId(before, numberOfTry(before) + 1), ...stored };
 }
 
 /** Stores the grants of a turn where its account does not keep them. Times are milliseconds since 1970. */

@@ -233,16 +233,16 @@ export class TurnRunner implements Runner {
     plan.amend = undefined;
     paid.release();
     plan.share?.leave();
-    const told = paid.headers(progress.upstream);
+    const quota = paid.headers(progress.upstream);
     this.turn.begin(this.#context.now());
     this.turn.status = response.status;
     this.turn.upstreamRequestId = exchange.upstreamRequestId;
     refuseEncoding(response);
     if (!response.ok || !response.body || !isEventStream(response)) {
-      await this.#answerBuffered(response, exchange, { quotaStatus: told, sent });
+      await this.#answerBuffered(response, exchange, { quotaStatus: quota, sent });
       return;
     }
-    let started: Started = { kind: 'stream', headers: { ...callerHeaders(response.headers), ...told } };
+    let started: Started = { kind: 'stream', headers: { ...callerHeaders(response.headers), ...quota } };
     let isShown = Boolean(background) || this.turn.isAcknowledged;
     this.#answerCaller = () => {
       isShown = true;
@@ -253,7 +253,7 @@ export class TurnRunner implements Runner {
     const text = how.kind === 'error' && !this.turn.hasAnswer ? how.frame.data : how.kind === 'complete' ? '{}' : '';
     const refusal = exchange.refusedIn(response, text);
     if (refusal) {
-      const options = { quotaStatus: told, requestId: this.#context.requestId };
+      const options = { quotaStatus: quota, requestId: this.#context.requestId };
       ({ how, started } = await refusedTurn(response, { kind: 'error', body: NO_BYTES, refusal }, options));
       this.turn.isAcknowledged &&= isShown;
     } else if (how.kind === 'error' && how.frame.event === '')
@@ -318,12 +318,12 @@ export class TurnRunner implements Runner {
   async #answerBuffered(
     response: Response,
     exchange: Exchange,
-    told: { quotaStatus: Record<string, string>; sent: string | undefined },
+    report: { quotaStatus: Record<string, string>; sent: string | undefined },
   ): Promise<void> {
     // Reading the answer has a timeout of its own.
     this.#timer.expect(Number.POSITIVE_INFINITY, timedOut);
     const { requestId, now } = this.#context;
-    const options = { ...told, exchange, requestId, now };
+    const options = { ...report, exchange, requestId, now };
     const { how, started } = await readBufferedAnswer(response, this.turn, options).finally(() => exchange.close());
     // The turn is ended first, because an answer in one piece is taken from its log.
     this.#end(how);
@@ -435,8 +435,8 @@ export class TurnRunner implements Runner {
     if (!this.#paid?.makesThings) return;
     // What an answer has made is there, however the answer ended.
     const { message, blocks } = this.turn.builder;
-    const made = idsMade({ ...message, content: blocks.map(({ value }) => value) });
-    this.#context.waitUntil(this.#paid.note(made, this.turn.progress.upstream));
+    const ids = idsMade({ ...message, content: blocks.map(({ value }) => value) });
+    this.#context.waitUntil(this.#paid.note(ids, this.turn.progress.upstream));
   }
 }
 

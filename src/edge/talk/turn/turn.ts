@@ -181,13 +181,13 @@ export class Turn {
     return last && parseObject(last.data) !== undefined ? this.#takeFrame(last).how : undefined;
   }
 
-  #takeFrame(given: Frame): TakenPiece {
+  #takeFrame(original: Frame): TakenPiece {
     const framing = { hasFraming: true, hasEffect: true, hasDelta: false };
     // Behind some gateways only its data says what an event is, but no client reads one without a name.
-    const event = given.event || typeIn(given.data);
+    const event = original.event || typeIn(original.data);
     const isError = event === 'error';
     if (event === '') return { hasFraming: false, hasEffect: false, hasDelta: false };
-    let frame = given.event === '' && !isError ? { ...given, event } : given;
+    let frame = original.event === '' && !isError ? { ...original, event } : original;
     const data = readEvent(frame.data);
     if (isError) {
       return { ...framing, how: { kind: 'error', frame: { ...frame, data: masked(frame.data) } } };
@@ -396,12 +396,12 @@ export class Turn {
     const { usage } = outcome;
     const container = containerOf(this.builder.message);
     const { until } = this.readingOn ?? {};
-    const known = { ...outcome, ...(container && { container }), ...(until !== undefined && { read_until: until }) };
+    const stored = { ...outcome, ...(container && { container }), ...(until !== undefined && { read_until: until }) };
     return {
       ...this.row,
       status,
       endedAt: now,
-      outcome: complete ? known : { ...known, estimated_output: output },
+      outcome: complete ? stored : { ...stored, estimated_output: output },
       cost,
       tokens: complete && usage ? inputTokens(usage) + (usage.output_tokens ?? 0) : null,
       frame: complete && content.length === this.builder.blocks.length ? this.row.frame : null,
@@ -484,8 +484,8 @@ export class Turn {
 
 /** @returns the ids of the calls of an answer that are not in what is kept of it */
 function callsWithout(blocks: readonly Block[], content: readonly Json[]): string[] {
-  const kept = new Set(calledTools(content));
-  return calledTools(blocks.map(({ value }) => value)).filter((id) => !kept.has(id));
+  const calls = new Set(calledTools(content));
+  return calledTools(blocks.map(({ value }) => value)).filter((id) => !calls.has(id));
 }
 
 function blockTypeOf({ content_block }: Json): unknown {

@@ -182,7 +182,7 @@ export async function chooseForMessage(
   return {
     model: chosen.model,
     about: aboutChoice(agent.owner, chosen, 'first'),
-    told: (hides) => chosenHeader(chosen, hides),
+    headers: (hides) => chosenHeader(chosen, hides),
   };
 }
 

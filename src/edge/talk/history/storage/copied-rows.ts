@@ -33,7 +33,7 @@ export interface CopiedRows {
   /** Takes back what belongs to messages and turns from these numbers on. */
   rewind?(transcript: Transcript, message: number, turn: number): void;
   /** @returns its members of the profile, for the turns that are kept */
-  keep?(profile: Partial<Profile>, kept: TurnsKept): Partial<Profile>;
+  keep?(profile: Partial<Profile>, turns: TurnsKept): Partial<Profile>;
 }
 
 const FROZEN = ['system', 'tools', 'runs', 'agent'] as const;
@@ -57,6 +57,6 @@ export const COPIED = seam<CopiedRows>()('copied');
 export const copiedRows = ofRooms(() => [frozen, ...pluggedInto(COPIED)]);
 
 /** @returns what all in the list have as members of the profile, for the turns that are kept */
-export function keptMembers(profile: Partial<Profile>, kept: TurnsKept): Partial<Profile> {
-  return Object.assign({}, ...copiedRows().map(({ keep }) => keep?.(profile, kept))) as Partial<Profile>;
+export function keptMembers(profile: Partial<Profile>, turns: TurnsKept): Partial<Profile> {
+  return Object.assign({}, ...copiedRows().map(({ keep }) => keep?.(profile, turns))) as Partial<Profile>;
 }

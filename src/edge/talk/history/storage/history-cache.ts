@@ -57,9 +57,9 @@ const textOf = ({ text }: MessageText) => text;
 /** @returns the cached history with the running turn added, and with its answer if there is one. */
 export function withTurn(cached: CachedHistory, last: TurnRow, answer: string | undefined): CachedHistory {
   const { fresh, ...rest } = cached;
-  const { messages: asked = [], history: before } = fresh ?? {};
+  const { messages = [], history: before } = fresh ?? {};
   const answers = answer === undefined ? [] : [{ role: 'assistant', text: answer }];
-  const added = [...asked, ...answers];
+  const added = [...messages, ...answers];
   const history = before?.plus(answers.map(textOf)) ?? cached.history.plus(added.map(textOf));
   return { ...rest, history, tail: tailOf([...cached.tail, ...added]), last };
 }

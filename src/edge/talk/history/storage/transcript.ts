@@ -57,7 +57,7 @@ export class Transcript extends Tables {
   /** The turns that were read when the object woke; only until something is written. */
   #sinceWake: WakingTurns | undefined;
   /** The size of the database when it was last read, and about how much was added since; bytes. */
-  #size: { asked: number; added: number } | undefined;
+  #size: { pages: number; added: number } | undefined;
 
   constructor(storage: DurableObjectStorage) {
     super(storage);
@@ -105,8 +105,8 @@ export class Transcript extends Tables {
   /** @returns what the first room tells that has something to tell; undefined if none has */
   firstOf<T>(tell: (rows: RoomRows) => T | null | undefined): T | undefined {
     for (const rows of this.#ofRooms) {
-      const told = tell(rows);
-      if (told !== undefined && told !== null) return told;
+      const found = tell(rows);
+      if (found !== undefined && found !== null) return found;
     }
     return undefined;
   }
@@ -194,9 +194,9 @@ export class Transcript extends Tables {
    */
   get bytes(): number {
     if (this.#size === undefined || this.#size.added > ASK_SIZE_AFTER) {
-      this.#size = { asked: this.storage.sql.databaseSize, added: 0 };
+      this.#size = { pages: this.storage.sql.databaseSize, added: 0 };
     }
-    return this.#size.asked + this.#size.added;
+    return this.#size.pages + this.#size.added;
   }
 
   /** The turns that were read when the object woke; undefined since something was written. */

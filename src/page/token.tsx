@@ -7,10 +7,10 @@ import { Field, Form, SubmitButton } from './ui/form.tsx';
 /** Asks for a token and uses it. */
 function TokenForm({ onTaken = () => {} }: { onTaken?: () => void }) {
   const take = (data: FormData) => {
-    const given = String(data.get('token')).trim();
-    if (given === '') return;
+    const token = String(data.get('token')).trim();
+    if (token === '') return;
     onTaken();
-    void takeToken(given);
+    void takeToken(token);
   };
   return (
     <Form onSubmit={take}>

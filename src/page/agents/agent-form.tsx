@@ -48,13 +48,13 @@ export function AgentForm({ of, stored }: AgentFormProps) {
       announce(`Version ${shortVersion(version)} of ${name} is stored.`);
       go('agents', name, true);
     });
-  const told = fault.value === undefined ? undefined : placeOf(fault.value, draft);
+  const place = fault.value === undefined ? undefined : placeOf(fault.value, draft);
   const change = (field: AgentField, value: string) => {
     // What was wrong with it was said of what stood there before.
-    if (told?.field === field) fault.value = undefined;
+    if (place?.field === field) fault.value = undefined;
     keepDraft(of, { ...draft, [field]: value }, stored);
   };
-  const faultOf = (field: AgentField) => (told?.field === field ? told.said : undefined);
+  const faultOf = (field: AgentField) => (place?.field === field ? place.message : undefined);
   const input = (field: AgentField, label: string, props: InputHTMLAttributes = {}, note?: string) => (
     <Field key={field} label={label} note={note} fault={faultOf(field)}>
       {(ids) => (
@@ -85,7 +85,7 @@ export function AgentForm({ of, stored }: AgentFormProps) {
   );
   // What is wrong with tools stands at their JSON.
   const isJson = asJson.value || faultOf('tools') !== undefined || listIn(draft.tools) === undefined;
-  const known = models.value.map(({ id, display_name }) => [id, display_name] as const);
+  const choices = models.value.map(({ id, display_name }) => [id, display_name] as const);
   return (
     <Form onSubmit={() => void save()}>
       <div class="fields">
@@ -102,9 +102,9 @@ export function AgentForm({ of, stored }: AgentFormProps) {
               {...ids}
               value={draft.model}
               options={
-                known.some(([id]) => id === draft.model)
-                  ? known
-                  : [draft.model === '' ? (['', 'chosen: see More'] as const) : draft.model, ...known]
+                choices.some(([id]) => id === draft.model)
+                  ? choices
+                  : [draft.model === '' ? (['', 'chosen: see More'] as const) : draft.model, ...choices]
               }
               onChoose={(id) => change('model', id)}
             />
@@ -164,7 +164,7 @@ export function AgentForm({ of, stored }: AgentFormProps) {
         <summary>More fields, as JSON</summary>
         {area('more', 'More fields', 5, '{"history": {"max_tokens": 100000, "strategy": "summarize"}}')}
       </details>
-      {told && !told.field && <Fault text={told.said} />}
+      {place && !place.field && <Fault text={place.message} />}
       <p class="row">
         <SubmitButton name={isNew ? 'Store agent' : 'Store as a new version'} disabled={busy.value} />
         {agentDrafts.value[of] && <SmallButton name="Discard changes" onClick={() => dropDraft(of)} />}
@@ -186,14 +186,16 @@ function refuseTaken(name: string): void {
 }
 
 /** @returns the field that a refusal is about, and what is said of it */
-function placeOf(fault: string, draft: AgentDraft): { field: AgentField | undefined; said: string } {
+function placeOf(fault: string, draft: AgentDraft): { field: AgentField | undefined; message: string } {
   const words = wordsIn(fault);
-  if (words.startsWith('The name of the agent')) return { field: 'name', said: words };
-  const { field, said } = fieldFault(fault, AGENT_FIELDS);
-  if (field !== undefined) return { field: field as AgentField, said };
+  if (words.startsWith('The name of the agent')) return { field: 'name', message: words };
+  const { field, message } = fieldFault(fault, AGENT_FIELDS);
+  if (field !== undefined) return { field: field as AgentField, message: message };
   // What cannot be read is told as `more`, and found above.
   const others = words.startsWith('more:') ? [] : Object.keys(Object(moreIn(draft)));
-  return fieldFault(fault, others).field === undefined ? { field: undefined, said } : { field: 'more', said: words };
+  return fieldFault(fault, others).field === undefined
+    ? { field: undefined, message: message }
+    : { field: 'more', message: words };
 }
 
 function moreIn(draft: AgentDraft): unknown {

@@ -139,16 +139,16 @@ function AgentFacts({ content }: { content: AgentContent }) {
       facts={[
         ...(description === undefined ? [] : ([['Description', description]] as const)),
         ['Model', typeof model === 'string' ? nameOf(model) : chosenBy(model)],
-        ...given('System prompt', system === '' ? [] : [system]),
+        ...listed('System prompt', system === '' ? [] : [system]),
         ['Tools', names.length === 0 ? 'none' : names.join(', ')],
-        ...given('MCP servers', mcp_servers.map(serverOf)),
-        ...given(
+        ...listed('MCP servers', mcp_servers.map(serverOf)),
+        ...listed(
           'Skills',
           container?.skills.map(({ skill_id }) => String(skill_id)),
         ),
-        ...given('Fallbacks of the API', fallbacks === 'default' ? [fallbacks] : fallbacks?.map((one) => one.model)),
-        ...given('Betas', betas),
-        ...given(
+        ...listed('Fallbacks of the API', fallbacks === 'default' ? [fallbacks] : fallbacks?.map((one) => one.model)),
+        ...listed('Betas', betas),
+        ...listed(
           'Long histories',
           history && [`${LONG_HISTORIES[history.strategy]} above ${formatCount(history.max_tokens)} tokens`],
         ),
@@ -176,7 +176,7 @@ function chosenBy({ by, models, otherwise }: Exclude<AgentContent['model'], stri
 }
 
 /** @returns the fact, where there is one */
-function given(name: string, values: readonly string[] = []): (readonly [string, string])[] {
+function listed(name: string, values: readonly string[] = []): (readonly [string, string])[] {
   return values.length === 0 ? [] : [[name, values.join(', ')]];
 }
 

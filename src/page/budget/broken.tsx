@@ -16,10 +16,10 @@ export function Broken() {
       {all.length > 0 && (
         <section class="panel broken" aria-label="What is broken">
           <ul class="row">
-            {all.map(({ count, said, href }) => (
-              <li key={said}>
+            {all.map(({ count, said: words, href }) => (
+              <li key={words}>
                 <a href={href} onClick={() => (ledTo.value = href)}>
-                  <strong>{formatCount(count)}</strong> {said}
+                  <strong>{formatCount(count)}</strong> {words}
                 </a>
               </li>
             ))}

@@ -38,7 +38,7 @@ export function Credit({ account, hasTotal }: { account: string; hasTotal: boole
       announce(`${exactUsd(usd)} of credit is given to ${account}.`);
       pollNow();
     });
-  const told = fieldFault(fault.value ?? '', FIELDS);
+  const shownFault = fieldFault(fault.value ?? '', FIELDS);
   return (
     <section ref={form} class="panel stack" aria-labelledby="credit">
       <h3 id="credit">Credit</h3>
@@ -50,14 +50,14 @@ export function Credit({ account, hasTotal }: { account: string; hasTotal: boole
       )}
       <Form onSubmit={(data) => void give(data)}>
         <div class="fields">
-          <Field label="Dollars of credit" fault={told.field === 'usd' ? told.said : undefined}>
+          <Field label="Dollars of credit" fault={shownFault.field === 'usd' ? shownFault.message : undefined}>
             {(ids) => <input {...ids} name="usd" type="number" step="any" required />}
           </Field>
-          <Field label="Note" fault={told.field === 'note' ? told.said : undefined}>
+          <Field label="Note" fault={shownFault.field === 'note' ? shownFault.message : undefined}>
             {(ids) => <input {...ids} name="note" maxLength={512} autocomplete="off" placeholder="What it is for" />}
           </Field>
         </div>
-        {fault.value && !told.field && <Fault text={told.said} />}
+        {fault.value && !shownFault.field && <Fault text={shownFault.message} />}
         <p class="row">
           <SubmitButton name="Give credit" disabled={busy.value} />
         </p>

@@ -33,7 +33,7 @@ export function LimitsForm({ of, own, names, inForce = own }: LimitsFormProps) {
   const isSet = (name: LimitName) => (own[name] !== undefined || added.value.includes(name)) && !isRemoved(name);
   const isRemoved = (name: LimitName) => removed.value.includes(name);
   const shown = names.filter(isSet);
-  const told = fieldFault(fault.value ?? '', names);
+  const shownFault = fieldFault(fault.value ?? '', names);
   const save = async (form: FormData) => {
     saved.value = '';
     const isSaved = await run(async () => {
@@ -68,7 +68,11 @@ export function LimitsForm({ of, own, names, inForce = own }: LimitsFormProps) {
       )}
       <div class="fields">
         {shown.map((name) => (
-          <Field key={name} label={LIMITS[name].title} fault={told.field === name ? told.said : undefined}>
+          <Field
+            key={name}
+            label={LIMITS[name].title}
+            fault={shownFault.field === name ? shownFault.message : undefined}
+          >
             {(ids) => (
               <span class="inline with-button">
                 <LimitInput ids={ids} name={name} value={own[name]} inForce={inForce[name]} />
@@ -90,7 +94,7 @@ export function LimitsForm({ of, own, names, inForce = own }: LimitsFormProps) {
           </Field>
         )}
       </div>
-      {fault.value && !told.field && <Fault text={told.said} />}
+      {fault.value && !shownFault.field && <Fault text={shownFault.message} />}
       <p class="row">
         <SubmitButton name="Save limits" disabled={busy.value} /> <span class="quiet">{saved.value}</span>
       </p>
@@ -131,8 +135,8 @@ function LimitInput({ ids, name, value, inForce }: LimitInputProps) {
       />
     );
   }
-  const text = (given: unknown) =>
-    kind === 'shares' ? sharesText(given as number[]) : ((given ?? []) as string[]).join(', ');
+  const text = (value: unknown) =>
+    kind === 'shares' ? sharesText(value as number[]) : ((value ?? []) as string[]).join(', ');
   return (
     <>
       <input

@@ -21,14 +21,14 @@ const SOURCES = Object.keys({ github: 1, stripe: 1, slack: 1, standard: 1 } sati
 /** Shows what is delivered: the events of webhooks, each with its state, and alerts. */
 export function Webhooks() {
   const source = budgetName.value ?? SOURCES[0] ?? '';
-  const known = SOURCES.includes(source) || source === ALERTS ? SOURCES : [...SOURCES, source];
+  const choices = SOURCES.includes(source) || source === ALERTS ? SOURCES : [...SOURCES, source];
   return (
     <>
       <label class="inline">
         <span class="quiet">From</span>
         <Select
           value={source}
-          options={[...known, [ALERTS, 'alerts of this edge'] as const]}
+          options={[...choices, [ALERTS, 'alerts of this edge'] as const]}
           onChoose={(name) => go('budget', ['webhooks', name])}
         />
       </label>

@@ -60,6 +60,6 @@ function whenIdle(act: () => void): () => void {
     const timer = setTimeout(act, 30);
     return () => clearTimeout(timer);
   }
-  const asked = requestIdleCallback(act, { timeout: 500 });
-  return () => cancelIdleCallback(asked);
+  const callback = requestIdleCallback(act, { timeout: 500 });
+  return () => cancelIdleCallback(callback);
 }

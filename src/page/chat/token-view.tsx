@@ -26,8 +26,8 @@ export function TokenView({ id }: { id: string }) {
 function TokenViewDialog({ id, onClose }: { id: string; onClose(): void }) {
   const { busy, fault, run } = useAction();
   const rows = useSignal<readonly ConversationMessage[] | undefined>(undefined);
-  const show = async (given: FormData) => {
-    pasted.value = String(given.get('token')).trim();
+  const show = async (data: FormData) => {
+    pasted.value = String(data.get('token')).trim();
     rows.value = undefined;
     await run(async () => {
       rows.value = await readHistory(createClient({ baseURL: location.origin, token: pasted.value }), id);
@@ -35,7 +35,7 @@ function TokenViewDialog({ id, onClose }: { id: string; onClose(): void }) {
   };
   return (
     <Dialog title="As a token sees it" onClose={onClose}>
-      <Form onSubmit={(given) => void show(given)}>
+      <Form onSubmit={(data) => void show(data)}>
         <Field
           label="Bound token"
           note="It is kept in memory until you leave this page, and is sent only to this edge."

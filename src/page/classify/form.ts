@@ -73,9 +73,9 @@ export function labelsOf({ label, labels: several }: Pick<ClassifyAnswer, 'label
 }
 
 function parts(): ClassifierPut {
-  const given = labels.value.split('\n').map((line) => line.trim());
+  const lines = labels.value.split('\n').map((line) => line.trim());
   return {
-    labels: given.filter((line) => line !== '').map(labelOf),
+    labels: lines.filter((line) => line !== '').map(labelOf),
     ...(multi.value ? { multi: true } : {}),
     ...(allowNone.value ? { allow_none: true } : {}),
   };

@@ -13,7 +13,7 @@ export type AccountQuota = z.output<typeof accountAnswer>;
 export const spentToday = signal<{ usd: number; byAll: boolean } | undefined>(undefined);
 export const prefixes = signal<NamedRow[]>([]);
 
-let asked = 0;
+let reads = 0;
 
 /** @returns the query for an account. An admin may look at one before it has anything. */
 export function ofAccount(account: string) {
@@ -33,8 +33,8 @@ export function tellSpent(own?: AccountQuota, all?: DeploymentReport): void {
 
 /** Loads what was spent today. If several loads overlap, the last one counts. @throws SluiceError if none of it can be read */
 export async function refreshSpent(): Promise<void> {
-  asked += 1;
-  const question = asked;
+  reads += 1;
+  const question = reads;
   const { account, admin } = identity.value;
   // One of both is enough here. Why the other cannot be read, Budget says.
   const all = admin ? readJson<DeploymentReport>('/pools/deployment').catch(() => undefined) : undefined;
@@ -42,8 +42,8 @@ export async function refreshSpent(): Promise<void> {
     if ((await all) === undefined) throw thrown;
     return undefined;
   });
-  const known = await Promise.all([own, all]);
-  if (question === asked) tellSpent(...known);
+  const both = await Promise.all([own, all]);
+  if (question === reads) tellSpent(...both);
 }
 
 export async function refreshPrefixes(): Promise<void> {

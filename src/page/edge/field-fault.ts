@@ -11,10 +11,10 @@ export function wordsIn(fault: string): string {
  * @param fields the names of the fields, as paths
  * @returns the field, and what is said of it; without a field all that was said
  */
-export function fieldFault(fault: string, fields: readonly string[]): { field: string | undefined; said: string } {
+export function fieldFault(fault: string, fields: readonly string[]): { field: string | undefined; message: string } {
   const words = wordsIn(fault);
-  const [, path = '', said = ''] = /^([\w.]+): ([\s\S]+)$/.exec(words) ?? [];
+  const [, path = '', rest = ''] = /^([\w.]+): ([\s\S]+)$/.exec(words) ?? [];
   const field = fields.find((name) => path === name || path.startsWith(`${name}.`));
-  if (field === undefined) return { field, said: fault };
-  return { field, said: path === field ? said : words };
+  if (field === undefined) return { field, message: fault };
+  return { field, message: path === field ? rest : words };
 }

@@ -65,10 +65,10 @@ const LIST_AGAIN_MS = 5_000;
 /** Shows a list of the edge, up to date while the page is visible, ten rows at a time. */
 export function List<Row, Answer = Page<Row>>(props: ListProps<Row, Answer>) {
   const { name, path, query = {}, columns, row, empty, about, sort, size = A_PAGE } = props;
-  const asked = JSON.stringify([path, queryNow(query), sort?.value, size]);
+  const wanted = JSON.stringify([path, queryNow(query), sort?.value, size]);
   // What is known of another question is not shown as the answer to this one.
   // biome-ignore lint/correctness/useExhaustiveDependencies: the question is a text of all that it is made of.
-  const pages = useMemo(() => new ListPages(props), [asked]);
+  const pages = useMemo(() => new ListPages(props), [wanted]);
   useEffect(() => pages.keep(), [pages]);
   const { answer, rows } = pages.shown.value ?? {};
   return (
@@ -165,8 +165,10 @@ class ListPages<Row, Answer> {
 
   async #read(start: string | undefined) {
     const { path, query = {}, row, sort, rowsIn, size = A_PAGE } = this.#of;
-    const asked = Object.entries({ ...queryNow(query), sort: sort?.value }).filter(([, value]) => value !== undefined);
-    const all = Object.fromEntries(asked) as Record<string, string | number>;
+    const parameters = Object.entries({ ...queryNow(query), sort: sort?.value }).filter(
+      ([, value]) => value !== undefined,
+    );
+    const all = Object.fromEntries(parameters) as Record<string, string | number>;
     if (rowsIn) {
       const answer = await readJson<Answer>(path, { query: all });
       const rows = rowsIn(answer);

@@ -51,14 +51,14 @@ export function poll(
 
 /** Keeps what is read in a signal, as `poll` asks for it. */
 export function pollInto<T>(
-  kept: Signal<T>,
+  target: Signal<T>,
   read: () => Promise<T>,
   everyMs: number,
   fault: Signal<string | undefined>,
 ): () => void {
   const ask = async (isCurrent: () => boolean) => {
-    const known = await read();
-    if (isCurrent()) kept.value = known;
+    const value = await read();
+    if (isCurrent()) target.value = value;
   };
   return poll(ask, everyMs, fault);
 }

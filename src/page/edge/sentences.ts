@@ -29,10 +29,10 @@ export function sayError(error: SluiceError): string {
   const { type, status = 500, retryAfter = 0 } = error;
   if (waitsForDecision(error)) return 'Decide above first: the answer waits for you.';
   const unknown = status < 500 ? 'invalid_request_error' : 'api_error';
-  const known = Object.hasOwn(SENTENCES, type) ? (type as keyof typeof SENTENCES) : unknown;
-  const said = type === 'billing_error' ? sayLeft(error) : SENTENCES[known];
-  if (!OF_LIMITS.includes(type) || retryAfter <= MOMENT_SECONDS) return said;
-  return `${said} There is room again ${formatWhen(new Date(Date.now() + retryAfter * 1_000).toISOString())}.`;
+  const kind = Object.hasOwn(SENTENCES, type) ? (type as keyof typeof SENTENCES) : unknown;
+  const sentence = type === 'billing_error' ? sayLeft(error) : SENTENCES[kind];
+  if (!OF_LIMITS.includes(type) || retryAfter <= MOMENT_SECONDS) return sentence;
+  return `${sentence} There is room again ${formatWhen(new Date(Date.now() + retryAfter * 1_000).toISOString())}.`;
 }
 
 /** @returns what is said of a type of error, as its caller reads it */

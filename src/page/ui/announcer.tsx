@@ -1,16 +1,16 @@
 import { signal } from '@preact/signals';
 
-const said = signal('');
+const announcement = signal('');
 
 /** Announces a text to screen readers: of an error the sentence, without its details. */
 export function announce(text: string): void {
-  said.value = text.split('\n', 1)[0] ?? '';
+  announcement.value = text.split('\n', 1)[0] ?? '';
 }
 
 export function Announcer() {
   return (
     <div class="unseen" role="status" aria-live="polite">
-      {said}
+      {announcement}
     </div>
   );
 }

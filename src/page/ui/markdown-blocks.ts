@@ -37,8 +37,8 @@ export class MarkdownBlocks {
     this.#prefix = `note-${texts}-`;
   }
 
-  split(given: string): Block[] {
-    const text = given.replace(/\r\n?/g, '\n');
+  split(source: string): Block[] {
+    const text = source.replace(/\r\n?/g, '\n');
     const extensions = extensionsFor(text);
     const isOther = extensions.length !== this.#extensions.length;
     if (isOther) this.#marked = new Marked(BASE, ...extensions.map((make) => make(this.#prefix)));

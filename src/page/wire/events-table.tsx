@@ -103,11 +103,11 @@ function When({ from, to, end }: { from: number; to: number; end: number }) {
 
 /** @returns the rows of a call; of one that has grown only what is new is read */
 function rowsOf(call: WireCall): readonly WireRow[] {
-  const known = rowsByCall.get(call) ?? { rows: [], read: 0 };
-  rowsByCall.set(call, known);
-  for (const event of call.events.slice(known.read)) add(known.rows, event);
-  known.read = call.events.length;
-  return known.rows;
+  const before = rowsByCall.get(call) ?? { rows: [], read: 0 };
+  rowsByCall.set(call, before);
+  for (const event of call.events.slice(before.read)) add(before.rows, event);
+  before.read = call.events.length;
+  return before.rows;
 }
 
 function add(rows: WireRow[], { at, name, data }: WireEvent): void {

@@ -27,11 +27,11 @@ export function keepOverview(): () => void {
     deployment.value = shared;
     tellSpent(undefined, shared);
     // The days change only when something is spent, and at midnight.
-    const known = `${dayAgo(0)} ${shared.total.spent_usd}`;
-    if (known === drawn) return;
+    const standing = `${dayAgo(0)} ${shared.total.spent_usd}`;
+    if (standing === drawn) return;
     const days = await spendPerDay();
     if (!isCurrent()) return;
-    drawn = known;
+    drawn = standing;
     deploymentSpend.value = days;
   };
   return poll(look, OVERVIEW_EVERY_MS, overviewFault);

@@ -56,14 +56,14 @@ function keepReportOf(name: string): () => void {
     const { account: own, admin } = identity.value;
     if (name === own && !admin) tellSpent(stands);
     // The sums change only when a request is settled, and at midnight.
-    const known = `${dayAgo(0)} ${stands.month.settled_usd}`;
-    if (known === drawn) return;
+    const standing = `${dayAgo(0)} ${stands.month.settled_usd}`;
+    if (standing === drawn) return;
     const [days, models] = await Promise.all([
       spendPerDay(name),
       edge().usage({ group_by: 'model', ...ofAccount(name) }),
     ]);
     if (!isCurrent()) return;
-    drawn = known;
+    drawn = standing;
     spend.value = days;
     byModel.value = models;
   };

@@ -55,15 +55,15 @@ export function Composer() {
     if (!ready) return;
     const content = draftContent();
     const before = editing.value;
-    const kept = { text: draftText.value, attachments: attachments.value };
+    const draft = { text: draftText.value, attachments: attachments.value };
     clearDraft();
     fault.value = undefined;
-    const asked = before !== undefined && current ? askInstead(current, before, content) : send(content);
-    asked.then(takeBack).catch((thrown: unknown) => {
+    const sending = before !== undefined && current ? askInstead(current, before, content) : send(content);
+    sending.then(takeBack).catch((thrown: unknown) => {
       fault.value = sentenceOf(thrown);
       announce(fault.value);
-      draftText.value = [kept.text, draftText.value].filter(Boolean).join('\n\n');
-      attachments.value = kept.attachments;
+      draftText.value = [draft.text, draftText.value].filter(Boolean).join('\n\n');
+      attachments.value = draft.attachments;
       editing.value = before;
     });
   };
@@ -152,8 +152,8 @@ export function Composer() {
 /** Takes a question back that the edge refused because a person must decide first: that is said below it then. */
 function takeBack(): void {
   const failed = session.value?.failure;
-  if (!failed?.value?.asked || !waitsForDecision(failed.value.error) || !session.value?.waits.value) return;
-  editDraft(failed.value.asked);
+  if (!failed?.value?.question || !waitsForDecision(failed.value.error) || !session.value?.waits.value) return;
+  editDraft(failed.value.question);
   failed.value = undefined;
 }
 
@@ -236,9 +236,10 @@ function WhoAnswers() {
     agent.value = value.startsWith(AGENT) ? value.slice(AGENT.length) : '';
     if (agent.value === '') chooseModel(value);
   };
-  const asked = current ? current.model : model.value?.id;
-  const known = models.value.length > 0 || asked === undefined ? models.value : [{ id: asked, display_name: asked }];
-  const options = known.map(({ id, display_name }) => (
+  const chosen = current ? current.model : model.value?.id;
+  const choices =
+    models.value.length > 0 || chosen === undefined ? models.value : [{ id: chosen, display_name: chosen }];
+  const options = choices.map(({ id, display_name }) => (
     <option key={id} value={id}>
       {display_name}
     </option>
@@ -248,7 +249,7 @@ function WhoAnswers() {
       aria-label={names.length === 0 ? 'Model' : 'Model or agent'}
       title={retained === undefined ? undefined : 'A conversation keeps the agent it started with'}
       disabled={retained !== undefined}
-      value={named === undefined ? asked : AGENT + named}
+      value={named === undefined ? chosen : AGENT + named}
       onChange={(event) => choose(event.currentTarget.value)}
     >
       {names.length === 0 ? options : <optgroup label="Models">{options}</optgroup>}

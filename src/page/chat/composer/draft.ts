@@ -24,9 +24,9 @@ export const isEmpty = computed(() => draftText.value.trim() === '' && attachmen
 /** @returns the draft as the content of a message */
 export function draftContent(): Content {
   const blocks = attachments.value.map(({ block }) => block);
-  const said = draftText.value.trim();
-  if (blocks.length === 0) return said;
-  return said === '' ? blocks : [...blocks, { type: 'text', text: said }];
+  const words = draftText.value.trim();
+  if (blocks.length === 0) return words;
+  return words === '' ? blocks : [...blocks, { type: 'text', text: words }];
 }
 
 /** Puts what was asked into the composer. @param before the message that it will replace, if any */
@@ -59,7 +59,7 @@ export function keepCounting(): () => void {
     const request = countRequest();
     clearTimeout(timer);
     question += 1;
-    const asked = question;
+    const number = question;
     if (!request) {
       counted.value = undefined;
       return;
@@ -69,11 +69,11 @@ export function keepCounting(): () => void {
         .countTokens(request)
         .then(
           (answer) => {
-            if (asked === question) counted.value = answer;
+            if (number === question) counted.value = answer;
           },
           // No error here: if the draft is wrong, sending it gives the reason.
           () => {
-            if (asked === question) counted.value = undefined;
+            if (number === question) counted.value = undefined;
           },
         );
     }, QUIET_MS);
@@ -108,17 +108,17 @@ function countRequest(): CountRequest | undefined {
   const retained = current ? (current.report.value?.prefix ?? undefined) : prefix.value || undefined;
   const rows = current?.rows.value ?? [];
   const until = rows.findIndex((row) => row.id === editing.value);
-  const said = until < 0 ? rows : rows.slice(0, until);
+  const earlier = until < 0 ? rows : rows.slice(0, until);
   // A question that was refused, and its answer, are not sent again; nor is an answer of which nothing is left.
   const isSent = ({ status }: { status: string }) => ['complete', 'stopped', 'interrupted'].includes(status);
-  const sent = said.filter((row) => isSent(row) && row.content.length > 0);
+  const sent = earlier.filter((row) => isSent(row) && row.content.length > 0);
   const messages = [...sent, { role: 'user', content: draftContent() }].map(({ role, content }) => ({ role, content }));
-  const { thinking: asked } = thinkingMembers(thinking.value, model.value, 0);
+  const { thinking: budget } = thinkingMembers(thinking.value, model.value, 0);
   return {
     model: id,
     messages: messages as MessageParam[],
     ...(retained === undefined ? {} : { prefix: retained }),
-    ...(asked && { thinking: asked }),
+    ...(budget && { thinking: budget }),
     ...(offered.length > 0 ? { tools: offered } : {}),
   };
 }

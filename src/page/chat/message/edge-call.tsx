@@ -16,7 +16,7 @@ interface EdgeCallProps {
   part: Part;
   result: Part | undefined;
   /** What the edge tells of it; not before its step has ended. */
-  told: ConversationTurn['steps'][number]['calls'][number] | undefined;
+  report: ConversationTurn['steps'][number]['calls'][number] | undefined;
   /** Whether the run goes on: what has no result is on its way. */
   isLive: boolean;
   /** Whether it is not made before somebody has approved it. */
@@ -26,7 +26,7 @@ interface EdgeCallProps {
 const MOST_SUBAGENTS = 1_000;
 
 /** Shows a tool's call by the edge, which opens in place. */
-export function EdgeCall({ conversation, part, result, told, isLive, waits }: EdgeCallProps) {
+export function EdgeCall({ conversation, part, result, report: told, isLive, waits }: EdgeCallProps) {
   const isOpen = useSignal(false);
   const failed = result?.is_error === true;
   const open = waits ? 'waiting for approval' : isLive ? 'running' : 'no result';
@@ -77,19 +77,19 @@ interface SubagentProps {
 /** Shows what a subagent has said, and what it cost. For the call of another tool it shows nothing. */
 function Subagent({ parent, call }: SubagentProps) {
   const { fault, run } = useAction();
-  const read = useSignal<{ row: ConversationRow; said: ConversationMessage[] } | undefined>(undefined);
+  const read = useSignal<{ row: ConversationRow; messages: ConversationMessage[] } | undefined>(undefined);
   useEffect(() => {
     void run(async () => {
       const { data } = await edge().conversations.list({ parent, limit: MOST_SUBAGENTS });
       const row = data.find(({ tool_use_id }) => tool_use_id === call);
       if (!row) return;
       const messages = await edge().conversations.messages(row.id, { view: 'shown' });
-      read.value = { row, said: messages.data.filter(({ role }) => role === 'assistant') };
+      read.value = { row, messages: messages.data.filter(({ role }) => role === 'assistant') };
     });
   }, [parent, call, run, read]);
   if (fault.value) return <Fault text={fault.value} />;
   if (!read.value) return null;
-  const { row, said } = read.value;
+  const { row, messages: said } = read.value;
   const parts = said.flatMap(({ content }) => partsOf(content)).filter(({ type }) => type !== 'mcp_tool_result');
   return (
     <section class="stack subagent" aria-label="Subagent">

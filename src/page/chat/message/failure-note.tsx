@@ -16,12 +16,12 @@ const MOST_WAIT_SECONDS = 300;
 
 /** Says what went wrong, and offers what can help against it. */
 export function FailureNote({ failure, session }: { failure: Failure; session: Session }) {
-  const { asked, error, at, isCut } = failure;
-  const unsent = asked !== undefined && error.type === 'connection_error' && !failure.arrived;
+  const { question, error, at, isCut } = failure;
+  const unsent = question !== undefined && error.type === 'connection_error' && !failure.arrived;
   const sentence = `${unsent ? UNSENT : sayError(error)}${isCut ? ' The last words that you saw are lost.' : ''}`;
   const edit = () => {
-    if (asked === undefined) return;
-    editDraft(asked);
+    if (question === undefined) return;
+    editDraft(question);
     session.failure.value = undefined;
   };
   return (
@@ -34,7 +34,7 @@ export function FailureNote({ failure, session }: { failure: Failure; session: S
             onClick={() => session.retry()}
           />
         )}
-        {asked !== undefined && <SmallButton name="Edit" onClick={edit} />}
+        {question !== undefined && <SmallButton name="Edit" onClick={edit} />}
         {SPENT.includes(error.type) && <SmallButton name="Open Budget" onClick={() => go('budget')} />}
         <SmallButton name="Open Wire" onClick={() => go('wire')} />
       </p>

@@ -40,8 +40,8 @@ function MessageView({ entry, session }: { entry: Entry; session: Session }) {
   if (stream) void session.grown.value;
   const parts: readonly Part[] = stream ? ((stream.message?.content ?? []) as unknown as Part[]) : entry.parts;
   const shown = parts.filter(({ type }) => type !== 'tool_result');
-  const known = resultsIn(session);
-  const results = stream ? new Map([...known, ...resultsOf([{ parts }])]) : known;
+  const shownResults = resultsIn(session);
+  const results = stream ? new Map([...shownResults, ...resultsOf([{ parts }])]) : shownResults;
   const isUnanswered = row?.status === 'interrupted' && row.content.length === 0;
   const why = isUnanswered ? 'unanswered' : (row?.status ?? '');
   const isCut = row?.stop_reason === 'max_tokens' && ENDINGS[why] === undefined;
@@ -174,24 +174,24 @@ function SummaryText({ id, session, isOpen }: SummaryProps) {
 
 /** @returns how the model was chosen, as the header of an answer says it */
 function reasonIn(header: string): ModelReason {
-  const said = (name: string) => new RegExp(`; ${name}=([^;]+)`).exec(header)?.[1];
-  const label = said('label');
-  const [why = '', classifier = null] = [said('why'), said('classifier')];
+  const part = (name: string) => new RegExp(`; ${name}=([^;]+)`).exec(header)?.[1];
+  const label = part('label');
+  const [why = '', classifier = null] = [part('why'), part('classifier')];
   return { why, label: label === undefined ? null : decodeURIComponent(label), classifier };
 }
 
 /** Says in few words why the agent has chosen this model. */
 function WhyChosen({ reason: { why, label, classifier } }: { reason: ModelReason }) {
-  const asked = why === 'failed' ? 'no label' : 'as asked';
-  return <span title={[why, classifier].filter(Boolean).join(', ')}>{`model: ${label ?? asked}`}</span>;
+  const noLabel = why === 'failed' ? 'no label' : 'as asked';
+  return <span title={[why, classifier].filter(Boolean).join(', ')}>{`model: ${label ?? noLabel}`}</span>;
 }
 
 /** Shows the tokens of an answer. The line is there from the start, so that nothing moves when they come. */
 function Figures({ row, stream }: { row: ConversationMessage | undefined; stream: MessageStream | undefined }) {
   const usage = (row?.usage ?? stream?.message?.usage) as Partial<Usage> | undefined;
   const lowered = stream?.headers?.get('sluice-max-tokens');
-  const told = stream?.headers?.get('sluice-model-chosen');
-  const reason = row?.chosen_by ?? (told ? reasonIn(told) : undefined);
+  const header = stream?.headers?.get('sluice-model-chosen');
+  const reason = row?.chosen_by ?? (header ? reasonIn(header) : undefined);
   if (!usage) return <span class="figures" />;
   const { input_tokens, output_tokens, cache_read_input_tokens: read, cache_creation_input_tokens: written } = usage;
   return (

@@ -99,13 +99,16 @@ function ApprovalCards({ session }: { session: Session }) {
 
 function ApprovalCard({ approval, session }: { approval: Approval; session: Session }) {
   const { busy, fault, run } = useAction();
-  const told = indentedJson(approval.input_text ?? 'null');
-  const input = useSignal(told);
+  const indented = indentedJson(approval.input_text ?? 'null');
+  const input = useSignal(indented);
   const reason = useSignal('');
   const isMine = mayDecide(approval);
   const decide = (decision: () => ApprovalDecision) => void run(async () => session.decide(approval.id, decision()));
   const approve = () =>
-    decide(() => ({ decision: 'approve', ...(input.value === told ? {} : { input_text: validText(input.value) }) }));
+    decide(() => ({
+      decision: 'approve',
+      ...(input.value === indented ? {} : { input_text: validText(input.value) }),
+    }));
   const deny = () =>
     decide(() => ({ decision: 'deny', ...(reason.value.trim() === '' ? {} : { reason: reason.value.trim() }) }));
   return (
@@ -121,7 +124,7 @@ function ApprovalCard({ approval, session }: { approval: Approval; session: Sess
           <textarea
             {...ids}
             class="json"
-            rows={Math.min(12, told.split('\n').length)}
+            rows={Math.min(12, indented.split('\n').length)}
             disabled={!isMine || busy.value}
             value={input.value}
             onInput={(event) => (input.value = event.currentTarget.value)}
@@ -133,7 +136,7 @@ function ApprovalCard({ approval, session }: { approval: Approval; session: Sess
         <div class="row">
           <SmallButton
             kind="first"
-            name={input.value === told ? 'Approve' : 'Approve with this input'}
+            name={input.value === indented ? 'Approve' : 'Approve with this input'}
             disabled={busy.value}
             onClick={approve}
           />

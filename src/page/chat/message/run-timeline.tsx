@@ -38,7 +38,7 @@ export function RunTimeline({ steps, above, model, turn, session, results, thoug
   }, [stage, turn, session]);
   const account = turn === undefined ? undefined : session.runs.value.get(turn);
   // A step that was asked again, since the API was busy, has said nothing.
-  const told = account?.steps.filter(({ status }) => status !== 'failed') ?? [];
+  const ended = account?.steps.filter(({ status }) => status !== 'failed') ?? [];
   return (
     <ol class="stack run">
       {steps.map(({ parts }, index) => {
@@ -46,7 +46,7 @@ export function RunTimeline({ steps, above, model, turn, session, results, thoug
         return (
           // biome-ignore lint/suspicious/noArrayIndexKey: steps are only ever added at the end.
           <li key={index} class="stack run-step" data-live={isLast}>
-            <StepFigures number={above + index + 1} told={told[index]} model={model} />
+            <StepFigures number={above + index + 1} report={ended[index]} model={model} />
             {parts.map((part, at) =>
               isEdgeCall(part) ? (
                 <EdgeCall
@@ -54,7 +54,7 @@ export function RunTimeline({ steps, above, model, turn, session, results, thoug
                   conversation={session.id}
                   part={part}
                   result={results.get(String(part.id))}
-                  told={told[index]?.calls.find(({ id }) => id === part.id)}
+                  report={ended[index]?.calls.find(({ id }) => id === part.id)}
                   isLive={isLive}
                   waits={session.approvals.value.some(({ tool_use_id }) => tool_use_id === part.id)}
                 />
@@ -78,12 +78,12 @@ export function RunTimeline({ steps, above, model, turn, session, results, thoug
 
 interface StepFiguresProps {
   number: number;
-  told: ConversationTurn['steps'][number] | undefined;
+  report: ConversationTurn['steps'][number] | undefined;
   model: string | undefined;
 }
 
 /** The line is there from the start, so that nothing moves when the figures come. */
-function StepFigures({ number, told, model }: StepFiguresProps) {
+function StepFigures({ number, report: told, model }: StepFiguresProps) {
   const ref = useRef<HTMLParagraphElement>(null);
   // After each rendering: figures that have come are watched as well.
   useEffect(() => (ref.current ? keepReachable(ref.current) : undefined));

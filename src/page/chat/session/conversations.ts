@@ -144,7 +144,7 @@ export async function askInstead(from: Session, before: string, content: Content
   const status = failure?.error.status ?? 0;
   // A later turn, with the results of tools, may be refused as well: then there is an answer to keep.
   const isEmpty = created.rows.value.length === shared;
-  if (!failure || !isEmpty || failure.asked === undefined || status < 400 || status >= 500) return;
+  if (!failure || !isEmpty || failure.question === undefined || status < 400 || status >= 500) return;
   await edge().conversations.delete(created.id);
   if (session.value === created) {
     show(from.id);

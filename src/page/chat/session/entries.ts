@@ -41,10 +41,10 @@ export function entriesOf(session: Session): Entry[] {
     if (step?.stop_reason) add('assistant', [], { silence: { question: row, step } });
   }
   const live = session.live.value;
-  const asked = live ? live.asked : session.failure.value?.asked;
-  if (asked !== undefined) add('user', partsOf(asked));
+  const question = live ? live.question : session.failure.value?.question;
+  if (question !== undefined) add('user', partsOf(question));
   if (live) add('assistant', [], { stream: live.stream });
-  else if (asked !== undefined) Object.assign(entries.at(-1) ?? {}, { unsent: unsentNote(session.failure.value) });
+  else if (question !== undefined) Object.assign(entries.at(-1) ?? {}, { unsent: unsentNote(session.failure.value) });
   return withModelsAbove(entries);
 }
 

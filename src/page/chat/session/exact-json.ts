@@ -1,6 +1,6 @@
 /** What TypeScript does not know of yet. A browser without it rounds. */
 interface ExactJson {
-  parse(text: string, revive: (key: string, value: unknown, given?: { source?: string }) => unknown): unknown;
+  parse(text: string, revive: (key: string, value: unknown, context?: { source?: string }) => unknown): unknown;
   rawJSON?(text: string): unknown;
 }
 

@@ -4,7 +4,7 @@ import type { Content } from './content.ts';
 
 /** An answer that is coming, and its question; after a reload the history has the question already. */
 export interface Live {
-  asked: Content | undefined;
+  question: Content | undefined;
   stream: MessageStream;
   /** Whether its beginning was seen elsewhere, or before a reload. */
   resumed: boolean;
@@ -12,7 +12,7 @@ export interface Live {
 
 /** A question that got no answer. */
 export interface Failure {
-  asked: Content | undefined;
+  question: Content | undefined;
   error: SluiceError;
   /** When it failed, in milliseconds since 1970. */
   at: number;

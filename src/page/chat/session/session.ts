@@ -97,8 +97,8 @@ export class Session {
   async open(): Promise<void> {
     try {
       const { state } = await this.#readReport();
-      const asked = await this.#readRows();
-      if (state === 'running') await this.#resume(asked);
+      const running = await this.#readRows();
+      if (state === 'running') await this.#resume(running);
     } catch (thrown) {
       this.missing.value = thrown instanceof SluiceError && thrown.type === 'not_found_error';
       this.fail(thrown);
@@ -110,11 +110,11 @@ export class Session {
   /** Reads again what another window has changed. @param row the conversation in the list */
   async catchUp(row: ConversationRow): Promise<void> {
     if (this.busy.value || this.failure.value) return;
-    const known = this.#listed;
+    const listed = this.#listed;
     this.#listed = row;
-    if (row.state === 'running' || (known && known.updated_at !== row.updated_at)) await this.open();
+    if (row.state === 'running' || (listed && listed.updated_at !== row.updated_at)) await this.open();
     // A summary is made behind an answer, and changes only what the conversation has cost.
-    else if (known?.cost_usd !== row.cost_usd && this.report.value?.history?.strategy === 'summarize')
+    else if (listed?.cost_usd !== row.cost_usd && this.report.value?.history?.strategy === 'summarize')
       await this.#readReport();
   }
 
@@ -128,8 +128,8 @@ export class Session {
     this.failure.value = undefined;
     const rows = this.rows.value;
     const unanswered = rows.at(-1)?.content.length === 0 ? rows.findLast(({ role }) => role === 'user') : undefined;
-    const asked = failed?.asked ?? unanswered?.content;
-    if (asked !== undefined && rows.length === before) await this.send(asked);
+    const question = failed?.question ?? unanswered?.content;
+    if (question !== undefined && rows.length === before) await this.send(question);
   }
 
   /** Asks a question, and shows the answer while it comes: of `most` tokens. Tools of the page run in between. */
@@ -146,7 +146,7 @@ export class Session {
     if (last?.role !== 'assistant') return;
     this.failure.value = undefined;
     const stream = this.#stream([{ role: 'assistant', content: last.content } as MessageParam]);
-    const next = await this.#follow({ asked: undefined, stream, resumed: false });
+    const next = await this.#follow({ question: undefined, stream, resumed: false });
     if (next !== undefined) await this.send(next);
   }
 
@@ -186,13 +186,13 @@ export class Session {
     try {
       const copy = await conversations.fork(this.id, { at: before, ...(id === undefined ? {} : { id }) });
       await conversations.rewind(copy.id, before);
-      const known = this.branches.value.length > 0 ? this.branches.value : [branchIn({ id: this.id, metadata: null })];
-      const origin = originOf(this.id, known, this.rows.value, rows.length);
+      const all = this.branches.value.length > 0 ? this.branches.value : [branchIn({ id: this.id, metadata: null })];
+      const origin = originOf(this.id, all, this.rows.value, rows.length);
       const metadata = branchMetadata(copy.metadata, origin) as ConversationPatch['metadata'];
       const created = new Session(copy.id, this.#onChange);
       created.report.value = await conversations.update(copy.id, { metadata });
       created.rows.value = rows;
-      created.branches.value = [...known, { ...origin, id: copy.id }];
+      created.branches.value = [...all, { ...origin, id: copy.id }];
       created.loaded.value = true;
       return created;
     } finally {
@@ -218,10 +218,10 @@ export class Session {
     this.live.value?.stream.close();
   }
 
-  async #turn(said: Content, most?: number): Promise<Content | undefined> {
-    const asked = this.#withResults(said);
-    const stream = this.#stream([{ role: 'user', content: asked } as MessageParam], most);
-    return await this.#follow({ asked, stream, resumed: false });
+  async #turn(content: Content, most?: number): Promise<Content | undefined> {
+    const question = this.#withResults(content);
+    const stream = this.#stream([{ role: 'user', content: question } as MessageParam], most);
+    return await this.#follow({ question: question, stream, resumed: false });
   }
 
   /** The model to ask: without a list of models that of the last answer, else the conversation's own. */
@@ -246,14 +246,14 @@ export class Session {
   }
 
   /** Finds calls without results, because the page was closed in between. Their results go with the next question. */
-  #withResults(said: Content): Content {
+  #withResults(content: Content): Content {
     const last = this.rows.value.at(-1);
-    if (last?.role !== 'assistant' || partsOf(said).some(({ type }) => type === 'tool_result')) return said;
+    if (last?.role !== 'assistant' || partsOf(content).some(({ type }) => type === 'tool_result')) return content;
     const results = toolResults(partsOf(last.content)) as object[] as Part[];
-    return results.length === 0 ? said : [...results, ...partsOf(said)];
+    return results.length === 0 ? content : [...results, ...partsOf(content)];
   }
 
-  async #resume(asked: Content | undefined): Promise<void> {
+  async #resume(question: Content | undefined): Promise<void> {
     const stream = await edge().conversations.resume(this.id, this.#listening);
     // It has ended meanwhile.
     if (!stream) {
@@ -262,7 +262,7 @@ export class Session {
     }
     this.failure.value = undefined;
     this.arrived.value = true;
-    const next = await this.#follow({ asked, stream, resumed: true });
+    const next = await this.#follow({ question: question, stream, resumed: true });
     if (next !== undefined) await this.send(next);
   }
 
@@ -292,8 +292,8 @@ export class Session {
     this.reconnectsAt.value = undefined;
     // What was asked is in the history if anything came of it. What was refused is not, whatever another window has added.
     const refused = error instanceof SluiceError && (error.status ?? 500) < 500 && !this.arrived.value;
-    const kept = !refused && this.rows.value.length > before;
-    if (error !== undefined) this.fail(error, kept ? undefined : live.asked, live.stream.lost !== undefined);
+    const isKept = !refused && this.rows.value.length > before;
+    if (error !== undefined) this.fail(error, isKept ? undefined : live.question, live.stream.lost !== undefined);
     else announce(live.stream.stopped ? 'Stopped.' : 'The answer is complete.');
     this.#tell();
     if (error !== undefined || live.stream.stopped || message?.stop_reason !== 'tool_use') return undefined;
@@ -329,7 +329,7 @@ export class Session {
   /** @returns the question of the running turn, which is shown after the history, with its answer */
   async #readRows(): Promise<Content | undefined> {
     const rows = await readHistory(edge(), this.id, { pending: true, view: 'shown' }, () => !this.#left);
-    const asked = rows.at(-1)?.status === 'running' ? rows.pop()?.content : undefined;
+    const running = rows.at(-1)?.status === 'running' ? rows.pop()?.content : undefined;
     // Before the rows are shown, so that an answer without text comes with them. Where a report fails they come without it.
     const silent = rows.filter(({ turn }, index) => isSilent(rows, index) && !this.#reported.has(turn));
     await Promise.allSettled(
@@ -339,14 +339,14 @@ export class Session {
       }),
     );
     this.rows.value = rows;
-    return asked;
+    return running;
   }
 
-  /** Shows an error. @param asked the question that got no answer; one that is shown as such stays */
-  fail(thrown: unknown, asked = this.failure.value?.asked, isCut = false): void {
+  /** Shows an error. @param question the question that got no answer; one that is shown as such stays */
+  fail(thrown: unknown, question = this.failure.value?.question, isCut = false): void {
     if (this.#left) return;
     const error =
       thrown instanceof SluiceError ? thrown : new SluiceError('api_error', String(thrown), { cause: thrown });
-    this.failure.value = { asked, error, at: Date.now(), arrived: this.arrived.value, isCut };
+    this.failure.value = { question: question, error, at: Date.now(), arrived: this.arrived.value, isCut };
   }
 }

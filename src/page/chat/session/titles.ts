@@ -6,12 +6,12 @@ import type { Content } from './content.ts';
 /** More than any window shows: where a title ends is decided by its room. */
 const TITLE_CHARACTERS = 200;
 
-const made = signal<ReadonlyMap<string, string>>(new Map());
+const titles = signal<ReadonlyMap<string, string>>(new Map());
 const titled = new Set<string>();
 
 /** @returns the title of a conversation: its own, or the one that its first message gives */
 export function titleFor(id: string, title: string | null | undefined): string {
-  return title ?? made.value.get(id) ?? 'Untitled';
+  return title ?? titles.value.get(id) ?? 'Untitled';
 }
 
 /** Makes the title of a conversation that has none. If that fails, it is tried again when it is shown again. */
@@ -21,7 +21,7 @@ export async function makeTitle(id: string): Promise<void> {
   try {
     const { data } = await edge().conversations.messages(id, { limit: 1 });
     const first = data[0];
-    if (first) made.value = new Map(made.peek()).set(id, titleOf(first.content));
+    if (first) titles.value = new Map(titles.peek()).set(id, titleOf(first.content));
   } catch {
     // What is wrong with it is told where it is opened.
     titled.delete(id);

@@ -190,11 +190,11 @@ function placeOf(fault: string, draft: AgentDraft): { field: AgentField | undefi
   const words = wordsIn(fault);
   if (words.startsWith('The name of the agent')) return { field: 'name', message: words };
   const { field, message } = fieldFault(fault, AGENT_FIELDS);
-  if (field !== undefined) return { field: field as AgentField, message: message };
+  if (field !== undefined) return { field: field as AgentField, message };
   // What cannot be read is told as `more`, and found above.
   const others = words.startsWith('more:') ? [] : Object.keys(Object(moreIn(draft)));
   return fieldFault(fault, others).field === undefined
-    ? { field: undefined, message: message }
+    ? { field: undefined, message }
     : { field: 'more', message: words };
 }
 

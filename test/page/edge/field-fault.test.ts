@@ -3,15 +3,15 @@ import { fieldFault } from '../../../src/page/edge/field-fault.ts';
 
 test('a refusal belongs to the field that its path begins with, and keeps the path where that goes on', () => {
   const fields = ['model', 'limits.max_usd', 'tools'];
-  expect(fieldFault('model: Field required', fields)).toEqual({ field: 'model', said: 'Field required' });
-  expect(fieldFault('limits.max_usd: Too big', fields)).toEqual({ field: 'limits.max_usd', said: 'Too big' });
+  expect(fieldFault('model: Field required', fields)).toEqual({ field: 'model', message: 'Field required' });
+  expect(fieldFault('limits.max_usd: Too big', fields)).toEqual({ field: 'limits.max_usd', message: 'Too big' });
   const tool = 'tools.0.run.url: its host is not in TOOL_HOSTS';
-  expect(fieldFault(tool, fields)).toEqual({ field: 'tools', said: tool });
+  expect(fieldFault(tool, fields)).toEqual({ field: 'tools', message: tool });
   for (const other of ['modelling: no', 'limits.max_turns: no', 'Unrecognized key: "x"']) {
-    expect(fieldFault(other, fields)).toEqual({ field: undefined, said: other });
+    expect(fieldFault(other, fields)).toEqual({ field: undefined, message: other });
   }
   const told = ['This does not fit.', 'invalid_request_error · HTTP 400 · req_1'].join('\n');
-  expect(fieldFault(`${told}\nmodel: Field required`, fields)).toEqual({ field: 'model', said: 'Field required' });
-  expect(fieldFault(`${told}\n${tool}`, fields)).toEqual({ field: 'tools', said: tool });
-  expect(fieldFault(`${told}\nother: no`, fields)).toEqual({ field: undefined, said: `${told}\nother: no` });
+  expect(fieldFault(`${told}\nmodel: Field required`, fields)).toEqual({ field: 'model', message: 'Field required' });
+  expect(fieldFault(`${told}\n${tool}`, fields)).toEqual({ field: 'tools', message: tool });
+  expect(fieldFault(`${told}\nother: no`, fields)).toEqual({ field: undefined, message: `${told}\nother: no` });
 });

@@ -26,13 +26,13 @@ interface EdgeCallProps {
 const MOST_SUBAGENTS = 1_000;
 
 /** Shows a tool's call by the edge, which opens in place. */
-export function EdgeCall({ conversation, part, result, report: told, isLive, waits }: EdgeCallProps) {
+export function EdgeCall({ conversation, part, result, report, isLive, waits }: EdgeCallProps) {
   const isOpen = useSignal(false);
   const failed = result?.is_error === true;
   const open = waits ? 'waiting for approval' : isLive ? 'running' : 'no result';
   const state = failed ? 'failed' : result ? 'done' : open;
   // They stand behind the state, and would move if they came before its last word.
-  const figures = result || !isLive ? told : undefined;
+  const figures = result || !isLive ? report : undefined;
   return (
     <details
       class="aside call edge-call"
@@ -52,7 +52,7 @@ export function EdgeCall({ conversation, part, result, report: told, isLive, wai
       <dl>
         <dt class="quiet">Input</dt>
         <dd>
-          <pre class="raw">{JSON.stringify(told?.input ?? part.input, undefined, 2)}</pre>
+          <pre class="raw">{JSON.stringify(report?.input ?? part.input, undefined, 2)}</pre>
         </dd>
         {result && (
           <>
@@ -89,8 +89,8 @@ function Subagent({ parent, call }: SubagentProps) {
   }, [parent, call, run, read]);
   if (fault.value) return <Fault text={fault.value} />;
   if (!read.value) return null;
-  const { row, messages: said } = read.value;
-  const parts = said.flatMap(({ content }) => partsOf(content)).filter(({ type }) => type !== 'mcp_tool_result');
+  const { row, messages } = read.value;
+  const parts = messages.flatMap(({ content }) => partsOf(content)).filter(({ type }) => type !== 'mcp_tool_result');
   return (
     <section class="stack subagent" aria-label="Subagent">
       <p class="figures run-figures">

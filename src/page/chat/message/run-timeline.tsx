@@ -83,14 +83,14 @@ interface StepFiguresProps {
 }
 
 /** The line is there from the start, so that nothing moves when the figures come. */
-function StepFigures({ number, report: told, model }: StepFiguresProps) {
+function StepFigures({ number, report, model }: StepFiguresProps) {
   const ref = useRef<HTMLParagraphElement>(null);
   // After each rendering: figures that have come are watched as well.
   useEffect(() => (ref.current ? keepReachable(ref.current) : undefined));
-  const usage = (told?.usage ?? {}) as Partial<Usage>;
+  const usage = (report?.usage ?? {}) as Partial<Usage>;
   const { input_tokens, output_tokens, cache_read_input_tokens: read, cache_creation_input_tokens: written } = usage;
-  const isOver = told !== undefined && told.status !== 'running';
-  const name = told && nameOf(told.model);
+  const isOver = report !== undefined && report.status !== 'running';
+  const name = report && nameOf(report.model);
   return (
     // biome-ignore lint/a11y/useSemanticElements: it is a line of figures; a fieldset is of a form.
     <p ref={ref} role="group" class="figures run-figures scroll-box" aria-label={`Figures of step ${number}`}>
@@ -102,11 +102,11 @@ function StepFigures({ number, report: told, model }: StepFiguresProps) {
           {read ? <span class="hit">{formatCount(read)} from cache</span> : null}
           {written ? <span>{formatCount(written)} to cache</span> : null}
           <span>{formatCount(output_tokens ?? 0)} out</span>
-          {told.ttft_ms !== null && (
-            <span title="Time to the first byte">first byte after {formatMs(told.ttft_ms)}</span>
+          {report.ttft_ms !== null && (
+            <span title="Time to the first byte">first byte after {formatMs(report.ttft_ms)}</span>
           )}
           <span class="cost">
-            <Usd value={told.cost_usd} />
+            <Usd value={report.cost_usd} />
           </span>
         </>
       )}

@@ -13,7 +13,7 @@ test('a call shows the number that its tool got, once the edge has told of it', 
   const session = new Session('c/1', () => Promise.resolve());
   await session.readRun('t 1');
   expect(asked.map(({ path }) => path)).toEqual(['/conversations/c%2F1/turns/t%201']);
-  const told = session.runs.value.get('t 1')?.steps[0]?.calls[0];
+  const report = session.runs.value.get('t 1')?.steps[0]?.calls[0];
   const root = show(h(EdgeCall, { conversation: 'c/1', part, result: undefined, report, isLive: false, waits: true }));
   expect(root.querySelector('pre')?.textContent).toBe('{\n  "order": 2512292042121000001\n}');
 });

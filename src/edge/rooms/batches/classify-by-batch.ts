@@ -37,8 +37,8 @@ export async function classifyByBatch(c: Context<AppEnv>, work: BatchWork): Prom
   const { labels: names, multi, allow_none, fields } = task.classifier;
   const classifier = { labels: names, multi, allow_none, ...(fields && { fields }) };
   const labels = { classifier, structured: prompt.structured, model };
-  const made = await createBatch(batchRequest(c, work), { digest, deliverUrl, labels });
-  return made.ok ? new Response(made.body, { status: 202, headers: made.headers }) : made;
+  const batch = await createBatch(batchRequest(c, work), { digest, deliverUrl, labels });
+  return batch.ok ? new Response(batch.body, { status: 202, headers: batch.headers }) : batch;
 }
 
 /** @throws ApiError for an input that no model can label, and for an id that an item of a batch cannot have */

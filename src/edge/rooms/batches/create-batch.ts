@@ -137,8 +137,8 @@ function outerMembers(others: Map<string, string>, { context, own: ours }: Creat
   if (ours) return { url: ours.deliverUrl, others };
   const text = others.get(DELIVER_URL);
   others.delete(DELIVER_URL);
-  const given: unknown = text && JSON.parse(text);
-  return { url: checkedDeliverUrl(given ?? undefined, context.settings.BATCH_DELIVER_URL, context.settings), others };
+  const items: unknown = text && JSON.parse(text);
+  return { url: checkedDeliverUrl(items ?? undefined, context.settings.BATCH_DELIVER_URL, context.settings), others };
 }
 
 async function orderOf({ c, context, id, total, isDry }: Creation, digest: string): Promise<BatchOrder> {
@@ -173,7 +173,7 @@ async function closeBatch(
   let isHeld = true;
   let isClosing = false;
   try {
-    const { decision, asked } = await decided(context, order);
+    const { decision, calls: asked } = await decided(context, order);
     isHeld = decision.outcome === 'admitted' || asked > 1;
     if (decision.outcome === 'attached') {
       upload.abort();
@@ -202,14 +202,14 @@ async function closeBatch(
 async function decided(
   context: RequestContext,
   order: BatchOrder,
-): Promise<{ decision: BatchDecision; asked: number }> {
+): Promise<{ decision: BatchDecision; calls: number }> {
   const text = JSON.stringify(order);
-  let asked = 0;
+  let calls = 0;
   const answer = await callAccount(context, (account) => {
-    asked += 1;
+    calls += 1;
     return account.admitBatchJson(text);
   });
-  return { decision: JSON.parse(answer) as BatchDecision, asked };
+  return { decision: JSON.parse(answer) as BatchDecision, calls: calls };
 }
 
 function batchOpening(
@@ -241,10 +241,10 @@ async function estimate({ context, total }: Creation, order: BatchOrder): Promis
   const { decision } = await decided(context, order);
   if (decision.outcome === 'attached') throw new TypeError('A dry run attaches to nothing.');
   const cost_usd = toUsd(order.rows.reduce((sum, { cost }) => sum + cost, 0));
-  const told = { type: 'message_batch_estimate', requests: order.items, cost_usd } as const;
-  if (decision.outcome === 'admitted') return { ...told, fits: true, fitting: order.items };
+  const answer = { type: 'message_batch_estimate', requests: order.items, cost_usd } as const;
+  if (decision.outcome === 'admitted') return { ...answer, fits: true, fitting: order.items };
   if (decision.outcome !== 'refused') throw refusal(decision, total);
-  return { ...told, fits: false, fitting: total.fitting(moneyLeft(decision) ?? -1) };
+  return { ...answer, fits: false, fitting: total.fitting(moneyLeft(decision) ?? -1) };
 }
 
 /** @returns the error for a batch that the account does not admit. It says how many of its items would be admitted. */

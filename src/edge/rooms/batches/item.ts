@@ -136,14 +136,14 @@ export class ItemReader {
   }
 
   async #bounded(item: JsonBody, customId: string, bytes: Uint8Array | undefined): Promise<BoundedItem> {
-    const { ids, body: given } = namedIds(await withoutEdgeBlocksIn(paramsOf(item)));
+    const { ids, body: sent } = namedIds(await withoutEdgeBlocksIn(paramsOf(item)));
     // If the text is ASCII, it is as long as its bytes, so they need not be made to be counted.
     const isAscii = item.text.length === bytes?.length;
-    refuseWhatNeedsAnObject(given.json);
+    refuseWhatNeedsAnObject(sent.json);
     const { settings, identity } = contextOf(this.#c);
-    const named = given.json.prefix === undefined ? undefined : await this.#prefixOf(given);
+    const named = sent.json.prefix === undefined ? undefined : await this.#prefixOf(sent);
     const { ids: before, owned } = named ?? NO_PREFIX;
-    const prefixed = named ? withPrefixLaid(given, named.prefix) : given;
+    const prefixed = named ? withPrefixLaid(sent, named.prefix) : sent;
     const params = await withUserId(prefixed, settings, identity.account);
     const request = validateMessages(params.json);
     const model = settings.models.resolve(request.model);
@@ -163,7 +163,7 @@ export class ItemReader {
     const { worstCase, terms } = worstCaseOf(
       { ...params.json, model },
       {
-        bytes: params === given && isAscii ? params.text.length : sizeOf(params),
+        bytes: params === sent && isAscii ? params.text.length : sizeOf(params),
         readings: readings ?? undefined,
         lengthOf: params instanceof LongBody ? params.lengthOf.bind(params) : undefined,
         models,
@@ -175,7 +175,7 @@ export class ItemReader {
     );
     return {
       customId,
-      pieces: piecesUp(item, bytes, given, params, idThere === request.model ? undefined : idThere),
+      pieces: piecesUp(item, bytes, sent, params, idThere === request.model ? undefined : idThere),
       model: known ? row.id : undefined,
       models: worstCase.models,
       known: worstCase.known,
@@ -266,12 +266,12 @@ class LazyBody implements JsonBody {
 function piecesUp(
   item: JsonBody,
   bytes: Uint8Array | undefined,
-  given: JsonBody,
+  whole: JsonBody,
   params: JsonBody,
   model: string | undefined,
 ): readonly Uint8Array[] {
   const came = memberTexts(item.text).get('params');
-  if (bytes && params === given && model === undefined && given.text === came) return [bytes];
+  if (bytes && params === whole && model === undefined && whole.text === came) return [bytes];
   const text = model === undefined ? params.text : edit(params.text, { model: JSON.stringify(model) });
   const sources = [item, params].flatMap((body) => (body instanceof LongBody ? body.sources : []));
   return piecesOf(edit(item.text, { params: text }), sources);

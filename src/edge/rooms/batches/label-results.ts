@@ -49,9 +49,9 @@ function labelOfResult(result: Json, message: Json | undefined, task: LabelTask)
 
 /** @returns why an item has no answer, in the upstream's words if it has any */
 function faultOfResult({ type: outcome, error }: Json): LabelFault {
-  const { type, message: said } = isObject(error) && isObject(error.error) ? error.error : {};
+  const { type, message: reason } = isObject(error) && isObject(error.error) ? error.error : {};
   const { type: own, message: failed } = UNANSWERED.get(outcome) ?? sendAgain('The upstream has failed.');
-  return { type: typeof type === 'string' ? type : own, message: typeof said === 'string' ? said : failed };
+  return { type: typeof type === 'string' ? type : own, message: typeof reason === 'string' ? reason : failed };
 }
 
 const sendAgain = (why: string): LabelFault => ({ type: 'api_error', message: `${why} Send this input again.` });

@@ -73,10 +73,10 @@ async function readSums(record: BatchRecord, upstreamId: string): Promise<Result
   const answered = await record.calls.results(upstreamId);
   const models = pricesAt(settings, journal.upstream);
   const { makesThings, isErased, upstream = '' } = journal;
-  const note = async (made: readonly MadeId[]) => {
+  const note = async (ids: readonly MadeId[]) => {
     // If the account was erased meanwhile, nothing is noted.
     if (record.journal?.isErased) return;
-    await record.account((account) => account.noteMade(made.map((one) => ({ ...one, upstream }))));
+    await record.account((account) => account.noteMade(ids.map((one) => ({ ...one, upstream }))));
   };
   return await readResults(answered, journal, {
     models,

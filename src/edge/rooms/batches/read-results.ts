@@ -47,7 +47,7 @@ interface ResultsReading {
   /** Whether it bills as the Claude API does. */
   isClaudeApi: boolean;
   /** Called with the ids of things that answers have made, some at a time; absent if nobody needs them. */
-  note?: ((made: readonly MadeId[]) => Promise<void>) | undefined;
+  note?: ((ids: readonly MadeId[]) => Promise<void>) | undefined;
 }
 
 /** How many ids are noted in one call. */
@@ -66,9 +66,9 @@ export async function readResults(
   const sums = new Sums(batch, place, note !== undefined);
   for await (const line of resultLines(answered)) {
     sums.add(line);
-    if (note && sums.made.length >= NOTED_AT_ONCE) await note(sums.made.splice(0));
+    if (note && sums.ids.length >= NOTED_AT_ONCE) await note(sums.ids.splice(0));
   }
-  if (note && sums.made.length > 0) await note(sums.made.splice(0));
+  if (note && sums.ids.length > 0) await note(sums.ids.splice(0));
   return sums.end();
 }
 
@@ -119,7 +119,7 @@ class Sums {
   readonly #outcomes = { ...NO_OUTCOMES };
   readonly #readsIds: boolean;
   /** Ids in answers that are not noted yet. */
-  readonly made: MadeId[] = [];
+  readonly ids: MadeId[] = [];
 
   constructor(
     batch: ReadBatch,
@@ -154,7 +154,7 @@ class Sums {
     const row = this.#rowOf(message);
     row.outcomes[outcome] += 1;
     if (outcome === 'succeeded') this.#price(row, message ?? {});
-    if (message && this.#readsIds) this.made.push(...idsMade(message));
+    if (message && this.#readsIds) this.ids.push(...idsMade(message));
   }
 
   end(): ResultSums {

@@ -18,10 +18,10 @@ export async function* streamBody(request: Request, limitBytes: number): AsyncGe
   if (!request.body) return;
   const reader = new PieceReader(request.body);
   let length = 0;
-  let taken = 0;
+  let count = 0;
   let isEnded = false;
   // The time in which the upstream takes a piece does not count as slowness of the caller.
-  const pace = new Pace(reader, () => (taken === length ? length : Number.POSITIVE_INFINITY), {
+  const pace = new Pace(reader, () => (count === length ? length : Number.POSITIVE_INFINITY), {
     stretchMs: LOOK_MS,
     longFrom: 0,
   });
@@ -34,7 +34,7 @@ export async function* streamBody(request: Request, limitBytes: number): AsyncGe
       length += piece.length;
       if (length > limitBytes) throw tooLarge(limitBytes);
       yield piece;
-      taken = length;
+      count = length;
     }
   } catch (thrown) {
     if (thrown instanceof ApiError) throw thrown;

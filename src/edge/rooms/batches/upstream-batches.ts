@@ -75,8 +75,8 @@ export function batchTarget(
     idOf: (model) => one.idOf(model),
     create: async (query, headers, body, signal) => {
       const { 'x-api-key': _, ...plain } = headers;
-      const asked = { method: 'POST', path: BATCHES_PATH + query, headers: plain, body: () => body };
-      const adapted = await one.prepare(asked, { signal, waitUntil: () => {} });
+      const request = { method: 'POST', path: BATCHES_PATH + query, headers: plain, body: () => body };
+      const adapted = await one.prepare(request, { signal, waitUntil: () => {} });
       leave = breaker.enter(Date.now()) ?? leave;
       return await pool.fetchOf(one)(adapted.url, { ...CREATE, headers: adapted.headers, body, signal });
     },

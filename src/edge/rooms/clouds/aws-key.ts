@@ -77,11 +77,11 @@ async function bodyHash(body: Sendable | undefined): Promise<string> {
   if (body === undefined) return await sha256Hex(new Uint8Array());
   if (typeof body === 'string') return await sha256Hex(utf8(body));
   if (body instanceof Uint8Array) return await sha256Hex(body);
-  const made = typeof body === 'function' ? body() : body;
-  if (typeof body !== 'function' || !(made instanceof ReadableStream)) {
+  const bytes = typeof body === 'function' ? body() : body;
+  if (typeof body !== 'function' || !(bytes instanceof ReadableStream)) {
     throw new TypeError('Only a text, bytes, or a stream that can be made again is signed.');
   }
   const hash = new (crypto as unknown as StreamHashing).DigestStream('SHA-256');
-  await made.pipeTo(hash);
+  await bytes.pipeTo(hash);
   return toHex(new Uint8Array(await hash.digest));
 }

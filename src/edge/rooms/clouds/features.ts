@@ -11,8 +11,8 @@ const FEATURES: readonly (readonly [prefix: string, name: string])[] = [
 /** @returns the feature of a path of the Claude API, in the plural; the path itself if it is not known. */
 export function featureOf(path: string): string {
   const [pathname = ''] = path.split('?', 1);
-  const known = FEATURES.find(([prefix]) => pathname === prefix || pathname.startsWith(`${prefix}/`));
-  return known?.[1] ?? pathname;
+  const feature = FEATURES.find(([prefix]) => pathname === prefix || pathname.startsWith(`${prefix}/`));
+  return feature?.[1] ?? pathname;
 }
 
 /** @returns the `lacks` function of an upstream that has only these features. */

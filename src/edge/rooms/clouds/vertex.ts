@@ -59,7 +59,7 @@ function vertexEndpoint(
       return status === 'NOT_FOUND' && /^Publisher Model\b/i.test(asText(message));
     },
     // There a snapshot's date comes after an @.
-    idOf: (model, known) => (model.includes('@') ? model : known.replace(/-(\d{8})$/, '@$1')),
+    idOf: (model, id) => (model.includes('@') ? model : id.replace(/-(\d{8})$/, '@$1')),
     lacks: onlyHas('messages', 'token counts'),
   };
 }
@@ -72,8 +72,8 @@ function asksCount(path: string): boolean {
 function withoutBeta(path: string): string {
   const at = path.indexOf('?');
   const query = at < 0 ? [] : path.slice(at + 1).split('&');
-  const kept = query.filter((part) => part !== '' && !/^beta(?:=|$)/.test(part));
-  return kept.length > 0 ? `?${kept.join('&')}` : '';
+  const rest = query.filter((part) => part !== '' && !/^beta(?:=|$)/.test(part));
+  return rest.length > 0 ? `?${rest.join('&')}` : '';
 }
 
 /**

@@ -35,11 +35,8 @@ const NOT_JUDGED: ReadonlySet<Reason> = new Set(['limited', 'unavailable', 'oper
  * @returns the examples, each with an id and its labels as a list
  * @throws ApiError 400 for an example whose label the classifier does not have
  */
-export function examplesOf(
-  given: EvaluateRequest['examples'],
-  { classifier, version = '' }: Task,
-): EvaluationExample[] {
-  const examples = given.map((example, index) => {
+export function examplesOf(list: EvaluateRequest['examples'], { classifier, version = '' }: Task): EvaluationExample[] {
+  const examples = list.map((example, index) => {
     const path = `examples.${index}`;
     const { id, input } = example;
     const expected = checkedLabels(example, path, classifier, version);

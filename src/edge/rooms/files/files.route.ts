@@ -129,11 +129,11 @@ async function fetched(c: Context<AppEnv>, upstream: Upstream, name: string, ids
   const response = await relay({ path: '/v1/files', caller, routing }, { upstream, settings, requestId, waitUntil });
   const { data: files = [] } = describedFiles.safeParse(response.ok ? await response.json() : undefined).data ?? {};
   // Nothing but what was asked for: a gateway may not know this query, and list everybody's.
-  const asked = files.filter(({ id }) => ids.includes(id));
-  for (const file of asked) {
+  const named = files.filter(({ id }) => ids.includes(id));
+  for (const file of named) {
     const description = readDescription(file);
     const request = { ...context, settings };
     if (description) await callAccount(request, (account) => account.describeFile(description));
   }
-  return asked;
+  return named;
 }

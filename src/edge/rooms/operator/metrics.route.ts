@@ -8,8 +8,8 @@ import { isolateFamilies } from './isolate-families.ts';
 export const METRICS_ROUTES = [
   route('GET /metrics', { needs: 'admin' }, async (c) => {
     const { pool } = upstreamFor(c);
-    const told = await Promise.all(pluggedInto(METRICS).map((tell) => tell(c, pool)));
-    return c.text(expositionOf([...told.flat(), ...isolateFamilies(pool, Date.now())]), 200, {
+    const families = await Promise.all(pluggedInto(METRICS).map((tell) => tell(c, pool)));
+    return c.text(expositionOf([...families.flat(), ...isolateFamilies(pool, Date.now())]), 200, {
       'content-type': OPEN_METRICS,
     });
   }),

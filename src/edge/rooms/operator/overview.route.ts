@@ -6,8 +6,8 @@ import { pluggedInto } from '../../kit/rooms/rooms.ts';
 /** What is broken, as rooms tell it: sums that accounts have reported, and counts of what was not delivered. */
 export const OVERVIEW_ROUTES = [
   route('GET /overview', { needs: 'admin' }, async (c) => {
-    const told = await Promise.all(pluggedInto(OVERVIEW).map((tell) => tell(c)));
-    const answer: Overview = Object.assign({ type: 'overview' as const }, ...told);
+    const parts = await Promise.all(pluggedInto(OVERVIEW).map((tell) => tell(c)));
+    const answer: Overview = Object.assign({ type: 'overview' as const }, ...parts);
     return c.json(answer);
   }),
 ];

@@ -88,16 +88,16 @@ export function reportWindows(
 }
 
 /** @returns whether a call is newer than the last known call of its lease. */
-export function isNewer(call: Pick<LeaseCall, 'incarnation' | 'seq'>, known: KnownLease | undefined): boolean {
-  if (!known) return true;
-  return call.incarnation > known.incarnation || (call.incarnation === known.incarnation && call.seq > known.seq);
+export function isNewer(call: Pick<LeaseCall, 'incarnation' | 'seq'>, lease: KnownLease | undefined): boolean {
+  if (!lease) return true;
+  return call.incarnation > lease.incarnation || (call.incarnation === lease.incarnation && call.seq > lease.seq);
 }
 
 /** @returns whether a lease has other figures than before. */
 export function isChanged(before: Pick<KnownLease, 'windows'>, { windows }: Pick<KnownLease, 'windows'>): boolean {
   return Object.entries(windows).some(([id, { spent, granted }]) => {
-    const known = before.windows[id];
-    return known === undefined || known.spent !== spent || known.granted !== granted;
+    const present = before.windows[id];
+    return present === undefined || present.spent !== spent || present.granted !== granted;
   });
 }
 
@@ -119,9 +119,9 @@ export function grantLease(
   if (before) addToCounts(books, before, -1, now);
   const windows: Record<string, LeasedWindow> = {};
   for (const [id, window] of Object.entries(before?.windows ?? {})) if (!isOver(window, now)) windows[id] = window;
-  const given = grantsFor(books, rules, call, now);
+  const grants = grantsFor(books, rules, call, now);
   for (const [at, { id, end, spent, kept }] of call.windows.entries()) {
-    windows[id] = { end, spent, granted: spent + kept + (given[at] ?? 0) };
+    windows[id] = { end, spent, granted: spent + kept + (grants[at] ?? 0) };
   }
   const { lease: id, incarnation, seq, batched } = call;
   const open = call.windows.some((window) => (windows[window.id]?.granted ?? 0) > window.spent);
@@ -158,21 +158,21 @@ export function answerFor(
   books: LeaseBooks,
   rules: PoolRules,
   lease: KnownLease,
-  asked: readonly LeaseFigures[],
+  figures: readonly LeaseFigures[],
 ): Omit<LeaseAnswer, 'told'> {
   let slice = Number.POSITIVE_INFINITY;
   let batched: HeldByBatches | undefined;
-  const windows = asked.flatMap(({ id, period, spent, kept, least }): LeaseGrant[] => {
-    const known = lease.windows[id];
-    if (!known) return [];
+  const windows = figures.flatMap(({ id, period, spent, kept, least }): LeaseGrant[] => {
+    const present = lease.windows[id];
+    if (!present) return [];
     const limit = rules[period];
     if (limit === undefined) return [{ id, granted: null, limit: 0, free: 0, left: 0 }];
     const total = books.counts.get(id) ?? { spent: 0, granted: 0 };
     const free = limit - total.granted;
-    const isRefused = least > 0 && known.granted < spent + kept + least;
+    const isRefused = least > 0 && present.granted < spent + kept + least;
     if (isRefused) batched ??= heldByBatches(books.open.values());
     slice = Math.min(slice, isRefused ? 0 : sliceOf(free, books.active.count));
-    return [{ id, granted: known.granted, limit, free, left: Math.max(0, limit - total.spent) }];
+    return [{ id, granted: present.granted, limit, free, left: Math.max(0, limit - total.spent) }];
   });
   const { incarnation, seq } = lease;
   return { incarnation, seq, windows, slice: Number.isFinite(slice) ? slice : Number.MAX_SAFE_INTEGER, batched };

@@ -88,8 +88,8 @@ export class Pool extends CallingObject implements PoolObject {
   /** Takes an account's report, and grants what it may have. With JSON texts. A call that is not newer changes nothing. */
   leaseJson(text: string): string {
     const call = JSON.parse(text) as LeaseCall;
-    const known = this.#books.open.get(call.lease) ?? this.#store.lease(call.lease);
-    const lease = known && !isNewer(call, known) ? known : this.#take(call, known);
+    const current = this.#books.open.get(call.lease) ?? this.#store.lease(call.lease);
+    const lease = current && !isNewer(call, current) ? current : this.#take(call, current);
     const answer: LeaseAnswer = {
       ...answerFor(this.#books, this.#rulesNow(), lease, call.windows),
       told: lease.told,
@@ -193,13 +193,13 @@ export class Pool extends CallingObject implements PoolObject {
     await this.#alerts.send();
     await this.#key.tryAll();
     const silent = this.#open().filter((lease) => this.#askAt(lease) <= now);
-    const asked = silent.slice(0, ASKED_AT_ONCE);
-    for (let at = 0; at < asked.length; at += ASKED_TOGETHER) {
-      await Promise.all(asked.slice(at, at + ASKED_TOGETHER).map((lease) => this.#ask(lease)));
+    const some = silent.slice(0, ASKED_AT_ONCE);
+    for (let at = 0; at < some.length; at += ASKED_TOGETHER) {
+      await Promise.all(some.slice(at, at + ASKED_TOGETHER).map((lease) => this.#ask(lease)));
     }
     const joined = this.#store.forgetJoined(now - JOINED_MS);
     if (joined !== undefined) this.around.alarm.wakeFor(joined + JOINED_MS);
-    if (asked.length < silent.length) this.around.alarm.wakeFor(this.now() + ASK_ON_MS, 1);
+    if (some.length < silent.length) this.around.alarm.wakeFor(this.now() + ASK_ON_MS, 1);
     for (const lease of this.#open()) this.around.alarm.wakeFor(Math.max(this.now() + ASK_ON_MS, this.#askAt(lease)));
   }
 
@@ -207,10 +207,10 @@ export class Pool extends CallingObject implements PoolObject {
     const granted = grantLease(this.#books, this.#rulesNow(), call, before, this.now());
     const isErased = call.nameless === true;
     const isLast = call.isLast === true;
-    const known = before?.told ?? -1;
+    const newest = before?.told ?? -1;
     // A report that leaves out something unknown here is ignored. The answer says from which change on to report.
-    const sums = call.sums && (isLast || call.sums.since <= known) ? call.sums : undefined;
-    const told = sums?.seq ?? known;
+    const sums = call.sums && (isLast || call.sums.since <= newest) ? call.sums : undefined;
+    const told = sums?.seq ?? newest;
     const isUntold = this.#name === DEPLOYMENT_POOL && (told < 0 || call.sums !== sums);
     const open = granted.open || call.owes === true || isUntold;
     const lease: PoolLease = {

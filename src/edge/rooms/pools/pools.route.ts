@@ -42,8 +42,8 @@ export const SPENDER_ROUTES = [
     }
     const { limit, after_id: after, before_id: before } = page;
     const { names, hasMore } = await accountList.page(c.env.STORE, { limit, after, before });
-    const known = await spentBy(c, names);
-    const rows = names.map((id) => known.get(id) ?? unusedAccount(id));
+    const spent = await spentBy(c, names);
+    const rows = names.map((id) => spent.get(id) ?? unusedAccount(id));
     return c.json(listOf(await withGroups(c, rows), hasMore, ({ id }) => id));
   }),
 ];
@@ -84,15 +84,15 @@ export const GROUP_ROUTES = [
   route('GET /groups/:id/accounts', { needs: 'admin', pages: true, query: membersQuery }, async (c, { query }) => {
     const { limit, after_id, before_id } = readPage(c.req.query());
     const { period } = validate(query, c.req.query());
-    const asked = { limit, after_id, before_id, period, sort: 'spent' as const };
-    const page = await poolNamed(c, groupPool(groupNamed(c)))((pool) => pool.accounts(asked));
+    const wanted = { limit, after_id, before_id, period, sort: 'spent' as const };
+    const page = await poolNamed(c, groupPool(groupNamed(c)))((pool) => pool.accounts(wanted));
     // Their limits hold for what they spend in other groups, too: the deployment's pool knows all of it.
-    const known = await spentBy(
+    const spent = await spentBy(
       c,
       page.data.map(({ id }) => id),
     );
     const data = page.data.map((row) => {
-      const { tightest, blocked, refused_today } = known.get(row.id) ?? unusedAccount(row.id);
+      const { tightest, blocked, refused_today } = spent.get(row.id) ?? unusedAccount(row.id);
       return { ...row, tightest, blocked, refused_today };
     });
     return c.json({ ...page, data });
@@ -108,9 +108,9 @@ export const GROUP_ROUTES = [
     const group = groupNamed(c);
     const account = c.req.param('account');
     const call = accountOf(c, account);
-    const known = await call((object) => object.getGroup());
+    const own = await call((object) => object.getGroup());
     // Removing it twice changes nothing. If it was moved to another group meanwhile, it stays there.
-    if (known !== group) return c.json({ account, group: known });
+    if (own !== group) return c.json({ account, group: own });
     await call((object) => object.setGroup(null));
     return c.json({ account, group: null });
   }),
@@ -159,8 +159,8 @@ const groupLooks = new WeakMap<Settings, { at: number; limits: GroupLimits }>();
 async function allGroupLimits(c: Context<AppEnv>): Promise<GroupLimits> {
   const settings = c.get('settings');
   const now = Date.now();
-  const known = groupLooks.get(settings);
-  if (known && now >= known.at && now < known.at + GROUPS_KNOWN_MS) return known.limits;
+  const look = groupLooks.get(settings);
+  if (look && now >= look.at && now < look.at + GROUPS_KNOWN_MS) return look.limits;
   const limits = await groupLimits(c, await Array.fromAsync(groupList.all(c.env.STORE)));
   groupLooks.set(settings, { at: now, limits });
   return limits;
@@ -184,9 +184,9 @@ export const toldByAll: AllAccounts = {
     return [...(ofGroup?.binds ?? []), ...(ofAll?.binds ?? [])];
   },
   knows: async (c, account) => {
-    const told = await deploymentPool(c)((pool) => pool.accountsNamed([account]));
+    const rows = await deploymentPool(c)((pool) => pool.accountsNamed([account]));
     // A visitor's may be told of by the row of all visitors.
-    return told.some(({ id }) => id === account);
+    return rows.some(({ id }) => id === account);
   },
   tellOfKey,
   beforeSpending: refuseSpent,
@@ -194,8 +194,8 @@ export const toldByAll: AllAccounts = {
 
 /** @returns what the deployment's pool knows of these accounts, by their names */
 async function spentBy(c: Context<AppEnv>, names: readonly string[]): Promise<Map<string, AccountSpendRow>> {
-  const told = names.length === 0 ? [] : await deploymentPool(c)((pool) => pool.accountsNamed(names));
-  return new Map(told.map((row) => [row.id, row]));
+  const rows = names.length === 0 ? [] : await deploymentPool(c)((pool) => pool.accountsNamed(names));
+  return new Map(rows.map((row) => [row.id, row]));
 }
 
 type CallPool = <T>(call: (pool: Remote<PoolObject>) => Promise<T>) => Promise<T>;

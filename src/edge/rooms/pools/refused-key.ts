@@ -54,8 +54,8 @@ export class RefusedKey {
    * @param name of the upstream; empty for the only one
    */
   async #try(name: string): Promise<void> {
-    const said = this.#tables.meta(KEY_REFUSED + name);
-    if (said === undefined || !TRIED.test(said)) return;
+    const words = this.#tables.meta(KEY_REFUSED + name);
+    if (words === undefined || !TRIED.test(words)) return;
     this.#around.alarm.wakeFor(this.#around.now() + TRY_KEY_MS);
     const settings = this.#around.settings();
     try {
@@ -64,8 +64,8 @@ export class RefusedKey {
       const served = one && settings.models.rows.find(({ id }) => one.idOf(id) !== undefined);
       const model = (served ?? defaultModel(settings.models))?.id ?? '';
       const body = JSON.stringify({ model, messages: [{ role: 'user', content: '.' }] });
-      const asked = { upstream, settings, model, headers: {}, only: one?.name };
-      await countTokens((changes) => edit(body, changes), asked);
+      const request = { upstream, settings, model, headers: {}, only: one?.name };
+      await countTokens((changes) => edit(body, changes), request);
       this.note(null, name);
     } catch {
       // Refused as before, or not reached: the next alarm tries again.

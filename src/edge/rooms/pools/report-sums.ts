@@ -174,10 +174,10 @@ function sumsByValue(
 ): SumsByValue {
   const sums: SumsByValue = new Map();
   const add = (value: string, group: string, more: UsageSums, isOfAll: boolean) => {
-    const known = sums.get(value) ?? { all: addSums([]), groups: new Map() };
-    sums.set(value, known);
-    if (isOfAll) known.all = addSums([known.all, more]);
-    if (group !== NO_GROUP) known.groups.set(group, addSums([known.groups.get(group) ?? addSums([]), more]));
+    const sum = sums.get(value) ?? { all: addSums([]), groups: new Map() };
+    sums.set(value, sum);
+    if (isOfAll) sum.all = addSums([sum.all, more]);
+    if (group !== NO_GROUP) sum.groups.set(group, addSums([sum.groups.get(group) ?? addSums([]), more]));
   };
   const folded = (table: string, group: string) =>
     ledger.read<SumTableRow & { value: string; pool_group: string }>(

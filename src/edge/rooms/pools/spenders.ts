@@ -32,11 +32,11 @@ export function spendersOf(store: PoolStore, now: number, names?: readonly strin
   let visitors: { spent: ListedLease['spent']; seenAt: number; refused: number } | undefined;
   for (const lease of store.listed(ids, names)) {
     if (lease.id === VISITORS_LEASE || isVisitor(lease.account ?? '')) {
-      const known = visitors;
+      const group = visitors;
       visitors = {
-        refused: (known?.refused ?? 0) + refusedOn(now, lease),
-        spent: byPeriod(PERIODS, (period) => (known?.spent[period] ?? 0) + lease.spent[period]),
-        seenAt: Math.max(known?.seenAt ?? 0, lease.seenAt ?? 0),
+        refused: (group?.refused ?? 0) + refusedOn(now, lease),
+        spent: byPeriod(PERIODS, (period) => (group?.spent[period] ?? 0) + lease.spent[period]),
+        seenAt: Math.max(group?.seenAt ?? 0, lease.seenAt ?? 0),
       };
     } else if (lease.account !== null && !lease.isErased) {
       rows.push({

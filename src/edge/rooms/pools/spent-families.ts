@@ -46,16 +46,16 @@ const COUNTERS: readonly (readonly [
 /**
  * @param prefix begins the names
  * @param label names what the rows are summed by
- * @param known the values that keep their names. All others share one, so that nobody can make more of them
+ * @param labelOf the values that keep their names. All others share one, so that nobody can make more of them
  * @returns counters, and the histogram of the times to the first event
  */
 function spentFamilies(
   prefix: string,
   label: string,
   { data }: UsageReport,
-  known: (key: string) => string | undefined,
+  labelOf: (key: string) => string | undefined,
 ): Family[] {
-  const rows = Map.groupBy(data, ({ key }) => (key === null ? '(none)' : (known(key) ?? OTHER_LABEL)));
+  const rows = Map.groupBy(data, ({ key }) => (key === null ? '(none)' : (labelOf(key) ?? OTHER_LABEL)));
   const family = (
     name: string,
     type: Family['type'],
@@ -129,7 +129,7 @@ export async function poolFamilies(c: Context<AppEnv>, upstreams: UpstreamPool |
   const { models } = c.get('settings');
   const from = spanId('day', spanAt('day', Date.now()).start);
   const call = deploymentPool(c);
-  const told = async (): Promise<Family[]> => {
+  const makeAll = async (): Promise<Family[]> => {
     const [byModel, byUpstream, standing] = await Promise.all([
       call((object) => object.usage({ from, group_by: 'model' })),
       upstreams && call((object) => object.usage({ from, group_by: 'upstream' })),
@@ -145,7 +145,7 @@ export async function poolFamilies(c: Context<AppEnv>, upstreams: UpstreamPool |
     ];
   };
   // What the isolate knows is told even while the pool cannot be reached: that is when it is asked.
-  const families = await told().catch((thrown: unknown) => {
+  const families = await makeAll().catch((thrown: unknown) => {
     if (!(thrown instanceof ObjectUnreachable)) throw thrown;
     c.get('entry').line.error_type = thrown.logged;
     return [];

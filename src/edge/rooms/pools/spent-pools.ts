@@ -37,14 +37,14 @@ export const refuseSpent: MiddlewareHandler<AppEnv> = (c, next) =>
 async function unlessSpent(c: Context<AppEnv>, next: Next): Promise<void> {
   const settings = c.get('settings');
   const now = Date.now();
-  let known = looks.get(settings);
-  if (!known || now < known.at || now >= known.at + KNOWN_MS || known.empty.some(({ end }) => end <= now)) {
+  let look = looks.get(settings);
+  if (!look || now < look.at || now >= look.at + KNOWN_MS || look.empty.some(({ end }) => end <= now)) {
     // Until this one has looked, the others go by what was known.
-    if (known) looks.set(settings, { at: now, empty: known.empty.filter(({ end }) => end > now) });
-    known = { at: now, empty: await emptyPurses(c, settings) };
-    looks.set(settings, known);
+    if (look) looks.set(settings, { at: now, empty: look.empty.filter(({ end }) => end > now) });
+    look = { at: now, empty: await emptyPurses(c, settings) };
+    looks.set(settings, look);
   }
-  const refusal = refusalOfEmpty(known.empty, now);
+  const refusal = refusalOfEmpty(look.empty, now);
   if (refusal) throw refusalError(refusal, {});
   await next();
   // It was refused by a pool all the same, so the next one looks again.

@@ -38,9 +38,9 @@ export class UsedSums extends Rows {
   put(lease: string, { since, rows, whole }: SumsReport): void {
     if (since < 0) this.#forget(lease);
     for (const { day, dimension } of whole) {
-      const told = new Set(rows.filter((row) => row.day === day && row.dimension === dimension).map(keyOf));
+      const keys = new Set(rows.filter((row) => row.day === day && row.dimension === dimension).map(keyOf));
       for (const { value, group } of this.#valuesOf(lease, day, dimension)) {
-        if (!told.has(keyOf({ value, group }))) this.#delete(lease, { day, dimension, value, group });
+        if (!keys.has(keyOf({ value, group }))) this.#delete(lease, { day, dimension, value, group });
       }
     }
     for (const row of rows) this.#put(lease, row);

@@ -97,8 +97,8 @@ async function refusedSummary(response: Response, exchange: Exchange): Promise<S
 /** @returns the message that stands for what was summarized; undefined where the answer is no summary */
 function summaryIn({ blocks, stopReason }: MessageBuilder): string | undefined {
   const values = blocks.map(({ value }) => value);
-  const said = values.flatMap(({ type, text }) => (type === 'text' && typeof text === 'string' ? [text] : []));
-  const text = said.join('').trim();
+  const texts = values.flatMap(({ type, text }) => (type === 'text' && typeof text === 'string' ? [text] : []));
+  const text = texts.join('').trim();
   return text !== '' && (stopReason === 'end_turn' || stopReason === 'max_tokens') ? summaryMessage(text) : undefined;
 }
 

@@ -88,12 +88,12 @@ export class PaidSummaries {
     summariesIn(this.#object.transcript).change(row.id, change);
   }
 
-  /** @param known the part of its cost that the profile has already */
+  /** @param cost the part of its cost that the profile has already */
   async #settle(
     row: SummaryRow,
     outcome: RequestOutcome,
     meter: Pick<RequestMeter, 'settle'>,
-    known: number,
+    cost: number,
   ): Promise<void> {
     const { transcript, alarm, now } = this.#object;
     const { profile } = transcript;
@@ -103,9 +103,9 @@ export class PaidSummaries {
       opening: { route: OF_SUMMARIES, model: row.model, conversation: profile.id },
       ...{ startedAt: row.beganAt, ms: now() - row.beganAt },
       // A report of a turn that is on its way must not replace this one.
-      conversation: conversationReportOf({ ...profile, version: laterVersion(profile, now()) }, known),
+      conversation: conversationReportOf({ ...profile, version: laterVersion(profile, now()) }, cost),
     });
-    this.#noteCost(row.id, known, nanodollars);
+    this.#noteCost(row.id, cost, nanodollars);
     try {
       const settled = await within(done, CONFIRM_MS);
       if (!transcript.profile) return;

@@ -53,10 +53,10 @@ export function copyLines(
   // A rewind during the copy makes the copy incomplete. Then the last line says so.
   const { version } = profile;
   function* lines(): Generator<string> {
-    const kept = keptMembers(profile, { last: until, isCut: at !== undefined, shift: 0 });
-    yield line('profile', JSON.stringify(membersOfCopy(profile, { ...kept, ...more })));
+    const members = keptMembers(profile, { last: until, isCut: at !== undefined, shift: 0 });
+    yield line('profile', JSON.stringify(membersOfCopy(profile, { ...members, ...more })));
     for (const { linesBefore } of copiedRows()) {
-      for (const told of linesBefore?.(transcript, profile, lastMessage) ?? []) yield line(...told);
+      for (const extra of linesBefore?.(transcript, profile, lastMessage) ?? []) yield line(...extra);
     }
     // Looking for the messages of each turn would read all numbers for each.
     const messages = rowsBetween(transcript, 0, lastMessage);
@@ -66,7 +66,7 @@ export function copyLines(
       const outcome = turn.outcome && { ...turn.outcome, container: undefined };
       yield line('turn', JSON.stringify({ ...turn, outcome, ...OWN_OF_TURN }));
       for (const { linesOf } of copiedRows()) {
-        for (const told of linesOf?.(transcript, turn) ?? []) yield line(...told);
+        for (const extra of linesOf?.(transcript, turn) ?? []) yield line(...extra);
       }
       for (; message && message.turn <= turn.seq; message = messages.next().value) {
         const { seq, turn, id, role, createdAt, text, shown, origin } = message;
@@ -114,12 +114,12 @@ function line(...[kind, ...texts]: CopiedLine): string {
 }
 
 /** @returns the row of a copied turn */
-function copyOfTurn(copied: TurnRow, taken: number) {
+function copyOfTurn(copied: TurnRow, shift: number) {
   const { seq, id, requestId, hash, status, route, model, beganAt, endedAt, outcome, cost, tokens, frame } = copied;
   const { sentFrom, follows, events, run, chosenBy = null } = copied;
   const ended = { status, endedAt, outcome, cost, tokens, frame, events, settled: true, chosenBy };
   const began = { id, requestId, hash, route, model, beganAt, sentFrom, follows };
-  return { ...began, ...ended, seq: taken + seq, run: run === null ? null : taken + run };
+  return { ...began, ...ended, seq: shift + seq, run: run === null ? null : shift + run };
 }
 
 /**
@@ -135,10 +135,10 @@ async function storeCopiedLines(
   let isOfOther = false;
   // The numbers of turns that failed here are not used again.
   let nextTurn = transcript.profile?.nextTurn ?? 1;
-  const taken = nextTurn - 1;
+  const shift = nextTurn - 1;
   let nextMessage = 1;
   const storing = copiedRows().flatMap(({ kinds = [], storing }) =>
-    storing ? [{ kinds, ...storing(transcript, taken) }] : [],
+    storing ? [{ kinds, ...storing(transcript, shift) }] : [],
   );
   const ofKind = new Map(storing.flatMap((one) => one.kinds.map((kind) => [JSON.stringify(kind), one] as const)));
   let isComplete = false;
@@ -169,20 +169,20 @@ async function storeCopiedLines(
         copied = rest;
         isOfOther = account !== transcript.profile?.account;
       } else if (kind === '"turn"') {
-        const turn = copyOfTurn(JSON.parse(first) as TurnRow, taken);
+        const turn = copyOfTurn(JSON.parse(first) as TurnRow, shift);
         turns.push(isOfOther ? { ...turn, route: IMPORTED } : turn);
         nextTurn = turn.seq + 1;
       } else if (kind === '"message"') {
         const message = JSON.parse(first) as Omit<NewMessage, 'text'>;
         const shown = message.shown ? (memberTexts(first).get('shown') ?? null) : null;
-        messages.push({ ...message, turn: taken + message.turn, text: second, shown });
+        messages.push({ ...message, turn: shift + message.turn, text: second, shown });
         nextMessage = message.seq + 1;
       } else if (kind === '"damaged"') throw new DamagedRow(JSON.parse(first) as string);
       else if (kind === '"end"' || kind === '"changed"') isComplete = kind === '"end"';
       else if (kind !== undefined) {
-        const known = ofKind.get(kind);
-        if (!known) throw notWhole();
-        known.add(kind.slice(1, -1), first, second);
+        const ids = ofKind.get(kind);
+        if (!ids) throw notWhole();
+        ids.add(kind.slice(1, -1), first, second);
       }
     }
     parts.push(rest);
@@ -190,11 +190,11 @@ async function storeCopiedLines(
   write();
   if (!isComplete) return undefined;
   const { sentFrom = 0 } = copied;
-  const kept = keptMembers(copied, { last: Number.POSITIVE_INFINITY, isCut: false, shift: taken });
-  for (const { end } of storing) Object.assign(kept, end?.());
+  const members = keptMembers(copied, { last: Number.POSITIVE_INFINITY, isCut: false, shift: shift });
+  for (const { end } of storing) Object.assign(members, end?.());
   return {
     ...copied,
-    ...kept,
+    ...members,
     ...countHistory(transcript),
     nextTurn,
     nextMessage,

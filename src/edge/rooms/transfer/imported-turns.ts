@@ -42,8 +42,8 @@ interface Imported {
  */
 export function* importing(list: string): Steps<Imported> {
   const left: LeftOut = { thinking: 0, messages: 0, calls: 0, blank: 0 };
-  const kept = yield* replaying(yield* keptMessages(eachItem(list), left), true);
-  const texts = yield* withoutOpenCalls(withMendedCalls(kept), left);
+  const messages = yield* replaying(yield* keptMessages(eachItem(list), left), true);
+  const texts = yield* withoutOpenCalls(withMendedCalls(messages), left);
   const turns: ImportedMessage[][] = [];
   const at = emptyHistoryState();
   let before: string | undefined;

@@ -40,9 +40,9 @@ const MAYBE_BLANK = /"text"\s*:\s*"[\s\\"]/;
  * @throws ApiError 400 for a message that has nothing but blank texts
  */
 export function* keptMessages(texts: Iterable<string>, left: LeftOut): Steps<string[]> {
-  const kept = new KeptMessages(left);
-  yield* withEach(texts, (text, index) => kept.add(sentRow(text, index)));
-  return kept.end();
+  const messages = new KeptMessages(left);
+  yield* withEach(texts, (text, index) => messages.add(sentRow(text, index)));
+  return messages.end();
 }
 
 function sentRow(text: string, index: number): SentRow {
@@ -74,8 +74,8 @@ class KeptMessages {
   }
 
   #keep(row: SentRow): void {
-    const { content: said, thinking } = withoutBound(row.content);
-    const { content, blank } = withoutBlank(said);
+    const { content: unbound, thinking } = withoutBound(row.content);
+    const { content, blank } = withoutBlank(unbound);
     this.#left.thinking += thinking;
     this.#left.blank += blank;
     if (EMPTY.test(content) && !row.config?.startsWith('{')) {
@@ -108,9 +108,9 @@ class KeptMessages {
     this.#last.contents = this.#last.contents.flatMap((content) => {
       if (!content.startsWith('[') || !content.includes('"tool_use"')) return content;
       const blocks = itemTexts(content);
-      const kept = blocks.filter((text) => !isOpen(text));
-      this.#left.calls += blocks.length - kept.length;
-      return kept.length > 0 ? `[${kept.join(',')}]` : [];
+      const closed = blocks.filter((text) => !isOpen(text));
+      this.#left.calls += blocks.length - closed.length;
+      return closed.length > 0 ? `[${closed.join(',')}]` : [];
     });
   }
 
@@ -139,8 +139,8 @@ function withoutBlank(content: string): { content: string; blank: number } {
   let blank = 0;
   if (!content.startsWith('[') || !MAYBE_BLANK.test(content)) return { content, blank };
   const blocks = itemTexts(content).flatMap((text) => {
-    const { type, text: said, content: result } = (MAYBE_BLANK.test(text) && parseObject(text)) || {};
-    const isLeftOut = type === 'text' && isBlank(said);
+    const { type, text: words, content: result } = (MAYBE_BLANK.test(text) && parseObject(text)) || {};
+    const isLeftOut = type === 'text' && isBlank(words);
     if (isLeftOut) blank += 1;
     if (isLeftOut || !asText(type).endsWith('tool_result') || !Array.isArray(result)) return isLeftOut ? [] : text;
     const within = withoutBlank(memberTexts(text).get('content') ?? '');
@@ -177,17 +177,17 @@ export function* withoutOpenCalls(texts: readonly string[], left: LeftOut): Step
   });
   const calls = callsOfCode(ofCode, ended).filter((id) => answered.has(id));
   const lost = new Set(calls);
-  const kept: string[] = [];
+  const pieces: string[] = [];
   yield* withEach(texts, (text) => {
     const { role, blocks } = lost.size > 0 || MAY_BE_OPEN.test(text) ? callsAndResults(text) : NO_BLOCKS;
     const isAnswer = role === 'assistant';
     const isLost = ({ type, id }: Json) => type === 'tool_use' && lost.has(asText(id));
     const rest = isAnswer ? withoutPending(blocks, ended).filter((block) => !isLost(block)) : toldResults(blocks, lost);
     if (isAnswer) left.calls += blocks.length - rest.length;
-    if (rest.length === blocks.length && rest.every((block, at) => block === blocks[at])) kept.push(text);
-    else if (rest.length > 0) kept.push(edit(text, { content: writeJson(rest) }));
+    if (rest.length === blocks.length && rest.every((block, at) => block === blocks[at])) pieces.push(text);
+    else if (rest.length > 0) pieces.push(edit(text, { content: writeJson(rest) }));
   });
-  return kept;
+  return pieces;
 }
 
 /** Names of types may be escaped. */

@@ -29,9 +29,9 @@ export const VERSION_BACKUP_ROUTES = [
     const { kind } = stored;
     const ref = c.req.param('version');
     const object = objectOf(c, ownerOf(account));
-    const { name = '', hash: asked } = parseRef(ref) ?? {};
+    const { name = '', hash: wanted } = parseRef(ref) ?? {};
     const current = (await object((one) => one.storedName(kind, name)))?.hash;
-    const hash = asked ?? current ?? '';
+    const hash = wanted ?? current ?? '';
     const bytes = await object((one) => one.readVersion({ kind, name, hash }, true));
     if (!bytes) {
       await refuseWithdrawn(stored, readerOf(c), { owner: ownerOf(account), name, hash });

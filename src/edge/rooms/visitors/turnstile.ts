@@ -72,9 +72,9 @@ function unreachable(cause: unknown): ApiError {
 }
 
 function refusalOf({ 'error-codes': codes = [] }: TurnstileVerdict): ApiError {
-  const told = Array.isArray(codes) ? codes.map(String) : [];
-  if (told.includes('internal-error')) return unreachable(told.join(', '));
-  if (told.some((code) => code.endsWith('-input-secret'))) {
+  const reasons = Array.isArray(codes) ? codes.map(String) : [];
+  if (reasons.includes('internal-error')) return unreachable(reasons.join(', '));
+  if (reasons.some((code) => code.endsWith('-input-secret'))) {
     return misconfigured(
       'Turnstile refuses TURNSTILE_SECRET: set the secret of the widget that the pages of visitors show.',
     );

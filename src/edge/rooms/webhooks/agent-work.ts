@@ -92,8 +92,8 @@ export async function workOnEvent(task: AgentTask, context: AgentContext): Promi
   }
   const { text, ...rest } = outcome;
   const answered_at = new Date().toISOString();
-  const said = text.slice(0, MOST_TEXT).toWellFormed();
-  return { kind: 'ended', answer: { agent: task.agent, conversation: id, ...rest, status, text: said, answered_at } };
+  const answer = text.slice(0, MOST_TEXT).toWellFormed();
+  return { kind: 'ended', answer: { agent: task.agent, conversation: id, ...rest, status, text: answer, answered_at } };
 }
 
 const DELETED: AgentError = {

@@ -43,15 +43,15 @@ export const webhookSettings = z.object({
  * @throws ApiError 500 that names the malformed setting
  */
 export const sourcesOf = readerOfSettings((settings: Settings) => {
-  const { vars: given, development } = settings;
-  const { data: named, error: fault } = webhookSettings.safeParse(given);
+  const { vars, development } = settings;
+  const { data: named, error: fault } = webhookSettings.safeParse(vars);
   if (fault) throw malformed(faultsOf(fault));
   const sources = new Map<string, SourceEntry & { secrets: readonly string[] }>();
-  for (const entry of [...named.WEBHOOKS, ...unnamedSources(given, named.WEBHOOKS)]) {
+  for (const entry of [...named.WEBHOOKS, ...unnamedSources(vars, named.WEBHOOKS)]) {
     const { source, secret } = entry;
     checkDelivery(`WEBHOOKS.${source}.deliver_url`, entry.deliver_url, settings, development);
     const form = source === 'standard' ? standardSecrets : senderSecrets;
-    const { data: secrets, error } = form.safeParse(given[secret] ?? '');
+    const { data: secrets, error } = form.safeParse(vars[secret] ?? '');
     if (error) throw malformed(`${secret}.${faultsOf(error)}`);
     sources.set(source, { ...entry, secrets });
   }
@@ -59,9 +59,9 @@ export const sourcesOf = readerOfSettings((settings: Settings) => {
 });
 
 /** @returns entries for the shipped sources that no entry names, and whose own secret is set and belongs to no entry */
-function unnamedSources(given: Readonly<Record<string, unknown>>, named: readonly SourceEntry[]): SourceEntry[] {
+function unnamedSources(vars: Readonly<Record<string, unknown>>, named: readonly SourceEntry[]): SourceEntry[] {
   return SHIPPED_SOURCES.map((source) => ({ source, secret: `${source.toUpperCase()}_WEBHOOK_SECRET` })).filter(
     ({ source, secret }) =>
-      given[secret] !== undefined && !named.some((entry) => entry.source === source || entry.secret === secret),
+      vars[secret] !== undefined && !named.some((entry) => entry.source === source || entry.secret === secret),
   );
 }

@@ -119,12 +119,12 @@ class WebhookJob {
     const done = agent === undefined ? 'classified' : 'answered';
     let { result, failures } = work;
     if (result === null) {
-      const made =
+      const outcome =
         agent === undefined ? await this.#classify(webhook, work) : await this.#askAgent(agent, webhook, work);
-      if ('to' in made) return await this.#conclude(work, made.to, made.error);
+      if ('to' in outcome) return await this.#conclude(work, outcome.to, outcome.error);
       const last = target === undefined ? { lease: work.lease, attempt: this.#attempt(null) } : undefined;
       // Two jobs may both have a result. The first one is recorded, and only that one is delivered.
-      result = await this.#inbox((inbox) => inbox.record(this.#id, made.result, last));
+      result = await this.#inbox((inbox) => inbox.record(this.#id, outcome.result, last));
       failures = 0;
       this.#line.state = done;
       // Null: the event was erased meanwhile.
@@ -167,7 +167,7 @@ class WebhookJob {
   }
 
   async #classify(webhook: Webhook, { text, account, failures }: TakenWork): Promise<Made> {
-    const { asked, schedule } = webhook;
+    const { task: asked, schedule } = webhook;
     if (text === null) return TOO_LONG;
     const place = {
       identity: { account, scopes: [], token: undefined },
@@ -227,11 +227,11 @@ class WebhookJob {
       subject,
       received_at: new Date(receivedAt).toISOString(),
     };
-    const told: Delivered | DeliveredAnswer =
+    const delivered: Delivered | DeliveredAnswer =
       'agent' in result
         ? { type: 'webhook_event.answered', ...event, ...result }
         : { type: 'webhook_event.classified', ...event, ...result };
-    await this.#send(told, target, webhook.schedule, work);
+    await this.#send(delivered, target, webhook.schedule, work);
   }
 
   async #send<Result extends { event_id: string }>(

@@ -32,8 +32,8 @@ const sourcesOfApps = new WeakMap<AppChoices, ReadonlyMap<string, Webhook>>();
 export const WEBHOOK_ROUTES = [
   route('POST /webhooks/:source', { needs: 'signature' }, (c) => receiveEvent(c, webhookNamed(c))),
   route('GET /webhooks/:source/events', { needs: 'admin', pages: true, query: eventsQuery }, async (c, { query }) => {
-    const asked = { ...readPage(c.req.query()), ...validate(query, c.req.query()) };
-    return c.json(await inboxOf(c, webhookNamed(c))((inbox) => inbox.list(asked)));
+    const filter = { ...readPage(c.req.query()), ...validate(query, c.req.query()) };
+    return c.json(await inboxOf(c, webhookNamed(c))((inbox) => inbox.list(filter)));
   }),
   route('GET /webhooks/:source/events/:id', { needs: 'admin' }, async (c) => {
     const report = await inboxOf(c, webhookNamed(c))((inbox) => inbox.read(c.req.param('id')));
@@ -80,7 +80,7 @@ async function receiveEvent(c: Context<AppEnv>, webhook: Webhook): Promise<Respo
   }
   const { event } = received;
   entry.line.event_id = event.id;
-  const { status, queue, known = event.id } = await inboxOf(c, webhook)((inbox) => inbox.accept(event));
+  const { status, queue, firstId: known = event.id } = await inboxOf(c, webhook)((inbox) => inbox.accept(event));
   if (queue) enqueue(c, event.id);
   return c.json({ event_id: known, status }, status === 'accepted' ? 202 : 200);
 }

@@ -43,7 +43,7 @@ export class LastCalls extends Rows {
     this.add({ pool: DEPLOYMENT_POOL, call });
   }
 
-  told(call: LastCall): void {
+  remember(call: LastCall): void {
     this.#set(this.#left.filter((one) => one !== call));
   }
 

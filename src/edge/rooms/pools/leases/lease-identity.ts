@@ -76,12 +76,12 @@ export class LeaseIdentity extends Rows {
 
   /** Takes a higher incarnation before the first call after a wake, and notes a pool before its first call. */
   incarnate(pool: string): StoredIdentity {
-    const known = this.#stored ?? newIdentity();
-    const { incarnation, pools } = known;
-    if (this.#isIncarnate && pools.includes(pool)) return known;
+    const current = this.#stored ?? newIdentity();
+    const { incarnation, pools } = current;
+    if (this.#isIncarnate && pools.includes(pool)) return current;
     const next = this.#isIncarnate ? incarnation : incarnation + 1;
     this.#isIncarnate = true;
-    return this.#store({ ...known, incarnation: next, pools: pools.includes(pool) ? pools : [...pools, pool] });
+    return this.#store({ ...current, incarnation: next, pools: pools.includes(pool) ? pools : [...pools, pool] });
   }
 
   /** @returns the account's windows without what a pool counts under other ids. */
@@ -116,7 +116,7 @@ export class LeaseIdentity extends Rows {
     spent: ReadonlyMap<string, Readonly<Record<string, Nanodollars>>>,
     { pools = [], joins = false }: { pools?: string[]; joins?: boolean } = {},
   ): Pick<LeaseCall, 'lease' | 'incarnation' | 'seq'> {
-    const { id, incarnation, base, joining, pools: known } = this.#stored ?? newIdentity();
+    const { id, incarnation, base, joining, pools: allPools } = this.#stored ?? newIdentity();
     const counted = [...spent].map(([pool, windows]) => {
       const sums = Object.entries(windows).map(([window, one]) => [window, one + (base[pool]?.[window] ?? 0)]);
       return [pool, Object.fromEntries(sums) as Record<string, Nanodollars>];
@@ -124,7 +124,7 @@ export class LeaseIdentity extends Rows {
     this.#store({
       ...{ id: crypto.randomUUID(), incarnation, pools },
       base: { ...base, ...(Object.fromEntries(counted) as StoredIdentity['base']) },
-      joining: joins ? [...joining, ...known.map((pool) => ({ pool, id }))] : joining,
+      joining: joins ? [...joining, ...allPools.map((pool) => ({ pool, id }))] : joining,
     });
     // No other call under the old id has a number as high, also where rows were put back to an earlier time.
     return { lease: id, incarnation: Number.MAX_SAFE_INTEGER, seq: 1 };

@@ -142,19 +142,19 @@ export class Lease {
     const wish = returns ? 0 : Math.min(own - most, Math.max(0, this.#peak - held - demand.most) + flow);
     const isUsable = now < this.#usableUntil;
     const windows = this.#each().map(({ id, period, window }): LeaseFigures => {
-      const { settled, held: kept, end } = window;
+      const { settled, held, end } = window;
       const grant = this.#grants.get(id);
       const granted = isUsable ? grant?.granted : undefined;
       const unused = typeof granted === 'number' ? Math.max(0, restOf(granted, window)) : 0;
       // A waiting request first gets what is unused.
       const retained = returns ? 0 : Math.min(unused, this.#slice, Math.max(wish, most), own - wish);
-      if (grant && grant.granted !== null) grant.granted = settled + kept + retained;
+      if (grant && grant.granted !== null) grant.granted = settled + held + retained;
       return {
         period,
         id,
         end,
         spent: settled,
-        kept: kept + retained,
+        kept: held + retained,
         want: Math.max(0, most - retained),
         least: Math.max(0, demand.least - retained),
       };

@@ -216,7 +216,7 @@ export class Leases implements SharedBudgets {
         if (open.lease.told === undefined) continue;
       }
       const text = JSON.stringify(call);
-      await this.#ask(pool, (object) => object.leaseJson(text)).then(() => this.#last.told(last), leaveToNext);
+      await this.#ask(pool, (object) => object.leaseJson(text)).then(() => this.#last.remember(last), leaveToNext);
     }
     return this.owesLast;
   }
@@ -259,8 +259,8 @@ export class Leases implements SharedBudgets {
   }
 
   #lease(name: string): OpenLease {
-    const known = this.#open.get(name);
-    if (known) return known;
+    const opened = this.#open.get(name);
+    if (opened) return opened;
     const id = poolOf(name);
     const lease = new Lease(id, () => this.#windowsOf(name));
     const calls = new SharedCall(() => this.#call(open));
@@ -365,13 +365,13 @@ export class Leases implements SharedBudgets {
 
   /** Returns what is not held. @returns once each pool has heard it, or cannot be reached */
   async #giveBack(): Promise<void> {
-    const told = this.#leased().map((open) =>
+    const calls = this.#leased().map((open) =>
       // If the pool does not hear it, the alarm tells it.
       open.lease.isOpen || this.#isUnreported(open.name)
         ? open.calls.make().catch(() => this.#unreported.add(open.name))
         : undefined,
     );
-    await Promise.allSettled(told);
+    await Promise.allSettled(calls);
   }
 
   /** @returns whether a pool counts more than is held, or does not know everything that was spent. */

@@ -11,7 +11,7 @@ declare module '../../../kit/rooms/bindings.ts' {
 
 /** The methods of the inbox of a webhook source. The object says what each one does. */
 export interface InboxObject extends Rpc.DurableObjectBranded {
-  accept(event: NewEvent): { status: 'accepted' | 'duplicate'; queue: boolean; known?: string };
+  accept(event: NewEvent): { status: 'accepted' | 'duplicate'; queue: boolean; firstId?: string };
   acceptAlert(event: NewEvent): void;
   begin(id: string, leaseMs: number): Work;
   noteTurn(id: string, place: AgentTurn): void;

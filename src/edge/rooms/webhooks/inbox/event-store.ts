@@ -107,8 +107,8 @@ export class EventStore extends Tables {
   ): string | undefined {
     const { id, account, text, subject, digest } = event;
     const onlyBody = event.sameBodySameEvent ? digest : null;
-    const [known] = this.read<{ id: string }>('select id from events where id = ? or only_body = ?', id, onlyBody);
-    if (known) return known.id;
+    const [present] = this.read<{ id: string }>('select id from events where id = ? or only_body = ?', id, onlyBody);
+    if (present) return present.id;
     const { state, dueAt: due_at, failure } = place;
     const attempts = JSON.stringify(failure ? [failure] : []);
     const began = { state, received_at: now, due_at, runs: failure ? 1 : 0, attempts };

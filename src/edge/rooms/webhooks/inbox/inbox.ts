@@ -72,17 +72,17 @@ export class Inbox extends EdgeObject implements InboxObject {
    *
    * @returns whether it belongs on the queue, and for a duplicate the id under which the event is stored
    */
-  accept(event: NewEvent): { status: 'accepted' | 'duplicate'; queue: boolean; known?: string } {
+  accept(event: NewEvent): { status: 'accepted' | 'duplicate'; queue: boolean; firstId?: string } {
     const now = this.now();
     const bytes = new TextEncoder().encode(event.text ?? '').length;
     // A longer text cannot be classified, so it is not kept.
-    const kept = bytes <= MAX_INPUT_BYTES ? event : { ...event, text: null };
+    const stored = bytes <= MAX_INPUT_BYTES ? event : { ...event, text: null };
     const place =
-      kept.text === null
+      stored.text === null
         ? { state: 'failed' as const, dueAt: null, failure: tooLong(now, bytes) }
         : { state: 'accepted' as const, dueAt: now + this.patience() };
-    const known = this.#events.add(kept, now, place);
-    if (known !== undefined) return { status: 'duplicate', queue: false, known };
+    const firstId = this.#events.add(stored, now, place);
+    if (firstId !== undefined) return { status: 'duplicate', queue: false, firstId: firstId };
     this.#wakeNext();
     if (!this.#isAnnounced(event.account)) this.ctx.waitUntil(this.#announce(event.account));
     return { status: 'accepted', queue: place.dueAt !== null };
@@ -264,8 +264,8 @@ export class Inbox extends EdgeObject implements InboxObject {
     try {
       const request = { identity: { account }, accounts: this.env, settings: settingsOf(this.env) };
       const source = this.ctx.id.name ?? '';
-      const told = callAccount(request, (object) => object.noteInbox(source));
-      const { erasedUntil } = await within(told, CALL_MS);
+      const noted = callAccount(request, (object) => object.noteInbox(source));
+      const { erasedUntil } = await within(noted, CALL_MS);
       while (this.#events.erase(account, erasedUntil, ERASED_AT_ONCE_ROWS) > 0);
       // An account that was erased meanwhile no longer knows this inbox.
       if (erasures !== this.#erasures) return;
@@ -279,9 +279,9 @@ export class Inbox extends EdgeObject implements InboxObject {
 
   #isAnnounced(account: string): boolean {
     if (account === OF_NO_ACCOUNT || this.#announced.has(account)) return true;
-    const known = this.#events.meta(ANNOUNCED + account) !== undefined;
-    if (known) this.#announced.add(account);
-    return known;
+    const isAnnounced = this.#events.meta(ANNOUNCED + account) !== undefined;
+    if (isAnnounced) this.#announced.add(account);
+    return isAnnounced;
   }
 
   #ended(event: StoredEvent, attempt: Attempt) {

@@ -80,7 +80,7 @@ export interface Webhook extends Required<Pick<WebhookSource<Record<string, unkn
   /** The agent that works on its texts; undefined if they are labelled, or if the setting names the agent. */
   agent: string | undefined;
   /** How to label the texts; empty if `agent` is set. */
-  asked: TaskAsked;
+  task: TaskAsked;
 }
 
 /** Labels for messages of any kind: the default for sources that define none. */
@@ -119,8 +119,8 @@ export function defineWebhook<Body = Record<string, unknown>>(definition: Webhoo
   }
   if (source === ALERT_SOURCE)
     throw new TypeError(`No source can be named ${ALERT_SOURCE}: the edge’s own alerts are.`);
-  const given = [asked.classifier, asked.labels, asked.schema, agent].filter((part) => part !== undefined);
-  if (given.length !== 1) {
+  const parts = [asked.classifier, asked.labels, asked.schema, agent].filter((part) => part !== undefined);
+  if (parts.length !== 1) {
     throw new TypeError(`The webhook ${source} needs a classifier, labels, a schema or an agent: one of them.`);
   }
   if (agent !== undefined && parseRef(agent) === undefined) {
@@ -149,7 +149,7 @@ export function defineWebhook<Body = Record<string, unknown>>(definition: Webhoo
     deliver: deliver as Webhook['deliver'],
     agent,
     schedule: { ...SCHEDULE, ...schedule },
-    asked: task.data,
+    task: task.data,
   };
 }
 

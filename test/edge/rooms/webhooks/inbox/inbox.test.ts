@@ -46,7 +46,7 @@ describe('an event', () => {
     const answers = await Promise.all(['a', 'b', 'c'].map((id) => inbox().accept(bodyOf(`github_${id}`, 'sha256:1'))));
     expect(answers.map(({ status }) => status).sort()).toEqual(['accepted', 'duplicate', 'duplicate']);
     const [first] = (await inbox().list({})).data;
-    expect(answers.flatMap(({ known }) => known ?? [])).toEqual([first?.event_id, first?.event_id]);
+    expect(answers.flatMap(({ firstId: known }) => known ?? [])).toEqual([first?.event_id, first?.event_id]);
     expect((await inbox().accept(bodyOf('github_d', 'sha256:2'))).status).toBe('accepted');
     // Others are told apart by their ids alone.
     for (const id of ['x', 'y']) {

@@ -180,9 +180,9 @@ async function storeCopiedLines(
       } else if (kind === '"damaged"') throw new DamagedRow(JSON.parse(first) as string);
       else if (kind === '"end"' || kind === '"changed"') isComplete = kind === '"end"';
       else if (kind !== undefined) {
-        const ids = ofKind.get(kind);
-        if (!ids) throw notWhole();
-        ids.add(kind.slice(1, -1), first, second);
+        const rows = ofKind.get(kind);
+        if (!rows) throw notWhole();
+        rows.add(kind.slice(1, -1), first, second);
       }
     }
     parts.push(rest);
@@ -190,7 +190,7 @@ async function storeCopiedLines(
   write();
   if (!isComplete) return undefined;
   const { sentFrom = 0 } = copied;
-  const members = keptMembers(copied, { last: Number.POSITIVE_INFINITY, isCut: false, shift: shift });
+  const members = keptMembers(copied, { last: Number.POSITIVE_INFINITY, isCut: false, shift });
   for (const { end } of storing) Object.assign(members, end?.());
   return {
     ...copied,

@@ -15,7 +15,7 @@ import { admit } from '../../src/edge/money/admission/admission.ts';
 import { shareUsed } from '../../src/edge/money/admission/budget-left.ts';
 import type { MeterRequest } from '../../src/edge/money/admission/metered-request.ts';
 import { AnswerLengths } from '../../src/edge/money/budget/answer-lengths.ts';
-import { rangeOf } from '../../src/edge/money/budget/budget.ts';
+import { rangeOf } from '../../src/edge/money/budget/cost-range.ts';
 import type { Limits } from '../../src/edge/money/budget/limits.schema.ts';
 import { rulesOf } from '../../src/edge/money/budget/rules.ts';
 import { env, hostOf, inWorld } from './bindings.ts';

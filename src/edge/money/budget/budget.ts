@@ -11,7 +11,9 @@ import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { WorstCase } from '../../claude/pricing/hold-terms.ts';
 import { TEXT_TOKENS } from '../../claude/pricing/thinking-off.ts';
 import type { LoweredBy, Refusal } from '../contracts/admission.ts';
+import { adviceFor } from './advice.ts';
 import { capacity, level, take } from './bucket.ts';
+import { affordableOutput, asHeld, costAtMost, leastTokens } from './cost-range.ts';
 import { freeIn, isShared, leftIn, type Purse, pursesOf } from './purses.ts';
 import { rateRefusal, refusalBy, shortOfMoney } from './refusals.ts';
 import { CEILING, type Rules } from './rules.ts';
@@ -38,13 +40,6 @@ const COMFORT = 16;
 const WORTH_COUNTING = 4;
 /** `max_tokens` is not lowered where that saves less than this part (a tenth) of the hold, if all of it fits. */
 const WORTH_LOWERING = 10;
-
-/** Tokens of a short question: where the limit does not even pay for these, nobody is told to send a shorter one. */
-const SHORT_QUESTION = 32;
-
-/** What helps where a limit cannot pay for what the API's own tools may cost, and what that does not promise. */
-export const ESTIMATE_HELPS =
-  'served_tools: estimate in the account’s limits (it sets aside what such tools usually read, and a request may cost more than that, and pass the limit)';
 
 /** The decision on a request that costs nothing. */
 type FreeDecision = { kind: 'admitted' } | Refusal;
@@ -245,82 +240,7 @@ function resetTime(end: number): string | null {
   return end >= NEVER ? null : new Date(end).toISOString();
 }
 
-/** @returns the cost of the shortest useful answer to a request, and the most that it can cost; nanodollars. */
-export function rangeOf(exact: WorstCase, rules: Rules): { least: Nanodollars; most: Nanodollars } {
-  const worstCase = asHeld(exact, rules);
-  const { inputCost, outputPrice } = worstCase;
-  const least = inputCost + leastTokens(worstCase, rules) * outputPrice;
-  return { least, most: costAtMost(worstCase) };
-}
-
-function costAtMost({ inputCost, outputPrice, outputTokens }: WorstCase): Nanodollars {
-  return inputCost + outputTokens * outputPrice;
-}
-
-function leastTokens(worstCase: WorstCase, rules: Rules): number {
-  const { outputTokens, leastOutput } = worstCase;
-  return rules.clamp ? Math.min(outputTokens, Math.max(leastUseful(worstCase, rules), leastOutput)) : outputTokens;
-}
-
-function leastUseful({ usefulOutput = TEXT_TOKENS }: WorstCase, { leastOutput }: Rules): number {
-  return leastOutput ?? usefulOutput;
-}
-
-/** @returns the worst case by which a request is held. It is an estimate if the rules estimate the API's own tools. */
-function asHeld(exact: WorstCase, { estimatesServed }: Rules): WorstCase {
-  if (!estimatesServed || !exact.served) return exact;
-  const { inputTokens, inputCost } = exact.served;
-  return { ...exact, inputTokens, inputCost };
-}
-
 /** @returns whether a model is allowed. A name with a date or `-latest` means its model, in the request and in the limit. */
 export function isAllowed(names: readonly string[], allowed: readonly string[]): boolean {
   return allowed.some((name) => names.includes(name) || names.includes(undated(name)));
-}
-
-/** @returns the end of a sentence that says what helps if a request needs more than the whole smallest limit. */
-function adviceFor(worstCase: WorstCase, rules: Rules, purses: readonly Purse[], least: number): string {
-  const { served, because, inputCost, outputPrice } = worstCase;
-  const limit = Math.min(...purses.map(({ most }) => most));
-  if (limit <= 0) return 'which is 0: its administrator can raise it';
-  const { uses = 0, useOutputPrice = 0 } = served ?? {};
-  const useCost = (rules.estimatesServed ? served?.estimatedUseCost : served?.useCost) ?? 0;
-  const perUse = useCost + least * useOutputPrice;
-  // What is blamed is the largest part of the cost.
-  const input = inputCost - uses * useCost;
-  const output = least * (outputPrice - uses * useOutputPrice);
-  if (served && uses * perUse >= Math.max(input, output)) {
-    const fitting = Math.min(uses - 1, Math.floor((limit - input - output) / perUse));
-    const isKnown = served.single && fitting > 0;
-    const estimated = served.inputCost + least * outputPrice;
-    const help = [
-      ...(served.lacksMaxUses ? [`set max_uses${isKnown ? ` (${fitting} would fit)` : ''}`] : []),
-      ...(isKnown && !served.lacksMaxUses ? [`max_uses ${fitting} would fit`] : []),
-      ...(!rules.estimatesServed && estimated <= limit ? [ESTIMATE_HELPS] : []),
-    ];
-    return `because of ${served.tool}: ${help.length > 0 ? help.join(', or ') : 'leave it out, or have the limit raised'}`;
-  }
-  if (input >= output) {
-    if (because !== undefined) return `because of ${because}, whose size is not known: send its content in the request`;
-    const shortest = (input * SHORT_QUESTION) / worstCase.inputTokens;
-    if (output + shortest <= limit) return 'because of its length: send a shorter one, or use a cheaper model';
-    if (output <= limit) return 'which pays for no question: use a cheaper model, or have it raised';
-  }
-  if (rules.clamp && rules.leastOutput === undefined && leastUseful(worstCase, rules) > TEXT_TOKENS) {
-    const isAll = least === worstCase.outputTokens;
-    const what = isAll
-      ? `max_tokens (${least}), which is not lowered`
-      : `the shortest answer with room for text (${least} tokens)`;
-    return `because of ${what}, as the model may think: switch thinking off, ask for a lower effort, use a cheaper model, or have min_output_tokens set`;
-  }
-  return rules.clamp
-    ? `because of the shortest answer that counts (${least} tokens): use a cheaper model, or have min_output_tokens lowered`
-    : `because of max_tokens (${least}): lower it, or use a cheaper model`;
-}
-
-/** @returns the `max_tokens` that a share of the free money pays for; negative if it does not even pay for the input. */
-function affordableOutput(share: Nanodollars, worstCase: WorstCase): number {
-  const left = share - worstCase.inputCost;
-  if (left < 0) return -1;
-  return worstCase.outputPrice > 0 ? Math.floor(left / worstCase.outputPrice) : Number.MAX_SAFE_INTEGER;
 }

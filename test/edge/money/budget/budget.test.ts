@@ -5,12 +5,12 @@ import { fromUsd } from '../../../../src/edge/claude/pricing/cost.ts';
 import type { WorstCase } from '../../../../src/edge/claude/pricing/hold-terms.ts';
 import { worstCaseOf } from '../../../../src/edge/claude/pricing/worst-case.ts';
 import { DAY_MS } from '../../../../src/edge/kit/async/durations.ts';
+import { ESTIMATE_HELPS } from '../../../../src/edge/money/budget/advice.ts';
 import { capacity, level } from '../../../../src/edge/money/budget/bucket.ts';
 import {
   type Circumstances,
   type Decision,
   decide,
-  ESTIMATE_HELPS,
   takeCountRequest,
 } from '../../../../src/edge/money/budget/budget.ts';
 import type { Limits } from '../../../../src/edge/money/budget/limits.schema.ts';

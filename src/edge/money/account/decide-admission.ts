@@ -45,7 +45,7 @@ interface DecisionOptions {
 
 /**
  * Decides on a request, and sets aside the most that it can cost. Nothing in here waits between a check and its hold, so no
- * other request can come between. If only the holds of others leave no room, it waits in the line before it is refused.
+ * other request can come between. If only the holds of others leave too little, it waits in the line before it is refused.
  *
  * @throws TypeError if the worst case is invalid; nothing has changed then
  */
@@ -56,7 +56,7 @@ export function decideAdmission(
   const { line } = state;
   const request = {
     ...asked,
-    bound: asked.bound && withRoom(asked.bound, (room) => state.lengths.room(asked.model, room)),
+    bound: asked.bound && withTextTokens(asked.bound, (forText) => state.lengths.enoughForText(asked.model, forText)),
   };
   const waiting = line.find(request.requestId);
   if (waiting !== undefined) return waiting;
@@ -78,12 +78,12 @@ export function decideAdmission(
 }
 
 /**
- * @param roomFor returns the tokens that are enough, from those that leave room for a text whatever the model thinks. A budget for
+ * @param enough returns the tokens that are enough for a text, from those that are it whatever the model thinks. A budget for
  *   thinking may be used up, so there they stay
  */
-function withRoom(bound: WorstCase, roomFor: (room: number) => number): WorstCase {
+function withTextTokens(bound: WorstCase, enough: (forText: number) => number): WorstCase {
   const { usefulOutput, leastOutput } = bound;
-  return usefulOutput === undefined || leastOutput > 1 ? bound : { ...bound, usefulOutput: roomFor(usefulOutput) };
+  return usefulOutput === undefined || leastOutput > 1 ? bound : { ...bound, usefulOutput: enough(usefulOutput) };
 }
 
 const COUNT_NEEDED = { outcome: 'count_needed' } as const;
@@ -140,9 +140,9 @@ function leastOf({ limits }: AccountState, { bound }: AdmissionRequest): Nanodol
   return bound ? rangeOf(bound, limits.rules).least : 0;
 }
 
-/** @returns the worst case with the least room for a text with which it is tried where it would be refused for want of money */
+/** @returns the worst case with the fewest tokens for a text with which it is tried where it would be refused for want of money */
 function triedFor({ lengths }: AccountState, { model }: AdmissionRequest, bound: WorstCase): WorstCase {
-  return withRoom(bound, (room) => lengths.worthTrying(model, room));
+  return withTextTokens(bound, (forText) => lengths.worthTrying(model, forText));
 }
 
 /** Notes a refusal, so that it can be looked up. @returns the decision */
@@ -242,8 +242,8 @@ function placeHold(
   if (without) return without;
   const leases = leasesFor(state, request);
   const purses = pursesFor(state, request, now);
-  const typical = canWait || ahead ? (room: number) => state.lengths.typical(request.model, room) : undefined;
-  const circumstances = { repeats, counted, purses, models, most, earlier, typical, room: ahead?.room };
+  const typical = canWait || ahead ? (forText: number) => state.lengths.typical(request.model, forText) : undefined;
+  const circumstances = { repeats, counted, purses, models, most, earlier, typical, mostPassing: ahead?.mostPassing };
   const decideOn = (bound: WorstCase) => {
     const decision = decide(budget, rules, bound, now, circumstances);
     const isOpen = decision.kind === 'count_needed' || decision.kind === 'behind';
@@ -284,7 +284,7 @@ function placeHold(
   if (storing) storage.expect(storing, now);
   if (conversation !== undefined) state.conversations.begin(conversation, now, request.parent);
   ledger.fold();
-  for (const lease of leases) lease.held(now);
+  for (const lease of leases) lease.noteHold(now);
   state.alarm.wakeFor(hold.deadline);
   return admitHeld(state, request, hold, now, purses);
 }

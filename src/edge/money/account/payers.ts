@@ -25,7 +25,7 @@ export interface HoldEnd {
   isErased: boolean;
 }
 
-/** Pays for requests. Each needs room in all purses of all payers. */
+/** Pays for requests. Each needs enough in all purses of all payers. */
 export interface Payer {
   readonly owners: readonly LimitOwner[];
   /** @returns one word for whose money it is. Who waits for the same money waits in one line */
@@ -54,7 +54,7 @@ export interface LeasedMoney {
    */
   gain(demand: Demand, isFirst?: boolean): Promise<void>;
   /** Notes that a hold was placed. */
-  held(now: number): void;
+  noteHold(now: number): void;
 }
 
 /** The budgets that an account shares. Whoever keeps them must be told what it has spent, also where they do not pay. */

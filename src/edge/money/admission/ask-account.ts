@@ -79,7 +79,7 @@ export async function askAndList(
 }
 
 /**
- * Does what `askAndList` does. While only the holds of other requests leave no room, the request waits in its account's line; a
+ * Does what `askAndList` does. While only the holds of other requests leave too little, the request waits in its account's line; a
  * caller who leaves leaves it.
  *
  * @param until when it has waited long enough; milliseconds since 1970

@@ -14,7 +14,7 @@ import type { LoweredBy, Refusal } from '../contracts/admission.ts';
 import { adviceFor } from './advice.ts';
 import { capacity, level, take } from './bucket.ts';
 import { affordableOutput, asHeld, costAtMost, leastTokens } from './cost-range.ts';
-import { freeIn, isShared, leftIn, type Purse, pursesOf } from './purses.ts';
+import { isShared, leftIn, leftInAll, type Purse, pursesOf } from './purses.ts';
 import { rateRefusal, refusalBy, shortOfMoney } from './refusals.ts';
 import { CEILING, type Rules } from './rules.ts';
 import { advance, type Budget, LEFT_STAGE } from './state.ts';
@@ -86,17 +86,17 @@ export interface Circumstances {
   purses?: readonly Purse[] | undefined;
   /** Models that the credential may use; absent if they are the same as those of its account. */
   models?: readonly string[] | undefined;
-  /** The most that this request itself may cost. No other request needs room in it, so all of it may be held. */
+  /** The most that this request itself may cost. No other request needs any of it, so all of it may be held. */
   most?: Nanodollars | undefined;
   /** What the earlier tries of the request have cost. It counts only against `most`. */
   earlier?: Nanodollars | undefined;
   /**
-   * For a request that can wait: the tokens that answers take, of which `room` leave room for a text. While others hold the money
-   * for so many, it is refused as held. Default: `max_tokens` is lowered to what is free.
+   * For a request that can wait: the tokens that answers take, of which `forText` are enough for a text. While others hold the money
+   * for so many, it is refused as held. Default: `max_tokens` is lowered to what is left.
    */
-  typical?: ((room: number) => number) | undefined;
+  typical?: ((forText: number) => number) | undefined;
   /** The most that it may hold, since others wait and it would pass them; absent if it passes nobody. */
-  room?: Nanodollars | undefined;
+  mostPassing?: Nanodollars | undefined;
 }
 
 /**
@@ -240,18 +240,18 @@ function partsOf({ clamp }: Rules): number {
 
 /** The second step. @returns how much it may hold; or why it waits, must be counted, or is refused for want of so much */
 function rangeOfHold(question: Question): HoldRange | Refusal | CountNeeded | Behind {
-  const { rules, worstCase, purses, own, room } = question;
-  const left = Math.min(freeIn([...purses, ...own]), room ?? CEILING);
-  const money = Math.min(Math.floor(freeIn(purses) / partsOf(rules)), freeIn(own), left);
+  const { rules, worstCase, purses, own, mostPassing } = question;
+  const left = Math.min(leftInAll([...purses, ...own]), mostPassing ?? CEILING);
+  const money = Math.min(Math.floor(leftInAll(purses) / partsOf(rules)), leftInAll(own), left);
   const share = affordableOutput(money, worstCase);
   const least = leastOf(question, share, left);
   if (typeof least !== 'number') return least;
   const cost = worstCase.inputCost + least * worstCase.outputPrice;
-  if (room !== undefined && cost > room) return { kind: 'behind' };
+  if (mostPassing !== undefined && cost > mostPassing) return { kind: 'behind' };
   if (worstCase.countable) {
     // Counting helps if the request may not fit at all, or if the input is a large part of the cost.
     const isLargePart = worstCase.inputCost * WORTH_COUNTING > money;
-    const isUncomfortable = isLargePart && share < comfortableOf(question) && room === undefined;
+    const isUncomfortable = isLargePart && share < comfortableOf(question) && mostPassing === undefined;
     if (cost > left || isUncomfortable) return askCount(question);
   }
   const most = mostByRate(question);
@@ -344,10 +344,10 @@ function runningIn({ holds, batched }: Budget, most: number): number {
  */
 function tightest(purses: readonly Purse[], own: readonly Purse[], parts: number): LoweredBy | undefined {
   const all = [
-    ...purses.map((purse) => ({ purse, free: Math.floor(leftIn(purse) / parts) })),
-    ...own.map((purse) => ({ purse, free: leftIn(purse) })),
+    ...purses.map((purse) => ({ purse, left: Math.floor(leftIn(purse) / parts) })),
+    ...own.map((purse) => ({ purse, left: leftIn(purse) })),
   ];
-  const [first] = all.sort((one, other) => one.free - other.free || other.purse.end - one.purse.end);
+  const [first] = all.sort((one, other) => one.left - other.left || other.purse.end - one.purse.end);
   return first && { by: first.purse.by, limit: first.purse.name, resets_at: resetTime(first.purse.end) };
 }
 

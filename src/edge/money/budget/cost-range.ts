@@ -33,7 +33,7 @@ export function asHeld(exact: WorstCase, { estimatesServed }: Rules): WorstCase 
   return { ...exact, inputTokens, inputCost };
 }
 
-/** @returns the `max_tokens` that a share of the free money pays for; negative if it does not even pay for the input. */
+/** @returns the `max_tokens` that a share of the money pays for; negative if it does not even pay for the input. */
 export function affordableOutput(share: Nanodollars, worstCase: WorstCase): number {
   const left = share - worstCase.inputCost;
   if (left < 0) return -1;

@@ -43,7 +43,7 @@ export interface AdmissionRequest extends AdmissionCaller {
    * is settled, and given back by `kept`.
    */
   keep?: string | undefined;
-  /** Milliseconds for which the request can wait while only the holds of others leave no room. Default: not at all. */
+  /** Milliseconds for which the request can wait while only the holds of others leave too little. Default: not at all. */
   waitMs?: number | undefined;
   /** Milliseconds that its hold lasts if nobody renews it. Default: a quarter of an hour. */
   holdMs?: number | undefined;
@@ -123,7 +123,7 @@ export interface Refusal {
   left: number;
   /** Whether batches hold the money: then it takes longer than a moment until it is free. */
   byBatch?: boolean;
-  /** Whether the owner has room by its figures, and could not set it aside in time: then no limit has refused it. */
+  /** Whether the owner has enough by its figures, and could not set it aside in time: then no limit has refused it. */
   late?: boolean;
   /** Whether the limit is too small for this request even when nothing is used. */
   never: boolean;
@@ -186,7 +186,7 @@ export interface StorageRequest {
   copyOf?: string | undefined;
 }
 
-/** The limit that leaves no room for what should be stored. */
+/** The limit by which what should be stored is too much. */
 export interface StorageRefusal {
   limit: 'conversations' | 'stored_bytes';
   most: number;

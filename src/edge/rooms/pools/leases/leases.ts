@@ -6,7 +6,7 @@ import { settingsOf } from '../../../gate/settings/settings.ts';
 import type { AccountState } from '../../../money/account/account-state.ts';
 import type { Demand, HoldEnd, SharedBudgets, Want } from '../../../money/account/payers.ts';
 import { isBlocked } from '../../../money/budget/binding.ts';
-import { freeIn, limitIn, type Purse, pursesOf } from '../../../money/budget/purses.ts';
+import { leftInAll, limitIn, type Purse, pursesOf } from '../../../money/budget/purses.ts';
 import { heldByBatchesOf } from '../../../money/budget/refusals.ts';
 import { type Hold, type WindowTotal, windowsOfGroup } from '../../../money/budget/state.ts';
 import { PERIODS, type Period, spanId } from '../../../money/budget/windows.ts';
@@ -92,7 +92,7 @@ export class Leases implements SharedBudgets {
   }
 
   /** Notes that a hold was placed. A lease that will soon expire is renewed; nobody waits for it. */
-  #held({ lease, calls }: OpenLease, now: number): void {
+  #noteHold({ lease, calls }: OpenLease, now: number): void {
     lease.used(0);
     this.#idle.used();
     if (!calls.isRunning && lease.isAging(now)) this.#around.waitUntil(calls.make().catch(leaveToNext));
@@ -267,7 +267,7 @@ export class Leases implements SharedBudgets {
       ...{ name, lease, calls, demand: NO_DEMAND, isLeased: false, by: id.kind },
       covers: (amount, now) => lease.covers(amount, now),
       gain: (demand, isFirst) => this.#gain(open, demand, isFirst),
-      held: (now) => this.#held(open, now),
+      noteHold: (now) => this.#noteHold(open, now),
     };
     this.#open.set(name, open);
     return open;
@@ -346,10 +346,10 @@ export class Leases implements SharedBudgets {
     lease.take(answer, sentAt);
   }
 
-  /** @returns what is free of the account's own limits: it has no use for more */
+  /** @returns what is left of the account's own limits: it has no use for more */
   #ownFree(): Nanodollars {
     const { budget, limits } = this.#holder;
-    return Math.max(0, freeIn(pursesOf(budget, limits.rules)));
+    return Math.max(0, leftInAll(pursesOf(budget, limits.rules)));
   }
 
   /** @returns when the account was last used; undefined if that is not known, or was before it was erased */

@@ -12,7 +12,7 @@ import type {
   UsageQuery,
 } from '../contracts/account.ts';
 import type { AdmissionRequest, CountedRead, CredentialUse, KeptHold } from '../contracts/admission.ts';
-import type { Settled, Settlement } from '../contracts/settlement.ts';
+import type { Settlement } from '../contracts/settlement.ts';
 import { ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from '../ledger/queries.ts';
 import { isForgotten } from '../tokens/credentials.ts';
 import { AccountLists } from './account-lists.ts';
@@ -21,7 +21,7 @@ import { refuse } from './ask-payers.ts';
 import { decideAdmission, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
 import { continueRows, endVisit, eraseAccount, eraseInOtherObjects, pruneLedger } from './erasure.ts';
 import { answerByRoom, lookAtSums, partsOfAccounts } from './parts.ts';
-import { settleHold, settleOrphans } from './settle-hold.ts';
+import { settleOrphans, settleRequest } from './settle-hold.ts';
 import { noteEnded, tellEnded } from './tell-ended.ts';
 import { tendFiles } from './tend-files.ts';
 import type {
@@ -72,23 +72,9 @@ export class Account extends AccountLists implements AccountObject {
     return this.state.ledger.kept(requestId);
   }
 
-  /** Does what `settle` does, with JSON texts. */
+  /** Replaces a request's hold by what it cost. A repeated call changes nothing. With JSON texts, like `admitJson`. */
   settleJson(settlement: string): string {
-    return JSON.stringify(this.settle(JSON.parse(settlement) as Settlement));
-  }
-
-  /** Replaces a request's hold by what it cost. A repeated call changes nothing. */
-  settle(settlement: Settlement): Settled {
-    const settled = settleHold(this.state, settlement);
-    const { conversation } = settlement;
-    const { outcome, cost, overHold } = settled;
-    if (outcome !== 'duplicate') lookAtSums(this.state, overHold ? settlement.requestId : undefined);
-    if (conversation && conversation.createdAt > this.state.erasedUntil) {
-      this.state.storage.arrived(conversation.id);
-      this.state.conversations.note(conversation, cost);
-    }
-    this.state.line.move();
-    return settled;
+    return JSON.stringify(settleRequest(this.state, JSON.parse(settlement) as Settlement));
   }
 
   /**

@@ -4,11 +4,26 @@ import { BATCH_STAGE, bucketsAfterSettlement, type Hold, type UsedTokens } from 
 import type { BatchSettlement, Settled, Settlement } from '../contracts/settlement.ts';
 import { closingOf, openingOf, safeAmount, usedBy } from '../ledger/settlement.ts';
 import type { AccountState } from './account-state.ts';
+import { lookAtSums } from './parts.ts';
 import type { HoldEnd } from './payers.ts';
 
 const NOTHING_USED: UsedTokens = { inputTokens: 0, outputTokens: 0 };
 
-/** Replaces a request's hold by what it cost. A repeated call changes nothing. */
+/** Replaces a request's hold by what it cost, and notes what follows: in its conversation, and for those who wait. */
+export function settleRequest(state: AccountState, settlement: Settlement): Settled {
+  const settled = settleHold(state, settlement);
+  const { conversation, requestId } = settlement;
+  const { outcome, cost, overHold } = settled;
+  if (outcome !== 'duplicate') lookAtSums(state, overHold ? requestId : undefined);
+  if (conversation && conversation.createdAt > state.erasedUntil) {
+    state.storage.arrived(conversation.id);
+    state.conversations.note(conversation, cost);
+  }
+  state.line.move();
+  return settled;
+}
+
+/** Replaces a hold by what the request cost. A repeated call changes nothing. */
 export function settleHold(state: AccountState, settlement: Settlement): Settled {
   const { budget, ledger } = state;
   const { requestId } = settlement;

@@ -14,7 +14,7 @@ import type { Limits, LimitsPatch, TokenLimits } from '../budget/limits.schema.t
 import type { MessageBatch } from '../lists/batches-answers.schema.ts';
 import type { CredentialUse, KeptHold } from './admission.ts';
 import type { Belonging, FileDescription, FileRow, UploadDecision, UploadReport, UploadRequest } from './belongings.ts';
-import type { ConversationReport, Settled, Settlement } from './settlement.ts';
+import type { ConversationReport } from './settlement.ts';
 
 declare module '../../kit/rooms/bindings.ts' {
   interface Bindings {
@@ -26,7 +26,6 @@ declare module '../../kit/rooms/bindings.ts' {
 export interface AccountObject extends Rpc.DurableObjectBranded {
   admitJson(request: string): string | Promise<string>;
   mayAskJson(request: string): string;
-  settle(settlement: Settlement): Settled;
   settleJson(settlement: string): string;
   renew(requestId: string, stage?: string, holdMs?: number): boolean;
   kept(requestId: string): KeptHold | undefined;

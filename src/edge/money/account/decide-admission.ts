@@ -1,16 +1,22 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { WorstCase } from '../../claude/pricing/hold-terms.ts';
 import { HOUR_MS } from '../../kit/async/durations.ts';
-import { CHOICE } from '../admission/ask-account.ts';
-import { type Asking, refusalOfAll } from '../admission/may-ask.ts';
 import { decide, takeCountRequest, takeFreeRequest } from '../budget/budget.ts';
 import { rangeOf } from '../budget/cost-range.ts';
 import type { Purse } from '../budget/purses.ts';
+import { refusalOfAll } from '../budget/refusal-of-all.ts';
 import { refusalBy } from '../budget/refusals.ts';
 import { bucketsAfterAdmission, type Hold, takeCount } from '../budget/state.ts';
 import { PERIODS } from '../budget/windows.ts';
 import { type About, dimensions, placeAmong } from '../contracts/about.ts';
-import type { AdmissionDecision, AdmissionRequest, CredentialUse, Refusal } from '../contracts/admission.ts';
+import {
+  type AdmissionDecision,
+  type AdmissionRequest,
+  type Asking,
+  CHOICE,
+  type CredentialUse,
+  type Refusal,
+} from '../contracts/admission.ts';
 import { openingOf } from '../ledger/settlement.ts';
 import type { AccountState } from './account-state.ts';
 import {

@@ -1,15 +1,20 @@
 /** Admits requests: asks the account of each request to decide on it and to set aside its cost, before it goes up. */
+import { mayCount } from '../../claude/count-tokens.ts';
+import { LONGEST_MODEL_NAME } from '../../claude/models/models.ts';
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import type { Terms, WorstCase } from '../../claude/pricing/hold-terms.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import { ObjectUnreachable } from '../../objects/call-object.ts';
+import type { AdmissionDecision } from '../contracts/admission.ts';
 import { sendSettlement } from '../contracts/call-account.ts';
-import { admissionRequestOf, askAndList, grantedBy, unsent } from './ask-account.ts';
-import { askForModel, countUnanswered, ModelChoice } from './ask-for-model.ts';
+import { admissionRequestOf, askAndList, askInLine, grantedBy, unsent } from './ask-account.ts';
+import { boundsOf, countInput, countUnanswered } from './bounds.ts';
 import { budgetBefore } from './budget-left.ts';
 import { loweredHeaders, quotaHeaders } from './limit-headers.ts';
 import type { Admission, LaterTry, MeterRequest } from './metered-request.ts';
-import { grantOf, requestMeterOf } from './request-meter.ts';
+import { ModelChoice } from './model-choice.ts';
+import { grantOf, keptText, requestMeterOf } from './request-meter.ts';
 
 /** From what a prompt can cost on, it is counted where nobody has told what it has: a count takes up to three seconds. */
 const COUNTED_FROM: Nanodollars = 10_000_000;
@@ -113,6 +118,68 @@ async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): 
       return undefined;
     },
   };
+}
+
+/** The question to an account about one model, and its answer. */
+interface ModelDecision {
+  answer: AdmissionDecision;
+  worstCase: WorstCase;
+  terms: Terms;
+  startedAt: number;
+  /** Whether nobody has counted its prompt, and somebody could. */
+  isCountable: boolean;
+  /** Whether the account keeps the grant, if it admits the request. */
+  isKept: boolean;
+}
+
+/**
+ * Asks the account to admit the request for its present model.
+ *
+ * @param later set for a later try. It is a hold of its own; only if it says so it may wait for money that others hold
+ */
+async function askForModel(choice: ModelChoice, later?: LaterTry): Promise<ModelDecision> {
+  const { request, changes, allowFallbacks } = choice;
+  const { settings, model, routing } = request;
+  const isAgain = later !== undefined;
+  // This time must not be later than the hold. So it is read before the account is asked.
+  const startedAt = Date.now();
+  const { bounded, models } = boundsOf(choice);
+  const { row, known } = models.price(model);
+  const admissionRequest = {
+    ...admissionRequestOf(request),
+    model: (known ? row.id : model).slice(0, LONGEST_MODEL_NAME),
+    repeats: isAgain,
+    adds: request.adds,
+    most: request.most,
+    ...(later?.earlier ? { earlier: later.earlier } : {}),
+  };
+  let { count } = request;
+  let { worstCase, terms } = bounded(count);
+  if (worstCase.countable && !mayCount(request)) {
+    count = null;
+    ({ worstCase, terms } = bounded(count));
+  }
+  const until = startedAt + (later?.waits === false || request.waits === false ? 0 : settings.HOLD_WAIT_MS);
+  const keep = () => (isKeepable(request, terms, isAgain) ? { keep: keptText(worstCase, terms, startedAt) } : {});
+  let answer = await askInLine(request, { ...admissionRequest, bound: worstCase, ...keep() }, until);
+  if (answer.outcome === 'count_needed') {
+    count = await countInput({ ...request, only: routing?.only }, changes);
+    ({ worstCase, terms } = bounded(count, true));
+    const bound = { ...worstCase, countable: false };
+    answer = await askInLine(request, { ...admissionRequest, counted: true, bound, ...keep() }, until);
+  }
+  if (answer.outcome === 'refused' && count === null) answer.refusal.uncounted = true;
+  if (answer.outcome === 'admitted' || answer.outcome === 'refused') allowFallbacks(answer.fallbacks);
+  const { countable: isCountable } = worstCase;
+  return { answer, worstCase, terms, startedAt, isCountable, isKept: isKeepable(request, terms, isAgain) };
+}
+
+/**
+ * @returns whether the account keeps the grant. With tools of the API, or several upstreams, whoever ends the turn after a crash
+ *   must know the grant at once; and a later try is stored before its account is asked
+ */
+function isKeepable({ keeps = false, upstream }: MeterRequest, { served }: Terms, isAgain: boolean): boolean {
+  return keeps && !isAgain && !upstream.pool && !served;
 }
 
 /**

@@ -17,6 +17,12 @@ export interface AdmissionCaller {
   pools?: { deployment: boolean; group?: string | undefined } | undefined;
 }
 
+/** What a request takes from its account: a price, a token count, or a request that costs nothing. */
+export type Asking = 'price' | 'count' | 'free' | 'nothing';
+
+/** The name in the ledger of the calls that choose a model for another request. */
+export const CHOICE = 'choice';
+
 export interface AdmissionRequest extends AdmissionCaller {
   /** The id of the try in the ledger. It sorts by time, and is used once. */
   requestId: string;

@@ -9,7 +9,7 @@ import { ObjectUnreachable } from '../../objects/call-object.ts';
 import type { AdmissionDecision } from '../contracts/admission.ts';
 import { sendSettlement } from '../contracts/call-account.ts';
 import { admissionRequestOf, askAndList, askInLine, grantedBy, unsent } from './ask-account.ts';
-import { boundsOf, countInput, countUnanswered } from './bounds.ts';
+import { boundOf, countInput, countUnanswered, type PromptCount, pricesFor } from './bounds.ts';
 import { budgetBefore } from './budget-left.ts';
 import { loweredHeaders, quotaHeaders } from './limit-headers.ts';
 import type { Admission, LaterTry, MeterRequest } from './metered-request.ts';
@@ -61,7 +61,7 @@ async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): 
     if (!(await choice.next())) return grantedBy(first.answer) as never;
     decided = await askForModel(choice, later);
   }
-  const { answer, worstCase, terms, startedAt, isCountable, isKept } = decided;
+  const { answer, worstCase, terms, startedAt, isKept } = decided;
   const admitted = grantedBy(answer);
   const budget = budgetBefore(admitted);
   const grant = {
@@ -78,11 +78,11 @@ async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): 
   return {
     ...meter,
     settle: (outcome, extra, later) => {
-      const isCounted = isCountable && terms.promptCost >= COUNTED_FROM && isUnheard(outcome);
-      if (later || !isCounted) return meter.settle(outcome, extra, later);
+      const isUncounted = worstCase.countable && terms.promptCost >= COUNTED_FROM && isUnheard(outcome);
+      if (later || !isUncounted) return meter.settle(outcome, extra, later);
       request.waitUntil(meter.leave());
       // Without a count it is booked by its bytes.
-      const counting = countUnanswered(choice).catch(() => undefined);
+      const counting = countUnanswered(request, choice).catch(() => undefined);
       const counted = counting.then((prompt_tokens) => ({ ...outcome, prompt_tokens }));
       return meter.settle(outcome, extra, counted);
     },
@@ -120,14 +120,12 @@ async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): 
   };
 }
 
-/** The question to an account about one model, and its answer. */
+/** The answer of an account about one model, and what it was asked. */
 interface ModelDecision {
   answer: AdmissionDecision;
   worstCase: WorstCase;
   terms: Terms;
   startedAt: number;
-  /** Whether nobody has counted its prompt, and somebody could. */
-  isCountable: boolean;
   /** Whether the account keeps the grant, if it admits the request. */
   isKept: boolean;
 }
@@ -138,12 +136,13 @@ interface ModelDecision {
  * @param later set for a later try. It is a hold of its own; only if it says so it may wait for money that others hold
  */
 async function askForModel(choice: ModelChoice, later?: LaterTry): Promise<ModelDecision> {
-  const { request, changes, allowFallbacks } = choice;
-  const { settings, model, routing } = request;
+  const { request, changes, asked } = choice;
+  const { settings, model, routing, count, leavesOutThinking = false } = request;
   const isAgain = later !== undefined;
   // This time must not be later than the hold. So it is read before the account is asked.
   const startedAt = Date.now();
-  const { bounded, models } = boundsOf(choice);
+  const until = startedAt + (later?.waits === false || request.waits === false ? 0 : settings.HOLD_WAIT_MS);
+  const models = pricesFor(request);
   const { row, known } = models.price(model);
   const admissionRequest = {
     ...admissionRequestOf(request),
@@ -153,25 +152,28 @@ async function askForModel(choice: ModelChoice, later?: LaterTry): Promise<Model
     most: request.most,
     ...(later?.earlier ? { earlier: later.earlier } : {}),
   };
-  let { count } = request;
-  let { worstCase, terms } = bounded(count);
+  const boundBy = (by: PromptCount | undefined) => boundOf(request, { asked, changes, models }, by);
+  const ask = async (bound: WorstCase, terms: Terms, isCounted: boolean) => {
+    const keep = isKeepable(request, terms, isAgain) ? { keep: keptText(bound, terms, startedAt) } : {};
+    const size = isCounted ? { counted: true, bound: { ...bound, countable: false } } : { bound };
+    return await askInLine(request, { ...admissionRequest, ...size, ...keep }, until);
+  };
+  let counted: PromptCount | undefined = count === undefined ? undefined : { tokens: count, leavesOutThinking };
+  let { worstCase, terms } = boundBy(counted);
   if (worstCase.countable && !mayCount(request)) {
-    count = null;
-    ({ worstCase, terms } = bounded(count));
+    counted = { tokens: null, leavesOutThinking };
+    ({ worstCase, terms } = boundBy(counted));
   }
-  const until = startedAt + (later?.waits === false || request.waits === false ? 0 : settings.HOLD_WAIT_MS);
-  const keep = () => (isKeepable(request, terms, isAgain) ? { keep: keptText(worstCase, terms, startedAt) } : {});
-  let answer = await askInLine(request, { ...admissionRequest, bound: worstCase, ...keep() }, until);
+  let answer = await ask(worstCase, terms, false);
   if (answer.outcome === 'count_needed') {
-    count = await countInput({ ...request, only: routing?.only }, changes);
-    ({ worstCase, terms } = bounded(count, true));
-    const bound = { ...worstCase, countable: false };
-    answer = await askInLine(request, { ...admissionRequest, counted: true, bound, ...keep() }, until);
+    const tokens = await countInput({ ...request, only: routing?.only }, changes);
+    counted = { tokens, leavesOutThinking: true };
+    ({ worstCase, terms } = boundBy(counted));
+    answer = await ask(worstCase, terms, true);
   }
-  if (answer.outcome === 'refused' && count === null) answer.refusal.uncounted = true;
-  if (answer.outcome === 'admitted' || answer.outcome === 'refused') allowFallbacks(answer.fallbacks);
-  const { countable: isCountable } = worstCase;
-  return { answer, worstCase, terms, startedAt, isCountable, isKept: isKeepable(request, terms, isAgain) };
+  if (answer.outcome === 'refused' && counted?.tokens === null) answer.refusal.uncounted = true;
+  if (answer.outcome === 'admitted' || answer.outcome === 'refused') choice.allowFallbacks(answer.fallbacks);
+  return { answer, worstCase, terms, startedAt, isKept: isKeepable(request, terms, isAgain) };
 }
 
 /**

@@ -1,12 +1,14 @@
 /** Finds out the most that a request can cost with one model: by its body, and by a count of its prompt. */
 import { type CountOptions, countTokens, mayCount } from '../../claude/count-tokens.ts';
 import type { PlainHeaders } from '../../claude/headers.ts';
+import type { ModelTable } from '../../claude/models/models.ts';
+import type { Terms, WorstCase } from '../../claude/pricing/hold-terms.ts';
 import { NO_FEATURES } from '../../claude/pricing/prompt-features.ts';
 import { changedTexts } from '../../claude/pricing/takes.ts';
 import { worstCaseOf } from '../../claude/pricing/worst-case.ts';
 import { bodyUp } from '../../claude/request/body-up.ts';
 import { RequestBody } from '../../claude/request/request-body.ts';
-import { type UpstreamPool, upstreamsFor } from '../../claude/upstreams/pool.ts';
+import { upstreamsFor } from '../../claude/upstreams/pool.ts';
 import { dearestAt } from '../../claude/upstreams/prices.ts';
 import { type JsonBody, RELEASED } from '../../kit/http/body/json-body.ts';
 import { ApiError } from '../../kit/http/errors.ts';
@@ -15,31 +17,65 @@ import { LongBody } from '../../kit/http/long-body.ts';
 import { sizeOf } from '../../kit/http/read-json.ts';
 import type { Json } from '../../kit/json/object.ts';
 import type { MeterRequest } from './metered-request.ts';
-import type { ModelChoice } from './model-choice.ts';
 
-/** @returns what computes the worst case of the present model, with a count of its tokens or without one, and its prices */
-export function boundsOf({ request, asked: named, changes }: ModelChoice) {
-  const { settings, body, model, upstream, routing } = request;
+/** How a request goes up for one of its models. */
+interface ForModel {
+  /** The name by which the model was asked for, if it is not the body's. */
+  asked: string | undefined;
+  /** What is changed of the body for the model. */
+  changes: Json;
+  /** The prices of `pricesFor`. */
+  models: ModelTable;
+}
+
+/** A count of a request's prompt. */
+export interface PromptCount {
+  /** Null if the API counts no such prompt. */
+  tokens: number | null;
+  /** Whether it leaves out what earlier answers have thought, as that of count_tokens does. */
+  leavesOutThinking: boolean;
+}
+
+/** @returns the most that a request can cost with its present model, and what it is settled by */
+export function boundOf(
+  { body, model, headers, streams = false }: Pick<MeterRequest, 'body' | 'model' | 'headers' | 'streams'>,
+  { asked, changes, models }: ForModel,
+  counted?: PromptCount,
+): { worstCase: WorstCase; terms: Terms } {
   const { own, before } = body instanceof RequestBody ? body : { own: body.json, before: NO_FEATURES };
   const { readings = body } = body;
-  const models = upstream.pool ? dearestAt(settings, ableUpstreams(upstream.pool, request, routing)) : settings.models;
-  const options = {
-    bytes: sizeOf(body),
-    readings: readings ?? undefined,
-    // A bound method, because an arrow function made here would keep the body in memory until the answer has ended.
-    lengthOf: body instanceof LongBody ? body.lengthOf.bind(body) : undefined,
-    models,
-    betas: betasOf(request.headers),
-    asked: named ?? (typeof own.model === 'string' ? own.model : model),
-    before,
-  };
-  const goesUp = { ...own, ...changes, model };
-  const bounded = (count: number | null | undefined, leavesOutThinking = request.leavesOutThinking === true) => {
-    const given = count === undefined ? options : { ...options, count, leavesOutThinking };
-    const { worstCase, terms } = worstCaseOf(goesUp, given);
-    return { worstCase, terms: { ...terms, streams: terms.streams || request.streams === true } };
-  };
-  return { bounded, models };
+  const named = typeof own.model === 'string' ? own.model : model;
+  const { worstCase, terms } = worstCaseOf(
+    { ...own, ...changes, model },
+    {
+      bytes: sizeOf(body),
+      readings: readings ?? undefined,
+      // A bound method, because an arrow function made here would keep the body in memory until the answer has ended.
+      lengthOf: body instanceof LongBody ? body.lengthOf.bind(body) : undefined,
+      models,
+      betas: betasOf(headers),
+      asked: asked ?? named,
+      before,
+      ...(counted && { count: counted.tokens, leavesOutThinking: counted.leavesOutThinking }),
+    },
+  );
+  return { worstCase, terms: { ...terms, streams: terms.streams || streams } };
+}
+
+/**
+ * @returns the prices by which a request is held: the dearest of all upstreams that may answer it
+ * @throws NoUpstream if none can
+ */
+export function pricesFor({
+  settings,
+  upstream: { pool },
+  model,
+  headers,
+  streams = false,
+  routing = { streams },
+}: Pick<MeterRequest, 'settings' | 'upstream' | 'model' | 'headers' | 'streams' | 'routing'>): ModelTable {
+  if (!pool) return settings.models;
+  return dearestAt(settings, upstreamsFor(pool, new MessagesCall(headers), { ...routing, model }));
 }
 
 /**
@@ -47,24 +83,21 @@ export function boundsOf({ request, asked: named, changes }: ModelChoice) {
  *
  * @returns the most tokens that it has; undefined if they are not counted
  */
-export async function countUnanswered(choice: ModelChoice): Promise<number | undefined> {
-  const { request, changes } = choice;
-  const { count, body, routing } = request;
+export async function countUnanswered(
+  request: MeterRequest,
+  { asked, changes }: Omit<ForModel, 'models'>,
+): Promise<number | undefined> {
+  // The body may be released meanwhile.
+  const { count, body, model, headers, streams, routing } = request;
   if (count !== undefined || body === RELEASED || !mayCount(request)) return undefined;
-  const { bounded } = boundsOf(choice);
+  const models = pricesFor(request);
   // The caller may have left.
-  request.count = await countInput({ ...request, signal: undefined, only: routing?.only }, changes).catch(() => null);
+  const tokens = await countInput({ ...request, signal: undefined, only: routing?.only }, changes).catch(() => null);
+  request.count = tokens;
   request.leavesOutThinking = true;
-  return request.count === null ? undefined : bounded(request.count).terms.promptTokens;
-}
-
-/** @returns the upstreams that may answer a request. @throws NoUpstream if none can */
-function ableUpstreams(
-  pool: UpstreamPool,
-  { model, headers, streams = false }: Pick<MeterRequest, 'model' | 'headers' | 'streams'>,
-  routing: MeterRequest['routing'] = { streams },
-) {
-  return upstreamsFor(pool, new MessagesCall(headers), { ...routing, model });
+  if (tokens === null) return undefined;
+  const counted = { tokens, leavesOutThinking: true };
+  return boundOf({ body, model, headers, streams }, { asked, changes, models }, counted).terms.promptTokens;
 }
 
 /**

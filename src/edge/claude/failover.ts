@@ -79,7 +79,7 @@ export class Failover {
       const [next] = this.#isLastResort ? [...well, ...open] : well;
       if (next) {
         if (!(await this.#pay())) return this.#endWithoutAnswer();
-        // What is late may have run.
+        // A try that is given up since it is late may have run: then another one needs somebody who pays for both.
         const hasOther = mayRunAgain(this.#options.payment) && (well.length + open.length > 1 || this.#mayRetry());
         const answer = await this.#try(next, hasOther);
         if (answer) return answer;

@@ -68,8 +68,8 @@ export class Account extends AccountLists implements AccountObject {
   }
 
   /** @returns what was kept for a request that is not settled; undefined if there is nothing */
-  kept(requestId: string): KeptHold | undefined {
-    return this.state.ledger.kept(requestId);
+  keptHold(requestId: string): KeptHold | undefined {
+    return this.state.ledger.keptHold(requestId);
   }
 
   /** Replaces a request's hold by what it cost. A repeated call changes nothing. With JSON texts, like `admitJson`. */
@@ -111,7 +111,7 @@ export class Account extends AccountLists implements AccountObject {
     this.state.limits.setOwn(limits);
     this.state.advance();
     lookAtSums(this.state);
-    this.state.shared?.described();
+    this.state.shared?.noteDescribed();
   }
 
   getGroup(): string | null {
@@ -122,7 +122,7 @@ export class Account extends AccountLists implements AccountObject {
   setGroup(group: string | null): void {
     this.state.setGroup(group ?? undefined);
     this.state.advance();
-    this.state.shared?.described();
+    this.state.shared?.noteDescribed();
   }
 
   /** Reports to a pool that has asked, including all changes that the pool does not know. */
@@ -136,14 +136,14 @@ export class Account extends AccountLists implements AccountObject {
     this.state.limits.patchOwn(patch);
     this.state.advance();
     lookAtSums(this.state);
-    this.state.shared?.described();
+    this.state.shared?.noteDescribed();
   }
 
   /** Gives the account credit in addition to its limit `usd_total`, once for each key. */
   giveCredit(credit: NewCredit): CreditAnswer {
     const answer = this.state.credits.grant(credit, this.state.advance());
     this.state.advance();
-    this.state.shared?.described();
+    this.state.shared?.noteDescribed();
     return answer;
   }
 
@@ -188,7 +188,7 @@ export class Account extends AccountLists implements AccountObject {
    */
   rememberToken(minted: MintedToken): boolean {
     const isKept = this.state.credentials.remember(minted, this.state.advance());
-    if (minted.limits?.usd_total !== undefined) this.state.shared?.described();
+    if (minted.limits?.usd_total !== undefined) this.state.shared?.noteDescribed();
     return isKept;
   }
 
@@ -197,7 +197,7 @@ export class Account extends AccountLists implements AccountObject {
     const now = this.state.advance();
     this.state.credentials.revoke(jti, now);
     noteEnded(this.state, now, jti);
-    this.state.shared?.described();
+    this.state.shared?.noteDescribed();
   }
 
   /** Revokes every credential that was issued until now, and does as `revokeToken` for each. */
@@ -205,7 +205,7 @@ export class Account extends AccountLists implements AccountObject {
     const now = this.state.advance();
     this.state.credentials.revokeAll(now);
     noteEnded(this.state, now);
-    this.state.shared?.described();
+    this.state.shared?.noteDescribed();
   }
 
   /**
@@ -237,7 +237,7 @@ export class Account extends AccountLists implements AccountObject {
 
   listed(): void {
     this.state.setListed(true);
-    this.state.shared?.listed();
+    this.state.shared?.noteListed();
   }
 
   /** @returns the backup of the account, as JSON. @param id how callers name the account */
@@ -250,7 +250,7 @@ export class Account extends AccountLists implements AccountObject {
     const isTaken = answerByRoom('restoreJson', this.state, backup, digest);
     if (this.state.isReplaced) {
       this.#recall();
-      this.state.shared?.restored();
+      this.state.shared?.noteRestored();
     }
     return isTaken;
   }

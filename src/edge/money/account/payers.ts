@@ -61,11 +61,11 @@ export interface LeasedMoney {
 export interface SharedBudgets extends Payer {
   leases(want: Want): readonly LeasedMoney[];
   /** Notes that the sums have changed, other than by a request: by a backup, say. */
-  restored(): void;
-  refused(): void;
-  listed(): void;
+  noteRestored(): void;
+  noteRefused(): void;
+  noteListed(): void;
   /** Notes that the account's listed data has changed. */
-  described(): void;
+  noteDescribed(): void;
   /** Reports to a budget that has asked. */
   report(name: string): Promise<void>;
   /** Reports what was spent, if that is due. The alarm calls it. */

@@ -12,7 +12,7 @@ import { ObjectUnreachable } from '../../objects/call-object.ts';
 import type { AdmissionDecision } from '../contracts/admission.ts';
 import { sendSettlement } from '../contracts/call-account.ts';
 import { admissionRequestOf, askAndList, askInLine, grantedBy, unsent } from './ask-account.ts';
-import { boundOf, countInput, countUnanswered, type PromptCount, pricesFor } from './bounds.ts';
+import { boundOf, countInput, countUnanswered, type PromptCount, pricesToHoldBy } from './bounds.ts';
 import { budgetBefore } from './budget-left.ts';
 import { loweredHeaders, quotaHeaders } from './limit-headers.ts';
 import type { Admission, LaterTry, MeterRequest } from './metered-request.ts';
@@ -56,14 +56,14 @@ async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): 
   const { request } = choice;
   const { earlier = 0 } = later ?? {};
   const first = await askForModel(choice, later);
-  let decided = first;
+  let latest = first;
   // If the budget does not pay for this model, it may pay for another one.
   const isTooDear = first.answer.outcome === 'refused' && first.answer.refusal.reason === 'spend';
-  while (isTooDear && decided.answer.outcome !== 'admitted') {
+  while (isTooDear && latest.answer.outcome !== 'admitted') {
     if (!(await choice.next())) return grantedBy(first.answer) as never;
-    decided = await askForModel(choice, later);
+    latest = await askForModel(choice, later);
   }
-  const { answer, worstCase, terms, startedAt, isKept } = decided;
+  const { answer, worstCase, terms, startedAt, isKept } = latest;
   const admitted = grantedBy(answer);
   const budget = budgetBefore(admitted);
   const grant = {
@@ -85,8 +85,8 @@ async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): 
       request.waitUntil(meter.leave());
       // Without a count it is booked by its bytes.
       const counting = countUnanswered(request, choice).catch(() => undefined);
-      const counted = counting.then((prompt_tokens) => ({ ...outcome, prompt_tokens }));
-      return meter.settle(outcome, extra, counted);
+      const withCount = counting.then((prompt_tokens) => ({ ...outcome, prompt_tokens }));
+      return meter.settle(outcome, extra, withCount);
     },
     requestId: request.requestId,
     model: request.model,
@@ -138,13 +138,13 @@ interface ModelDecision {
  * @param later set for a later try. It is a hold of its own; only if it says so it may wait for money that others hold
  */
 async function askForModel(choice: ModelChoice, later?: LaterTry): Promise<ModelDecision> {
-  const { request, changes, asked } = choice;
+  const { request, changes, nameOfModel } = choice;
   const { settings, model, routing, count, leavesOutThinking = false } = request;
   const isAgain = later !== undefined;
   // This time must not be later than the hold. So it is read before the account is asked.
   const startedAt = Date.now();
   const until = startedAt + (later?.waits === false || request.waits === false ? 0 : settings.HOLD_WAIT_MS);
-  const models = pricesFor(request);
+  const models = pricesToHoldBy(request);
   const { row, known } = models.price(model);
   const admissionRequest = {
     ...admissionRequestOf(request),
@@ -154,7 +154,7 @@ async function askForModel(choice: ModelChoice, later?: LaterTry): Promise<Model
     most: request.most,
     ...(later?.earlier ? { earlier: later.earlier } : {}),
   };
-  const boundBy = (by: PromptCount | undefined) => boundOf(request, { asked, changes, models }, by);
+  const boundBy = (by: PromptCount | undefined) => boundOf(request, { nameOfModel, changes, models }, by);
   const ask = async (bound: WorstCase, terms: Terms, isCounted: boolean) => {
     const keep = isKeepable(request, terms, isAgain) ? { keep: keptText(bound, terms, startedAt) } : {};
     const size = isCounted ? { counted: true, bound: { ...bound, countable: false } } : { bound };
@@ -190,7 +190,7 @@ function isKeepable({ keeps = false, upstream }: MeterRequest, { served }: Terms
 class ModelChoice {
   readonly request: MeterRequest;
   /** The name by which the present model was asked for, if it is not the body's. */
-  asked: string | undefined;
+  nameOfModel: string | undefined;
   /** The model that was asked for first; undefined until another one has stepped in. */
   from: string | undefined;
   /** What is changed of the body for the present model. */
@@ -214,10 +214,10 @@ class ModelChoice {
   /** @returns a function that goes back to the present model. */
   mark(): () => void {
     const { model, body } = this.request;
-    const { asked, from, changes } = this;
+    const { nameOfModel, from, changes } = this;
     return () => {
       Object.assign(this.request, { model, body });
-      Object.assign(this, { asked, from, changes });
+      Object.assign(this, { nameOfModel, from, changes });
     };
   }
 
@@ -229,7 +229,7 @@ class ModelChoice {
     this.#left = this.#left?.slice(1);
     if (request.requestFor) request.body = await request.requestFor(next.model);
     this.from ??= request.model;
-    this.asked = next.asked;
+    this.nameOfModel = next.nameOfModel;
     this.changes = next.changes;
     request.model = next.model;
     // The count was made with another model's tokenizer.
@@ -238,15 +238,15 @@ class ModelChoice {
   }
 
   /** Passes over models that refuse the request. @returns the next one, and what is changed for it */
-  #next(): (Pick<ModelChoice, 'changes'> & { asked: string; model: string }) | undefined {
+  #next(): (Pick<ModelChoice, 'changes'> & { nameOfModel: string; model: string }) | undefined {
     const { body, model: present, requestFor, settings } = this.request;
     const { models } = settings;
-    for (const asked of this.#left ?? []) {
-      const model = models.resolve(asked);
+    for (const nameOfModel of this.#left ?? []) {
+      const model = models.resolve(nameOfModel);
       // The edge's own requests are written for each model.
       const row = requestFor ? undefined : models.find(model);
       const { changes, refused } = takes(row, ownOf(body), models.find(this.from ?? present));
-      if (model !== present && !refused) return { asked, model, changes };
+      if (model !== present && !refused) return { nameOfModel, model, changes };
       this.#left = this.#left?.slice(1);
     }
     return undefined;

@@ -115,8 +115,8 @@ export async function mayAsk(
 ): Promise<void> {
   const { token, defaults } = admissionRequestOf({ ...request, requestId: '', route: '', model: '' });
   const text = JSON.stringify({ asking, token, defaults });
-  const told = await callAccount(request, (account) => account.mayAskJson(text));
-  const answer = JSON.parse(told) as AdmissionDecision | null;
+  const json = await callAccount(request, (account) => account.mayAskJson(text));
+  const answer = JSON.parse(json) as AdmissionDecision | null;
   if (answer) grantedBy(answer);
 }
 

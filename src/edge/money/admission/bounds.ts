@@ -21,10 +21,10 @@ import type { MeterRequest } from './metered-request.ts';
 /** How a request goes up for one of its models. */
 interface ForModel {
   /** The name by which the model was asked for, if it is not the body's. */
-  asked: string | undefined;
+  nameOfModel: string | undefined;
   /** What is changed of the body for the model. */
   changes: Json;
-  /** The prices of `pricesFor`. */
+  /** The prices of `pricesToHoldBy`. */
   models: ModelTable;
 }
 
@@ -39,12 +39,12 @@ export interface PromptCount {
 /** @returns the most that a request can cost with its present model, and what it is settled by */
 export function boundOf(
   { body, model, headers, streams = false }: Pick<MeterRequest, 'body' | 'model' | 'headers' | 'streams'>,
-  { asked, changes, models }: ForModel,
+  { nameOfModel, changes, models }: ForModel,
   counted?: PromptCount,
 ): { worstCase: WorstCase; terms: Terms } {
   const { own, before } = body instanceof RequestBody ? body : { own: body.json, before: NO_FEATURES };
   const { readings = body } = body;
-  const named = typeof own.model === 'string' ? own.model : model;
+  const nameInBody = typeof own.model === 'string' ? own.model : model;
   const { worstCase, terms } = worstCaseOf(
     { ...own, ...changes, model },
     {
@@ -54,7 +54,7 @@ export function boundOf(
       lengthOf: body instanceof LongBody ? body.lengthOf.bind(body) : undefined,
       models,
       betas: betasOf(headers),
-      asked: asked ?? named,
+      asked: nameOfModel ?? nameInBody,
       before,
       ...(counted && { count: counted.tokens, leavesOutThinking: counted.leavesOutThinking }),
     },
@@ -66,7 +66,7 @@ export function boundOf(
  * @returns the prices by which a request is held: the dearest of all upstreams that may answer it
  * @throws NoUpstream if none can
  */
-export function pricesFor({
+export function pricesToHoldBy({
   settings,
   upstream: { pool },
   model,
@@ -85,19 +85,19 @@ export function pricesFor({
  */
 export async function countUnanswered(
   request: MeterRequest,
-  { asked, changes }: Omit<ForModel, 'models'>,
+  { nameOfModel, changes }: Omit<ForModel, 'models'>,
 ): Promise<number | undefined> {
   // The body may be released meanwhile.
   const { count, body, model, headers, streams, routing } = request;
   if (count !== undefined || body === RELEASED || !mayCount(request)) return undefined;
-  const models = pricesFor(request);
+  const models = pricesToHoldBy(request);
   // The caller may have left.
   const tokens = await countInput({ ...request, signal: undefined, only: routing?.only }, changes).catch(() => null);
   request.count = tokens;
   request.leavesOutThinking = true;
   if (tokens === null) return undefined;
   const counted = { tokens, leavesOutThinking: true };
-  return boundOf({ body, model, headers, streams }, { asked, changes, models }, counted).terms.promptTokens;
+  return boundOf({ body, model, headers, streams }, { nameOfModel, changes, models }, counted).terms.promptTokens;
 }
 
 /**

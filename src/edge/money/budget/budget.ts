@@ -37,11 +37,11 @@ interface CountNeeded {
 }
 
 /** It would have to pass those who wait, and needs more than it may hold then. */
-interface Behind {
+interface BehindOthers {
   kind: 'behind';
 }
 
-export type Decision = Admitted | Refusal | CountNeeded | Behind;
+export type Decision = Admitted | Refusal | CountNeeded | BehindOthers;
 
 /** If lowering `max_tokens` leaves less than this many times `min_output_tokens`, counting the input is worth a call. */
 const COMFORT = 16;
@@ -111,14 +111,14 @@ export function decide(
   circumstances: Circumstances = {},
 ): Decision {
   const question = questionOf(budget, rules, exact, now, circumstances);
-  const refusal = refusalOf(question);
+  const refusal = refusalInAnyCase(question);
   if (refusal) return refusal;
   const range = rangeOfHold(question);
   return 'kind' in range ? range : admittedAt(question, range);
 }
 
 /** A request to decide on, in the order of the three steps. */
-interface Question extends Circumstances {
+interface HoldQuestion extends Circumstances {
   budget: Budget;
   rules: Rules;
   /** The time to decide by, to which the budget was moved. */
@@ -140,7 +140,7 @@ function questionOf(
   exact: WorstCase,
   now: number,
   circumstances: Circumstances,
-): Question {
+): HoldQuestion {
   const time = advance(budget, now);
   const worstCase = asHeld(exact, rules);
   const { purses = pursesOf(budget, rules), most, earlier = 0 } = circumstances;
@@ -152,13 +152,13 @@ function questionOf(
 }
 
 /** The first step. @returns why it must be refused, or counted, whatever it holds; undefined if it may be admitted */
-function refusalOf(question: Question): Refusal | CountNeeded | undefined {
+function refusalInAnyCase(question: HoldQuestion): Refusal | CountNeeded | undefined {
   return (
     refusalByModel(question) ?? refusalByMoney(question) ?? refusalByRequests(question) ?? refusalByInput(question)
   );
 }
 
-function refusalByModel({ rules, time, worstCase, models, purses, most }: Question): Refusal | undefined {
+function refusalByModel({ rules, time, worstCase, models, purses, most }: HoldQuestion): Refusal | undefined {
   for (const [by, allowed] of [['account', rules.models] as const, ['token', models] as const]) {
     const barred = allowed && worstCase.models.find((names) => !isAllowed(names, allowed));
     if (!barred) continue;
@@ -174,7 +174,7 @@ function refusalByModel({ rules, time, worstCase, models, purses, most }: Questi
   return { ...refusalBy('unpriced', 'models', time, time, 1, 0, true), model: worstCase.models[0]?.[0] ?? '' };
 }
 
-function refusalByMoney({ budget, rules, time, worstCase, purses, own, leastTokens, needed }: Question) {
+function refusalByMoney({ budget, rules, time, worstCase, purses, own, leastTokens, needed }: HoldQuestion) {
   const overRun = shortOfMoney(own, needed, time, budget);
   if (overRun) return overRun;
   const broke = shortOfMoney(purses, needed, time, budget);
@@ -182,7 +182,7 @@ function refusalByMoney({ budget, rules, time, worstCase, purses, own, leastToke
 }
 
 /** @returns the refusal by how many requests run, or have come in a minute */
-function refusalByRequests({ budget, rules, time, repeats = false }: Question): Refusal | undefined {
+function refusalByRequests({ budget, rules, time, repeats = false }: HoldQuestion): Refusal | undefined {
   const running = runningIn(budget, rules.concurrent);
   if (running >= rules.concurrent) {
     return refusalBy('concurrency', 'concurrent_requests', time, time + 1_000, 1, rules.concurrent - running, false);
@@ -192,7 +192,7 @@ function refusalByRequests({ budget, rules, time, repeats = false }: Question): 
   return rateRefusal('requests_per_minute', fullAt, rules.requests, time, 1, 0);
 }
 
-function refusalByInput(question: Question): Refusal | CountNeeded | undefined {
+function refusalByInput(question: HoldQuestion): Refusal | CountNeeded | undefined {
   const { budget, rules, time, worstCase } = question;
   const { fullAt, heldInput } = budget;
   if (rules.input === undefined) return undefined;
@@ -206,14 +206,14 @@ function refusalByInput(question: Question): Refusal | CountNeeded | undefined {
  * @returns the input tokens that it holds. An input without an upper bound holds the whole bucket. If it uses more, the account waits
  *   longer afterwards
  */
-function inputOf({ rules, worstCase }: Question): number {
+function inputOf({ rules, worstCase }: HoldQuestion): number {
   const { inputTokens, bounded, countable } = worstCase;
   if (rules.input === undefined || bounded || countable) return inputTokens;
   return Math.min(inputTokens, Math.floor(capacity(rules.input)));
 }
 
 /** @returns that its input must be counted, or the refusal of that: the count is made for the account, and taken from its bucket */
-function askCount({ budget, rules, time, counted = false }: Question): Refusal | CountNeeded {
+function askCount({ budget, rules, time, counted = false }: HoldQuestion): Refusal | CountNeeded {
   const fullAt = budget.fullAt.counts;
   if (rules.counts !== undefined && !counted && level(fullAt, rules.counts, time) < 1) {
     return rateRefusal('count_requests_per_minute', fullAt, rules.counts, time, 1, 0);
@@ -234,17 +234,17 @@ interface HoldRange {
 }
 
 /** Into how many parts the purses are divided: who can be lowered has half of what is left, so that the next one finds some, too. */
-function partsOf({ clamp }: Rules): number {
+function partsOfPurses({ clamp }: Rules): number {
   return clamp ? 2 : 1;
 }
 
 /** The second step. @returns how much it may hold; or why it waits, must be counted, or is refused for want of so much */
-function rangeOfHold(question: Question): HoldRange | Refusal | CountNeeded | Behind {
+function rangeOfHold(question: HoldQuestion): HoldRange | Refusal | CountNeeded | BehindOthers {
   const { rules, worstCase, purses, own, mostPassing } = question;
   const left = Math.min(leftInAll([...purses, ...own]), mostPassing ?? CEILING);
-  const money = Math.min(Math.floor(leftInAll(purses) / partsOf(rules)), leftInAll(own), left);
+  const money = Math.min(Math.floor(leftInAll(purses) / partsOfPurses(rules)), leftInAll(own), left);
   const share = affordableOutput(money, worstCase);
-  const least = leastOf(question, share, left);
+  const least = leastToHold(question, share, left);
   if (typeof least !== 'number') return least;
   const cost = worstCase.inputCost + least * worstCase.outputPrice;
   if (mostPassing !== undefined && cost > mostPassing) return { kind: 'behind' };
@@ -263,7 +263,7 @@ function rangeOfHold(question: Question): HoldRange | Refusal | CountNeeded | Be
  * @param left all that is left
  * @returns the tokens that it should have; or the refusal of a request that can wait for them, since others hold the money
  */
-function leastOf(question: Question, share: number, left: Nanodollars): number | Refusal {
+function leastToHold(question: HoldQuestion, share: number, left: Nanodollars): number | Refusal {
   const { budget, time, worstCase, purses, own, leastTokens: least, needed, typical } = question;
   const { outputTokens, outputPrice, usefulOutput } = worstCase;
   if (!typical || share >= outputTokens) return least;
@@ -282,14 +282,14 @@ function leastOf(question: Question, share: number, left: Nanodollars): number |
 }
 
 /** @returns tokens of output that need no count of the input: with fewer, counting it is worth a call */
-function comfortableOf({ rules, worstCase, leastTokens: least }: Question): number {
+function comfortableOf({ rules, worstCase, leastTokens: least }: HoldQuestion): number {
   const { outputTokens } = worstCase;
   if (!rules.clamp) return outputTokens;
   return Math.min(outputTokens, Math.max(least, COMFORT * (rules.leastOutput ?? TEXT_TOKENS)));
 }
 
 /** @returns the most tokens that the rate of output leaves to it; or the refusal, if these are too few */
-function mostByRate({ budget, rules, time, leastTokens: least }: Question): number | Refusal {
+function mostByRate({ budget, rules, time, leastTokens: least }: HoldQuestion): number | Refusal {
   const { fullAt, heldOutput } = budget;
   if (rules.output === undefined) return Number.POSITIVE_INFINITY;
   const left = level(fullAt.output, rules.output, time) - heldOutput;
@@ -303,7 +303,7 @@ function mostByRate({ budget, rules, time, leastTokens: least }: Question): numb
  * The third step: lowers `max_tokens` to what can be paid for, unless that would leave hardly more for the next request. The more is
  * left, the more is held.
  */
-function admittedAt(question: Question, { least, share, most, fits }: HoldRange): Admitted {
+function admittedAt(question: HoldQuestion, { least, share, most, fits }: HoldRange): Admitted {
   const { budget, rules, time, worstCase, purses, own } = question;
   const { inputCost, outputTokens, outputPrice } = worstCase;
   const lowered = Math.min(outputTokens, Math.max(least, share));
@@ -314,7 +314,7 @@ function admittedAt(question: Question, { least, share, most, fits }: HoldRange)
     most < byMoney
       ? loweredByRate(budget, time)
       : byMoney < outputTokens
-        ? tightest(purses, own, partsOf(rules))
+        ? tightest(purses, own, partsOfPurses(rules))
         : undefined;
   return {
     kind: 'admitted',

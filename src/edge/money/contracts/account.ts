@@ -28,7 +28,7 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   mayAskJson(request: string): string;
   settleJson(settlement: string): string;
   renew(requestId: string, stage?: string, holdMs?: number): boolean;
-  kept(requestId: string): KeptHold | undefined;
+  keptHold(requestId: string): KeptHold | undefined;
   standing(defaults?: Limits, jti?: string): QuotaReport;
   setLimits(limits: Limits | null): void;
   getGroup(): string | null;
@@ -59,12 +59,12 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   noteBatch(id: string, report: MessageBatch | null): void;
   batches(page: PageOf): Page<MessageBatch>;
   belongings(ids: readonly string[]): Belonging[];
-  noteMade(made: readonly Belonging[]): void;
+  noteMade(belongings: readonly Belonging[]): void;
   beginUpload(upload: UploadRequest): UploadDecision;
   endUpload(report: UploadReport): void;
   files(page: PageOf): Page<FileRow>;
   describeFile(file: FileDescription): void;
-  fileGone(id: string): void;
+  noteFileGone(id: string): void;
 
   tokens(page?: PageOf): Page<TokenRow>;
   rememberToken(minted: MintedToken): boolean;

@@ -46,7 +46,7 @@ export interface AdmissionRequest extends AdmissionCaller {
   adds?: number | undefined;
   /**
    * What the caller would need to settle the request after its own death, as text: it is kept with the hold until the request
-   * is settled, and given back by `kept`.
+   * is settled, and given back by `keptHold`.
    */
   keep?: string | undefined;
   /** Milliseconds for which the request can wait while only the holds of others leave too little. Default: not at all. */

@@ -164,7 +164,7 @@ test('an account that wakes knows what it knew awake', async () => {
             const gone = { ...reportOf(next.conversation), version: clock, gone: true };
             await inAccount((account) => account.noteConversation(gone));
           } else if (next.kind === 'upload') await inAccount((account) => upload(account, next.file, next.bytes));
-          else if (next.kind === 'remove') await inAccount((account) => account.fileGone(next.file));
+          else if (next.kind === 'remove') await inAccount((account) => account.noteFileGone(next.file));
           else await inAccount((account) => account.revokeToken(next.token));
           // Figures that nobody has asked for are not kept, and cannot be wrong.
           await told();

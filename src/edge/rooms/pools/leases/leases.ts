@@ -115,27 +115,27 @@ export class Leases implements SharedBudgets {
   /** No lease reports what was spent without a hold. */
   correct({ group }: Pick<Hold, 'group'>): void {
     this.#identity.name();
-    this.restored(group);
+    this.noteRestored(group);
   }
 
-  restored(group?: string): void {
+  noteRestored(group?: string): void {
     this.#sums.changed();
     for (const name of this.#identity.payersOf(group)) this.#unreported.add(name);
   }
 
   /** The deployment's pool is told by the alarm, at most once a minute. */
-  refused(): void {
+  noteRefused(): void {
     this.#identity.name();
     this.#unreported.add(DEPLOYMENT_POOL);
   }
 
   /** If no request is going to report it, the alarm does. */
-  listed(): void {
+  noteListed(): void {
     if (this.#holder.budget.holds.size === 0) this.#unreported.add(DEPLOYMENT_POOL);
   }
 
   /** Tells the deployment's pool what it does not know yet. Nobody waits for it. */
-  described(): void {
+  noteDescribed(): void {
     if (!this.#identity.pools.includes(DEPLOYMENT_POOL)) return;
     if (JSON.stringify(this.#description()) === this.#described) return;
     this.#around.waitUntil(this.#lease(DEPLOYMENT_POOL).calls.make().catch(leaveToNext));

@@ -1,6 +1,6 @@
 /**
  * Judges what an upstream has answered, or how a call of it has failed: for the caller, the operator, the bill and the next
- * try. Nothing but this and `told.ts` reads the words of its errors; of the statuses `waitBeforeRetry` asks whether it was a 429.
+ * try. Nothing but this and `stated-error.ts` reads the words of its errors; of the statuses `waitBeforeRetry` asks whether it was a 429.
  */
 
 import { DAY_MS } from '../kit/async/durations.ts';
@@ -21,7 +21,7 @@ import { isEventStream } from './content-type.ts';
 import { stopsDeployment } from './explain-refused-key.ts';
 import { interrupted, notTheApi, redirected, upstreamUnreachable } from './failure.ts';
 import { isWaitable, waitOf } from './headers.ts';
-import { causeOf, endOfLimit, isPublished, statusOfTold, type Told, told, wordsIn } from './told.ts';
+import { causeOf, endOfLimit, isPublished, statusOfTold, type Told, told, wordsIn } from './stated-error.ts';
 import { isNothingButError } from './usage/usage-report.ts';
 
 /** What the upstream's refusal, or the failure of a call, means. */

@@ -15,7 +15,7 @@ import { admit } from '../../src/edge/money/admission/admission.ts';
 import { shareUsed } from '../../src/edge/money/admission/budget-left.ts';
 import type { MeterRequest } from '../../src/edge/money/admission/metered-request.ts';
 import { AnswerLengths } from '../../src/edge/money/budget/answer-lengths.ts';
-import { rangeOf } from '../../src/edge/money/budget/budget.ts';
+import { rangeOf } from '../../src/edge/money/budget/cost-range.ts';
 import type { Limits } from '../../src/edge/money/budget/limits.schema.ts';
 import { rulesOf } from '../../src/edge/money/budget/rules.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
@@ -303,14 +303,14 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
       };
       const body = bodyOf(json);
       const known = getOrMake(lengths, account, () => new AnswerLengths(() => []));
-      const leastOf = (bound: WorstCase, by: 'room' | 'worthTrying' = 'worthTrying') => {
+      const leastOf = (bound: WorstCase, by: 'enoughForText' | 'worthTrying' = 'worthTrying') => {
         const usefulOutput = known[by](model, bound.usefulOutput ?? 0);
         return rangeOf({ ...bound, usefulOutput }, rulesOf(limits)).least;
       };
       const { worstCase } = worstCaseOf(json, { bytes: body.bytes.length, models, count: input });
       const least = leastOf(worstCase);
       // Who waits for others does not wait for less than that.
-      const leastToWait = leastOf(worstCase, 'room');
+      const leastToWait = leastOf(worstCase, 'enoughForText');
       const leastUncounted = leastOf(worstCaseOf(json, { bytes: body.bytes.length, models }).worstCase);
       const inputCost = (limits.served_tools === 'estimate' && worstCase.served?.inputCost) || worstCase.inputCost;
       const beganAt = world.clock.now;

@@ -1,6 +1,6 @@
 /** Explains to the operator why an upstream refuses the deployment's key. */
 import type { ApiError } from '../kit/http/errors.ts';
-import { causeOf } from './told.ts';
+import { causeOf } from './stated-error.ts';
 
 const UNPAID = 'does not answer until its bill is paid. Pay it, or put the key of another organization in';
 const NO_CRYPTO = 'cannot use the encryption key of the workspace. Mend it, or put the key of another workspace in';

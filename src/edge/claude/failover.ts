@@ -39,9 +39,11 @@ export class Failover {
   #hasTried = false;
   /** Whether upstreams with open breakers are tried, too. */
   #isLastResort = false;
-  #canFallBack = true;
-  /** Whether no hold exists, because the account has not admitted another model. Then another try must be admitted first. */
-  #isUnpaid = false;
+  /**
+   * Whether another model may step in. `refused`: the account has admitted none, so no hold exists, and another try must be admitted
+   * first; then there is `none`.
+   */
+  #otherModels: 'perhaps' | 'none' | 'refused' = 'perhaps';
   #best: FailedAttempt | undefined;
   /** What an upstream next door refuses. It is the answer where all others lack the model. */
   #nextDoor: FailedAttempt | undefined;
@@ -79,7 +81,7 @@ export class Failover {
       const [next] = this.#isLastResort ? [...well, ...open] : well;
       if (next) {
         if (!(await this.#pay())) return this.#endWithoutAnswer();
-        // What is late may have run.
+        // A try that is given up since it is late may have run: then another one needs somebody who pays for both.
         const hasOther = mayRunAgain(this.#options.payment) && (well.length + open.length > 1 || this.#mayRetry());
         const answer = await this.#try(next, hasOther);
         if (answer) return answer;
@@ -103,9 +105,10 @@ export class Failover {
   /** Pays for another try if the one before may have run. @returns false if nobody pays for it */
   async #pay(): Promise<boolean> {
     const { payment } = this.#options;
-    if (this.#course.sentAt === undefined && !this.#isUnpaid) return true;
+    const isHeld = this.#otherModels !== 'refused';
+    if (this.#course.sentAt === undefined && isHeld) return true;
     if (payment === undefined || !this.#mayGoOn()) return false;
-    if (payment !== 'free' && !this.#isUnpaid) await payment.settle();
+    if (payment !== 'free' && isHeld) await payment.settle();
     this.#course.sentAt = undefined;
     this.#course.upstream = undefined;
     if (payment === 'free') return true;
@@ -116,7 +119,7 @@ export class Failover {
       if (this.#best) return false;
       throw thrown;
     }
-    this.#isUnpaid = false;
+    if (!isHeld) this.#otherModels = 'none';
     return true;
   }
 
@@ -239,7 +242,8 @@ export class Failover {
   /** Asks whether another model may step in, and prepares its tries. @returns whether one does */
   async #fallBack(): Promise<boolean> {
     const { payment } = this.#options;
-    if (!this.#canFallBack || payment === undefined || payment === 'free' || !payment.fallBack) return false;
+    if (this.#otherModels !== 'perhaps' || payment === undefined || payment === 'free' || !payment.fallBack)
+      return false;
     if (!this.#mayGoOn()) return false;
     // If only one upstream can take the request, that one is asked before any other model.
     const { owned, only } = this.#routing;
@@ -248,8 +252,7 @@ export class Failover {
     if (!isBusy && this.#mayRetry()) return false;
     const stepsIn = await payment.fallBack();
     if (stepsIn === 'none' || stepsIn === 'refused') {
-      this.#canFallBack = false;
-      this.#isUnpaid = stepsIn === 'refused';
+      this.#otherModels = stepsIn;
       return false;
     }
     const { model, body } = stepsIn;

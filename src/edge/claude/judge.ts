@@ -1,6 +1,6 @@
 /**
  * Judges what an upstream has answered, or how a call of it has failed: for the caller, the operator, the bill and the next
- * try. Nothing but this and `told.ts` reads the words of its errors; of the statuses `waitBeforeRetry` asks whether it was a 429.
+ * try. Nothing but this and `stated-error.ts` reads the words of its errors; of the statuses `waitBeforeRetry` asks whether it was a 429.
  */
 
 import { DAY_MS } from '../kit/async/durations.ts';
@@ -21,7 +21,15 @@ import { isEventStream } from './content-type.ts';
 import { stopsDeployment } from './explain-refused-key.ts';
 import { interrupted, notTheApi, redirected, upstreamUnreachable } from './failure.ts';
 import { isWaitable, waitOf } from './headers.ts';
-import { causeOf, endOfLimit, isPublished, statusOfTold, type Told, told, wordsIn } from './told.ts';
+import {
+  causeOf,
+  endOfLimit,
+  isPublished,
+  type StatedError,
+  statedErrorIn,
+  statusOfStated,
+  wordsIn,
+} from './stated-error.ts';
 import { isNothingButError } from './usage/usage-report.ts';
 
 /** What the upstream's refusal, or the failure of a call, means. */
@@ -105,21 +113,21 @@ const TYPES: ReadonlyMap<number, ErrorType> = new Map([
 const PASSED_ON = ['retry-after', 'retry-after-ms', 'x-should-retry', 'request-id'];
 
 /** Judges what a call has thrown, or an answer of the upstream. */
-export function verdict(given: { thrown: unknown }, evidence: Evidence): UpstreamRefusal;
-export function verdict(given: AnswerHead, evidence: Evidence): UpstreamVerdict;
-export function verdict(given: AnswerHead | { thrown: unknown }, { text, elapsedMs }: Evidence): UpstreamVerdict {
-  if ('thrown' in given) {
-    const mayHaveRun = wasSent(given.thrown, elapsedMs);
-    return down(given.thrown instanceof ApiError ? given.thrown : upstreamUnreachable(given.thrown), mayHaveRun);
+export function verdict(head: { thrown: unknown }, evidence: Evidence): UpstreamRefusal;
+export function verdict(head: AnswerHead, evidence: Evidence): UpstreamVerdict;
+export function verdict(head: AnswerHead | { thrown: unknown }, { text, elapsedMs }: Evidence): UpstreamVerdict {
+  if ('thrown' in head) {
+    const mayHaveRun = wasSent(head.thrown, elapsedMs);
+    return down(head.thrown instanceof ApiError ? head.thrown : upstreamUnreachable(head.thrown), mayHaveRun);
   }
-  const { headers } = given;
-  const isSuccess = given.status < 300;
+  const { headers } = head;
+  const isSuccess = head.status < 300;
   const body = errorBodyIn(text, isSuccess);
   if (isSuccess && body === undefined)
-    return isPage(given, text) ? down(notTheApi(), false) : { kind: 'answer', mayHaveRun: true };
-  const error = memberOf(body, 'type') === 'error' ? told(body) : undefined;
+    return isPage(head, text) ? down(notTheApi(), false) : { kind: 'answer', mayHaveRun: true };
+  const error = memberOf(body, 'type') === 'error' ? statedErrorIn(body) : undefined;
   // An error may come with the status of a success. Then it says itself which status is right.
-  const status = isSuccess ? statusOfTold(body) : given.status;
+  const status = isSuccess ? statusOfStated(body) : head.status;
   const kind = kindOf(status, headers, error);
   const isOfOperator = kind === 'refused' || kind === 'unclear';
   const words = kind === 'request' ? wordsIn(body) : '';
@@ -133,7 +141,7 @@ export function verdict(given: AnswerHead | { thrown: unknown }, { text, elapsed
     isVerbatim: error !== undefined && error.message !== '' && !isSuccess && !isHidden && status !== 429,
     isPublished: isPublished(words) || (error?.code.startsWith('compaction_') ?? false),
     waitMs: isOfOperator ? REFUSED_MS : retryAfterMs(headers),
-    mayHaveRun: mayHaveRun(given, error !== undefined, elapsedMs),
+    mayHaveRun: mayHaveRun(head, error !== undefined, elapsedMs),
   };
 }
 
@@ -161,7 +169,7 @@ function down(forCaller: ApiError, mayHaveRun: boolean): UpstreamRefusal {
   return { kind: 'down', forCaller, forOperator: forCaller.logged, isVerbatim: false, waitMs: undefined, mayHaveRun };
 }
 
-function kindOf(status: number, headers: Headers, error: Told | undefined): UpstreamRefusal['kind'] {
+function kindOf(status: number, headers: Headers, error: StatedError | undefined): UpstreamRefusal['kind'] {
   // A code says more than any status and word.
   const cause = error ? causeOf(error) : '';
   if (stopsDeployment(cause)) return 'refused';
@@ -194,9 +202,9 @@ function isPage(answer: AnswerHead, text: string): boolean {
 }
 
 /** @returns the error that hides a refusal which only the operator can correct. Its log line has the upstream's words. */
-function ofOperator(status: number, error: Told | undefined, body: string): ApiError {
+function ofOperator(status: number, error: StatedError | undefined, body: string): ApiError {
   if (status >= 300 && status < 400) return redirected();
-  const upstreamSaid = saidIn(status, error, body);
+  const upstreamSaid = wordsForOperator(status, error, body);
   const now = Date.now();
   const end = (error && endOfLimit(error, now)) ?? 0;
   if (!(end > now && end - now <= LONGEST_LIMIT_MS)) return upstreamRefusedKey(upstreamSaid);
@@ -207,7 +215,7 @@ function ofOperator(status: number, error: Told | undefined, body: string): ApiE
 }
 
 /** @returns what only the operator gets: status, type, code, and the upstream's words. */
-function saidIn(status: number, error: Told | undefined, body = ''): string {
+function wordsForOperator(status: number, error: StatedError | undefined, body = ''): string {
   const words = error ? `${[error.type, error.code].join(' ').trim()}: ${error.message}` : masked(body);
   return `${status} ${words}`.slice(0, MOST_QUOTED);
 }
@@ -217,7 +225,7 @@ function ofUpstream(
   kind: UpstreamRefusal['kind'],
   status: number,
   headers: Headers,
-  error: Told | undefined,
+  error: StatedError | undefined,
   words: string,
 ): ApiError {
   const passed: Record<string, string> = {};
@@ -234,7 +242,7 @@ function ofUpstream(
   }
   if (error && KIND_OF_CODE.get(error.code) === 'overloaded') {
     const message = 'The upstream cannot work for this deployment at the moment. Try again in a moment.';
-    return tryAgain(message, `upstream_${status}`, { headers: passed, upstreamSaid: saidIn(status, error) });
+    return tryAgain(message, `upstream_${status}`, { headers: passed, upstreamSaid: wordsForOperator(status, error) });
   }
   const byStatus = TYPES.get(status) ?? (kind === 'request' ? 'invalid_request_error' : 'api_error');
   // Whoever answers may put anything where the API has a type, also what it was sent.

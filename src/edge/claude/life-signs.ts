@@ -10,13 +10,13 @@ const GOES_ON_WITHIN_MS = 3_600_000;
 
 /**
  * @param sentAt when the request was sent; milliseconds since 1970
- * @param saidAt returns when its answer has said something last; undefined before its beginning
- * @returns a function that says when the answer is given up. It asks `saidAt` only once that may matter
+ * @param lastSignAt returns when its answer has said something last; undefined before its beginning
+ * @returns a function that says when the answer is given up. It asks `lastSignAt` only once that may matter
  */
-export function givenUpAt(sentAt: number, saidAt: () => number | undefined): () => number {
+export function givenUpAt(sentAt: number, lastSignAt: () => number | undefined): () => number {
   const beginsBy = sentAt + BEGINS_WITHIN_MS;
   return () => {
-    const said = Date.now() < beginsBy ? undefined : saidAt();
-    return said === undefined ? beginsBy : said + GOES_ON_WITHIN_MS;
+    const signAt = Date.now() < beginsBy ? undefined : lastSignAt();
+    return signAt === undefined ? beginsBy : signAt + GOES_ON_WITHIN_MS;
   };
 }

@@ -38,7 +38,7 @@ export function waitBeforeRetry(
   const judged = verdict(response, { text: '', elapsedMs: 0 });
   const shouldRetry = response.headers.get('x-should-retry');
   if (!PASSING.has(judged.kind) || shouldRetry === 'false') return undefined;
-  const { waitMs: asked } = judged;
-  if (asked !== undefined) return asked > patienceMs ? undefined : asked;
+  const { waitMs } = judged;
+  if (waitMs !== undefined) return waitMs > patienceMs ? undefined : waitMs;
   return response.status === 429 && shouldRetry !== 'true' ? undefined : backoff;
 }

@@ -40,17 +40,17 @@ async function sendUntil(
 ): Promise<Response> {
   const { method, path, headers, routing } = request;
   let maker = request.body;
-  let rides = ridesAt(upstream, request);
-  /** Whether it was refused because it rides. */
-  let isRefused = false;
-  const made = () => maker?.(rides ? AS_STREAM : {}) ?? null;
-  let sendable = made();
+  /** How the answer comes: as a stream, whole as the caller asked, or whole since the stream was refused. */
+  let form: 'stream' | 'whole' | 'no stream' = ridesAt(upstream, request) ? 'stream' : 'whole';
+  const make = () => maker?.(form === 'stream' ? AS_STREAM : {}) ?? null;
+  let sendable = make();
   for (let attempt = 0; ; attempt += 1) {
     const last = attempt >= maxRetries;
     let response: Response | undefined;
     let failure: unknown;
     signal.throwIfAborted();
     const sentAt = Date.now();
+    const rides = form === 'stream';
     Object.assign(course, { sentAt, rides });
     const headersMs = rides || routing?.streams ? streamHeadersMs : undefined;
     const body = typeof sendable === 'function' ? sendable() : sendable;
@@ -67,42 +67,41 @@ async function sendUntil(
     const wait = last || course.isLeft ? undefined : waitBeforeRetry(response, attempt, patienceMs);
     const again = wait !== undefined && Date.now() + wait < deadline && mayRepeat(caller, !reachedNobody(response));
     if (response && !again) {
-      if (response.ok && isRefused) noteOnlyWhole(upstream, request);
+      if (response.ok && form === 'no stream') noteOnlyWhole(upstream, request);
       if (!rides || response.ok) return response;
       const { text, response: refused } = await readStart(response);
       if (!isStreamRefusal(refused, verdict(refused, { text, elapsedMs }), text)) return refused;
       await refused.body?.cancel();
       // Nothing has run: the same body goes up as the caller sent it.
-      isRefused = true;
-      rides = false;
-      sendable = made();
+      form = 'no stream';
+      sendable = make();
       continue;
     }
-    const tried = response
+    const failed = response
       ? await readRefusal(response, elapsedMs)
       : verdict({ thrown: failure }, { text: '', elapsedMs });
-    const { mayHaveRun: sent } = tried;
+    const { mayHaveRun: sent } = failed;
     if (!sent) course.sentAt = undefined;
     /** Ends with this try: returns its answer, or throws its failure. */
     const endHere = () => {
-      if ('response' in tried) return tried.response;
-      throw tried.forCaller;
+      if ('response' in failed) return failed.response;
+      throw failed.forCaller;
     };
     if (!again || (sent && !(mayRunAgain(payment) && mayRepeat(caller, sent)))) return endHere();
-    const paid = sent && payment !== 'free' ? payment : undefined;
-    await paid?.settle();
+    const payer = sent && payment !== 'free' ? payment : undefined;
+    await payer?.settle();
     course.sentAt = undefined;
     await pause(wait, signal);
     if (course.isLeft) return endHere();
     isolateCounts.retries += 1;
-    if (!paid) continue;
+    if (!payer) continue;
     try {
-      maker = await paid.admit();
-      sendable = made();
+      maker = await payer.admit();
+      sendable = make();
     } catch {
       // The failed try is settled, and the budget does not allow another one.
       return endHere();
     }
-    if ('response' in tried) await tried.response.body?.cancel();
+    if ('response' in failed) await failed.response.body?.cancel();
   }
 }

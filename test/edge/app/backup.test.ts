@@ -9,6 +9,7 @@ import { bindings, simulate } from '../../support/conversations.ts';
 import { resetAll } from '../../support/reset.ts';
 import { tryAsyncCases } from '../../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
+import { settleAt } from '../money/account/admission-requests.ts';
 
 const DAY = 86_400_000;
 const BOUNDED = { leastOutput: 0, bounded: true, countable: false, known: true, models: [['claude-haiku-5-5']] };
@@ -297,7 +298,7 @@ describe('a conversation', () => {
 
 describe('an account', () => {
   const spent = async (day: number, cost: number, id: string) =>
-    await accountStub(bindings, {}, 'alice').settle({
+    await settleAt(accountStub(bindings, {}, 'alice'), {
       requestId: id,
       status: 'complete',
       cost,

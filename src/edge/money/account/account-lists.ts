@@ -164,10 +164,10 @@ export abstract class AccountLists extends EdgeObject {
   }
 
   /** Notes the files, containers and threads that an answer has made. */
-  noteMade(made: readonly Belonging[]): void {
-    const { belongings, alarm } = this.state;
-    belongings.note(made, this.state.advance());
-    if (belongings.dueAt !== undefined) alarm.wakeFor(belongings.dueAt);
+  noteMade(belongings: readonly Belonging[]): void {
+    const { belongings: list, alarm } = this.state;
+    list.note(belongings, this.state.advance());
+    if (list.dueAt !== undefined) alarm.wakeFor(list.dueAt);
   }
 
   /** Sets bytes aside for a file. Repeating it for the same request changes nothing. */
@@ -191,7 +191,7 @@ export abstract class AccountLists extends EdgeObject {
   }
 
   /** Notes that a file, container or thread is no longer there. */
-  fileGone(id: string): void {
+  noteFileGone(id: string): void {
     this.state.belongings.gone(id);
   }
 }

@@ -95,7 +95,7 @@ export class AccountState {
     this.credentials = new Credentials(ledger, tokenRows, this.limitedTokens);
     this.requestCounts = new RequestCounts(ledger);
     this.credits = new Credits(ledger, hasCredit);
-    this.refusals = new RefusalLog(ledger, () => this.shared?.refused());
+    this.refusals = new RefusalLog(ledger, () => this.shared?.noteRefused());
     this.conversations = new ConversationList(ledger);
     this.belongings = new BelongingList(ledger);
     this.versions = new Versions(ledger, around.env.STORE, ctx.id.name ?? '');

@@ -12,7 +12,7 @@ import type {
   UsageQuery,
 } from '../contracts/account.ts';
 import type { AdmissionRequest, CountedRead, CredentialUse, KeptHold } from '../contracts/admission.ts';
-import type { Settled, Settlement } from '../contracts/settlement.ts';
+import type { Settlement } from '../contracts/settlement.ts';
 import { ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from '../ledger/queries.ts';
 import { isForgotten } from '../tokens/credentials.ts';
 import { AccountLists } from './account-lists.ts';
@@ -21,7 +21,7 @@ import { refuse } from './ask-payers.ts';
 import { decideAdmission, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
 import { continueRows, endVisit, eraseAccount, eraseInOtherObjects, pruneLedger } from './erasure.ts';
 import { answerByRoom, lookAtSums, partsOfAccounts } from './parts.ts';
-import { settleHold, settleOrphans } from './settle-hold.ts';
+import { settleOrphans, settleRequest } from './settle-hold.ts';
 import { noteEnded, tellEnded } from './tell-ended.ts';
 import { tendFiles } from './tend-files.ts';
 import type {
@@ -68,27 +68,13 @@ export class Account extends AccountLists implements AccountObject {
   }
 
   /** @returns what was kept for a request that is not settled; undefined if there is nothing */
-  kept(requestId: string): KeptHold | undefined {
-    return this.state.ledger.kept(requestId);
+  keptHold(requestId: string): KeptHold | undefined {
+    return this.state.ledger.keptHold(requestId);
   }
 
-  /** Does what `settle` does, with JSON texts. */
+  /** Replaces a request's hold by what it cost. A repeated call changes nothing. With JSON texts, like `admitJson`. */
   settleJson(settlement: string): string {
-    return JSON.stringify(this.settle(JSON.parse(settlement) as Settlement));
-  }
-
-  /** Replaces a request's hold by what it cost. A repeated call changes nothing. */
-  settle(settlement: Settlement): Settled {
-    const settled = settleHold(this.state, settlement);
-    const { conversation } = settlement;
-    const { outcome, cost, overHold } = settled;
-    if (outcome !== 'duplicate') lookAtSums(this.state, overHold ? settlement.requestId : undefined);
-    if (conversation && conversation.createdAt > this.state.erasedUntil) {
-      this.state.storage.arrived(conversation.id);
-      this.state.conversations.note(conversation, cost);
-    }
-    this.state.line.move();
-    return settled;
+    return JSON.stringify(settleRequest(this.state, JSON.parse(settlement) as Settlement));
   }
 
   /**
@@ -125,7 +111,7 @@ export class Account extends AccountLists implements AccountObject {
     this.state.limits.setOwn(limits);
     this.state.advance();
     lookAtSums(this.state);
-    this.state.shared?.described();
+    this.state.shared?.noteDescribed();
   }
 
   getGroup(): string | null {
@@ -136,7 +122,7 @@ export class Account extends AccountLists implements AccountObject {
   setGroup(group: string | null): void {
     this.state.setGroup(group ?? undefined);
     this.state.advance();
-    this.state.shared?.described();
+    this.state.shared?.noteDescribed();
   }
 
   /** Reports to a pool that has asked, including all changes that the pool does not know. */
@@ -150,14 +136,14 @@ export class Account extends AccountLists implements AccountObject {
     this.state.limits.patchOwn(patch);
     this.state.advance();
     lookAtSums(this.state);
-    this.state.shared?.described();
+    this.state.shared?.noteDescribed();
   }
 
   /** Gives the account credit in addition to its limit `usd_total`, once for each key. */
   giveCredit(credit: NewCredit): CreditAnswer {
     const answer = this.state.credits.grant(credit, this.state.advance());
     this.state.advance();
-    this.state.shared?.described();
+    this.state.shared?.noteDescribed();
     return answer;
   }
 
@@ -202,7 +188,7 @@ export class Account extends AccountLists implements AccountObject {
    */
   rememberToken(minted: MintedToken): boolean {
     const isKept = this.state.credentials.remember(minted, this.state.advance());
-    if (minted.limits?.usd_total !== undefined) this.state.shared?.described();
+    if (minted.limits?.usd_total !== undefined) this.state.shared?.noteDescribed();
     return isKept;
   }
 
@@ -211,7 +197,7 @@ export class Account extends AccountLists implements AccountObject {
     const now = this.state.advance();
     this.state.credentials.revoke(jti, now);
     noteEnded(this.state, now, jti);
-    this.state.shared?.described();
+    this.state.shared?.noteDescribed();
   }
 
   /** Revokes every credential that was issued until now, and does as `revokeToken` for each. */
@@ -219,7 +205,7 @@ export class Account extends AccountLists implements AccountObject {
     const now = this.state.advance();
     this.state.credentials.revokeAll(now);
     noteEnded(this.state, now);
-    this.state.shared?.described();
+    this.state.shared?.noteDescribed();
   }
 
   /**
@@ -251,7 +237,7 @@ export class Account extends AccountLists implements AccountObject {
 
   listed(): void {
     this.state.setListed(true);
-    this.state.shared?.listed();
+    this.state.shared?.noteListed();
   }
 
   /** @returns the backup of the account, as JSON. @param id how callers name the account */
@@ -264,7 +250,7 @@ export class Account extends AccountLists implements AccountObject {
     const isTaken = answerByRoom('restoreJson', this.state, backup, digest);
     if (this.state.isReplaced) {
       this.#recall();
-      this.state.shared?.restored();
+      this.state.shared?.noteRestored();
     }
     return isTaken;
   }

@@ -91,7 +91,7 @@ export async function withLeases<Decision extends { outcome: string }>(
   return attempt;
 }
 
-/** @returns the refusal of a request for which its pools have room by their figures: others took it, or their answers came late. */
+/** @returns the refusal of a request for which its pools have enough by their figures: others took it, or their answers came late. */
 export function lateByPool(state: AccountState, { leases, demand }: ShortOfLease): AdmissionDecision {
   const now = state.advance();
   const by = leases[0]?.by ?? 'deployment';

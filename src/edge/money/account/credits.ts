@@ -48,19 +48,19 @@ export class Credits extends Rows {
   /** Gives credit, once for each key. */
   grant({ id, key, usd, expiresAt, note }: NewCredit, now: number): CreditAnswer {
     const amount = fromUsd(usd);
-    const given = { id, key: key ?? null, amount, spent: 0, note: note ?? null, createdAt: now, expiresAt };
-    const known = key === undefined ? undefined : this.#all.find((credit) => credit.key === key);
-    if (known) {
-      const isSame = known.amount === amount && known.expiresAt === expiresAt;
-      return isSame ? { outcome: 'given', id: known.id } : { outcome: 'other' };
+    const credit = { id, key: key ?? null, amount, spent: 0, note: note ?? null, createdAt: now, expiresAt };
+    const earlier = key === undefined ? undefined : this.#all.find((one) => one.key === key);
+    if (earlier) {
+      const isSame = earlier.amount === amount && earlier.expiresAt === expiresAt;
+      return isSame ? { outcome: 'given', id: earlier.id } : { outcome: 'other' };
     }
-    const sum = this.#all.reduce((before, credit) => before + credit.amount, amount);
+    const sum = this.#all.reduce((before, one) => before + one.amount, amount);
     if (this.#all.length >= MOST_CREDITS || sum > MOST_CREDIT) return { outcome: 'full' };
     this.tables.write(
       'insert into credits (id, key, amount, spent, note, created_at, expires_at) values (?, ?, ?, 0, ?, ?, ?)',
-      ...[given.id, given.key, amount, given.note, now, expiresAt],
+      ...[credit.id, credit.key, amount, credit.note, now, expiresAt],
     );
-    this.#all.push(given);
+    this.#all.push(credit);
     return { outcome: 'given', id };
   }
 
@@ -85,11 +85,11 @@ export class Credits extends Rows {
     if (cost < 0) open.reverse();
     let rest = cost;
     for (const credit of open) {
-      const taken = rest > 0 ? Math.min(rest, credit.amount - credit.spent) : Math.max(rest, -credit.spent);
-      if (taken === 0) continue;
-      this.tables.write('update credits set spent = ? where id = ?', credit.spent + taken, credit.id);
-      credit.spent += taken;
-      rest -= taken;
+      const part = rest > 0 ? Math.min(rest, credit.amount - credit.spent) : Math.max(rest, -credit.spent);
+      if (part === 0) continue;
+      this.tables.write('update credits set spent = ? where id = ?', credit.spent + part, credit.id);
+      credit.spent += part;
+      rest -= part;
       if (rest === 0) return;
     }
   }

@@ -1,15 +1,22 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { WorstCase } from '../../claude/pricing/hold-terms.ts';
 import { HOUR_MS } from '../../kit/async/durations.ts';
-import { CHOICE } from '../admission/ask-account.ts';
-import { type Asking, refusalOfAll } from '../admission/may-ask.ts';
-import { decide, rangeOf, takeCountRequest, takeFreeRequest } from '../budget/budget.ts';
+import { decide, takeCountRequest, takeFreeRequest } from '../budget/budget.ts';
+import { rangeOf } from '../budget/cost-range.ts';
 import type { Purse } from '../budget/purses.ts';
+import { refusalOfAll } from '../budget/refusal-of-all.ts';
 import { refusalBy } from '../budget/refusals.ts';
 import { bucketsAfterAdmission, type Hold, takeCount } from '../budget/state.ts';
 import { PERIODS } from '../budget/windows.ts';
 import { type About, dimensions, placeAmong } from '../contracts/about.ts';
-import type { AdmissionDecision, AdmissionRequest, CredentialUse, Refusal } from '../contracts/admission.ts';
+import {
+  type AdmissionDecision,
+  type AdmissionRequest,
+  type Asking,
+  CHOICE,
+  type CredentialUse,
+  type Refusal,
+} from '../contracts/admission.ts';
 import { openingOf } from '../ledger/settlement.ts';
 import type { AccountState } from './account-state.ts';
 import {
@@ -44,45 +51,46 @@ interface DecisionOptions {
 
 /**
  * Decides on a request, and sets aside the most that it can cost. Nothing in here waits between a check and its hold, so no
- * other request can come between. If only the holds of others leave no room, it waits in the line before it is refused.
+ * other request can come between. If only the holds of others leave too little, it waits in the line before it is refused.
  *
  * @throws TypeError if the worst case is invalid; nothing has changed then
  */
 export function decideAdmission(
   state: AccountState,
-  asked: AdmissionRequest,
+  request: AdmissionRequest,
 ): AdmissionDecision | Promise<AdmissionDecision> {
   const { line } = state;
-  const request = {
-    ...asked,
-    bound: asked.bound && withRoom(asked.bound, (room) => state.lengths.room(asked.model, room)),
+  const { bound } = request;
+  const sized = {
+    ...request,
+    bound: bound && withTextTokens(bound, (forText) => state.lengths.enoughForText(request.model, forText)),
   };
-  const waiting = line.find(request.requestId);
+  const waiting = line.find(sized.requestId);
   if (waiting !== undefined) return waiting;
-  const waits = (request.waitMs ?? 0) > 0;
+  const waits = (sized.waitMs ?? 0) > 0;
   const canWait = waits && !line.isFull;
-  const ahead = () => (waits ? line.ahead(payersOf(state, request), leastOf(state, request)) : undefined);
-  const tryIt = (mayAsk: boolean) => tryAdmission(state, request, { mayAsk, canWait, ahead: ahead() });
+  const ahead = () => (waits ? line.ahead(payersOf(state, sized), leastOf(state, sized)) : undefined);
+  const tryIt = (mayAsk: boolean) => tryAdmission(state, sized, { mayAsk, canWait, ahead: ahead() });
   const attempt = tryIt(true);
-  const decided = (decision: AdmissionDecision) => {
-    if (!canWait || line.isFull || !isHeld(decision)) return noteRefusal(state, request, decision);
-    // Counted it may need less. Counted later it would lose its place.
-    if (request.bound?.countable && state.limits.rules.counts === undefined) return COUNT_NEEDED;
+  const orWait = (decision: AdmissionDecision) => {
+    if (!canWait || line.isFull || !isHeld(decision)) return noteRefusal(state, sized, decision);
+    // A count may show that it needs less. Asked for behind the wait, it would cost the request its place.
+    if (sized.bound?.countable && state.limits.rules.counts === undefined) return COUNT_NEEDED;
     // While a pool was asked, it may have left, or have come once more.
-    if (state.ledger.find(request.requestId)) return decision;
-    return line.find(request.requestId) ?? waitInLine(state, request, decision);
+    if (state.ledger.find(sized.requestId)) return decision;
+    return line.find(sized.requestId) ?? waitInLine(state, sized, decision);
   };
-  if (attempt.outcome !== 'short') return decided(attempt);
-  return withLeases(state, attempt, () => tryIt(false)).then(decided);
+  if (attempt.outcome !== 'short') return orWait(attempt);
+  return withLeases(state, attempt, () => tryIt(false)).then(orWait);
 }
 
 /**
- * @param roomFor returns the tokens that are enough, from those that leave room for a text whatever the model thinks. A budget for
+ * @param enough returns the tokens that are enough for a text, from those that are it whatever the model thinks. A budget for
  *   thinking may be used up, so there they stay
  */
-function withRoom(bound: WorstCase, roomFor: (room: number) => number): WorstCase {
+function withTextTokens(bound: WorstCase, enough: (forText: number) => number): WorstCase {
   const { usefulOutput, leastOutput } = bound;
-  return usefulOutput === undefined || leastOutput > 1 ? bound : { ...bound, usefulOutput: roomFor(usefulOutput) };
+  return usefulOutput === undefined || leastOutput > 1 ? bound : { ...bound, usefulOutput: enough(usefulOutput) };
 }
 
 const COUNT_NEEDED = { outcome: 'count_needed' } as const;
@@ -101,7 +109,7 @@ function waitInLine(
 ): Promise<AdmissionDecision> {
   const { waitMs = 0, requestId } = request;
   // `counted` takes from a bucket, and a request counts once.
-  const asked = { ...request, counted: false };
+  const uncounted = { ...request, counted: false };
   const { by, needed } = refused.refusal;
   return state.line.join({
     id: requestId,
@@ -115,13 +123,13 @@ function waitInLine(
     decide: (isLast, ahead) => {
       // A backup was restored meanwhile, as in `withLeases`.
       if (state.isReplaced) return { outcome: 'unreachable' };
-      const tryIt = (mayAsk: boolean) => tryAdmission(state, asked, { mayAsk, canWait: !isLast, ahead: ahead() });
+      const tryIt = (mayAsk: boolean) => tryAdmission(state, uncounted, { mayAsk, canWait: !isLast, ahead: ahead() });
       const attempt = tryIt(isLast);
-      const decided = (decision: AdmissionDecision) => noteRefusal(state, asked, decision);
-      // It has left the line, so the pool is asked for it alone.
-      if (attempt.outcome === 'short' && isLast) return withLeases(state, attempt, () => tryIt(false)).then(decided);
+      const noting = (decision: AdmissionDecision) => noteRefusal(state, uncounted, decision);
+      // The pool is asked for this request alone, since it has left the line.
+      if (attempt.outcome === 'short' && isLast) return withLeases(state, attempt, () => tryIt(false)).then(noting);
       const decision = attempt.outcome === 'short' ? lateByPool(state, attempt) : attempt;
-      if (!isHeld(decision) || isLast) return decided(decision);
+      if (!isHeld(decision) || isLast) return noting(decision);
       const { refusal } = decision;
       return { outcome: 'held', by: payerOf(state, request, refusal.by), needed: refusal.needed };
     },
@@ -139,9 +147,9 @@ function leastOf({ limits }: AccountState, { bound }: AdmissionRequest): Nanodol
   return bound ? rangeOf(bound, limits.rules).least : 0;
 }
 
-/** @returns the worst case with the least room for a text with which it is tried where it would be refused for want of money */
-function triedFor({ lengths }: AccountState, { model }: AdmissionRequest, bound: WorstCase): WorstCase {
-  return withRoom(bound, (room) => lengths.worthTrying(model, room));
+/** @returns the worst case with the fewest tokens for a text with which it is tried where it would be refused for want of money */
+function leanest({ lengths }: AccountState, { model }: AdmissionRequest, bound: WorstCase): WorstCase {
+  return withTextTokens(bound, (forText) => lengths.worthTrying(model, forText));
 }
 
 /** Notes a refusal, so that it can be looked up. @returns the decision */
@@ -226,23 +234,23 @@ function placeHold(
   const { limits, rules } = state.limits;
   const { requestId, token, about = {} } = request;
   const { conversation, countedAs } = whereStored(request, about);
-  const known = budget.holds.get(requestId);
-  if (known) return admitHeld(state, request, known, now, pursesFor(state, request, now));
+  const earlierHold = budget.holds.get(requestId);
+  if (earlierHold) return admitHeld(state, request, earlierHold, now, pursesFor(state, request, now));
   // How much the answer will store is not known yet, but the size of the question is.
   const storing = conversation === undefined ? undefined : { conversation, bytes: request.adds ?? 1 };
   const full = storing && storage.full(storing, limits, now);
   if (full) return { outcome: 'full', ...full };
 
-  const usedUp = token && refusalOfUsedUp(state, token, countedAs, now);
-  if (usedUp) return refuse(state, usedUp, now, token.jti);
+  const tooMany = token && refusalOfUsedUp(state, token, countedAs, now);
+  if (tooMany) return refuse(state, tooMany, now, token.jti);
   const { repeats, counted, most, earlier } = request;
   const models = state.limitedTokens.modelsOf(token?.jti);
   const without = withoutPayer(state, request);
   if (without) return without;
   const leases = leasesFor(state, request);
   const purses = pursesFor(state, request, now);
-  const typical = canWait || ahead ? (room: number) => state.lengths.typical(request.model, room) : undefined;
-  const circumstances = { repeats, counted, purses, models, most, earlier, typical, room: ahead?.room };
+  const typical = canWait || ahead ? (forText: number) => state.lengths.typical(request.model, forText) : undefined;
+  const circumstances = { repeats, counted, purses, models, most, earlier, typical, mostPassing: ahead?.mostPassing };
   const decideOn = (bound: WorstCase) => {
     const decision = decide(budget, rules, bound, now, circumstances);
     const isOpen = decision.kind === 'count_needed' || decision.kind === 'behind';
@@ -250,8 +258,8 @@ function placeHold(
   };
   let { decision, short } = decideOn(worstCase);
   if (!short && decision.kind === 'refused' && decision.reason === 'spend') {
-    const tried = triedFor(state, request, worstCase);
-    if (tried !== worstCase) ({ decision, short } = decideOn(tried));
+    const lean = leanest(state, request, worstCase);
+    if (lean !== worstCase) ({ decision, short } = decideOn(lean));
   }
   if (decision.kind === 'count_needed') return { outcome: 'count_needed' };
   const { least } = rangeOf(worstCase, rules);
@@ -261,14 +269,14 @@ function placeHold(
     if (request.counted) takeCount(budget, rules);
     return refuse(state, decision, now, token?.jti);
   }
-  const { kind: _, ...granted } = decision;
-  const { nanodollars } = granted;
+  const { kind: _, ...amounts } = decision;
+  const { nanodollars } = amounts;
   const jti = token?.jti ?? null;
   const group = state.groupOf(request);
   const whose = { id: requestId, token: jti, group };
   const { model } = request;
   const deadline = now + (request.holdMs ?? HOLD_MS);
-  const hold: Hold = { ...whose, ...granted, model, at: now, deadline, stage: 'admitted' };
+  const hold: Hold = { ...whose, ...amounts, model, at: now, deadline, stage: 'admitted' };
   const buckets = bucketsAfterAdmission(budget, rules, request.repeats);
   if (jti !== null) state.requestCounts.add(jti, requestId, request.route);
   // The row comes first: an id that was used before throws here, before anything has changed.
@@ -283,7 +291,7 @@ function placeHold(
   if (storing) storage.expect(storing, now);
   if (conversation !== undefined) state.conversations.begin(conversation, now, request.parent);
   ledger.fold();
-  for (const lease of leases) lease.held(now);
+  for (const lease of leases) lease.noteHold(now);
   state.alarm.wakeFor(hold.deadline);
   return admitHeld(state, request, hold, now, purses);
 }
@@ -327,7 +335,7 @@ function admitHeld(
     ...(isLowered && { maxTokens: hold.maxTokens, ...(hold.loweredBy && { loweredBy: hold.loweredBy }) }),
     ...(inUsd && { inUsd }),
     ...(isOwn && {
-      least: leastOf(state, { ...request, bound: request.bound && triedFor(state, request, request.bound) }),
+      least: leastOf(state, { ...request, bound: request.bound && leanest(state, request, request.bound) }),
     }),
     ...fallbacksOf(state),
     standing,

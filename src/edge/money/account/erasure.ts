@@ -38,8 +38,8 @@ export function eraseAccount(state: AccountState): Erasure {
 
 /** @returns how much of what was made up to a time is left elsewhere: in other objects, and at upstreams */
 function countOthers(state: AccountState, until: number): number {
-  const kept = partsOfAccounts().flatMap((part) => part.kept?.(state) ?? []);
-  const lists: Listed[] = [state.conversations, state.belongings, ...kept];
+  const ofRooms = partsOfAccounts().flatMap((part) => part.listKept?.(state) ?? []);
+  const lists: Listed[] = [state.conversations, state.belongings, ...ofRooms];
   return lists.reduce((sum, list) => sum + list.count(until), 0);
 }
 
@@ -88,8 +88,8 @@ export async function eraseInOtherObjects(state: AccountState, until = state.era
     // It answers whether it was there. One that was gone already is done, too.
     return erased.then(() => true);
   });
-  for (const { kept, erase } of partsOfAccounts()) {
-    const list = kept?.(state);
+  for (const { listKept, erase } of partsOfAccounts()) {
+    const list = listKept?.(state);
     if (list && erase) await eraseSome(state, until, list, (id) => erase(state, { account: accountId, id }, until));
   }
   await eraseAnswers(state, accountId);

@@ -5,7 +5,7 @@
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
-import { freeIn, type Purse } from '../budget/purses.ts';
+import { leftInAll, type Purse } from '../budget/purses.ts';
 import { CEILING } from '../budget/rules.ts';
 import type { AdmissionDecision, Refusal } from '../contracts/admission.ts';
 
@@ -13,7 +13,7 @@ import type { AdmissionDecision, Refusal } from '../contracts/admission.ts';
 const MOST_WAITING = 200;
 /** How often those who wait are looked at, even if nothing was settled here: pools, limits and windows change, too. */
 const TICK_MS = 1_000;
-/** Who passes another request holds at most this part (a sixteenth) of what is free for that one; so do all who pass it, together. */
+/** Who passes another request holds at most this part (a sixteenth) of what is left for that one; so do all who pass it, together. */
 const MOST_PASSING = 16;
 
 /** Says whose money a request still waits for, in the form of `payers`, and for how much. */
@@ -28,7 +28,7 @@ export interface Ahead {
   /** Why the first of them waits. */
   refusal: Refusal;
   /** The most that the request may hold if it passes them. */
-  room: Nanodollars;
+  mostPassing: Nanodollars;
   /** Notes that it has passed them. */
   pass(id: string, hold: Nanodollars): void;
 }
@@ -57,8 +57,8 @@ export interface Waiting {
 
 interface Place extends Waiting {
   answer: PromiseWithResolvers<AdmissionDecision>;
-  /** What was free for it when it began to wait. */
-  free: Nanodollars;
+  /** What was left for it when it began to wait. */
+  leftAtFirst: Nanodollars;
   /** What those hold who have passed it, and what they have cost since. */
   passers: Map<string, Nanodollars>;
   passed: Nanodollars;
@@ -79,19 +79,19 @@ export class Line {
     payers: readonly string[],
     least: Nanodollars,
     places: readonly Place[] = this.#places,
-    rooms = new Map<Place, Nanodollars>(),
+    mosts = new Map<Place, Nanodollars>(),
   ): Ahead | undefined {
     const passed: Place[] = [];
-    let room = CEILING;
+    let mostPassing = CEILING;
     for (const place of places) {
       if (!payers.includes(place.by)) continue;
       passed.push(place);
-      room = Math.min(
-        room,
-        getOrMake(rooms, place, () => roomBehind(place)),
+      mostPassing = Math.min(
+        mostPassing,
+        getOrMake(mosts, place, () => mostPast(place)),
       );
-      // The others cannot make more room.
-      if (room < least) break;
+      // Those behind it cannot make it more.
+      if (mostPassing < least) break;
     }
     const [first] = passed;
     if (!first) return undefined;
@@ -99,10 +99,10 @@ export class Line {
     const pass = (id: string, hold: Nanodollars) => {
       for (const { passers } of passed) passers.set(id, hold);
     };
-    return { refusal, room, pass };
+    return { refusal, mostPassing, pass };
   }
 
-  settled(id: string, cost: Nanodollars): void {
+  noteSettled(id: string, cost: Nanodollars): void {
     for (const place of this.#places) if (place.passers.delete(id)) place.passed += cost;
   }
 
@@ -119,7 +119,7 @@ export class Line {
   /** Lets a request wait. @returns the decision, as soon as it is not held up by others any more */
   join(waiting: Waiting): Promise<AdmissionDecision> {
     const answer = Promise.withResolvers<AdmissionDecision>();
-    this.#places.push({ ...waiting, answer, free: freeIn(waiting.purses()), passers: new Map(), passed: 0 });
+    this.#places.push({ ...waiting, answer, leftAtFirst: leftInAll(waiting.purses()), passers: new Map(), passed: 0 });
     this.#timer ??= setTimeout(this.#tick, TICK_MS);
     return answer.promise;
   }
@@ -133,19 +133,19 @@ export class Line {
     return true;
   }
 
-  /** Admits those for whom there is room now, in their order. Waits for nothing. */
+  /** Admits those for whom enough is left now, in their order. Waits for nothing. */
   move(): void {
     if (this.#places.length === 0) return;
     const now = this.#now();
     const held: Place[] = [];
-    const rooms = new Map<Place, Nanodollars>();
+    const mosts = new Map<Place, Nanodollars>();
     for (const place of [...this.#places]) {
       const isLast = now >= place.until;
       // Who asks a pool at the last is decided on later, when others have come into both.
-      const [before, known] = isLast ? [[...held]] : [held, rooms];
+      const [before, known] = isLast ? [[...held]] : [held, mosts];
       const ahead = () => this.ahead(place.payers, place.least, before, known);
       try {
-        if (!isLast && place.least > (ahead()?.room ?? place.least)) {
+        if (!isLast && place.least > (ahead()?.mostPassing ?? place.least)) {
           held.push(place);
           continue;
         }
@@ -156,8 +156,8 @@ export class Line {
           held.push(place);
           continue;
         }
-        // What it holds now is not free any more.
-        rooms.clear();
+        // What it holds now is not left for others any more.
+        mosts.clear();
         place.answer.resolve(decision);
       } catch (thrown) {
         // What is wrong with one request must not stop the others.
@@ -182,14 +182,14 @@ export class Line {
 }
 
 /** @returns the most that a request may hold that passes another one: that one must still get what it waits for */
-function roomBehind({ purses, free, passers, passed, needed }: Place): Nanodollars {
+function mostPast({ purses, leftAtFirst, passers, passed, needed }: Place): Nanodollars {
   const all = purses();
   let held = 0;
   for (const hold of passers.values()) held += hold;
   const unspent = Math.min(...all.map(({ most, settled }) => most - settled));
   return Math.min(
-    Math.floor(freeIn(all) / MOST_PASSING),
-    Math.floor(free / MOST_PASSING) - passed - held,
+    Math.floor(leftInAll(all) / MOST_PASSING),
+    Math.floor(leftAtFirst / MOST_PASSING) - passed - held,
     unspent - held - needed,
   );
 }

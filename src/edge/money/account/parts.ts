@@ -14,7 +14,7 @@ export interface AccountPart {
     ) => ReturnType<AccountObject[M]>;
   };
   /** @returns what objects of the room keep for the account: each is erased with it, by `erase` */
-  kept?(state: AccountState): Listed;
+  listKept?(state: AccountState): Listed;
   /** Looks at sums that have changed. @param overHold the id of a request that has just cost more than its hold */
   summed?(state: AccountState, overHold?: string): void;
   /** Does what is due, by the alarm. It never throws. */

@@ -25,7 +25,7 @@ export interface HoldEnd {
   isErased: boolean;
 }
 
-/** Pays for requests. Each needs room in all purses of all payers. */
+/** Pays for requests. Each needs enough in all purses of all payers. */
 export interface Payer {
   readonly owners: readonly LimitOwner[];
   /** @returns one word for whose money it is. Who waits for the same money waits in one line */
@@ -54,18 +54,18 @@ export interface LeasedMoney {
    */
   gain(demand: Demand, isFirst?: boolean): Promise<void>;
   /** Notes that a hold was placed. */
-  held(now: number): void;
+  noteHold(now: number): void;
 }
 
 /** The budgets that an account shares. Whoever keeps them must be told what it has spent, also where they do not pay. */
 export interface SharedBudgets extends Payer {
   leases(want: Want): readonly LeasedMoney[];
   /** Notes that the sums have changed, other than by a request: by a backup, say. */
-  restored(): void;
-  refused(): void;
-  listed(): void;
+  noteRestored(): void;
+  noteRefused(): void;
+  noteListed(): void;
   /** Notes that the account's listed data has changed. */
-  described(): void;
+  noteDescribed(): void;
   /** Reports to a budget that has asked. */
   report(name: string): Promise<void>;
   /** Reports what was spent, if that is due. The alarm calls it. */

@@ -1,14 +1,29 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { UNREADABLE_MS } from '../../gate/settings/retention.ts';
-import { BATCH_STAGE, bucketsAfterSettlement, type Hold, type Spent } from '../budget/state.ts';
+import { BATCH_STAGE, bucketsAfterSettlement, type Hold, type UsedTokens } from '../budget/state.ts';
 import type { Settled, Settlement } from '../contracts/settlement.ts';
-import { closingOf, openingOf, safeAmount, spentOf } from '../ledger/settlement.ts';
+import { closingOf, openingOf, safeAmount, usedBy } from '../ledger/settlement.ts';
 import type { AccountState } from './account-state.ts';
+import { lookAtSums } from './parts.ts';
 import type { HoldEnd } from './payers.ts';
 
-const NOTHING_SPENT: Spent = { inputTokens: 0, outputTokens: 0 };
+const NOTHING_USED: UsedTokens = { inputTokens: 0, outputTokens: 0 };
 
-/** Replaces a request's hold by what it cost. A repeated call changes nothing. */
+/** Replaces a request's hold by what it cost, and notes what follows: in its conversation, and for those who wait. */
+export function settleRequest(state: AccountState, settlement: Settlement): Settled {
+  const settled = settleHold(state, settlement);
+  const { conversation, requestId } = settlement;
+  const { outcome, cost, overHold } = settled;
+  if (outcome !== 'duplicate') lookAtSums(state, overHold ? requestId : undefined);
+  if (conversation && conversation.createdAt > state.erasedUntil) {
+    state.storage.arrived(conversation.id);
+    state.conversations.note(conversation, cost);
+  }
+  state.line.move();
+  return settled;
+}
+
+/** Replaces a hold by what the request cost. A repeated call changes nothing. */
 export function settleHold(state: AccountState, settlement: Settlement): Settled {
   const { budget, ledger } = state;
   const { requestId } = settlement;
@@ -38,8 +53,8 @@ export function settleOrphans(state: AccountState, now: number): void {
   }
 }
 
-/** @param spent the tokens to take out of the buckets, if the row does not have them */
-function closeHold(state: AccountState, hold: Hold, settlement: Settlement, now: number, spent?: Spent): Settled {
+/** @param tokens those to take out of the buckets, if the row does not have them */
+function closeHold(state: AccountState, hold: Hold, settlement: Settlement, now: number, tokens?: UsedTokens): Settled {
   const { budget, ledger, limits } = state;
   const closing = closingOf(settlement, hold.nanodollars, now, false);
   const { cost, overHold } = closing;
@@ -49,8 +64,8 @@ function closeHold(state: AccountState, hold: Hold, settlement: Settlement, now:
     return { outcome: 'erased', cost, overHold };
   }
   // The API has separate rate limits for batches, so their tokens are taken from no bucket.
-  const taken = hold.stage === BATCH_STAGE ? NOTHING_SPENT : (spent ?? spentOf(closing));
-  const buckets = bucketsAfterSettlement(budget, limits.rules, taken);
+  const used = hold.stage === BATCH_STAGE ? NOTHING_USED : (tokens ?? usedBy(closing));
+  const buckets = bucketsAfterSettlement(budget, limits.rules, used);
   ledger.close(hold.id, closing, buckets);
   settleAll(state, hold, { closing, buckets, isErased: false });
   if (closing.status === 'complete' && hold.model !== undefined)
@@ -61,7 +76,7 @@ function closeHold(state: AccountState, hold: Hold, settlement: Settlement, now:
 /** Replaces a hold by its cost, for all who pay. */
 function settleAll({ payers, line }: AccountState, hold: Hold, end: HoldEnd): void {
   for (const payer of payers) payer.settle(hold, end);
-  line.settled(hold.id, end.closing.cost);
+  line.noteSettled(hold.id, end.closing.cost);
 }
 
 /** Adds to the settled sums of all who pay. @param more nanodollars; may be negative */
@@ -70,8 +85,8 @@ function correctAll(
   row: Pick<Hold, 'at' | 'token'> & { group?: string | null | undefined },
   more: Nanodollars,
 ): void {
-  const paid = { ...row, group: row.group ?? undefined };
-  for (const payer of payers) payer.correct(paid, more);
+  const whose = { ...row, group: row.group ?? undefined };
+  for (const payer of payers) payer.correct(whose, more);
 }
 
 /** Records a request that was never admitted here, or whose row is gone, unless it began before an erasure. */
@@ -94,7 +109,7 @@ function recordUnheld(state: AccountState, settlement: Settlement, now: number):
     token: settlement.opening?.token,
     group: settlement.opening?.group ?? undefined,
   };
-  const buckets = bucketsAfterSettlement(budget, limits.rules, spentOf(closing));
+  const buckets = bucketsAfterSettlement(budget, limits.rules, usedBy(closing));
   ledger.open(hold, openingOf({ model: settlement.answeredBy, ...settlement.opening }), buckets);
   ledger.close(hold.id, closing, buckets);
   budget.fullAt = buckets;

@@ -37,7 +37,7 @@ export async function tellEnded({ accountId, env, ledger, alarm, now }: AccountS
   const ids = untold(ledger).slice(0, TOLD_AT_ONCE);
   if (accountId === undefined || ids.length === 0) return;
   const settings = settingsOf(env);
-  const told = ids.map((id) =>
+  const calls = ids.map((id) =>
     conversationStub(env, settings, { account: accountId, id })
       .checkCredential()
       .then(
@@ -45,7 +45,7 @@ export async function tellEnded({ accountId, env, ledger, alarm, now }: AccountS
         () => [id],
       ),
   );
-  const failed = (await Promise.all(told)).flat();
+  const failed = (await Promise.all(calls)).flat();
   const left = [...untold(ledger).slice(ids.length), ...failed];
   ledger.setMeta(UNTOLD, left.length === 0 ? undefined : JSON.stringify(left));
   if (left.length > 0) alarm.wakeFor(now() + (failed.length > 0 ? TELL_AGAIN_MS : 0), 1);

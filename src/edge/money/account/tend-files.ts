@@ -81,8 +81,8 @@ async function mayBeThere(state: AccountState, row: DueRow): Promise<boolean> {
       const at = Date.parse(created_at);
       return at >= from && at <= to && bytes <= row.bytes && (row.is_exact === 0 || bytes >= row.bytes - FORM_BYTES);
     });
-    const known = new Set(state.belongings.find(alike.map(({ id }) => id)).map(({ id }) => id));
-    if (alike.some(({ id }) => !known.has(id))) return true;
+    const ownIds = new Set(state.belongings.find(alike.map(({ id }) => id)).map(({ id }) => id));
+    if (alike.some(({ id }) => !ownIds.has(id))) return true;
     const isPast = files.some(({ created_at }) => Date.parse(created_at) < from);
     const next = typeof list.next_page === 'string' ? `&page=${encodeURIComponent(list.next_page)}` : undefined;
     if (isPast || next === undefined) return false;

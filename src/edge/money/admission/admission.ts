@@ -1,15 +1,22 @@
 /** Admits requests: asks the account of each request to decide on it and to set aside its cost, before it goes up. */
+import { mayCount } from '../../claude/count-tokens.ts';
+import { LONGEST_MODEL_NAME } from '../../claude/models/models.ts';
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import type { Terms, WorstCase } from '../../claude/pricing/hold-terms.ts';
+import { takes } from '../../claude/pricing/takes.ts';
+import { ownOf } from '../../claude/request/request-body.ts';
 import { ApiError } from '../../kit/http/errors.ts';
+import type { Json } from '../../kit/json/object.ts';
 import { ObjectUnreachable } from '../../objects/call-object.ts';
+import type { AdmissionDecision } from '../contracts/admission.ts';
 import { sendSettlement } from '../contracts/call-account.ts';
-import { admissionRequestOf, askAndList, grantedBy, unsent } from './ask-account.ts';
-import { askForModel, countUnanswered, ModelChoice } from './ask-for-model.ts';
+import { admissionRequestOf, askAndList, askInLine, grantedBy, unsent } from './ask-account.ts';
+import { boundOf, countInput, countUnanswered, type PromptCount, pricesToHoldBy } from './bounds.ts';
 import { budgetBefore } from './budget-left.ts';
 import { loweredHeaders, quotaHeaders } from './limit-headers.ts';
 import type { Admission, LaterTry, MeterRequest } from './metered-request.ts';
-import { grantOf, requestMeterOf } from './request-meter.ts';
+import { grantOf, keptText, requestMeterOf } from './request-meter.ts';
 
 /** From what a prompt can cost on, it is counted where nobody has told what it has: a count takes up to three seconds. */
 const COUNTED_FROM: Nanodollars = 10_000_000;
@@ -49,14 +56,14 @@ async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): 
   const { request } = choice;
   const { earlier = 0 } = later ?? {};
   const first = await askForModel(choice, later);
-  let decided = first;
+  let latest = first;
   // If the budget does not pay for this model, it may pay for another one.
   const isTooDear = first.answer.outcome === 'refused' && first.answer.refusal.reason === 'spend';
-  while (isTooDear && decided.answer.outcome !== 'admitted') {
+  while (isTooDear && latest.answer.outcome !== 'admitted') {
     if (!(await choice.next())) return grantedBy(first.answer) as never;
-    decided = await askForModel(choice, later);
+    latest = await askForModel(choice, later);
   }
-  const { answer, worstCase, terms, startedAt, isCountable, isKept } = decided;
+  const { answer, worstCase, terms, startedAt, isKept } = latest;
   const admitted = grantedBy(answer);
   const budget = budgetBefore(admitted);
   const grant = {
@@ -73,13 +80,13 @@ async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): 
   return {
     ...meter,
     settle: (outcome, extra, later) => {
-      const isCounted = isCountable && terms.promptCost >= COUNTED_FROM && isUnheard(outcome);
-      if (later || !isCounted) return meter.settle(outcome, extra, later);
+      const isUncounted = worstCase.countable && terms.promptCost >= COUNTED_FROM && isUnheard(outcome);
+      if (later || !isUncounted) return meter.settle(outcome, extra, later);
       request.waitUntil(meter.leave());
       // Without a count it is booked by its bytes.
-      const counting = countUnanswered(choice).catch(() => undefined);
-      const counted = counting.then((prompt_tokens) => ({ ...outcome, prompt_tokens }));
-      return meter.settle(outcome, extra, counted);
+      const counting = countUnanswered(request, choice).catch(() => undefined);
+      const withCount = counting.then((prompt_tokens) => ({ ...outcome, prompt_tokens }));
+      return meter.settle(outcome, extra, withCount);
     },
     requestId: request.requestId,
     model: request.model,
@@ -113,6 +120,137 @@ async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): 
       return undefined;
     },
   };
+}
+
+/** The answer of an account about one model, and what it was asked. */
+interface ModelDecision {
+  answer: AdmissionDecision;
+  worstCase: WorstCase;
+  terms: Terms;
+  startedAt: number;
+  /** Whether the account keeps the grant, if it admits the request. */
+  isKept: boolean;
+}
+
+/**
+ * Asks the account to admit the request for its present model.
+ *
+ * @param later set for a later try. It is a hold of its own; only if it says so it may wait for money that others hold
+ */
+async function askForModel(choice: ModelChoice, later?: LaterTry): Promise<ModelDecision> {
+  const { request, changes, nameOfModel } = choice;
+  const { settings, model, routing, count, leavesOutThinking = false } = request;
+  const isAgain = later !== undefined;
+  // This time must not be later than the hold. So it is read before the account is asked.
+  const startedAt = Date.now();
+  const until = startedAt + (later?.waits === false || request.waits === false ? 0 : settings.HOLD_WAIT_MS);
+  const models = pricesToHoldBy(request);
+  const { row, known } = models.price(model);
+  const admissionRequest = {
+    ...admissionRequestOf(request),
+    model: (known ? row.id : model).slice(0, LONGEST_MODEL_NAME),
+    repeats: isAgain,
+    adds: request.adds,
+    most: request.most,
+    ...(later?.earlier ? { earlier: later.earlier } : {}),
+  };
+  const boundBy = (by: PromptCount | undefined) => boundOf(request, { nameOfModel, changes, models }, by);
+  const ask = async (bound: WorstCase, terms: Terms, isCounted: boolean) => {
+    const keep = isKeepable(request, terms, isAgain) ? { keep: keptText(bound, terms, startedAt) } : {};
+    const size = isCounted ? { counted: true, bound: { ...bound, countable: false } } : { bound };
+    return await askInLine(request, { ...admissionRequest, ...size, ...keep }, until);
+  };
+  let counted: PromptCount | undefined = count === undefined ? undefined : { tokens: count, leavesOutThinking };
+  let { worstCase, terms } = boundBy(counted);
+  if (worstCase.countable && !mayCount(request)) {
+    counted = { tokens: null, leavesOutThinking };
+    ({ worstCase, terms } = boundBy(counted));
+  }
+  let answer = await ask(worstCase, terms, false);
+  if (answer.outcome === 'count_needed') {
+    const tokens = await countInput({ ...request, only: routing?.only }, changes);
+    counted = { tokens, leavesOutThinking: true };
+    ({ worstCase, terms } = boundBy(counted));
+    answer = await ask(worstCase, terms, true);
+  }
+  if (answer.outcome === 'refused' && counted?.tokens === null) answer.refusal.uncounted = true;
+  if (answer.outcome === 'admitted' || answer.outcome === 'refused') choice.allowFallbacks(answer.fallbacks);
+  return { answer, worstCase, terms, startedAt, isKept: isKeepable(request, terms, isAgain) };
+}
+
+/**
+ * @returns whether the account keeps the grant. With tools of the API, or several upstreams, whoever ends the turn after a crash
+ *   must know the grant at once; and a later try is stored before its account is asked
+ */
+function isKeepable({ keeps = false, upstream }: MeterRequest, { served }: Terms, isAgain: boolean): boolean {
+  return keeps && !isAgain && !upstream.pool && !served;
+}
+
+/** The model of a request, and the models that may step in. It changes the request when one steps in. */
+class ModelChoice {
+  readonly request: MeterRequest;
+  /** The name by which the present model was asked for, if it is not the body's. */
+  nameOfModel: string | undefined;
+  /** The model that was asked for first; undefined until another one has stepped in. */
+  from: string | undefined;
+  /** What is changed of the body for the present model. */
+  changes: Json = {};
+  #left: readonly string[] | undefined;
+
+  constructor(request: MeterRequest) {
+    this.request = request;
+    this.#left = request.fallbacks;
+  }
+
+  /** Uses the fallback models of the account's limits, if the request has named none. */
+  readonly allowFallbacks = (names: readonly string[] | undefined): void => {
+    this.#left ??= names;
+  };
+
+  get hasNext(): boolean {
+    return this.#next() !== undefined;
+  }
+
+  /** @returns a function that goes back to the present model. */
+  mark(): () => void {
+    const { model, body } = this.request;
+    const { nameOfModel, from, changes } = this;
+    return () => {
+      Object.assign(this.request, { model, body });
+      Object.assign(this, { nameOfModel, from, changes });
+    };
+  }
+
+  /** Lets the next model step in that takes the request. @returns false if there is none */
+  async next(): Promise<boolean> {
+    const { request } = this;
+    const next = this.#next();
+    if (!next) return false;
+    this.#left = this.#left?.slice(1);
+    if (request.requestFor) request.body = await request.requestFor(next.model);
+    this.from ??= request.model;
+    this.nameOfModel = next.nameOfModel;
+    this.changes = next.changes;
+    request.model = next.model;
+    // The count was made with another model's tokenizer.
+    if (request.count !== null) request.count = undefined;
+    return true;
+  }
+
+  /** Passes over models that refuse the request. @returns the next one, and what is changed for it */
+  #next(): (Pick<ModelChoice, 'changes'> & { nameOfModel: string; model: string }) | undefined {
+    const { body, model: present, requestFor, settings } = this.request;
+    const { models } = settings;
+    for (const nameOfModel of this.#left ?? []) {
+      const model = models.resolve(nameOfModel);
+      // The edge's own requests are written for each model.
+      const row = requestFor ? undefined : models.find(model);
+      const { changes, refused } = takes(row, ownOf(body), models.find(this.from ?? present));
+      if (model !== present && !refused) return { nameOfModel, model, changes };
+      this.#left = this.#left?.slice(1);
+    }
+    return undefined;
+  }
 }
 
 /**

@@ -1,4 +1,4 @@
-/** Admits requests that cost nothing upstream. They still count as requests, and what they store needs room. */
+/** Admits requests that cost nothing upstream. They still count as requests, and what they store counts against its limits. */
 
 import type { Context } from 'hono';
 import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
@@ -12,7 +12,7 @@ import { quotaHeaders } from './limit-headers.ts';
  *
  * @param storing what the request will store
  * @returns headers for the response
- * @throws ApiError 401 for a revoked credential, 429 for a limit that is reached, 400 if there is no room
+ * @throws ApiError 401 for a revoked credential, 429 for a limit that is reached, 400 if it would store too much
  */
 export async function admitFree(c: Context<AppEnv>, storing?: StorageRequest): Promise<Record<string, string>> {
   const request = contextOf(c);

@@ -29,8 +29,8 @@ export function endHeaders(
 
 /** @returns the comments that say behind a stream what it leaves and has cost, without the colon of the first */
 export function costRemarks(nanodollars: Nanodollars, budget?: BudgetLeft): string {
-  const said = endHeaders(undefined, nanodollars, budget);
-  return Object.entries(said)
+  const headers = endHeaders(undefined, nanodollars, budget);
+  return Object.entries(headers)
     .map(([name, value]) => `${name}=${value}`)
     .join('\n\n: ');
 }

@@ -2,23 +2,20 @@
 import { LONGEST_MODEL_NAME } from '../../claude/models/models.ts';
 import type { RequestContext } from '../../gate/auth/context.ts';
 import type { Identity } from '../../gate/identity/caller.ts';
-import { isSourceAccount, isVisitor } from '../../gate/identity/identity.ts';
+import { isVisitor } from '../../gate/identity/identity.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import { type ApiError, finalError, misconfigured } from '../../kit/http/errors.ts';
 import { isolateCounts } from '../../kit/http/isolate-counts.ts';
 import { ObjectUnreachable } from '../../objects/call-object.ts';
-import type { Limits } from '../budget/limits.schema.ts';
+import { defaultLimits } from '../budget/default-limits.ts';
 import { aboutCaller, summedOf } from '../contracts/about.ts';
-import type { AdmissionDecision, AdmissionRequest } from '../contracts/admission.ts';
+import type { AdmissionDecision, AdmissionRequest, Asking } from '../contracts/admission.ts';
 import { type AccountRequest, callAccount, sendSettlement } from '../contracts/call-account.ts';
 import type { Settlement } from '../contracts/settlement.ts';
 import { putOnList } from '../lists/list-account.ts';
 import { withdrawn } from '../versions/kv-copies.ts';
 import { refusalError, storageError } from './limit-headers.ts';
 import type { MeterRequest, Passed } from './metered-request.ts';
-
-/** The name in the ledger of the calls that choose a model for another request. */
-export const CHOICE = 'choice';
 
 /** @returns the members that every request sends to its account. */
 export function admissionRequestOf(
@@ -79,7 +76,7 @@ export async function askAndList(
 }
 
 /**
- * Does what `askAndList` does. While only the holds of other requests leave no room, the request waits in its account's line; a
+ * Does what `askAndList` does. While only the holds of other requests leave too little, the request waits in its account's line; a
  * caller who leaves leaves it.
  *
  * @param until when it has waited long enough; milliseconds since 1970
@@ -104,6 +101,23 @@ export async function askInLine(
   } finally {
     signal?.removeEventListener('abort', leave);
   }
+}
+
+/**
+ * Asks an account whether a caller may send requests at all now.
+ *
+ * @throws ApiError 401 for a revoked credential, 429 for a limit that is reached, 503 while the account's object cannot be
+ *   reached
+ */
+export async function mayAsk(
+  request: Pick<MeterRequest, 'identity' | 'accounts' | 'settings'>,
+  asking: Asking,
+): Promise<void> {
+  const { token, defaults } = admissionRequestOf({ ...request, requestId: '', route: '', model: '' });
+  const text = JSON.stringify({ asking, token, defaults });
+  const json = await callAccount(request, (account) => account.mayAskJson(text));
+  const answer = JSON.parse(json) as AdmissionDecision | null;
+  if (answer) grantedBy(answer);
 }
 
 /** @returns the settlement of a request that was never sent: it costs nothing. */
@@ -147,30 +161,4 @@ export function grantedBy(answer: AdmissionDecision): Extract<AdmissionDecision,
 
 export function revoked(): ApiError {
   return finalError('authentication_error', 'This credential has been revoked. Get a new one.');
-}
-
-/**
- * The most US dollars a day for an account that pays for webhooks, until the operator sets a limit. Its senders may be
- * strangers.
- */
-const MOST_A_DAY = 1;
-
-/** The limits of a visitor that VISITORS does not set. */
-const OF_A_VISITOR: Limits = {
-  requests_per_minute: 20,
-  concurrent_requests: 4,
-  conversations: 10,
-  stored_bytes: 10_000_000,
-};
-
-/** @returns the limits of an account that has none of its own. */
-export function defaultLimits(
-  account: string,
-  { DEFAULT_LIMITS, VISITORS }: Pick<Settings, 'DEFAULT_LIMITS' | 'VISITORS'>,
-): Limits {
-  // What is enough for a user with a login is too much for a stranger.
-  if (isVisitor(account)) return { ...OF_A_VISITOR, ...VISITORS?.limits };
-  if (!isSourceAccount(account)) return DEFAULT_LIMITS;
-  // DEFAULT_LIMITS are for users with a credential, and may be too high for strangers.
-  return { ...DEFAULT_LIMITS, usd_per_day: Math.min(MOST_A_DAY, DEFAULT_LIMITS.usd_per_day ?? MOST_A_DAY) };
 }

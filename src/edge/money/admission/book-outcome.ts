@@ -72,9 +72,9 @@ export function settlementOf(
   grant: StoredGrant,
 ): Settlement {
   const answeredBy = models.price(outcome.model ?? model);
-  const asked = models.price(model).row;
+  const requested = models.price(model).row;
   // If no other model may step in, an unknown name must be a snapshot of the requested model.
-  const row = answeredBy.known || (grant.models?.length ?? 0) > 1 ? answeredBy.row : asked;
+  const row = answeredBy.known || (grant.models?.length ?? 0) > 1 ? answeredBy.row : requested;
   const settlement = {
     requestId,
     status: statusOf(outcome),
@@ -97,7 +97,7 @@ export function settlementOf(
     return { ...settlement, cost: 0, tokens: tokensByKind(usage, cacheTtl) };
   }
   if (usage && isFinal(outcome)) {
-    const options = { priceOf: (name: string) => models.price(name).row, asked, cacheTtl } as const;
+    const options = { priceOf: (name: string) => models.price(name).row, asked: requested, cacheTtl } as const;
     const rows = tellsFallback(usage) ? [row] : [row, ...others];
     const dearest = Math.max(...rows.map((one) => computeCost(usage, one, options)));
     const saved = computeSaved(usage, row, options);

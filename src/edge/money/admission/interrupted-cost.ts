@@ -117,9 +117,9 @@ export function interruptedCost(
   const beside = later + unseenSteps + summarized * terms.inputPrice + advice + secondModels;
   const more = Math.ceil((beside * (usage.inference_geo === 'us' ? 11 : 10)) / 10);
   const estimate = answered + more + searched * WEB_SEARCH_NANODOLLARS;
-  const told = computeCost(usage, row, { cacheTtl });
+  const reported = computeCost(usage, row, { cacheTtl });
   return {
-    cost: Math.max(told, isCounted ? Math.min(estimate, hold) : hold),
+    cost: Math.max(reported, isCounted ? Math.min(estimate, hold) : hold),
     usage: {
       ...priced,
       input_tokens: wholeCount(priced.input_tokens) + reread,

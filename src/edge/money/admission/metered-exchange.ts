@@ -206,7 +206,7 @@ export class MeteredExchange {
     if (status !== 404 && status !== 410 && !/expired/i.test(message)) return;
     for (const { kind, id } of this.#options.named ?? []) {
       if (kind !== 'file' && message.includes(id))
-        this.#request.waitUntil(callAccount(this.#request, (account) => account.fileGone(id)));
+        this.#request.waitUntil(callAccount(this.#request, (account) => account.noteFileGone(id)));
     }
   }
 

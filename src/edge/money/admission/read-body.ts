@@ -7,7 +7,8 @@ import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import type { ComingBody } from '../../kit/http/body-memory.ts';
 import { LONG_BODY, shaping } from '../../kit/http/body-shape.ts';
 import { parsingJson, parsingLong, readBytes, requireJson, sizeOf } from '../../kit/http/read-json.ts';
-import { type Asking, mayAsk } from './may-ask.ts';
+import type { Asking } from '../contracts/admission.ts';
+import { mayAsk } from './ask-account.ts';
 
 /** The least memory that a parsed JSON value takes up. */
 const BYTES_OF_A_VALUE = 24;

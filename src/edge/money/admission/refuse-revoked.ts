@@ -69,10 +69,10 @@ export async function isRevokedCaller(request: CheckedCaller, read?: CountedRead
   if (!token && !read) return false;
   const mark = token?.mark;
   if (mark !== undefined && !(await accountMarks(account, request.settings)).includes(mark)) return true;
-  const seen = credentialUse(request.identity);
+  const use = credentialUse(request.identity);
   const text = read && JSON.stringify(read);
-  const told = await callAccount(request, (object) => object.isRevoked(seen, text));
-  if (typeof told === 'boolean') return told;
-  grantedBy(JSON.parse(told) as AdmissionDecision);
+  const answer = await callAccount(request, (object) => object.isRevoked(use, text));
+  if (typeof answer === 'boolean') return answer;
+  grantedBy(JSON.parse(answer) as AdmissionDecision);
   return false;
 }

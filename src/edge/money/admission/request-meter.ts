@@ -26,8 +26,8 @@ export function requestMeterOf(
     const { startedAt } = grant;
     const { upstream } = outcome;
     const place = { models: pricesAt(settings, upstream), isClaudeApi: isClaudeApi(settings, upstream) };
-    const known = byLearnedSpeed(request, outcome, grantAt(settings, outcome, grant));
-    return { ...settlementOf({ requestId, model, ...place }, outcome, known), startedAt, ...extra };
+    const inForce = byLearnedSpeed(request, outcome, grantAt(settings, outcome, grant));
+    return { ...settlementOf({ requestId, model, ...place }, outcome, inForce), startedAt, ...extra };
   };
   // JSON writes NaN as null, which means an unknown cost to the account.
   const send = (settlement: Settlement) => sendSettlement(request, JSON.stringify(settlement));
@@ -37,14 +37,14 @@ export function requestMeterOf(
       const settlement = pricedBy(outcome, extra);
       const { cost, tokens } = settlement;
       if (request.upstream) tellOfKeys(request, request.upstream);
-      const told = {
+      const booking = {
         nanodollars: cost + (grant.earlier ?? 0),
         outputTokens: tokens?.output,
         budget: budgetAfter(grant.budget, cost),
       };
-      if (!later) return { ...told, done: send(settlement) };
+      if (!later) return { ...booking, done: send(settlement) };
       const priced = later.then((end) => pricedBy(end, extra));
-      return { ...told, done: priced.then(send), late: priced.then((end) => end.tokens?.output) };
+      return { ...booking, done: priced.then(send), late: priced.then((end) => end.tokens?.output) };
     },
     renew,
     leave: async () => {
@@ -104,10 +104,10 @@ export function keptMeterOf(request: MeteredRequest): Pick<RequestMeter, 'settle
 }
 
 async function keptGrantOf(request: MeteredRequest): Promise<StoredGrant> {
-  const kept = await callAccount(request, (account) => account.kept(request.requestId));
-  if (!kept) return UNKNOWN_GRANT;
-  const { hold, maxTokens } = kept;
-  const grant = JSON.parse(kept.keep) as StoredGrant;
+  const record = await callAccount(request, (account) => account.keptHold(request.requestId));
+  if (!record) return UNKNOWN_GRANT;
+  const { hold, maxTokens } = record;
+  const grant = JSON.parse(record.keep) as StoredGrant;
   return { ...grant, hold, ...(grant.mostOutput !== undefined && { mostOutput: maxTokens }) };
 }
 

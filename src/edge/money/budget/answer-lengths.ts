@@ -7,11 +7,11 @@ const MOST_ANSWERS = 64;
 const MOST_LEARNT_MODELS = 64;
 /** So many of the longest are no measure. */
 const OUTLIERS = 2;
-/** From so many known answers on they say how much room the next one needs. */
+/** From so many known answers on they say how many tokens the next one needs. */
 const ENOUGH_ANSWERS = 16;
 /** Tokens that are enough to try where fewer are known and the request would be refused. */
 export const WORTH_TRYING = 1_024;
-/** How much longer than the longest of the others, or than what leaves room for a text, the next answer may become. */
+/** How much longer than the longest of the others, or than what is enough for a text, the next answer may become. */
 const PATIENCE_FACTOR = 1.5;
 
 /** An answer that came to its end. */
@@ -39,22 +39,22 @@ export class AnswerLengths {
     if (lengths.length > MOST_ANSWERS) lengths.shift();
   }
 
-  /** @returns tokens that are likely to be enough for the next answer of a model. @param room tokens that leave room for a text */
-  typical(model: string, room: number): number {
-    return atMost(room, this.#longest(model)[OUTLIERS]);
+  /** @returns tokens that are likely to be enough for the next answer of a model. @param forText tokens that are enough for a text, however much the model thinks */
+  typical(model: string, forText: number): number {
+    return atMost(forText, this.#longest(model)[OUTLIERS]);
   }
 
-  /** @returns the tokens that leave room for a text, as far as earlier answers show that: no more than `room` */
-  room(model: string, room: number): number {
+  /** @returns the tokens that are enough for a text, as far as earlier answers show that: no more than `forText` */
+  enoughForText(model: string, forText: number): number {
     const lengths = this.#longest(model);
-    return lengths.length < ENOUGH_ANSWERS ? room : Math.min(room, atMost(0, lengths[OUTLIERS]));
+    return lengths.length < ENOUGH_ANSWERS ? forText : Math.min(forText, atMost(0, lengths[OUTLIERS]));
   }
 
-  /** @returns the tokens that are worth a try where the request would be refused: no more than `room` */
-  worthTrying(model: string, room: number): number {
+  /** @returns the tokens that are worth a try where the request would be refused: no more than `forText` */
+  worthTrying(model: string, forText: number): number {
     const lengths = this.#longest(model);
-    if (lengths.length >= ENOUGH_ANSWERS) return this.room(model, room);
-    return Math.min(room, Math.max(WORTH_TRYING, atMost(0, lengths[0])));
+    if (lengths.length >= ENOUGH_ANSWERS) return this.enoughForText(model, forText);
+    return Math.min(forText, Math.max(WORTH_TRYING, atMost(0, lengths[0])));
   }
 
   /** @returns the known lengths, the longest first */
@@ -67,6 +67,6 @@ export class AnswerLengths {
   }
 }
 
-function atMost(room: number, length = 0): number {
-  return Math.ceil(PATIENCE_FACTOR * Math.max(room, length));
+function atMost(forText: number, length = 0): number {
+  return Math.ceil(PATIENCE_FACTOR * Math.max(forText, length));
 }

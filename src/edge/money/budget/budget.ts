@@ -11,8 +11,10 @@ import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { WorstCase } from '../../claude/pricing/hold-terms.ts';
 import { TEXT_TOKENS } from '../../claude/pricing/thinking-off.ts';
 import type { LoweredBy, Refusal } from '../contracts/admission.ts';
+import { adviceFor } from './advice.ts';
 import { capacity, level, take } from './bucket.ts';
-import { freeIn, isShared, leftIn, type Purse, pursesOf } from './purses.ts';
+import { affordableOutput, asHeld, costAtMost, leastTokens } from './cost-range.ts';
+import { isShared, leftIn, leftInAll, type Purse, pursesOf } from './purses.ts';
 import { rateRefusal, refusalBy, shortOfMoney } from './refusals.ts';
 import { CEILING, type Rules } from './rules.ts';
 import { advance, type Budget, LEFT_STAGE } from './state.ts';
@@ -29,8 +31,17 @@ interface Admitted {
   loweredBy?: LoweredBy;
 }
 
-/** `behind`: it would have to pass those who wait, and needs more than it may hold then. */
-export type Decision = Admitted | Refusal | { kind: 'count_needed' } | { kind: 'behind' };
+/** The upstream must count its input before it can be decided on. */
+interface CountNeeded {
+  kind: 'count_needed';
+}
+
+/** It would have to pass those who wait, and needs more than it may hold then. */
+interface BehindOthers {
+  kind: 'behind';
+}
+
+export type Decision = Admitted | Refusal | CountNeeded | BehindOthers;
 
 /** If lowering `max_tokens` leaves less than this many times `min_output_tokens`, counting the input is worth a call. */
 const COMFORT = 16;
@@ -38,13 +49,6 @@ const COMFORT = 16;
 const WORTH_COUNTING = 4;
 /** `max_tokens` is not lowered where that saves less than this part (a tenth) of the hold, if all of it fits. */
 const WORTH_LOWERING = 10;
-
-/** Tokens of a short question: where the limit does not even pay for these, nobody is told to send a shorter one. */
-const SHORT_QUESTION = 32;
-
-/** What helps where a limit cannot pay for what the API's own tools may cost, and what that does not promise. */
-export const ESTIMATE_HELPS =
-  'served_tools: estimate in the account’s limits (it sets aside what such tools usually read, and a request may cost more than that, and pass the limit)';
 
 /** The decision on a request that costs nothing. */
 type FreeDecision = { kind: 'admitted' } | Refusal;
@@ -82,17 +86,17 @@ export interface Circumstances {
   purses?: readonly Purse[] | undefined;
   /** Models that the credential may use; absent if they are the same as those of its account. */
   models?: readonly string[] | undefined;
-  /** The most that this request itself may cost. No other request needs room in it, so all of it may be held. */
+  /** The most that this request itself may cost. No other request needs any of it, so all of it may be held. */
   most?: Nanodollars | undefined;
   /** What the earlier tries of the request have cost. It counts only against `most`. */
   earlier?: Nanodollars | undefined;
   /**
-   * For a request that can wait: the tokens that answers take, of which `room` leave room for a text. While others hold the money
-   * for so many, it is refused as held. Default: `max_tokens` is lowered to what is free.
+   * For a request that can wait: the tokens that answers take, of which `forText` are enough for a text. While others hold the money
+   * for so many, it is refused as held. Default: `max_tokens` is lowered to what is left.
    */
-  typical?: ((room: number) => number) | undefined;
+  typical?: ((forText: number) => number) | undefined;
   /** The most that it may hold, since others wait and it would pass them; absent if it passes nobody. */
-  room?: Nanodollars | undefined;
+  mostPassing?: Nanodollars | undefined;
 }
 
 /**
@@ -104,121 +108,244 @@ export function decide(
   rules: Rules,
   exact: WorstCase,
   now: number,
-  { repeats = false, counted = false, purses: given, models, most, earlier = 0, typical, room }: Circumstances = {},
+  circumstances: Circumstances = {},
 ): Decision {
+  const question = questionOf(budget, rules, exact, now, circumstances);
+  const refusal = refusalInAnyCase(question);
+  if (refusal) return refusal;
+  const range = rangeOfHold(question);
+  return 'kind' in range ? range : admittedAt(question, range);
+}
+
+/** A request to decide on, in the order of the three steps. */
+interface HoldQuestion extends Omit<Circumstances, 'earlier'> {
+  budget: Budget;
+  rules: Rules;
+  /** The time to decide by, to which the budget was moved. */
+  time: number;
+  /** The worst case by which it is held. */
+  worstCase: WorstCase;
+  purses: readonly Purse[];
+  /** The limit of the request itself, of which it may have all; empty if it has none. */
+  own: readonly Purse[];
+  /** The tokens of its shortest useful answer. */
+  leastTokens: number;
+  /** The least that it needs. An input that can still be counted may turn out to be cheap, so its cost is left out. */
+  needed: Nanodollars;
+}
+
+function questionOf(
+  budget: Budget,
+  rules: Rules,
+  exact: WorstCase,
+  now: number,
+  circumstances: Circumstances,
+): HoldQuestion {
   const time = advance(budget, now);
-  const { fullAt } = budget;
   const worstCase = asHeld(exact, rules);
+  const { purses = pursesOf(budget, rules), most, earlier = 0 } = circumstances;
+  const { repeats, counted, models, typical, mostPassing } = circumstances;
+  const own: Purse[] =
+    most === undefined ? [] : [{ by: 'run', name: 'max_usd', most, settled: earlier, held: 0, end: NEVER }];
+  const least = leastTokens(worstCase, rules);
+  const needed = (worstCase.countable ? 0 : worstCase.inputCost) + least * worstCase.outputPrice;
+  // With all members named: a spread makes a decision take four times as long.
+  return {
+    budget,
+    rules,
+    time,
+    worstCase,
+    purses,
+    own,
+    leastTokens: least,
+    needed,
+    most,
+    repeats,
+    counted,
+    models,
+    typical,
+    mostPassing,
+  };
+}
+
+/** The first step. @returns why it must be refused, or counted, whatever it holds; undefined if it may be admitted */
+function refusalInAnyCase(question: HoldQuestion): Refusal | CountNeeded | undefined {
+  return (
+    refusalByModel(question) ?? refusalByMoney(question) ?? refusalByRequests(question) ?? refusalByInput(question)
+  );
+}
+
+function refusalByModel({ rules, time, worstCase, models, purses, most }: HoldQuestion): Refusal | undefined {
   for (const [by, allowed] of [['account', rules.models] as const, ['token', models] as const]) {
     const barred = allowed && worstCase.models.find((names) => !isAllowed(names, allowed));
     if (!barred) continue;
     return { ...refusalBy('model', 'models', time, time, 1, 0, true), by, model: barred[0] ?? '', allowed };
   }
-  const purses = given ?? pursesOf(budget, rules);
+  if (worstCase.known) return undefined;
   // An account without limits has purses, too: those of the ceiling.
   const isLimited =
     purses.some(({ by }) => by !== 'account') ||
     most !== undefined ||
     PERIODS.some((period) => rules.spend[period] !== undefined);
-  const own: Purse[] =
-    most === undefined ? [] : [{ by: 'run', name: 'max_usd', most, settled: earlier, held: 0, end: NEVER }];
-  if (!worstCase.known && isLimited) {
-    return { ...refusalBy('unpriced', 'models', time, time, 1, 0, true), model: worstCase.models[0]?.[0] ?? '' };
-  }
+  if (!isLimited) return undefined;
+  return { ...refusalBy('unpriced', 'models', time, time, 1, 0, true), model: worstCase.models[0]?.[0] ?? '' };
+}
 
-  const asked = worstCase.outputTokens;
-  const least = leastTokens(worstCase, rules);
-  // An input that can still be counted may turn out to be cheap, so its cost is left out here.
-  const sure = (worstCase.countable ? 0 : worstCase.inputCost) + least * worstCase.outputPrice;
-  const overRun = shortOfMoney(own, sure, time, budget);
+function refusalByMoney({ budget, rules, time, worstCase, purses, own, leastTokens, needed }: HoldQuestion) {
+  const overRun = shortOfMoney(own, needed, time, budget);
   if (overRun) return overRun;
-  const broke = shortOfMoney(purses, sure, time, budget);
-  if (broke) return broke.never ? { ...broke, advice: adviceFor(worstCase, rules, purses, least) } : broke;
+  const broke = shortOfMoney(purses, needed, time, budget);
+  return broke?.never ? { ...broke, advice: adviceFor(worstCase, rules, purses, leastTokens) } : broke;
+}
+
+/** @returns the refusal by how many requests run, or have come in a minute */
+function refusalByRequests({ budget, rules, time, repeats = false }: HoldQuestion): Refusal | undefined {
   const running = runningIn(budget, rules.concurrent);
   if (running >= rules.concurrent) {
     return refusalBy('concurrency', 'concurrent_requests', time, time + 1_000, 1, rules.concurrent - running, false);
   }
-  if (rules.requests !== undefined && !repeats && level(fullAt.requests, rules.requests, time) < 1) {
-    return rateRefusal('requests_per_minute', fullAt.requests, rules.requests, time, 1, 0);
-  }
-  const askCount = (): Decision => {
-    // The count is made for the account, so it is taken from the account's bucket for counts.
-    const { counts } = rules;
-    if (counts !== undefined && !counted && level(fullAt.counts, counts, time) < 1) {
-      return rateRefusal('count_requests_per_minute', fullAt.counts, counts, time, 1, 0);
-    }
-    return { kind: 'count_needed' };
-  };
+  const fullAt = budget.fullAt.requests;
+  if (rules.requests === undefined || repeats || level(fullAt, rules.requests, time) >= 1) return undefined;
+  return rateRefusal('requests_per_minute', fullAt, rules.requests, time, 1, 0);
+}
 
-  let inputTokens = worstCase.inputTokens;
-  if (rules.input !== undefined) {
-    // An input without an upper bound holds the whole bucket. If it uses more, the account waits longer afterwards.
-    if (!worstCase.bounded && !worstCase.countable)
-      inputTokens = Math.min(inputTokens, Math.floor(capacity(rules.input)));
-    if (inputTokens > level(fullAt.input, rules.input, time) - budget.heldInput) {
-      if (worstCase.countable) return askCount();
-      return rateRefusal('input_tokens_per_minute', fullAt.input, rules.input, time, inputTokens, budget.heldInput);
-    }
-  }
+function refusalByInput(question: HoldQuestion): Refusal | CountNeeded | undefined {
+  const { budget, rules, time, worstCase } = question;
+  const { fullAt, heldInput } = budget;
+  if (rules.input === undefined) return undefined;
+  const inputTokens = inputOf(question);
+  if (inputTokens <= level(fullAt.input, rules.input, time) - heldInput) return undefined;
+  if (worstCase.countable) return askCount(question);
+  return rateRefusal('input_tokens_per_minute', fullAt.input, rules.input, time, inputTokens, heldInput);
+}
 
-  // A request gets half of what is free, so that the next one finds room, too. If it must not be lowered, it may take all.
-  const all = [...purses, ...own];
-  const free = Math.min(freeIn(all), room ?? CEILING);
-  const parts = rules.clamp ? 2 : 1;
-  const share = Math.min(Math.floor(freeIn(purses) / parts), freeIn(own), free);
-  const affordable = affordableOutput(share, worstCase);
-  let atLeast = least;
-  if (typical && affordable < asked) {
-    // What is spent does not come back, so nobody waits for it.
-    const unspent = Math.min(...all.map((purse) => purse.most - purse.settled));
-    const text = worstCase.usefulOutput ?? TEXT_TOKENS;
-    const usual = Math.max(text, typical(0));
-    const patient = Math.min(asked, Math.max(least, Math.min(usual, affordableOutput(unspent, worstCase))));
-    const short = shortOfMoney(all, sure + (patient - least) * worstCase.outputPrice, time, budget);
-    if (short?.reason === 'held' && !short.byBatch) return short;
-    // It takes more than that only where that is free, and only from nobody else: others need what is free of a shared budget.
-    const spare = purses.some(({ by }) => isShared(by)) ? 0 : affordableOutput(free, worstCase);
-    if (!short) atLeast = Math.max(patient, Math.min(asked, typical(text), spare));
+/**
+ * @returns the input tokens that it holds. An input without an upper bound holds the whole bucket. If it uses more, the account waits
+ *   longer afterwards
+ */
+function inputOf({ rules, worstCase }: HoldQuestion): number {
+  const { inputTokens, bounded, countable } = worstCase;
+  if (rules.input === undefined || bounded || countable) return inputTokens;
+  return Math.min(inputTokens, Math.floor(capacity(rules.input)));
+}
+
+/** @returns that its input must be counted, or the refusal of that: the count is made for the account, and taken from its bucket */
+function askCount({ budget, rules, time, counted = false }: HoldQuestion): Refusal | CountNeeded {
+  const fullAt = budget.fullAt.counts;
+  if (rules.counts !== undefined && !counted && level(fullAt, rules.counts, time) < 1) {
+    return rateRefusal('count_requests_per_minute', fullAt, rules.counts, time, 1, 0);
   }
-  if (room !== undefined && worstCase.inputCost + atLeast * worstCase.outputPrice > room) return { kind: 'behind' };
-  const comfortable = rules.clamp
-    ? Math.min(asked, Math.max(least, COMFORT * (rules.leastOutput ?? TEXT_TOKENS)))
-    : asked;
+  return { kind: 'count_needed' };
+}
+
+/** How much a request may hold, in tokens of output. */
+interface HoldRange {
+  /** So many it should have, even if they cost more than its share. */
+  least: number;
+  /** So many its share of what is left pays for; negative if it does not even pay for the input. */
+  share: number;
+  /** The most by the rate of output. */
+  most: number;
+  /** Whether what is left pays for all that it asks for. */
+  fits: boolean;
+}
+
+/** Into how many parts the purses are divided: who can be lowered has half of what is left, so that the next one finds some, too. */
+function partsOfPurses({ clamp }: Rules): number {
+  return clamp ? 2 : 1;
+}
+
+/** The second step. @returns how much it may hold; or why it waits, must be counted, or is refused for want of so much */
+function rangeOfHold(question: HoldQuestion): HoldRange | Refusal | CountNeeded | BehindOthers {
+  const { rules, worstCase, purses, own, mostPassing } = question;
+  const left = Math.min(leftInAll([...purses, ...own]), mostPassing ?? CEILING);
+  const money = Math.min(Math.floor(leftInAll(purses) / partsOfPurses(rules)), leftInAll(own), left);
+  const share = affordableOutput(money, worstCase);
+  const least = leastToHold(question, share, left);
+  if (typeof least !== 'number') return least;
+  const cost = worstCase.inputCost + least * worstCase.outputPrice;
+  if (mostPassing !== undefined && cost > mostPassing) return { kind: 'behind' };
   if (worstCase.countable) {
     // Counting helps if the request may not fit at all, or if the input is a large part of the cost.
-    const fits = worstCase.inputCost + atLeast * worstCase.outputPrice <= free;
-    const isLargePart = worstCase.inputCost * WORTH_COUNTING > share;
-    if (!fits || (isLargePart && affordable < comfortable && room === undefined)) return askCount();
+    const isLargePart = worstCase.inputCost * WORTH_COUNTING > money;
+    const isUncomfortable = isLargePart && share < comfortableOf(question) && mostPassing === undefined;
+    if (cost > left || isUncomfortable) return askCount(question);
   }
-  // Here `max_tokens` is lowered to what can be paid for, unless that would leave hardly more room for the next request. The more is
-  // free, the more is held.
-  const whole = costAtMost(worstCase);
-  const lowered = Math.min(asked, Math.max(atLeast, affordable));
-  const isWorthIt = (asked - lowered) * worstCase.outputPrice * WORTH_LOWERING >= whole;
-  let maxTokens = isWorthIt || whole > free ? lowered : asked;
-  let loweredBy = maxTokens < asked ? tightest(purses, own, parts) : undefined;
-  if (rules.output !== undefined) {
-    const rest = level(fullAt.output, rules.output, time) - budget.heldOutput;
-    if (rest < least) {
-      return rateRefusal('output_tokens_per_minute', fullAt.output, rules.output, time, least, budget.heldOutput);
-    }
-    const most = rules.clamp ? Math.max(least, Math.floor(rest / 2)) : rest;
-    if (most < maxTokens) {
-      maxTokens = most;
-      // A bucket that is full will not be fuller.
-      const resetsAt = fullAt.output > time ? fullAt.output : NEVER;
-      loweredBy = { by: 'account', limit: 'output_tokens_per_minute', resets_at: resetTime(resetsAt) };
-    }
+  const most = mostByRate(question);
+  return typeof most === 'number' ? { least, share, most, fits: costAtMost(worstCase) <= left } : most;
+}
+
+/**
+ * @param share the tokens that its share pays for
+ * @param left all that is left
+ * @returns the tokens that it should have; or the refusal of a request that can wait for them, since others hold the money
+ */
+function leastToHold(question: HoldQuestion, share: number, left: Nanodollars): number | Refusal {
+  const { budget, time, worstCase, purses, own, leastTokens: least, needed, typical } = question;
+  const { outputTokens, outputPrice, usefulOutput } = worstCase;
+  if (!typical || share >= outputTokens) return least;
+  const all = [...purses, ...own];
+  // What is spent does not come back, so nobody waits for it.
+  const unspent = Math.min(...all.map((purse) => purse.most - purse.settled));
+  const text = usefulOutput ?? TEXT_TOKENS;
+  const usual = Math.max(text, typical(0));
+  const patient = Math.min(outputTokens, Math.max(least, Math.min(usual, affordableOutput(unspent, worstCase))));
+  const short = shortOfMoney(all, needed + (patient - least) * outputPrice, time, budget);
+  if (short?.reason === 'held' && !short.byBatch) return short;
+  if (short) return least;
+  // It takes more than that only where that is left, and only from nobody else: others need what is left of a shared budget.
+  const spare = purses.some(({ by }) => isShared(by)) ? 0 : affordableOutput(left, worstCase);
+  return Math.max(patient, Math.min(outputTokens, typical(text), spare));
+}
+
+/** @returns tokens of output that need no count of the input: with fewer, counting it is worth a call */
+function comfortableOf({ rules, worstCase, leastTokens: least }: HoldQuestion): number {
+  const { outputTokens } = worstCase;
+  if (!rules.clamp) return outputTokens;
+  return Math.min(outputTokens, Math.max(least, COMFORT * (rules.leastOutput ?? TEXT_TOKENS)));
+}
+
+/** @returns the most tokens that the rate of output leaves to it; or the refusal, if these are too few */
+function mostByRate({ budget, rules, time, leastTokens: least }: HoldQuestion): number | Refusal {
+  const { fullAt, heldOutput } = budget;
+  if (rules.output === undefined) return Number.POSITIVE_INFINITY;
+  const left = level(fullAt.output, rules.output, time) - heldOutput;
+  if (left < least) {
+    return rateRefusal('output_tokens_per_minute', fullAt.output, rules.output, time, least, heldOutput);
   }
-  const nanodollars = worstCase.inputCost + maxTokens * worstCase.outputPrice;
+  return rules.clamp ? Math.max(least, Math.floor(left / 2)) : left;
+}
+
+/**
+ * The third step: lowers `max_tokens` to what can be paid for, unless that would leave hardly more for the next request. The more is
+ * left, the more is held.
+ */
+function admittedAt(question: HoldQuestion, { least, share, most, fits }: HoldRange): Admitted {
+  const { budget, rules, time, worstCase, purses, own } = question;
+  const { inputCost, outputTokens, outputPrice } = worstCase;
+  const lowered = Math.min(outputTokens, Math.max(least, share));
+  const isWorthIt = (outputTokens - lowered) * outputPrice * WORTH_LOWERING >= costAtMost(worstCase);
+  const byMoney = isWorthIt || !fits ? lowered : outputTokens;
+  const maxTokens = Math.min(byMoney, most);
+  const loweredBy =
+    most < byMoney
+      ? loweredByRate(budget, time)
+      : byMoney < outputTokens
+        ? tightest(purses, own, partsOfPurses(rules))
+        : undefined;
   return {
     kind: 'admitted',
-    nanodollars,
-    inputTokens,
+    nanodollars: inputCost + maxTokens * outputPrice,
+    inputTokens: inputOf(question),
     outputTokens: maxTokens,
     maxTokens,
     ...(loweredBy && { loweredBy }),
   };
+}
+
+function loweredByRate({ fullAt: { output } }: Budget, time: number): LoweredBy {
+  // A bucket that is full will not be fuller.
+  return { by: 'account', limit: 'output_tokens_per_minute', resets_at: resetTime(output > time ? output : NEVER) };
 }
 
 /** @returns how many requests run. What is read on is not counted where that decides */
@@ -234,10 +361,10 @@ function runningIn({ holds, batched }: Budget, most: number): number {
  */
 function tightest(purses: readonly Purse[], own: readonly Purse[], parts: number): LoweredBy | undefined {
   const all = [
-    ...purses.map((purse) => ({ purse, free: Math.floor(leftIn(purse) / parts) })),
-    ...own.map((purse) => ({ purse, free: leftIn(purse) })),
+    ...purses.map((purse) => ({ purse, left: Math.floor(leftIn(purse) / parts) })),
+    ...own.map((purse) => ({ purse, left: leftIn(purse) })),
   ];
-  const [first] = all.sort((one, other) => one.free - other.free || other.purse.end - one.purse.end);
+  const [first] = all.sort((one, other) => one.left - other.left || other.purse.end - one.purse.end);
   return first && { by: first.purse.by, limit: first.purse.name, resets_at: resetTime(first.purse.end) };
 }
 
@@ -245,82 +372,7 @@ function resetTime(end: number): string | null {
   return end >= NEVER ? null : new Date(end).toISOString();
 }
 
-/** @returns the cost of the shortest useful answer to a request, and the most that it can cost; nanodollars. */
-export function rangeOf(exact: WorstCase, rules: Rules): { least: Nanodollars; most: Nanodollars } {
-  const worstCase = asHeld(exact, rules);
-  const { inputCost, outputPrice } = worstCase;
-  const least = inputCost + leastTokens(worstCase, rules) * outputPrice;
-  return { least, most: costAtMost(worstCase) };
-}
-
-function costAtMost({ inputCost, outputPrice, outputTokens }: WorstCase): Nanodollars {
-  return inputCost + outputTokens * outputPrice;
-}
-
-function leastTokens(worstCase: WorstCase, rules: Rules): number {
-  const { outputTokens, leastOutput } = worstCase;
-  return rules.clamp ? Math.min(outputTokens, Math.max(leastUseful(worstCase, rules), leastOutput)) : outputTokens;
-}
-
-function leastUseful({ usefulOutput = TEXT_TOKENS }: WorstCase, { leastOutput }: Rules): number {
-  return leastOutput ?? usefulOutput;
-}
-
-/** @returns the worst case by which a request is held. It is an estimate if the rules estimate the API's own tools. */
-function asHeld(exact: WorstCase, { estimatesServed }: Rules): WorstCase {
-  if (!estimatesServed || !exact.served) return exact;
-  const { inputTokens, inputCost } = exact.served;
-  return { ...exact, inputTokens, inputCost };
-}
-
 /** @returns whether a model is allowed. A name with a date or `-latest` means its model, in the request and in the limit. */
 export function isAllowed(names: readonly string[], allowed: readonly string[]): boolean {
   return allowed.some((name) => names.includes(name) || names.includes(undated(name)));
-}
-
-/** @returns the end of a sentence that says what helps if a request needs more than the whole smallest limit. */
-function adviceFor(worstCase: WorstCase, rules: Rules, purses: readonly Purse[], least: number): string {
-  const { served, because, inputCost, outputPrice } = worstCase;
-  const limit = Math.min(...purses.map(({ most }) => most));
-  if (limit <= 0) return 'which is 0: its administrator can raise it';
-  const { uses = 0, useOutputPrice = 0 } = served ?? {};
-  const useCost = (rules.estimatesServed ? served?.estimatedUseCost : served?.useCost) ?? 0;
-  const perUse = useCost + least * useOutputPrice;
-  // What is blamed is the largest part of the cost.
-  const input = inputCost - uses * useCost;
-  const output = least * (outputPrice - uses * useOutputPrice);
-  if (served && uses * perUse >= Math.max(input, output)) {
-    const fitting = Math.min(uses - 1, Math.floor((limit - input - output) / perUse));
-    const isKnown = served.single && fitting > 0;
-    const estimated = served.inputCost + least * outputPrice;
-    const help = [
-      ...(served.lacksMaxUses ? [`set max_uses${isKnown ? ` (${fitting} would fit)` : ''}`] : []),
-      ...(isKnown && !served.lacksMaxUses ? [`max_uses ${fitting} would fit`] : []),
-      ...(!rules.estimatesServed && estimated <= limit ? [ESTIMATE_HELPS] : []),
-    ];
-    return `because of ${served.tool}: ${help.length > 0 ? help.join(', or ') : 'leave it out, or have the limit raised'}`;
-  }
-  if (input >= output) {
-    if (because !== undefined) return `because of ${because}, whose size is not known: send its content in the request`;
-    const shortest = (input * SHORT_QUESTION) / worstCase.inputTokens;
-    if (output + shortest <= limit) return 'because of its length: send a shorter one, or use a cheaper model';
-    if (output <= limit) return 'which pays for no question: use a cheaper model, or have it raised';
-  }
-  if (rules.clamp && rules.leastOutput === undefined && leastUseful(worstCase, rules) > TEXT_TOKENS) {
-    const isAll = least === worstCase.outputTokens;
-    const what = isAll
-      ? `max_tokens (${least}), which is not lowered`
-      : `the shortest answer with room for text (${least} tokens)`;
-    return `because of ${what}, as the model may think: switch thinking off, ask for a lower effort, use a cheaper model, or have min_output_tokens set`;
-  }
-  return rules.clamp
-    ? `because of the shortest answer that counts (${least} tokens): use a cheaper model, or have min_output_tokens lowered`
-    : `because of max_tokens (${least}): lower it, or use a cheaper model`;
-}
-
-/** @returns the `max_tokens` that a share of the free money pays for; negative if it does not even pay for the input. */
-function affordableOutput(share: Nanodollars, worstCase: WorstCase): number {
-  const left = share - worstCase.inputCost;
-  if (left < 0) return -1;
-  return worstCase.outputPrice > 0 ? Math.floor(left / worstCase.outputPrice) : Number.MAX_SAFE_INTEGER;
 }

@@ -1,4 +1,4 @@
-/** Limits in money, whoever sets them. Each one is a purse, and a request needs room in all of its purses. */
+/** Limits in money, whoever sets them. Each one is a purse, and a request needs enough in all of its purses. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { LimitOwner, PoolKind } from '../contracts/admission.ts';
@@ -56,12 +56,12 @@ export function usedShare({ limit_usd, used_usd }: { limit_usd: number; used_usd
   return limit_usd === 0 ? 1 : used_usd / limit_usd;
 }
 
-/** @returns what is free in a purse; negative if it is overdrawn. */
+/** @returns what is left in a purse; negative if it is overdrawn. */
 export function leftIn({ most, settled, held }: Purse): Nanodollars {
   return most - settled - held;
 }
 
-/** @returns what is free in the tightest purse. */
-export function freeIn(purses: readonly Purse[]): Nanodollars {
+/** @returns what is left in the tightest purse. */
+export function leftInAll(purses: readonly Purse[]): Nanodollars {
   return purses.reduce((least, purse) => Math.min(least, leftIn(purse)), CEILING);
 }

@@ -25,7 +25,7 @@ export function heldByBatchesOf({ batched, holds }: Budget, group: string | unde
 
 /**
  * @param budget the account's own, at the time `now`
- * @returns the refusal by the purse that stays too tight for the longest time; undefined if all purses have room
+ * @returns the refusal by the purse that stays too tight for the longest time; undefined if enough is left in all purses
  */
 export function shortOfMoney(
   purses: readonly Purse[],
@@ -36,25 +36,25 @@ export function shortOfMoney(
   const short = purses.filter((purse) => leftIn(purse) < needed);
   const never = short.filter(({ most }) => most < needed);
   const spent = short.filter(({ most, settled }) => most - settled < needed);
-  // Most of what other requests hold is free again when they are answered.
+  // Most of what other requests hold comes back when they are answered.
   const [first, ...others] = [never, spent, short].find((some) => some.length > 0) ?? [];
   if (first === undefined) return undefined;
   if (spent.length === 0) {
-    const freeAt = (purse: Purse) => freeAgainAt(purse, needed, now, budget);
-    const last = others.reduce((most, purse) => (freeAt(purse) > freeAt(most) ? purse : most), first);
-    const resetsAt = freeAt(last);
+    const enoughAt = (purse: Purse) => enoughAgainAt(purse, needed, now, budget);
+    const last = others.reduce((latest, purse) => (enoughAt(purse) > enoughAt(latest) ? purse : latest), first);
+    const resetsAt = enoughAt(last);
     const refusal = refusalBy('held', last.name, now, resetsAt, needed, leftOf(last), false);
     return { ...refusal, by: last.by, ...(resetsAt > now + HELD_RETRY_MS ? { byBatch: true } : {}) };
   }
-  const longest = others.reduce((most, purse) => (purse.end > most.end ? purse : most), first);
+  const longest = others.reduce((latest, purse) => (purse.end > latest.end ? purse : latest), first);
   return spendRefusal(longest, needed, now);
 }
 
 /**
- * @returns when so much of a purse is free again, if nothing else is set aside meanwhile: in a moment, when running requests
+ * @returns when so much is left in a purse again, if nothing else is set aside meanwhile: in a moment, when running requests
  * end, or at the latest end of a batch, or of the window; milliseconds since 1970
  */
-function freeAgainAt(
+function enoughAgainAt(
   { by, name, most, settled, end, batched: others }: Purse,
   needed: Nanodollars,
   now: number,
@@ -66,14 +66,14 @@ function freeAgainAt(
   if (by !== 'account' || budget.batched === 0 || period === undefined) return soon;
   const { start } = budget.windows[period];
   const batched = [...budget.holds.values()].filter(({ stage, at }) => stage === BATCH_STAGE && at >= start);
-  let free = batched.reduce((rest, { nanodollars }) => rest - nanodollars, most - settled);
-  let freeAt = soon;
+  let left = batched.reduce((rest, { nanodollars }) => rest - nanodollars, most - settled);
+  let enoughAt = soon;
   for (const { at, nanodollars } of batched.sort((one, other) => one.at - other.at)) {
-    if (free >= needed) break;
-    free += nanodollars;
-    freeAt = at + LONGEST_BATCH_MS;
+    if (left >= needed) break;
+    left += nanodollars;
+    enoughAt = at + LONGEST_BATCH_MS;
   }
-  return Math.max(soon, Math.min(freeAt, end));
+  return Math.max(soon, Math.min(enoughAt, end));
 }
 
 /**

@@ -66,7 +66,7 @@ export interface Budget {
 }
 
 /** What a request took out of the buckets. */
-export interface Spent {
+export interface UsedTokens {
   /** Input tokens without cache reads. */
   inputTokens: number;
   outputTokens: number;
@@ -144,20 +144,20 @@ export function addHold(budget: Budget, hold: Hold, buckets: Buckets): void {
   for (const window of windowsAt(budget, hold.at, hold.group)) window.held += hold.nanodollars;
 }
 
-/** @returns the buckets after `spent` was taken out. Pass them to `settle`, and store them with the settlement. */
-export function bucketsAfterSettlement(budget: Budget, rules: Rules, spent: Spent): Buckets {
+/** @returns the buckets after what was used is taken out. Pass them to `settle`, and store them with the settlement. */
+export function bucketsAfterSettlement(budget: Budget, rules: Rules, used: UsedTokens): Buckets {
   const { fullAt, last } = budget;
   return {
     ...fullAt,
-    input: rules.input === undefined ? fullAt.input : take(fullAt.input, rules.input, last, spent.inputTokens),
-    output: rules.output === undefined ? fullAt.output : take(fullAt.output, rules.output, last, spent.outputTokens),
+    input: rules.input === undefined ? fullAt.input : take(fullAt.input, rules.input, last, used.inputTokens),
+    output: rules.output === undefined ? fullAt.output : take(fullAt.output, rules.output, last, used.outputTokens),
   };
 }
 
 /**
  * Replaces a hold by what the request cost, in the windows in which it was admitted. Does nothing if there is no such hold.
  */
-export function settle(budget: Budget, hold: Hold, spent: Nanodollars, buckets: Buckets): void {
+export function settle(budget: Budget, hold: Hold, cost: Nanodollars, buckets: Buckets): void {
   if (!budget.holds.delete(hold.id)) return;
   if (hold.stage === BATCH_STAGE) budget.batched -= 1;
   budget.fullAt = buckets;
@@ -165,15 +165,15 @@ export function settle(budget: Budget, hold: Hold, spent: Nanodollars, buckets: 
   budget.heldOutput -= hold.outputTokens;
   for (const window of windowsAt(budget, hold.at, hold.group)) {
     window.held -= hold.nanodollars;
-    window.settled += spent;
+    window.settled += cost;
   }
 }
 
 /**
  * Adds to the settled sums of the windows that contain `at`: for a request without a hold, or as a correction.
  *
- * @param difference nanodollars; may be negative
+ * @param more nanodollars; may be negative
  */
-export function correct(budget: Budget, at: number, difference: Nanodollars, group?: string): void {
-  for (const window of windowsAt(budget, at, group)) window.settled += difference;
+export function correct(budget: Budget, at: number, more: Nanodollars, group?: string): void {
+  for (const window of windowsAt(budget, at, group)) window.settled += more;
 }

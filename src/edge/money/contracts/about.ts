@@ -123,8 +123,8 @@ export function summedOf(about: About): About {
 
 /** @returns the column `about` of a row: JSON by name, or null for a request that is about nothing */
 export function aboutColumn(about: About): string | null {
-  const said = Object.entries(about).filter(([, value]) => value !== undefined && value !== null && value !== '');
-  return said.length === 0 ? null : JSON.stringify(Object.fromEntries(said));
+  const present = Object.entries(about).filter(([, value]) => value !== undefined && value !== null && value !== '');
+  return present.length === 0 ? null : JSON.stringify(Object.fromEntries(present));
 }
 
 /** @returns what a row shows of its column `about` */

@@ -14,7 +14,7 @@ import type { Limits, LimitsPatch, TokenLimits } from '../budget/limits.schema.t
 import type { MessageBatch } from '../lists/batches-answers.schema.ts';
 import type { CredentialUse, KeptHold } from './admission.ts';
 import type { Belonging, FileDescription, FileRow, UploadDecision, UploadReport, UploadRequest } from './belongings.ts';
-import type { ConversationReport, Settled, Settlement } from './settlement.ts';
+import type { ConversationReport } from './settlement.ts';
 
 declare module '../../kit/rooms/bindings.ts' {
   interface Bindings {
@@ -26,10 +26,9 @@ declare module '../../kit/rooms/bindings.ts' {
 export interface AccountObject extends Rpc.DurableObjectBranded {
   admitJson(request: string): string | Promise<string>;
   mayAskJson(request: string): string;
-  settle(settlement: Settlement): Settled;
   settleJson(settlement: string): string;
   renew(requestId: string, stage?: string, holdMs?: number): boolean;
-  kept(requestId: string): KeptHold | undefined;
+  keptHold(requestId: string): KeptHold | undefined;
   standing(defaults?: Limits, jti?: string): QuotaReport;
   setLimits(limits: Limits | null): void;
   getGroup(): string | null;
@@ -60,12 +59,12 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   noteBatch(id: string, report: MessageBatch | null): void;
   batches(page: PageOf): Page<MessageBatch>;
   belongings(ids: readonly string[]): Belonging[];
-  noteMade(made: readonly Belonging[]): void;
+  noteMade(belongings: readonly Belonging[]): void;
   beginUpload(upload: UploadRequest): UploadDecision;
   endUpload(report: UploadReport): void;
   files(page: PageOf): Page<FileRow>;
   describeFile(file: FileDescription): void;
-  fileGone(id: string): void;
+  noteFileGone(id: string): void;
 
   tokens(page?: PageOf): Page<TokenRow>;
   rememberToken(minted: MintedToken): boolean;

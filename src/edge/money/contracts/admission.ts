@@ -17,6 +17,12 @@ export interface AdmissionCaller {
   pools?: { deployment: boolean; group?: string | undefined } | undefined;
 }
 
+/** What a request takes from its account: a price, a token count, or a request that costs nothing. */
+export type Asking = 'price' | 'count' | 'free' | 'nothing';
+
+/** The name in the ledger of the calls that choose a model for another request. */
+export const CHOICE = 'choice';
+
 export interface AdmissionRequest extends AdmissionCaller {
   /** The id of the try in the ledger. It sorts by time, and is used once. */
   requestId: string;
@@ -40,10 +46,10 @@ export interface AdmissionRequest extends AdmissionCaller {
   adds?: number | undefined;
   /**
    * What the caller would need to settle the request after its own death, as text: it is kept with the hold until the request
-   * is settled, and given back by `kept`.
+   * is settled, and given back by `keptHold`.
    */
   keep?: string | undefined;
-  /** Milliseconds for which the request can wait while only the holds of others leave no room. Default: not at all. */
+  /** Milliseconds for which the request can wait while only the holds of others leave too little. Default: not at all. */
   waitMs?: number | undefined;
   /** Milliseconds that its hold lasts if nobody renews it. Default: a quarter of an hour. */
   holdMs?: number | undefined;
@@ -123,7 +129,7 @@ export interface Refusal {
   left: number;
   /** Whether batches hold the money: then it takes longer than a moment until it is free. */
   byBatch?: boolean;
-  /** Whether the owner has room by its figures, and could not set it aside in time: then no limit has refused it. */
+  /** Whether the owner has enough by its figures, and could not set it aside in time: then no limit has refused it. */
   late?: boolean;
   /** Whether the limit is too small for this request even when nothing is used. */
   never: boolean;
@@ -186,7 +192,7 @@ export interface StorageRequest {
   copyOf?: string | undefined;
 }
 
-/** The limit that leaves no room for what should be stored. */
+/** The limit by which what should be stored is too much. */
 export interface StorageRefusal {
   limit: 'conversations' | 'stored_bytes';
   most: number;

@@ -199,7 +199,7 @@ export class Ledger extends Tables {
   }
 
   /** @returns what was kept for a request that is not settled; undefined if there is nothing */
-  kept(id: string): KeptHold | undefined {
+  keptHold(id: string): KeptHold | undefined {
     return this.read<{ keep: string; hold: number; maxTokens: number }>(
       'select keep, hold, max_tokens as maxTokens from ledger where id = ? and keep is not null',
       id,

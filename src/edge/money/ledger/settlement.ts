@@ -1,7 +1,7 @@
 /** Makes the values of a settlement safe to be stored and summed up. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import type { Spent } from '../budget/state.ts';
+import type { UsedTokens } from '../budget/state.ts';
 import type { Opening, Settlement, Tokens } from '../contracts/settlement.ts';
 import type { Closing } from './tables.ts';
 
@@ -57,15 +57,15 @@ export function closingOf(settlement: Settlement, hold: Nanodollars, now: number
   };
 }
 
-function wholeTokens(given: Partial<Tokens> = {}): Tokens {
+function wholeTokens(reported: Partial<Tokens> = {}): Tokens {
   const tokens = { ...NO_TOKENS };
   for (const kind of Object.keys(tokens) as (keyof Tokens)[])
-    tokens[kind] = Math.round(safeAmount(given[kind] ?? 0, 0));
+    tokens[kind] = Math.round(safeAmount(reported[kind] ?? 0, 0));
   return tokens;
 }
 
 /** @returns the tokens to take out of the buckets. Cache reads are not included. */
-export function spentOf({ tokens }: Closing): Spent {
+export function usedBy({ tokens }: Closing): UsedTokens {
   const inputTokens = tokens.input + tokens.cacheWrite5m + tokens.cacheWrite1h;
   return { inputTokens, outputTokens: tokens.output };
 }

@@ -95,7 +95,7 @@ function tryBatch(state: AccountState, order: BatchOrder, mayAsk: boolean): Batc
   }
   if (dryRun) return admitted(whole.inputCost);
   placeAll(state, order, now);
-  for (const lease of leases) lease.held(now);
+  for (const lease of leases) lease.noteHold(now);
   state.alarm.wakeFor(now + BATCH_HOLD_MS);
   return admitted(whole.inputCost);
 }

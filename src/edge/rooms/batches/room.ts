@@ -29,7 +29,7 @@ const batchesPart: AccountPart = {
     },
     batches: ({ ledger }, page) => new BatchList(ledger).page(page),
   },
-  kept: ({ ledger }) => new BatchList(ledger),
+  listKept: ({ ledger }) => new BatchList(ledger),
   // It only answers that it will be erased. If it runs at the upstream, it is cancelled, and settled when it has ended.
   erase: ({ env }, place) =>
     batchStub(env, settingsOf(env), place)

@@ -64,7 +64,7 @@ async function retrieveOrDelete(c: Context<AppEnv>, upstream: Upstream): Promise
   const response = await relayed(c, upstream, `/v1/files/${id}`, only);
   const isDeleted = response.ok && c.req.method === 'DELETE';
   // Another call may have deleted it: then it is gone as well.
-  if (isDeleted || response.status === 404) await callAccount(contextOf(c), (account) => account.fileGone(id));
+  if (isDeleted || response.status === 404) await callAccount(contextOf(c), (account) => account.noteFileGone(id));
   return response;
 }
 

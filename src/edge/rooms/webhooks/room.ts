@@ -25,7 +25,7 @@ export const webhooksRoom: Room = {
         return { erasedUntil: state.erasedUntil };
       },
     },
-    kept: ({ ledger }) => new InboxList(ledger),
+    listKept: ({ ledger }) => new InboxList(ledger),
     erase: async ({ env }, { account, id: source }, until) =>
       (await inboxStub(env, settingsOf(env), source).erase(account, until)).remaining === 0,
   },

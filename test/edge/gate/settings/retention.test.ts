@@ -8,7 +8,7 @@ import type { Conversation } from '../../../../src/edge/talk/object/conversation
 import { bindings, simulate, stubOf } from '../../../support/conversations.ts';
 import { bodyOf, say } from '../../../support/turns.ts';
 import { eventOf, inboxOf } from '../../../support/webhooks.ts';
-import { admitAt, worstCaseWith } from '../../money/account/admission-requests.ts';
+import { admitAt, settleAt, worstCaseWith } from '../../money/account/admission-requests.ts';
 
 const DAY = 86_400_000;
 
@@ -74,7 +74,7 @@ describe.each(SETTINGS)('with %o', (settings) => {
   test.each(looks(settings))('the ledger, $after ms later: kept is $kept', async ({ after, kept }) => {
     const stub = accountStub(bindings, {}, 'alice');
     await admitAt(stub, { requestId: 'req_1', route: 'messages', model: 'claude-opus-5-5', bound: worstCaseWith() });
-    await stub.settle({ requestId: 'req_1', status: 'complete', cost: 5, tokens: { input: 1, output: 1 } });
+    await settleAt(stub, { requestId: 'req_1', status: 'complete', cost: 5, tokens: { input: 1, output: 1 } });
     const next = await wake(stub, settings, Date.now() + after);
     expect((await stub.requests({})).data).toHaveLength(kept ? 1 : 0);
     if (kept) expect(next).not.toBeNull();

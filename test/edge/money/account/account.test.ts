@@ -16,7 +16,7 @@ import type { Settlement } from '../../../../src/edge/money/contracts/settlement
 import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { resetAll } from '../../../support/reset.ts';
 import { runs, tryAsyncCases } from '../../../support/runs.ts';
-import { admitAt, admitInside, NOON, worstCaseWith } from './admission-requests.ts';
+import { admitAt, admitInside, NOON, settleAt, settleInside, worstCaseWith } from './admission-requests.ts';
 import { runInAccount } from './run-in-account.ts';
 
 const bindings = env as unknown as { ACCOUNT: DurableObjectNamespace<Account> };
@@ -85,7 +85,7 @@ describe('admit and settle', () => {
       standing: { day: { limit: 22_000, settled: 0, held: 11_000 } },
     });
     expect(await stub().request(ask.requestId)).toMatchObject({ status: 'held', hold_usd: usd(11_000), cost_usd: 0 });
-    expect(await stub().settle(ended(ask.requestId, { stopReason: 'end_turn', ms: 12.5 }))).toEqual({
+    expect(await settleAt(stub(), ended(ask.requestId, { stopReason: 'end_turn', ms: 12.5 }))).toEqual({
       outcome: 'settled',
       cost: 500,
       overHold: false,
@@ -104,9 +104,9 @@ describe('admit and settle', () => {
     const tries = [first, `${first}.2`, `${first}.3`];
     for (const [n, id] of tries.entries()) {
       expect(await admitAt(stub(), ask({ id, repeats: n > 0 }))).toMatchObject({ outcome: 'admitted' });
-      await stub().settle(ended(id, n < 2 ? { status: 'retried' } : {}));
+      await settleAt(stub(), ended(id, n < 2 ? { status: 'retried' } : {}));
     }
-    await stub().settle(ended(`${first}0`, { opening: { route: 'messages', model: 'claude-haiku-5-5' } }));
+    await settleAt(stub(), ended(`${first}0`, { opening: { route: 'messages', model: 'claude-haiku-5-5' } }));
     const row = await stub().request(first);
     expect(row).toMatchObject({ request_id: first, status: 'retried' });
     expect(row?.tries.map(({ request_id, status }) => [request_id, status])).toEqual([
@@ -121,10 +121,13 @@ describe('admit and settle', () => {
   test('settling is idempotent, also after a crash', async () => {
     const ask = askOf();
     await admitAt(stub(), ask);
-    await stub().settle(ended(ask.requestId));
-    expect(await stub().settle(ended(ask.requestId, { cost: 900 }))).toMatchObject({ outcome: 'duplicate', cost: 500 });
+    await settleAt(stub(), ended(ask.requestId));
+    expect(await settleAt(stub(), ended(ask.requestId, { cost: 900 }))).toMatchObject({
+      outcome: 'duplicate',
+      cost: 500,
+    });
     await abortAllDurableObjects();
-    expect(await stub().settle(ended(ask.requestId))).toMatchObject({ outcome: 'duplicate' });
+    expect(await settleAt(stub(), ended(ask.requestId))).toMatchObject({ outcome: 'duplicate' });
     expect((await stub().standing()).day.settled_usd).toBe(usd(500));
   });
 
@@ -133,7 +136,7 @@ describe('admit and settle', () => {
     await admitAt(stub(), ask);
     expect(await admitAt(stub(), ask)).toMatchObject({ outcome: 'admitted', hold: 11_000 });
     expect((await stub().standing()).day.held_usd).toBe(usd(11_000));
-    await stub().settle(ended(ask.requestId));
+    await settleAt(stub(), ended(ask.requestId));
     await inAccount((account) => {
       expect(() => admitInside(account, ask)).toThrow(/UNIQUE/);
       expect(account.standing().day.held_usd).toBe(0);
@@ -142,8 +145,8 @@ describe('admit and settle', () => {
 
   test('what was never admitted is recorded without a hold, once', async () => {
     const lost = ended('req_lost', { opening: { route: 'messages', model: 'claude-haiku-5-5' } });
-    expect(await stub().settle(lost)).toEqual({ outcome: 'unheld', cost: 500, overHold: true });
-    expect(await stub().settle(lost)).toMatchObject({ outcome: 'duplicate' });
+    expect(await settleAt(stub(), lost)).toEqual({ outcome: 'unheld', cost: 500, overHold: true });
+    expect(await settleAt(stub(), lost)).toMatchObject({ outcome: 'duplicate' });
     expect(await stub().request('req_lost')).toMatchObject({ model: 'claude-haiku-5-5', hold_usd: 0, over_hold: true });
     expect((await stub().standing()).day.settled_usd).toBe(usd(500));
   });
@@ -156,9 +159,9 @@ describe('admit and settle', () => {
       const ask = askOf();
       admitInside(account, ask);
       const odd = ended(ask.requestId, { cost: Number.NaN, tokens: { input: Number.NaN, output: -5 }, ms: Number.NaN });
-      expect(account.settle(odd)).toMatchObject({ cost: 11_000 });
+      expect(settleInside(account, odd)).toMatchObject({ cost: 11_000 });
       expect(account.request(ask.requestId)).toMatchObject({ estimated: true, ms: null });
-      expect(account.settle(ended('req_x', { cost: -4 }))).toMatchObject({ cost: 0 });
+      expect(settleInside(account, ended('req_x', { cost: -4 }))).toMatchObject({ cost: 0 });
       expect(account.standing().day).toMatchObject({ settled_usd: usd(11_000), held_usd: 0 });
     });
   });
@@ -221,7 +224,7 @@ describe('limits', () => {
     await inAccount((account) => {
       const ask = limited({ requests_per_minute: 1, output_tokens_per_minute: 1_000 })();
       admitInside(account, ask);
-      account.settle(ended(ask.requestId, { tokens: { output: 1_000 } }));
+      settleInside(account, ended(ask.requestId, { tokens: { output: 1_000 } }));
     });
     await abortAllDurableObjects();
     await inAccount((account) => {
@@ -257,8 +260,8 @@ describe('orphans', () => {
     await abortAllDurableObjects();
     clock += 16 * MINUTE;
     await wake();
-    expect(await stub().settle(ended(ask.requestId))).toMatchObject({ outcome: 'late', cost: 500 });
-    expect(await stub().settle(ended(ask.requestId))).toMatchObject({ outcome: 'duplicate' });
+    expect(await settleAt(stub(), ended(ask.requestId))).toMatchObject({ outcome: 'late', cost: 500 });
+    expect(await settleAt(stub(), ended(ask.requestId))).toMatchObject({ outcome: 'duplicate' });
     expect(await stub().request(ask.requestId)).toMatchObject({ status: 'complete', late: true, estimated: false });
     expect((await stub().standing()).day.settled_usd).toBe(usd(500));
     expect((await stub().usage({ group_by: 'day' })).total.cost_usd).toBe(usd(500));
@@ -324,7 +327,7 @@ describe('rows written', () => {
       for (let i = 0; i < 100; i++) {
         const ask = askOf({ token, defaults });
         admitInside(account, ask);
-        account.settle(ended(ask.requestId));
+        settleInside(account, ended(ask.requestId));
       }
     });
     // The first one sets the alarm that reports them all.
@@ -337,7 +340,7 @@ describe('rows written', () => {
       for (let i = 0; i < 2_000; i++) {
         const ask = askOf({ token });
         admitInside(account, ask);
-        account.settle(ended(ask.requestId));
+        settleInside(account, ended(ask.requestId));
       }
     });
     expect(rows / 2_000).toBeLessThan(2.01);
@@ -350,7 +353,7 @@ describe('rows written', () => {
     const ask = askOf({ token });
     const rows = await written((account) => {
       admitInside(account, ask);
-      account.settle(ended(ask.requestId));
+      settleInside(account, ended(ask.requestId));
       clock += 16 * MINUTE;
       return account.alarm();
     });
@@ -367,18 +370,18 @@ describe('rollups', () => {
         const ask = askOf({ model: i % 3 ? 'claude-opus-5-5' : 'claude-haiku-5-5', conversation: `c${i % 2}` });
         admitInside(account, ask);
         if (i % 100 === 0) open.push(ask.requestId);
-        else account.settle(ended(ask.requestId, { cost: i }));
+        else settleInside(account, ended(ask.requestId, { cost: i }));
       }
     });
     await abortAllDurableObjects();
     expect((await stub().standing()).running_requests).toBe(25);
     await inAccount((account) => {
-      for (const id of open.slice(5)) account.settle(ended(id, { cost: 1_000_000 }));
+      for (const id of open.slice(5)) settleInside(account, ended(id, { cost: 1_000_000 }));
     });
     // The other five are orphans, some behind the last fold and some before it.
     clock += 20 * MINUTE;
     await wake();
-    for (const id of open.slice(0, 3)) await stub().settle(ended(id, { cost: 7 }));
+    for (const id of open.slice(0, 3)) await settleAt(stub(), ended(id, { cost: 7 }));
     const before = await reports();
     await abortAllDurableObjects();
     expect(await reports()).toEqual(before);
@@ -398,7 +401,7 @@ describe('rollups', () => {
       for (let i = 0; i < 1_100; i++) {
         const ask = askOf();
         admitInside(account, ask);
-        account.settle(ended(ask.requestId, { cost: 1 }));
+        settleInside(account, ended(ask.requestId, { cost: 1 }));
       }
       admitInside(account, askOf({ id: 'req_00' }));
       admitInside(account, askOf({ id: 'req_01' }));
@@ -406,7 +409,7 @@ describe('rollups', () => {
     await abortAllDurableObjects();
     await inAccount((account) => {
       expect(account.standing()).toMatchObject({ running_requests: 2, day: { settled_usd: usd(1_100) } });
-      account.settle(ended('req_00', { cost: 50 }));
+      settleInside(account, ended('req_00', { cost: 50 }));
     });
     await abortAllDurableObjects();
     await inAccount((account) => {
@@ -428,7 +431,7 @@ describe('rollups', () => {
     for (let i = 0; i < 3; i++) {
       const ask = askOf({ model: `made-up-${i}`, size: { known: false } });
       await admitAt(stub(), ask);
-      await stub().settle(ended(ask.requestId, { cost: 0, status: 'refused_upstream' }));
+      await settleAt(stub(), ended(ask.requestId, { cost: 0, status: 'refused_upstream' }));
     }
     const { data } = await stub().usage({ group_by: 'model' });
     expect(data).toMatchObject([{ key: '(unknown)', requests: 3, cost_usd: 0 }]);
@@ -441,7 +444,7 @@ describe('retention', () => {
       for (let i = 0; i < 40; i++) {
         const ask = askOf();
         admitInside(account, ask);
-        account.settle(ended(ask.requestId));
+        settleInside(account, ended(ask.requestId));
         clock += DAY;
       }
     });
@@ -537,14 +540,14 @@ describe('erasure', () => {
       for (let i = 0; i < 20; i++) {
         const ask = askOf();
         admitInside(account, ask);
-        account.settle(ended(ask.requestId));
+        settleInside(account, ended(ask.requestId));
       }
       admitInside(account, running);
       expect(account.erase()).toEqual({ done: false, remaining: 1 });
       const later = askOf();
       admitInside(account, later);
-      account.settle(ended(later.requestId));
-      expect(account.settle(ended(running.requestId))).toMatchObject({ outcome: 'erased' });
+      settleInside(account, ended(later.requestId));
+      expect(settleInside(account, ended(running.requestId))).toMatchObject({ outcome: 'erased' });
       expect(account.requests({}).data.map((row) => row.request_id)).toEqual([later.requestId]);
     });
     await abortAllDurableObjects();
@@ -562,7 +565,9 @@ describe('erasure', () => {
       expect(account.isRevoked({ jti: 'jti_a', iat: 5 })).toBe(true);
       expect(account.isRevoked({ jti: 'jti_never_seen', iat: 5 })).toBe(true);
       expect(account.tokens().data).toMatchObject([{ jti: 'jti_a', label: null, scopes: null }]);
-      expect(account.settle(ended('req_000', { startedAt: clock - 17 * MINUTE }))).toMatchObject({ outcome: 'erased' });
+      expect(settleInside(account, ended('req_000', { startedAt: clock - 17 * MINUTE }))).toMatchObject({
+        outcome: 'erased',
+      });
       expect(admitInside(account, askOf())).toMatchObject({ unlisted: true });
     });
   });
@@ -572,7 +577,7 @@ describe('erasure', () => {
       for (let i = 0; i < 6_000; i++) {
         const ask = askOf();
         admitInside(account, ask);
-        account.settle(ended(ask.requestId));
+        settleInside(account, ended(ask.requestId));
       }
       expect(account.erase()).toEqual({ done: false, remaining: 1_000 });
     });
@@ -648,7 +653,7 @@ test('whatever happens to the object, settled + held ≤ limit, and nothing is h
     const costs = new Map<string, number>();
     const settleOne = (account: Account, id: string, share: number) => {
       const hold = Math.round((account.request(id)?.hold_usd ?? 0) * 1e9);
-      const result = account.settle(ended(id, { cost: Math.floor(hold * share) }));
+      const result = settleInside(account, ended(id, { cost: Math.floor(hold * share) }));
       if (result.outcome !== 'duplicate') costs.set(id, result.cost);
       return result.outcome;
     };

@@ -13,6 +13,7 @@ import { errorOf, type TestApp } from '../../../support/app.ts';
 import { resetAll } from '../../../support/reset.ts';
 import { tryAsyncCases } from '../../../support/runs.ts';
 import { bearer, tokenOf } from '../../../support/tokens.ts';
+import { settleInside } from './admission-requests.ts';
 import { smallEdge } from './small-edge.ts';
 import { ASK } from './small-request.ts';
 
@@ -36,7 +37,7 @@ async function put(app: TestApp, path: string, body: unknown): Promise<Response>
 async function spend(account: string, rows: number): Promise<void> {
   await runInDurableObject(object(account), (ledger: Account) => {
     for (let i = 0; i < rows; i += 1) {
-      ledger.settle({ requestId: `req_${String(i).padStart(6, '0')}`, status: 'complete', cost: 1_000 + i });
+      settleInside(ledger, { requestId: `req_${String(i).padStart(6, '0')}`, status: 'complete', cost: 1_000 + i });
     }
   });
 }

@@ -1,6 +1,7 @@
 import type { WorstCase } from '../../../../src/edge/claude/pricing/hold-terms.ts';
 import type { Account } from '../../../../src/edge/money/account/account.ts';
 import type { AdmissionDecision, AdmissionRequest } from '../../../../src/edge/money/contracts/admission.ts';
+import type { Settled, Settlement } from '../../../../src/edge/money/contracts/settlement.ts';
 
 /** A worst case of easy numbers: an input that costs as given, and output at 10 nanodollars. */
 export function worstCaseWith(more: Partial<WorstCase> = {}): WorstCase {
@@ -26,6 +27,19 @@ export async function admitAt(
   request: AdmissionRequest,
 ): Promise<AdmissionDecision> {
   return JSON.parse(await stub.admitJson(JSON.stringify(request))) as AdmissionDecision;
+}
+
+/** Settles with an account. */
+export async function settleAt(
+  stub: { settleJson(settlement: string): Promise<string> },
+  settlement: Settlement,
+): Promise<Settled> {
+  return JSON.parse(await stub.settleJson(JSON.stringify(settlement))) as Settled;
+}
+
+/** Settles inside of an account's object, in one step. */
+export function settleInside(account: Pick<Account, 'settleJson'>, settlement: Settlement): Settled {
+  return JSON.parse(account.settleJson(JSON.stringify(settlement))) as Settled;
 }
 
 /** Asks an account inside of its object, in one step, where no pool pays. */

@@ -10,7 +10,7 @@ import { countRows } from '../../../support/conversations.ts';
 import { resetAll } from '../../../support/reset.ts';
 import { runs, tryAsyncCases } from '../../../support/runs.ts';
 import { bearer, tokenOf } from '../../../support/tokens.ts';
-import { admitInside, worstCaseWith } from './admission-requests.ts';
+import { admitInside, settleInside, worstCaseWith } from './admission-requests.ts';
 import { runInAccount } from './run-in-account.ts';
 import { smallEdge } from './small-edge.ts';
 import { ASK } from './small-request.ts';
@@ -109,7 +109,7 @@ test('what was spent by token, user, tag, model and day is that of the requests,
         if (!row) continue;
         Object.assign(row, { settled: true, cost: next.cost });
         const { outcome } = await inAccount((account) =>
-          account.settle({ requestId: row.id, status: 'complete', cost: next.cost }),
+          settleInside(account, { requestId: row.id, status: 'complete', cost: next.cost }),
         );
         expect(outcome).toBe('settled');
       } else {
@@ -145,7 +145,7 @@ test('a day has 200 values, and one for all others; no sum is lost', async () =>
   await inAccount((account) => {
     for (let i = 0; i < 300; i += 1) {
       const opening = { route: 'messages', model: 'claude-opus-5-5', about: { tags: `customer=${i}` } };
-      account.settle({ requestId: `req_${1_000 + i}`, status: 'complete', cost: 1_000 + i, opening });
+      settleInside(account, { requestId: `req_${1_000 + i}`, status: 'complete', cost: 1_000 + i, opening });
     }
   });
   const { data, total } = await inAccount((account) => account.usage({ group_by: 'tag' }));
@@ -162,7 +162,7 @@ test('the row that values share is written once by a fold, however many these ar
       const requestId = `req_${String(ids).padStart(12, '0')}`;
       const ask = { requestId, route: 'messages', model: 'claude-opus-5-5', bound: worstCaseWith(), defaults: {} };
       admitInside(account, { ...ask, about: { user: `u${nth}` } });
-      account.settle({ requestId, status: 'complete', cost: 1 });
+      settleInside(account, { requestId, status: 'complete', cost: 1 });
     }
   });
   clock += 3 * DAY;
@@ -188,7 +188,7 @@ test('tags and users cost a request no row', async () => {
         defaults: {},
         about,
       });
-      account.settle({ requestId, status: 'complete', cost: 1 });
+      settleInside(account, { requestId, status: 'complete', cost: 1 });
     });
     return rows() - before;
   };
@@ -264,7 +264,7 @@ describe('usage as CSV', () => {
     await inAccount((account) => {
       for (const [index, model] of ['=1+1', 'a"b,c'].entries()) {
         const ended = { requestId: `req_${index}`, status: 'complete', cost: 100 + index, tokens: { input: 9 } };
-        account.settle({ ...ended, opening: { model } });
+        settleInside(account, { ...ended, opening: { model } });
       }
     });
     const headers = await admin();

@@ -16,7 +16,7 @@ import { errorOf, type TestApp } from '../../../support/app.ts';
 import { atNoon } from '../../../support/calendar.ts';
 import { countRows } from '../../../support/conversations.ts';
 import { bearer, SECRET, tokenOf } from '../../../support/tokens.ts';
-import { admitInside, worstCaseWith } from './admission-requests.ts';
+import { admitInside, settleAt, worstCaseWith } from './admission-requests.ts';
 import { runInAccount } from './run-in-account.ts';
 import { smallEdge } from './small-edge.ts';
 import { ASK } from './small-request.ts';
@@ -77,7 +77,7 @@ describe('an admin finds a request by its id alone', () => {
     const app = smallEdge();
     await accountList.add(bindings.STORE, 'alice');
     const id = 'req_01m7w6qhfxbt0tfvnmx89rna1z';
-    await object('alice').settle({ requestId: id, status: 'complete', cost: 1 });
+    await settleAt(object('alice'), { requestId: id, status: 'complete', cost: 1 });
     expect(await found(app, id)).toBeUndefined();
     expect(await found(app, id, '?account=alice')).toMatchObject({ request_id: id });
     for (const none of ['x', 'req_', encodeURIComponent('req_01m7w6qhfxbt0tfvnmx89rna1z.2')]) {

@@ -39,7 +39,7 @@ test('who is decided on later, as a pool is asked at the last, has only those ah
   pool.resolve();
   expect(await second).toEqual(refused);
   // A sixteenth, less what others have taken meanwhile; and not the 30 that the third leaves.
-  expect(seen.map((one) => one?.room)).toEqual([200, 50, 30]);
+  expect(seen.map((one) => one?.mostPassing)).toEqual([200, 50, 30]);
   line.leave('first');
   line.leave('third');
 });

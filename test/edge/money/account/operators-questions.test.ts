@@ -12,6 +12,7 @@ import { atNoon } from '../../../support/calendar.ts';
 import { alarmsByHand } from '../../../support/in-flight.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
 import { told } from '../../rooms/pools/lease-calls.ts';
+import { settleInside } from './admission-requests.ts';
 import { counting } from './counting-calls.ts';
 
 atNoon();
@@ -62,7 +63,7 @@ async function fillLedger(): Promise<void> {
   const now = Date.now();
   await runInDurableObject(accountStub(bindings, {}, 'account-7'), (account: Account) => {
     for (let n = 0; n < REQUESTS_OF_ONE; n += 1) {
-      account.settle({
+      settleInside(account, {
         ...{ requestId: `req_${String(n).padStart(8, '0')}`, status: 'complete', cost: 1_000 },
         startedAt: now - 29 * DAY_MS + n * 4 * MINUTE_MS,
         tokens: { input: 1, output: 1 },

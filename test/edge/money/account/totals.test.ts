@@ -7,7 +7,7 @@ import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { countRows } from '../../../support/conversations.ts';
 import { resetAll } from '../../../support/reset.ts';
 import { runs, tryAsyncCases } from '../../../support/runs.ts';
-import { admitInside, worstCaseWith } from './admission-requests.ts';
+import { admitInside, settleInside, worstCaseWith } from './admission-requests.ts';
 import { runInAccount } from './run-in-account.ts';
 
 const bindings = env as unknown as { ACCOUNT: DurableObjectNamespace<Account> };
@@ -124,7 +124,7 @@ test('an hour, all time, a token and credit that expires are counted to the nano
         if (!one) continue;
         const cost = next.kind === 'settle' ? next.cost : 1;
         const { outcome } = await inAccount((account) =>
-          account.settle({ requestId: one.id, status: 'complete', cost }),
+          settleInside(account, { requestId: one.id, status: 'complete', cost }),
         );
         if (next.kind === 'settle') {
           expect(outcome).toBe('settled');
@@ -184,14 +184,14 @@ test('an erased account keeps what it has spent in all, in the hour too, and the
     account.giveCredit({ id: 'c1', usd: usd(5_000), expiresAt: null, note: 'for Alice' });
   });
   await ask('req_1');
-  await inAccount((account) => account.settle({ requestId: 'req_1', status: 'complete', cost: 9_000 }));
+  await inAccount((account) => settleInside(account, { requestId: 'req_1', status: 'complete', cost: 9_000 }));
   clock += 40 * DAY;
   await ask('req_2');
   await ask('req_3');
-  await inAccount((account) => account.settle({ requestId: 'req_2', status: 'complete', cost: 7_000 }));
+  await inAccount((account) => settleInside(account, { requestId: 'req_2', status: 'complete', cost: 7_000 }));
   await inAccount((account) => account.erase());
   clock += 1_000;
-  await inAccount((account) => account.settle({ requestId: 'req_3', status: 'complete', cost: 500 }));
+  await inAccount((account) => settleInside(account, { requestId: 'req_3', status: 'complete', cost: 500 }));
   await abortAllDurableObjects();
   const { hour, total } = await inAccount((account) => account.standing(LIMITS));
   expect([nano(hour.settled_usd), nano(total.settled_usd), nano(total.credit_usd)]).toEqual([7_500, 16_500, 5_000]);
@@ -229,7 +229,7 @@ test('a settlement that comes after its hold has ended counts once in all sums, 
   const lost = await spent();
   // It sums up what is settled.
   await inAccount((account) => account.backupJson('alice'));
-  await inAccount((account) => account.settle({ requestId: 'req_1', status: 'complete', cost: 500 }));
+  await inAccount((account) => settleInside(account, { requestId: 'req_1', status: 'complete', cost: 500 }));
   expect([lost > 500, await spent()]).toEqual([true, 500]);
   const { total } = await inAccount((account) => account.usage({ group_by: 'model' }));
   expect([total.requests, nano(total.cost_usd)]).toEqual([1, 500]);
@@ -245,7 +245,7 @@ test('credit costs a row only where it expires, and a token’s limit none', asy
     await inAccount((account) => {
       const asking = { requestId: id, route: 'messages', model: 'claude-opus-5-5', token: { jti: 't1', iat: 1 } };
       admitInside(account, { ...asking, bound: worstCaseWith(), defaults: LIMITS });
-      account.settle({ requestId: id, status: 'complete', cost: 500 });
+      settleInside(account, { requestId: id, status: 'complete', cost: 500 });
     });
     return rows() - before;
   };

@@ -14,6 +14,7 @@ import { alarmsByHand } from '../../../support/in-flight.ts';
 import { resetAll } from '../../../support/reset.ts';
 import { tryAsyncCases } from '../../../support/runs.ts';
 import { bearer, tokenOf } from '../../../support/tokens.ts';
+import { settleInside } from './admission-requests.ts';
 import { smallEdge } from './small-edge.ts';
 import { ASK } from './small-request.ts';
 
@@ -48,7 +49,7 @@ async function spend(account: string, rows: readonly Spent[]): Promise<void> {
     Object.assign(ledger, { now: () => NOON + 100 * DAY });
     for (const { day, model, conversation, cost } of rows) {
       requests += 1;
-      ledger.settle({
+      settleInside(ledger, {
         requestId: `req_${String(requests).padStart(8, '0')}`,
         status: 'complete',
         cost,
@@ -191,7 +192,7 @@ describe('a time of day', () => {
           Object.assign(ledger, { now: () => NOON + 100 * DAY });
           for (const { minute, tag, conversation = null, cost } of all) {
             requests += 1;
-            ledger.settle({
+            settleInside(ledger, {
               requestId: `req_${String(requests).padStart(8, '0')}`,
               status: 'complete',
               cost,

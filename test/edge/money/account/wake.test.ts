@@ -7,7 +7,7 @@ import type { ConversationReport, Settlement } from '../../../../src/edge/money/
 import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { resetAll } from '../../../support/reset.ts';
 import { runs, tryAsyncCases } from '../../../support/runs.ts';
-import { admitAt, admitInside, worstCaseWith } from './admission-requests.ts';
+import { admitAt, admitInside, settleInside, worstCaseWith } from './admission-requests.ts';
 import { runInAccount } from './run-in-account.ts';
 
 const bindings = env as unknown as { ACCOUNT: DurableObjectNamespace<Account> };
@@ -59,7 +59,7 @@ async function live(requests: number, token = 'seen'): Promise<void> {
     for (let n = 0; n < requests; n += 1) {
       const id = nextId();
       admitInside(account, askOf(id, token, 'c1'));
-      account.settle(endOf(id, 500, 'c1'));
+      settleInside(account, endOf(id, 500, 'c1'));
     }
   });
 }
@@ -154,7 +154,7 @@ test('an account that wakes knows what it knew awake', async () => {
             if (outcome === 'admitted') asked.push({ id, conversation });
           } else if (next.kind === 'settle') {
             const one = asked[next.which % Math.max(1, asked.length)];
-            if (one) await inAccount((account) => account.settle(endOf(one.id, next.cost, one.conversation)));
+            if (one) await inAccount((account) => settleInside(account, endOf(one.id, next.cost, one.conversation)));
           } else if (next.kind === 'credit') {
             const id = nextId();
             const expiresAt = next.hours === undefined ? null : clock + next.hours * HOUR;
@@ -164,7 +164,7 @@ test('an account that wakes knows what it knew awake', async () => {
             const gone = { ...reportOf(next.conversation), version: clock, gone: true };
             await inAccount((account) => account.noteConversation(gone));
           } else if (next.kind === 'upload') await inAccount((account) => upload(account, next.file, next.bytes));
-          else if (next.kind === 'remove') await inAccount((account) => account.fileGone(next.file));
+          else if (next.kind === 'remove') await inAccount((account) => account.noteFileGone(next.file));
           else await inAccount((account) => account.revokeToken(next.token));
           // Figures that nobody has asked for are not kept, and cannot be wrong.
           await told();
@@ -186,14 +186,14 @@ test('an account that wakes knows how long its last 64 answers of a model were, 
     inAccount((account) => {
       const id = nextId();
       admitInside(account, { ...askOf(id), ...asking, model });
-      account.settle({ ...endOf(id, 0), tokens: { input: 40, output }, ...more });
+      settleInside(account, { ...endOf(id, 0), tokens: { input: 40, output }, ...more });
     });
   const held = () =>
     inAccount((account) => {
       const id = nextId();
       const bound = worstCaseWith({ outputTokens: 10_000 });
       const decision = admitInside(account, { ...askOf(id), ...asking, bound });
-      account.settle({ ...endOf(id, 0), status: 'void', errorType: 'client_gone' });
+      settleInside(account, { ...endOf(id, 0), status: 'void', errorType: 'client_gone' });
       return decision.outcome === 'admitted' ? decision.maxTokens : undefined;
     });
   for (let old = 0; old < 3; old += 1) await answer(700);

@@ -43,13 +43,13 @@ test('what ended before is read once, and nothing counts twice', () => {
 
 test('sixteen known answers say how much room the next one needs, fewer what is worth a try', () => {
   const lengths = new AnswerLengths(() => []);
-  expect([lengths.room(MODEL, 4_096), lengths.worthTrying(MODEL, 4_096)]).toEqual([4_096, 1_024]);
+  expect([lengths.enoughForText(MODEL, 4_096), lengths.worthTrying(MODEL, 4_096)]).toEqual([4_096, 1_024]);
   expect(lengths.worthTrying(MODEL, 256)).toBe(256);
   lengths.note(ended(900));
   expect(lengths.worthTrying(MODEL, 4_096)).toBe(1_350);
   for (let more = 0; more < 14; more += 1) lengths.note(ended(400));
-  expect(lengths.room(MODEL, 4_096)).toBe(4_096);
+  expect(lengths.enoughForText(MODEL, 4_096)).toBe(4_096);
   lengths.note(ended(400));
-  expect(lengths.room(MODEL, 4_096)).toBe(600);
-  expect(lengths.room(MODEL, 256)).toBe(256);
+  expect(lengths.enoughForText(MODEL, 4_096)).toBe(600);
+  expect(lengths.enoughForText(MODEL, 256)).toBe(256);
 });

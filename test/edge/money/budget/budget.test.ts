@@ -5,12 +5,12 @@ import { fromUsd } from '../../../../src/edge/claude/pricing/cost.ts';
 import type { WorstCase } from '../../../../src/edge/claude/pricing/hold-terms.ts';
 import { worstCaseOf } from '../../../../src/edge/claude/pricing/worst-case.ts';
 import { DAY_MS } from '../../../../src/edge/kit/async/durations.ts';
+import { ESTIMATE_HELPS } from '../../../../src/edge/money/budget/advice.ts';
 import { capacity, level } from '../../../../src/edge/money/budget/bucket.ts';
 import {
   type Circumstances,
   type Decision,
   decide,
-  ESTIMATE_HELPS,
   takeCountRequest,
 } from '../../../../src/edge/money/budget/budget.ts';
 import type { Limits } from '../../../../src/edge/money/budget/limits.schema.ts';
@@ -617,7 +617,9 @@ describe('a count is asked for', () => {
     const token = { by: 'token', name: 'usd_per_day', most: 1_500, settled: 0, held: 0, end: NEVER } as const;
     const small = countable({ inputCost: 2_000, outputTokens: 300, outputPrice: 1 });
     const purses = [...pursesOf(budget, rules), token];
-    expect(decide(budget, rules, small, NOON, { purses, typical: () => 0, room: 5_000 }).kind).toBe('count_needed');
+    expect(decide(budget, rules, small, NOON, { purses, typical: () => 0, mostPassing: 5_000 }).kind).toBe(
+      'count_needed',
+    );
   });
 });
 
@@ -880,7 +882,7 @@ test('no hold is more than what is left in any purse, and no more than its reque
       most: money(40_000),
       earlier: money(20_000),
       typical: fc.nat(2_000).map((tokens) => () => tokens),
-      room: money(40_000),
+      mostPassing: money(40_000),
     },
     { requiredKeys: [] },
   ) as fc.Arbitrary<Circumstances>;
@@ -891,7 +893,7 @@ test('no hold is more than what is left in any purse, and no more than its reque
     const budget = emptyBudget(NOON);
     for (const period of PERIODS) budget.windows[period].settled = settled;
     const worstCase = worstCaseWith(more);
-    const { purses = [], most, earlier = 0, room } = around;
+    const { purses = [], most, earlier = 0, mostPassing } = around;
     const paid = { ...around, purses: [...pursesOf(budget, rules), ...purses] };
     const decision = decide(budget, rules, worstCase, NOON, paid);
     const isLimited =
@@ -901,7 +903,7 @@ test('no hold is more than what is left in any purse, and no more than its reque
       expect(decide(budget, rules, worstCase, NOON, first)).toEqual(decision);
     }
     if (decision.kind !== 'admitted') {
-      const isPassing = room !== undefined;
+      const isPassing = mostPassing !== undefined;
       expect(isLimited || isPassing || rules.input !== undefined || rules.output !== undefined).toBe(true);
       return;
     }
@@ -910,7 +912,8 @@ test('no hold is more than what is left in any purse, and no more than its reque
     for (const period of PERIODS) expect(settled + nanodollars).toBeLessThanOrEqual(rules.spend[period] ?? CEILING);
     for (const one of purses) expect(one.settled + one.held + nanodollars).toBeLessThanOrEqual(one.most);
     if (most !== undefined) expect(earlier + nanodollars).toBeLessThanOrEqual(most);
-    if (room !== undefined) expect(nanodollars).toBeLessThanOrEqual(room);
-    if (!isLimited && room === undefined && rules.output === undefined) expect(maxTokens).toBe(worstCase.outputTokens);
+    if (mostPassing !== undefined) expect(nanodollars).toBeLessThanOrEqual(mostPassing);
+    if (!isLimited && mostPassing === undefined && rules.output === undefined)
+      expect(maxTokens).toBe(worstCase.outputTokens);
   });
 });

@@ -6,7 +6,7 @@ import type { Account } from '../../../../src/edge/money/account/account.ts';
 import type { AdmissionDecision } from '../../../../src/edge/money/contracts/admission.ts';
 import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { poolStub } from '../../../../src/edge/rooms/pools/call-pool.ts';
-import { worstCaseWith } from '../../money/account/admission-requests.ts';
+import { settleInside, worstCaseWith } from '../../money/account/admission-requests.ts';
 
 const bindings = env as unknown as Bindings;
 
@@ -33,7 +33,7 @@ test('who has left or asked twice while a pool was asked does not stand in line'
     for (const calls of [1, 2]) {
       const requestId = `req_large_${calls}`;
       const large = Array.from({ length: calls }, () => ask(account, requestId, 1_100, 60_000));
-      const leave = () => account.settle({ requestId, status: 'client_gone', cost: 0 });
+      const leave = () => settleInside(account, { requestId, status: 'client_gone', cost: 0 });
       if (calls === 1) leave();
       // It asks the pool, too: then the others have been answered by it.
       expect(await ask(account, `req_none_${calls}`, 1_100, 0)).toMatchObject({ outcome: 'refused' });

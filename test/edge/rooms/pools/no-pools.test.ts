@@ -15,7 +15,7 @@ import { bindings, countRows } from '../../../support/conversations.ts';
 import { alarmsByHand } from '../../../support/in-flight.ts';
 import { MODEL, SMALL_MESSAGE } from '../../../support/small-message.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
-import { worstCaseWith } from '../../money/account/admission-requests.ts';
+import { settleInside, worstCaseWith } from '../../money/account/admission-requests.ts';
 
 const ask = { model: MODEL, max_tokens: 300, messages: [{ role: 'user', content: 'Hi' }] };
 const answer = () => Response.json(SMALL_MESSAGE);
@@ -100,7 +100,7 @@ test('what was spent is told by the alarm: in one call a minute, and again once 
   };
   const spend = async () => {
     await runInDurableObject(account(), (object) => {
-      object.settle({ requestId: `req_unheld_${now}`, status: 'complete', cost: 5, startedAt: now });
+      settleInside(object, { requestId: `req_unheld_${now}`, status: 'complete', cost: 5, startedAt: now });
     });
   };
   // The first call after a wake asks what the pool knows, under a number that is stored first. The other row is the next alarm.

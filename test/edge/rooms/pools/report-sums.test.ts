@@ -14,6 +14,7 @@ import { POOL_TABLES } from '../../../../src/edge/rooms/pools/tables.ts';
 import { UsedSums } from '../../../../src/edge/rooms/pools/used-sums.ts';
 import { resetAll } from '../../../support/reset.ts';
 import { runs, tryAsyncCases } from '../../../support/runs.ts';
+import { settleInside } from '../../money/account/admission-requests.ts';
 
 const bindings = env as unknown as { ACCOUNT: DurableObjectNamespace<Account>; POOL: DurableObjectNamespace<Pool> };
 const DAY = 86_400_000;
@@ -84,7 +85,7 @@ test('a pool knows what was spent, by day, model, token, user, tag and group, wh
       await inAccount((object) => {
         for (const { day, cost, tags, user, ...opening } of more) {
           ids += 1;
-          object.settle({
+          settleInside(object, {
             requestId: `req_${String(ids).padStart(8, '0')}`,
             status: 'complete',
             cost,
@@ -169,7 +170,13 @@ test('a report is small where little has changed, and a long history is told in 
           model: 'claude-opus-5-5',
           about: { user: `u${at % 150}`, tags: `t=${at % 100}` },
         };
-        object.settle({ requestId: `req_${10_000 + at}`, status: 'complete', cost: 1, startedAt: day * DAY, opening });
+        settleInside(object, {
+          requestId: `req_${10_000 + at}`,
+          status: 'complete',
+          cost: 1,
+          startedAt: day * DAY,
+          opening,
+        });
       }
       object.usage({ group_by: 'tag' });
       // Here the test reports.

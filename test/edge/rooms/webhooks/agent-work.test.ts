@@ -16,6 +16,7 @@ import { runs } from '../../../support/runs.ts';
 import { answeringBy, call, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';
 import { webhookVars } from '../../../support/webhook-vars.ts';
 import { accountOf, eventOf, inboxOf, type Works, worksOf } from '../../../support/webhooks.ts';
+import { settleAt } from '../../money/account/admission-requests.ts';
 
 const URL = 'https://hooks.example.com/answers';
 const VARS = webhookVars('github', { deliver_url: URL, agent: 'sky' });
@@ -177,7 +178,7 @@ test('an agent that there is not is looked for again, and what its source may no
   const poor = worksOf({}, webhookVars('github', { agent: 'sky' }));
   const account = accountOf(ACCOUNT);
   await account.setLimits({ usd_per_day: 1 });
-  await account.settle({ requestId: 'req_spent', status: 'complete', cost: fromUsd(1), startedAt: poor.clock.now });
+  await settleAt(account, { requestId: 'req_spent', status: 'complete', cost: fromUsd(1), startedAt: poor.clock.now });
   await accept(poor, 'github_2');
   await poor.consume();
   expect(await poor.report('github_2')).toMatchObject({

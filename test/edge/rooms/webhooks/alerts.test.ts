@@ -15,7 +15,7 @@ import { resetAll } from '../../../support/reset.ts';
 import { tryAsyncCases } from '../../../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
 import { inboxOf, WEBHOOK_SECRET, type Works, worksOf } from '../../../support/webhooks.ts';
-import { admitInside, worstCaseWith } from '../../money/account/admission-requests.ts';
+import { admitInside, settleInside, worstCaseWith } from '../../money/account/admission-requests.ts';
 
 const ALERT_URL = 'https://ops.example.com/alerts';
 const HOUR = 3_600_000;
@@ -49,7 +49,7 @@ async function spend(id: string, cost: number): Promise<void> {
   await runInDurableObject(stub(), (account: Account) => {
     const asking = { requestId: id, route: 'messages', model: 'claude-opus-5-5' };
     admitInside(account, { ...asking, bound: worstCaseWith(), defaults: {} });
-    for (let i = 0; i < 3; i += 1) account.settle({ requestId: id, status: 'complete', cost });
+    for (let i = 0; i < 3; i += 1) settleInside(account, { requestId: id, status: 'complete', cost });
   });
 }
 

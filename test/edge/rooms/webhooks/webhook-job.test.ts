@@ -9,6 +9,7 @@ import type { Deliver } from '../../../../src/edge/rooms/webhooks/sources/define
 import { defineWebhook } from '../../../../src/edge/rooms/webhooks/sources/define-webhook.ts';
 import { webhookVars } from '../../../support/webhook-vars.ts';
 import { accountOf, eventOf, inboxOf, WEBHOOK_SECRET, type Works, worksOf } from '../../../support/webhooks.ts';
+import { settleAt } from '../../money/account/admission-requests.ts';
 
 const URL = 'https://hooks.example.com/labels';
 const SECOND = 1_000;
@@ -274,7 +275,12 @@ describe('a classification that does not come about', () => {
     const works = worksOf();
     const account = accountOf('webhook-github');
     await account.setLimits({ usd_per_day: 1 });
-    await account.settle({ requestId: 'req_spent', status: 'complete', cost: fromUsd(1), startedAt: works.clock.now });
+    await settleAt(account, {
+      requestId: 'req_spent',
+      status: 'complete',
+      cost: fromUsd(1),
+      startedAt: works.clock.now,
+    });
     await accept(works, 'github_1');
     await accept(works, 'github_2', 'A question about the documentation');
     await works.consume();

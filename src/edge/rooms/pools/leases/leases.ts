@@ -6,7 +6,7 @@ import { settingsOf } from '../../../gate/settings/settings.ts';
 import type { AccountState } from '../../../money/account/account-state.ts';
 import type { Demand, HoldEnd, SharedBudgets, Want } from '../../../money/account/payers.ts';
 import { isBlocked, isPrepaid } from '../../../money/budget/binding.ts';
-import { freeIn, limitIn, type Purse, pursesOf } from '../../../money/budget/purses.ts';
+import { leftInAll, limitIn, type Purse, pursesOf } from '../../../money/budget/purses.ts';
 import { heldByBatchesOf } from '../../../money/budget/refusals.ts';
 import { type Hold, type WindowTotal, windowsOfGroup } from '../../../money/budget/state.ts';
 import { PERIODS, type Period, spanId } from '../../../money/budget/windows.ts';
@@ -92,7 +92,7 @@ export class Leases implements SharedBudgets {
   }
 
   /** Notes that a hold was placed. A lease that will soon expire is renewed; nobody waits for it. */
-  #held({ lease, calls }: OpenLease, now: number): void {
+  #noteHold({ lease, calls }: OpenLease, now: number): void {
     lease.used(0);
     this.#idle.used();
     if (!calls.isRunning && lease.isAging(now)) this.#around.waitUntil(calls.make().catch(leaveToNext));
@@ -115,27 +115,27 @@ export class Leases implements SharedBudgets {
   /** No lease reports what was spent without a hold. */
   correct({ group }: Pick<Hold, 'group'>): void {
     this.#identity.name();
-    this.restored(group);
+    this.noteRestored(group);
   }
 
-  restored(group?: string): void {
+  noteRestored(group?: string): void {
     this.#sums.changed();
     for (const name of this.#identity.payersOf(group)) this.#unreported.add(name);
   }
 
   /** The deployment's pool is told by the alarm, at most once a minute. */
-  refused(): void {
+  noteRefused(): void {
     this.#identity.name();
     this.#unreported.add(DEPLOYMENT_POOL);
   }
 
   /** If no request is going to report it, the alarm does. */
-  listed(): void {
+  noteListed(): void {
     if (this.#holder.budget.holds.size === 0) this.#unreported.add(DEPLOYMENT_POOL);
   }
 
   /** Tells the deployment's pool what it does not know yet. Nobody waits for it. */
-  described(): void {
+  noteDescribed(): void {
     if (!this.#identity.pools.includes(DEPLOYMENT_POOL)) return;
     if (JSON.stringify(this.#description()) === this.#described) return;
     this.#around.waitUntil(this.#lease(DEPLOYMENT_POOL).calls.make().catch(leaveToNext));
@@ -268,7 +268,7 @@ export class Leases implements SharedBudgets {
       ...{ name, lease, calls, demand: NO_DEMAND, isLeased: false, by: id.kind },
       covers: (amount, now) => lease.covers(amount, now),
       gain: (demand, isFirst) => this.#gain(open, demand, isFirst),
-      held: (now) => this.#held(open, now),
+      noteHold: (now) => this.#noteHold(open, now),
     };
     this.#open.set(name, open);
     return open;
@@ -347,10 +347,10 @@ export class Leases implements SharedBudgets {
     lease.take(answer, sentAt);
   }
 
-  /** @returns what is free of the account's own limits: it has no use for more */
+  /** @returns what is left of the account's own limits: it has no use for more */
   #ownFree(): Nanodollars {
     const { budget, limits } = this.#holder;
-    return Math.max(0, freeIn(pursesOf(budget, limits.rules)));
+    return Math.max(0, leftInAll(pursesOf(budget, limits.rules)));
   }
 
   /** @returns when the account was last used; undefined if that is not known, or was before it was erased */

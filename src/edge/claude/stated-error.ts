@@ -5,7 +5,7 @@ import { masked } from '../kit/http/secrets.ts';
 import { memberOf, stringOrUndefined } from '../kit/json/object.ts';
 
 /** An error as its upstream tells it. What is absent is empty. */
-export interface Told {
+export interface StatedError {
   code: string;
   type: string;
   message: string;
@@ -23,7 +23,7 @@ const SENTENCES: readonly (readonly [RegExp, string])[] = [
 ];
 const NAMED_END = /\bregain access on (\d{4}-\d\d-\d\d) at (\d\d:\d\d) UTC\b/;
 
-/** Where the forms of gateways have the words of an error, at most so deep; and how many characters of them are told. */
+/** Where the forms of gateways have the words of an error, at most so deep; and how many characters of them an answer may quote. */
 const WORD_PLACES = ['message', 'detail', 'msg', 'error'] as const;
 const DEEPEST_WORDS = 5;
 const MOST_FOREIGN_WORDS = 500;
@@ -32,7 +32,7 @@ const PUBLISHED =
   /\b(?:prompt|input) is too long\b|\bmaximum allowed number of output tokens\b|\bassistant message prefill\b|^tool_choice: type .* not supported|\btool_use\W+ids were found without\b|\bInvalid\W+signature\W+in\W+thinking\b|\blatest assistant message cannot be modified\b|\bcache_control\b.*(?:must not come after|cannot be set|extra inputs)/i;
 
 /** @returns the error in a body in the API's form. */
-export function told(body: unknown): Told {
+export function statedErrorIn(body: unknown): StatedError {
   const error = memberOf(body, 'error');
   const text = (of: unknown, name: string) => masked(stringOrUndefined(memberOf(of, name)) ?? '');
   const code = text(memberOf(error, 'details'), 'error_code');
@@ -41,21 +41,21 @@ export function told(body: unknown): Told {
 
 /** @returns the words of an error in whichever form a gateway has it; empty if there are none. */
 export function wordsIn(value: unknown, depth = 0): string {
-  if (typeof value === 'string') return toldWords(masked(value));
+  if (typeof value === 'string') return safeWords(masked(value));
   if (depth > DEEPEST_WORDS || typeof value !== 'object' || value === null) return '';
   const within = Array.isArray(value)
     ? value.slice(0, DEEPEST_WORDS)
     : WORD_PLACES.map((name) => memberOf(value, name));
   const found = within.map((one) => wordsIn(one, depth + 1)).filter((words) => words !== '');
-  return toldWords(Array.isArray(value) ? found.join('; ') : (found[0] ?? ''));
+  return safeWords(Array.isArray(value) ? found.join('; ') : (found[0] ?? ''));
 }
 
-function toldWords(words: string): string {
+function safeWords(words: string): string {
   return words.slice(0, MOST_FOREIGN_WORDS).toWellFormed();
 }
 
 /** @returns the status that belongs to an error which has come with the status of a success. */
-export function statusOfTold(body: unknown): number {
+export function statusOfStated(body: unknown): number {
   const one: unknown = Array.isArray(body) ? body[0] : body;
   const error = memberOf(one, 'error') ?? one;
   const type = String(memberOf(error, 'type'));
@@ -71,12 +71,12 @@ export function isPublished(words: string): boolean {
 }
 
 /** @returns an error's code; without one, what its sentence says; empty if neither is known. */
-export function causeOf({ code, message }: Omit<Told, 'type'>): string {
+export function causeOf({ code, message }: Omit<StatedError, 'type'>): string {
   return code || (SENTENCES.find(([sentence]) => sentence.test(message))?.[1] ?? '');
 }
 
 /** @returns when the API takes requests again, in milliseconds since 1970; undefined or NaN where that is not known. */
-export function endOfLimit(error: Told, now: number): number | undefined {
+export function endOfLimit(error: StatedError, now: number): number | undefined {
   const cause = causeOf(error);
   const day = new Date(now);
   if (cause === 'enforced_spend_limit_reached') return Date.UTC(day.getUTCFullYear(), day.getUTCMonth() + 1);

@@ -1,0 +1,171 @@
+/** Finds out the most that a request can cost with one model: by its body, and by a count of its prompt. */
+import { type CountOptions, countTokens, mayCount } from '../../claude/count-tokens.ts';
+import type { PlainHeaders } from '../../claude/headers.ts';
+import type { ModelTable } from '../../claude/models/models.ts';
+import type { Terms, WorstCase } from '../../claude/pricing/hold-terms.ts';
+import { NO_FEATURES } from '../../claude/pricing/prompt-features.ts';
+import { changedTexts } from '../../claude/pricing/takes.ts';
+import { worstCaseOf } from '../../claude/pricing/worst-case.ts';
+import { bodyUp } from '../../claude/request/body-up.ts';
+import { RequestBody } from '../../claude/request/request-body.ts';
+import { upstreamsFor } from '../../claude/upstreams/pool.ts';
+import { dearestAt } from '../../claude/upstreams/prices.ts';
+import { type JsonBody, RELEASED } from '../../kit/http/body/json-body.ts';
+import { ApiError } from '../../kit/http/errors.ts';
+import { commaSeparated } from '../../kit/http/headers/comma-list.ts';
+import { LongBody } from '../../kit/http/long-body.ts';
+import { sizeOf } from '../../kit/http/read-json.ts';
+import type { Json } from '../../kit/json/object.ts';
+import type { MeterRequest } from './metered-request.ts';
+
+/** How a request goes up for one of its models. */
+interface ForModel {
+  /** The name by which the model was asked for, if it is not the body's. */
+  nameOfModel: string | undefined;
+  /** What is changed of the body for the model. */
+  changes: Json;
+  /** The prices of `pricesToHoldBy`. */
+  models: ModelTable;
+}
+
+/** A count of a request's prompt. */
+export interface PromptCount {
+  /** Null if the API counts no such prompt. */
+  tokens: number | null;
+  /** Whether it leaves out what earlier answers have thought, as that of count_tokens does. */
+  leavesOutThinking: boolean;
+}
+
+/** @returns the most that a request can cost with its present model, and what it is settled by */
+export function boundOf(
+  { body, model, headers, streams = false }: Pick<MeterRequest, 'body' | 'model' | 'headers' | 'streams'>,
+  { nameOfModel, changes, models }: ForModel,
+  counted?: PromptCount,
+): { worstCase: WorstCase; terms: Terms } {
+  const { own, before } = body instanceof RequestBody ? body : { own: body.json, before: NO_FEATURES };
+  const { readings = body } = body;
+  const nameInBody = typeof own.model === 'string' ? own.model : model;
+  const { worstCase, terms } = worstCaseOf(
+    { ...own, ...changes, model },
+    {
+      bytes: sizeOf(body),
+      readings: readings ?? undefined,
+      // A bound method, because an arrow function made here would keep the body in memory until the answer has ended.
+      lengthOf: body instanceof LongBody ? body.lengthOf.bind(body) : undefined,
+      models,
+      betas: betasOf(headers),
+      asked: nameOfModel ?? nameInBody,
+      before,
+      ...(counted && { count: counted.tokens, leavesOutThinking: counted.leavesOutThinking }),
+    },
+  );
+  return { worstCase, terms: { ...terms, streams: terms.streams || streams } };
+}
+
+/**
+ * @returns the prices by which a request is held: the dearest of all upstreams that may answer it
+ * @throws NoUpstream if none can
+ */
+export function pricesToHoldBy({
+  settings,
+  upstream: { pool },
+  model,
+  headers,
+  streams = false,
+  routing = { streams },
+}: Pick<MeterRequest, 'settings' | 'upstream' | 'model' | 'headers' | 'streams' | 'routing'>): ModelTable {
+  if (!pool) return settings.models;
+  return dearestAt(settings, upstreamsFor(pool, new MessagesCall(headers), { ...routing, model }));
+}
+
+/**
+ * Counts the prompt of a try that nobody has answered: it would be booked by its bytes. Further tries are held by the count.
+ *
+ * @returns the most tokens that it has; undefined if they are not counted
+ */
+export async function countUnanswered(
+  request: MeterRequest,
+  { nameOfModel, changes }: Omit<ForModel, 'models'>,
+): Promise<number | undefined> {
+  // The body may be released meanwhile.
+  const { count, body, model, headers, streams, routing } = request;
+  if (count !== undefined || body === RELEASED || !mayCount(request)) return undefined;
+  const models = pricesToHoldBy(request);
+  // The caller may have left.
+  const tokens = await countInput({ ...request, signal: undefined, only: routing?.only }, changes).catch(() => null);
+  request.count = tokens;
+  request.leavesOutThinking = true;
+  if (tokens === null) return undefined;
+  const counted = { tokens, leavesOutThinking: true };
+  return boundOf({ body, model, headers, streams }, { nameOfModel, changes, models }, counted).terms.promptTokens;
+}
+
+/**
+ * A call for which upstreams say whether they can take it. It is a class, because object literals with a getter stay in
+ * memory until a full garbage collection.
+ */
+class MessagesCall {
+  readonly method = 'POST';
+  readonly path = '/v1/messages';
+  readonly #headers: MeterRequest['headers'];
+
+  constructor(headers: MeterRequest['headers']) {
+    this.#headers = headers;
+  }
+
+  /**
+   * Copies the headers only when they are read: few kinds of upstream do, and the copy costs more than the rest of the
+   * choice.
+   */
+  get headers(): PlainHeaders {
+    return this.#headers instanceof Headers ? Object.fromEntries(this.#headers) : this.#headers;
+  }
+}
+
+function betasOf(headers: Headers | PlainHeaders): string[] {
+  const betas = headers instanceof Headers ? headers.get('anthropic-beta') : headers['anthropic-beta'];
+  return commaSeparated(betas ?? '');
+}
+
+interface CountableRequest extends CountOptions {
+  /** The body as it will go up. */
+  body: JsonBody;
+  /** The upstream's id of the model. */
+  model: string;
+}
+
+/** The fields of a Messages request that count_tokens accepts; it refuses all others. */
+const COUNTED_FIELDS: ReadonlySet<string> = new Set([
+  'messages',
+  'model',
+  'system',
+  'tools',
+  'tool_choice',
+  'thinking',
+  'output_config',
+  'output_format',
+  'cache_control',
+  'context_management',
+  'mcp_servers',
+  'speed',
+]);
+
+/**
+ * Asks the upstream to count the input.
+ *
+ * @param changed the members that go up in another form than in the body
+ * @returns the number of tokens; null if the upstream does not count it
+ * @throws ApiError 429 if the upstream limits the deployment, and when the caller has left
+ */
+export async function countInput(request: CountableRequest, changed: Json): Promise<number | null> {
+  const { body, model } = request;
+  const rest = Object.keys(body.json).filter((key) => !COUNTED_FIELDS.has(key));
+  const changes = changedTexts({ ...changed, ...Object.fromEntries(rest.map((key) => [key, undefined])) });
+  if (body.json.model !== model) changes.model = JSON.stringify(model);
+  try {
+    return await countTokens((more) => bodyUp(body, { ...changes, ...more }), { ...request, admits: true });
+  } catch (thrown) {
+    if (!(thrown instanceof ApiError) || thrown.status === 429 || request.signal?.aborted) throw thrown;
+    return null;
+  }
+}

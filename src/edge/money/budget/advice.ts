@@ -1,0 +1,54 @@
+/** Says in words for the caller what helps where a limit is too small for a request. */
+
+import type { WorstCase } from '../../claude/pricing/hold-terms.ts';
+import { TEXT_TOKENS } from '../../claude/pricing/thinking-off.ts';
+import { leastUseful } from './cost-range.ts';
+import type { Purse } from './purses.ts';
+import type { Rules } from './rules.ts';
+
+/** Tokens of a short question: where the limit does not even pay for these, nobody is told to send a shorter one. */
+const SHORT_QUESTION = 32;
+
+/** What helps where a limit cannot pay for what the API's own tools may cost, and what that does not promise. */
+export const ESTIMATE_HELPS =
+  'served_tools: estimate in the account’s limits (it sets aside what such tools usually read, and a request may cost more than that, and pass the limit)';
+
+/** @returns the end of a sentence that says what helps if a request needs more than the whole smallest limit. */
+export function adviceFor(worstCase: WorstCase, rules: Rules, purses: readonly Purse[], least: number): string {
+  const { served, because, inputCost, outputPrice } = worstCase;
+  const limit = Math.min(...purses.map(({ most }) => most));
+  if (limit <= 0) return 'which is 0: its administrator can raise it';
+  const { uses = 0, useOutputPrice = 0 } = served ?? {};
+  const useCost = (rules.estimatesServed ? served?.estimatedUseCost : served?.useCost) ?? 0;
+  const perUse = useCost + least * useOutputPrice;
+  // What is blamed is the largest part of the cost.
+  const input = inputCost - uses * useCost;
+  const output = least * (outputPrice - uses * useOutputPrice);
+  if (served && uses * perUse >= Math.max(input, output)) {
+    const fitting = Math.min(uses - 1, Math.floor((limit - input - output) / perUse));
+    const isKnown = served.single && fitting > 0;
+    const estimated = served.inputCost + least * outputPrice;
+    const help = [
+      ...(served.lacksMaxUses ? [`set max_uses${isKnown ? ` (${fitting} would fit)` : ''}`] : []),
+      ...(isKnown && !served.lacksMaxUses ? [`max_uses ${fitting} would fit`] : []),
+      ...(!rules.estimatesServed && estimated <= limit ? [ESTIMATE_HELPS] : []),
+    ];
+    return `because of ${served.tool}: ${help.length > 0 ? help.join(', or ') : 'leave it out, or have the limit raised'}`;
+  }
+  if (input >= output) {
+    if (because !== undefined) return `because of ${because}, whose size is not known: send its content in the request`;
+    const shortest = (input * SHORT_QUESTION) / worstCase.inputTokens;
+    if (output + shortest <= limit) return 'because of its length: send a shorter one, or use a cheaper model';
+    if (output <= limit) return 'which pays for no question: use a cheaper model, or have it raised';
+  }
+  if (rules.clamp && rules.leastOutput === undefined && leastUseful(worstCase, rules) > TEXT_TOKENS) {
+    const isAll = least === worstCase.outputTokens;
+    const what = isAll
+      ? `max_tokens (${least}), which is not lowered`
+      : `the shortest answer with room for text (${least} tokens)`;
+    return `because of ${what}, as the model may think: switch thinking off, ask for a lower effort, use a cheaper model, or have min_output_tokens set`;
+  }
+  return rules.clamp
+    ? `because of the shortest answer that counts (${least} tokens): use a cheaper model, or have min_output_tokens lowered`
+    : `because of max_tokens (${least}): lower it, or use a cheaper model`;
+}

@@ -1,0 +1,39 @@
+/** Finds out whether an account would refuse any request of a kind, before its caller is known better. */
+
+import type { WorstCase } from '../../claude/pricing/hold-terms.ts';
+import type { Asking, Refusal } from '../contracts/admission.ts';
+import { decide, takeCountRequest, takeFreeRequest } from './budget.ts';
+import type { Purse } from './purses.ts';
+import type { Rules } from './rules.ts';
+import type { Budget } from './state.ts';
+
+/** The cheapest request possible: an account that cannot pay this one cannot pay any. */
+const CHEAPEST: WorstCase = {
+  inputTokens: 0,
+  inputCost: 0,
+  outputTokens: 1,
+  outputPrice: 1,
+  leastOutput: 1,
+  bounded: true,
+  countable: false,
+  known: true,
+  models: [],
+};
+
+/** @returns why no request of a kind would be admitted now; undefined if one may be. Takes nothing from the budget. */
+export function refusalOfAll(
+  asking: Asking,
+  budget: Budget,
+  rules: Rules,
+  now: number,
+  purses?: readonly Purse[],
+): Refusal | undefined {
+  if (asking === 'nothing') return undefined;
+  // The decision is made on a copy of the budget, because an admission takes from a bucket and nothing may be taken here.
+  const decision =
+    asking === 'price'
+      ? decide(budget, rules, CHEAPEST, now, { purses })
+      : (asking === 'count' ? takeCountRequest : takeFreeRequest)({ ...budget }, rules, now);
+  // The holds of other requests are soon free, and the body can be read meanwhile.
+  return decision.kind === 'refused' && decision.reason !== 'held' ? decision : undefined;
+}

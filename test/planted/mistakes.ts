@@ -218,7 +218,7 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'history: nothing watches over a turn',
     file: 'src/edge/talk/object/begin-turn.ts',
-    edits: [['  context.alarm.watch(now + WATCH_MS);\n', '']],
+    edits: [['  conversation.alarm.watch(now + WATCH_MS);\n', '']],
     foundBy: 'test/simulation/conversation.test.ts',
   },
   {
@@ -374,7 +374,7 @@ export const MISTAKES: readonly Mistake[] = [
     name: 'simulator: a member needs no beta',
     file: 'src/simulator/request/known-members.ts',
     edits: [
-      ['betas.length === 0 || betas.some((name) => hasBeta(asked, name))', 'betas.length >= 0 || hasBeta(asked, "")'],
+      ['betas.length === 0 || betas.some((name) => hasBeta(active, name))', 'betas.length >= 0 || hasBeta(active, "")'],
     ],
     foundBy: 'test/simulator/api-rules.test.ts',
   },
@@ -441,7 +441,7 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'money: an event that is sent again is classified again',
     file: 'src/edge/rooms/webhooks/inbox/inbox.ts',
-    edits: [["if (known !== undefined) return { status: 'duplicate', queue: false, known };", '']],
+    edits: [["if (firstId !== undefined) return { status: 'duplicate', queue: false, firstId };", '']],
     foundBy: 'test/edge/rooms/webhooks/webhooks.route.test.ts',
   },
   {

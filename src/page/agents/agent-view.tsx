@@ -139,16 +139,16 @@ function AgentFacts({ content }: { content: AgentContent }) {
       facts={[
         ...(description === undefined ? [] : ([['Description', description]] as const)),
         ['Model', typeof model === 'string' ? nameOf(model) : chosenBy(model)],
-        ...listed('System prompt', system === '' ? [] : [system]),
+        ...rowOf('System prompt', system === '' ? [] : [system]),
         ['Tools', names.length === 0 ? 'none' : names.join(', ')],
-        ...listed('MCP servers', mcp_servers.map(serverOf)),
-        ...listed(
+        ...rowOf('MCP servers', mcp_servers.map(serverOf)),
+        ...rowOf(
           'Skills',
           container?.skills.map(({ skill_id }) => String(skill_id)),
         ),
-        ...listed('Fallbacks of the API', fallbacks === 'default' ? [fallbacks] : fallbacks?.map((one) => one.model)),
-        ...listed('Betas', betas),
-        ...listed(
+        ...rowOf('Fallbacks of the API', fallbacks === 'default' ? [fallbacks] : fallbacks?.map((one) => one.model)),
+        ...rowOf('Betas', betas),
+        ...rowOf(
           'Long histories',
           history && [`${LONG_HISTORIES[history.strategy]} above ${formatCount(history.max_tokens)} tokens`],
         ),
@@ -176,7 +176,7 @@ function chosenBy({ by, models, otherwise }: Exclude<AgentContent['model'], stri
 }
 
 /** @returns the fact, where there is one */
-function listed(name: string, values: readonly string[] = []): (readonly [string, string])[] {
+function rowOf(name: string, values: readonly string[] = []): (readonly [string, string])[] {
   return values.length === 0 ? [] : [[name, values.join(', ')]];
 }
 

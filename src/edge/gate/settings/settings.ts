@@ -317,7 +317,7 @@ export function parseSettings(env: Record<string, unknown>, development = isDeve
   );
   const settings: Settings = {
     ...core,
-    vars: vars,
+    vars,
     // The local runtime has only one location, and throws if another jurisdiction is named.
     JURISDICTION: development ? undefined : core.JURISDICTION,
     development,

@@ -154,7 +154,7 @@ export function nextRequest(
     amend:
       continuation.results &&
       amending(continuation.results, transcript, () => nextRequest(sent, transcript, settings, options)),
-    defaults: { model: name, maxTokens, system: textOf(members, 'system'), tools: textOf(members, 'tools') },
+    defaults: { model: name, maxTokens, system: memberText(members, 'system'), tools: memberText(members, 'tools') },
     most: agent && !run ? mostOf(request.members) : undefined,
     run: run && { ...run, rest: edit(text, { messages: '[]' }) },
   };
@@ -371,7 +371,7 @@ export function runIn(
   return tools && { tools, limits: validate(runLimits, json) };
 }
 
-function textOf(members: Map<string, string>, name: string): string | undefined {
+function memberText(members: Map<string, string>, name: string): string | undefined {
   const text = members.get(name);
   return text === 'null' ? undefined : text;
 }

@@ -221,7 +221,7 @@ export class Session {
   async #turn(content: Content, most?: number): Promise<Content | undefined> {
     const question = this.#withResults(content);
     const stream = this.#stream([{ role: 'user', content: question } as MessageParam], most);
-    return await this.#follow({ question: question, stream, resumed: false });
+    return await this.#follow({ question, stream, resumed: false });
   }
 
   /** The model to ask: without a list of models that of the last answer, else the conversation's own. */
@@ -262,7 +262,7 @@ export class Session {
     }
     this.failure.value = undefined;
     this.arrived.value = true;
-    const next = await this.#follow({ question: question, stream, resumed: true });
+    const next = await this.#follow({ question, stream, resumed: true });
     if (next !== undefined) await this.send(next);
   }
 
@@ -347,6 +347,6 @@ export class Session {
     if (this.#left) return;
     const error =
       thrown instanceof SluiceError ? thrown : new SluiceError('api_error', String(thrown), { cause: thrown });
-    this.failure.value = { question: question, error, at: Date.now(), arrived: this.arrived.value, isCut };
+    this.failure.value = { question, error, at: Date.now(), arrived: this.arrived.value, isCut };
   }
 }

@@ -82,7 +82,7 @@ export class Inbox extends EdgeObject implements InboxObject {
         ? { state: 'failed' as const, dueAt: null, failure: tooLong(now, bytes) }
         : { state: 'accepted' as const, dueAt: now + this.patience() };
     const firstId = this.#events.add(stored, now, place);
-    if (firstId !== undefined) return { status: 'duplicate', queue: false, firstId: firstId };
+    if (firstId !== undefined) return { status: 'duplicate', queue: false, firstId };
     this.#wakeNext();
     if (!this.#isAnnounced(event.account)) this.ctx.waitUntil(this.#announce(event.account));
     return { status: 'accepted', queue: place.dueAt !== null };

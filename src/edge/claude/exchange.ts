@@ -107,8 +107,8 @@ export class Exchange {
     const { readsOn } = this.#options;
     const { course, controller } = this;
     const { promise: over, resolve: end } = this.#over;
-    if (course.isLeft) return over;
-    course.isLeft = true;
+    if (course.isAbandoned) return over;
+    course.isAbandoned = true;
     if (!readsOn || course.sentAt === undefined || !(readsOn.streams || course.rides)) {
       controller.abort(callerLeft());
       end();

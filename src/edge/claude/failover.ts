@@ -74,7 +74,7 @@ export class Failover {
   async run(): Promise<Response> {
     const [own] = this.#able;
     for (;;) {
-      if (this.#course.isLeft && this.#hasTried) return this.#endWithoutAnswer();
+      if (this.#course.isAbandoned && this.#hasTried) return this.#endWithoutAnswer();
       const { well, open } = this.#order();
       if (own && well[0]?.name !== own.name)
         this.#first ??= { kind: 'overloaded', name: own.name, model: this.#routing.model };

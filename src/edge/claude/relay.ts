@@ -104,7 +104,7 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     return await exchange.unlessLeft(relayed);
   } finally {
     // Nobody takes what comes of it now.
-    if (exchange.course.isLeft) relayed.then(({ body }) => body?.cancel()).catch(() => undefined);
+    if (exchange.course.isAbandoned) relayed.then(({ body }) => body?.cancel()).catch(() => undefined);
   }
 }
 

@@ -48,7 +48,7 @@ export interface SendProgress {
   /** If there are several upstreams: the name of the one that was tried last. */
   upstream?: string | undefined;
   /** Whether nobody wants its answer any more. Then it may be read on, and there is no other try. */
-  isLeft?: boolean;
+  isAbandoned?: boolean;
   /** The beginning of a stream, if it has been read already. The response's body goes on after it. */
   opening?: Uint8Array | undefined;
   /** Must be called when the answer has ended, in any way. More than one call does no harm. */

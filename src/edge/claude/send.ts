@@ -64,7 +64,7 @@ async function sendUntil(
     }
     const elapsedMs = Date.now() - sentAt;
     course.elapsedMs = elapsedMs;
-    const wait = last || course.isLeft ? undefined : waitBeforeRetry(response, attempt, patienceMs);
+    const wait = last || course.isAbandoned ? undefined : waitBeforeRetry(response, attempt, patienceMs);
     const again = wait !== undefined && Date.now() + wait < deadline && mayRepeat(caller, !reachedNobody(response));
     if (response && !again) {
       if (response.ok && form === 'no stream') noteOnlyWhole(upstream, request);
@@ -92,7 +92,7 @@ async function sendUntil(
     await payer?.settle();
     course.sentAt = undefined;
     await pause(wait, signal);
-    if (course.isLeft) return endHere();
+    if (course.isAbandoned) return endHere();
     isolateCounts.retries += 1;
     if (!payer) continue;
     try {

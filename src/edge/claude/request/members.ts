@@ -95,17 +95,19 @@ export function refuseWithoutAgent(body: Json): void {
   }
 }
 
-/** What takes members of a request away, by `edit`. Limits stay where nothing runs. */
+/**
+ * What takes members of a request away, by `edit`: of a message that asks no agent (a prefix is put before it by itself), of a turn, of
+ * a message behind its agent (all), and of a count. Limits stay where nothing runs.
+ */
 export const withoutMembers = ofRooms(() => {
   const without = (names: readonly string[]) => Object.fromEntries(names.map((name) => [name, undefined]));
   const removing = (which?: (member: RequestMember) => boolean) => without(memberNames(which));
-  const ofRoom = Object.entries<RequestMember>(Object.assign({}, ...pluggedInto(MEMBERS)));
   return {
-    unasked: without(
-      ofRoom.flatMap(([name, { isLimit, goesUp, ofHeader }]) => (isLimit || goesUp || ofHeader ? [] : [name])),
+    ofMessage: without(
+      ofBodies().flatMap(([name, { isLimit, goesUp }]) => (isLimit || goesUp || name === 'prefix' ? [] : [name])),
     ),
     ofTurn: removing(({ isLimit }) => !isLimit),
     all: removing(),
-    notCounted: removing((member) => !isOpenTo('count')(member)),
+    ofCount: removing((member) => !isOpenTo('count')(member)),
   };
 });

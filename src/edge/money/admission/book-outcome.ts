@@ -108,8 +108,8 @@ export function settlementOf(
   const { seen = isHalf ? { ...nothingSeen(0), final: true } : undefined } = outcome;
   if (!terms || !seen) return { ...settlement, cost: hold, estimated: true };
   // Who stops it in these did not want to wait. A connection that was cut may have been dead for as long.
-  const isLeft = outcome.stopped || outcome.end === 'client_gone';
-  const isUsual = isLeft && seen.runs_tool && seen.silent_ms <= USUAL_TOOL_MS;
+  const isAbandoned = outcome.stopped || outcome.end === 'client_gone';
+  const isUsual = isAbandoned && seen.runs_tool && seen.silent_ms <= USUAL_TOOL_MS;
   const estimate = interruptedCost(
     { usage, seen: isUsual ? { ...seen, silent_ms: 0, lost_ms: 0 } : seen, fallbacks: others, row },
     { hold, mostOutput: grant.mostOutput, terms, cancelStops: grant.cancelStops ?? true },

@@ -89,14 +89,14 @@ export function interruptedCost(
   const isCounted = (cancelStops || isEnded) && seen.opaque_uses === 0;
   const cacheTtl = terms.cache === '1h' ? '1h' : '5m';
   // Without a prompt that was told, the one counts that was held.
-  const isSilent = !isCount(usage.input_tokens) || !tellsPrompt(usage);
-  const prompt = isSilent ? terms.promptTokens : promptTokens(usage);
+  const lacksPrompt = !isCount(usage.input_tokens) || !tellsPrompt(usage);
+  const prompt = lacksPrompt ? terms.promptTokens : promptTokens(usage);
   const laterPrompts = seen.later_prompts.map(
     ({ tokens, unseen_ms }) => prompt + tokens + byClock(unseen_ms, terms.tokensPerSecond),
   );
   const lastPrompt = Math.max(prompt, ...laterPrompts);
   const reread = laterPrompts.reduce((sum, tokens) => sum + tokens, 0);
-  const priced: Usage = { ...usage, output_tokens: output, ...(isSilent && { input_tokens: prompt }) };
+  const priced: Usage = { ...usage, output_tokens: output, ...(lacksPrompt && { input_tokens: prompt }) };
   const rows = [...new Set([row, ...fallbacks])];
   const before = seen.handed_over
     ? seen.handed_over.tokens + byClock(seen.handed_over.unseen_ms, terms.tokensPerSecond)
@@ -104,8 +104,8 @@ export function interruptedCost(
   const byModels =
     fallbacks.length > 0 ? costOfAttempts(priced, rows, before, cacheTtl) : computeCost(priced, row, { cacheTtl });
   const held = terms.promptCost * (terms.compacts ? 2 : 1) + output * terms.outputPrice;
-  const answered = isSilent ? Math.max(byModels, held) : byModels;
-  const summarized = terms.compacts && !isSilent ? terms.promptTokens : 0;
+  const answered = lacksPrompt ? Math.max(byModels, held) : byModels;
+  const summarized = terms.compacts && !lacksPrompt ? terms.promptTokens : 0;
   const advice = terms.advisor && seen.advised > 0 ? adviceCost(terms.advisor, seen, prompt, unseen) : 0;
   const searched = Math.max(0, seen.searches - wholeCount(usage.server_tool_use?.web_search_requests));
   const later = costOfLaterSteps(row, terms, prompt, laterPrompts, output);

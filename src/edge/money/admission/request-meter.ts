@@ -7,7 +7,7 @@ import { cancelStopsAt, isClaudeApi, pricesAt } from '../../claude/upstreams/pri
 import { speedsOf } from '../../claude/usage/writing-speeds.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import { pluggedOne } from '../../kit/rooms/rooms.ts';
-import { LEFT_STAGE } from '../budget/state.ts';
+import { ABANDONED_STAGE } from '../budget/state.ts';
 import type { AdmissionDecision } from '../contracts/admission.ts';
 import { ALL_ACCOUNTS } from '../contracts/all-accounts.ts';
 import { callAccount, sendSettlement } from '../contracts/call-account.ts';
@@ -49,7 +49,7 @@ export function requestMeterOf(
     renew,
     leave: async () => {
       // Without it the request counts as running until it is settled.
-      await renew(LEFT_STAGE).catch(() => false);
+      await renew(ABANDONED_STAGE).catch(() => false);
     },
   };
 }

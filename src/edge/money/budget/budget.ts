@@ -17,7 +17,7 @@ import { affordableOutput, asHeld, costAtMost, leastTokens } from './cost-range.
 import { isShared, leftIn, leftInAll, type Purse, pursesOf } from './purses.ts';
 import { rateRefusal, refusalBy, shortOfMoney } from './refusals.ts';
 import { CEILING, type Rules } from './rules.ts';
-import { advance, type Budget, LEFT_STAGE } from './state.ts';
+import { ABANDONED_STAGE, advance, type Budget } from './state.ts';
 import { NEVER, PERIODS } from './windows.ts';
 
 /** What a request sets aside when it is admitted. */
@@ -351,7 +351,7 @@ function loweredByRate({ fullAt: { output } }: Budget, time: number): LoweredBy 
 /** @returns how many requests run. What is read on is not counted where that decides */
 function runningIn({ holds, batched }: Budget, most: number): number {
   const all = holds.size - batched;
-  return all < most ? all : all - [...holds.values()].filter(({ stage }) => stage === LEFT_STAGE).length;
+  return all < most ? all : all - [...holds.values()].filter(({ stage }) => stage === ABANDONED_STAGE).length;
 }
 
 /**

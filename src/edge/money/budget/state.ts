@@ -8,7 +8,7 @@ import type { Rules } from './rules.ts';
 import { byPeriod, PERIODS, type Period, type Span, spanAt } from './windows.ts';
 
 /** The stage of a hold whose stream nobody wants any more, and which is read on. It is no running request either. */
-export const LEFT_STAGE = 'left';
+export const ABANDONED_STAGE = 'abandoned';
 /** The stage of a batch's hold. Such a hold is only money, and does not count as a running request. */
 export const BATCH_STAGE = 'batch';
 

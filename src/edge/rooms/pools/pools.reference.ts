@@ -1,7 +1,7 @@
 import { jsonAnswer, namedList, pageAnswer } from '../../gate/reference/answers.ts';
 import { type Resource, words } from '../../gate/reference/resource.ts';
 import * as z from '../../kit/http/zod.ts';
-import { DEPLOYMENT_ROUTES, GROUP_ROUTES, SPENDER_ROUTES } from './pools.route.ts';
+import { ACCOUNT_LIST_ROUTES, DEPLOYMENT_ROUTES, GROUP_ROUTES } from './pools.route.ts';
 import { accountSpendRow, deploymentAnswer, groupAnswer, membershipAnswer } from './pools-answers.schema.ts';
 
 const sharedWindow = (name: string, limit: number | null, resets: string) => ({
@@ -56,7 +56,7 @@ const spendRow = {
 
 export const spenders: Resource = {
   tag: 'Accounts',
-  routes: words(SPENDER_ROUTES, {
+  routes: words(ACCOUNT_LIST_ROUTES, {
     'GET /accounts': {
       operation: 'listAccounts',
       summary: 'List the accounts',

@@ -30,7 +30,7 @@ const GROUPS_KNOWN_MS = 60_000;
 const GROUPS_AT_ONCE = 20;
 
 /** The list of accounts, with what they have told the deployment's pool. */
-export const SPENDER_ROUTES = [
+export const ACCOUNT_LIST_ROUTES = [
   route('GET /accounts', { needs: 'admin', pages: true, query: accountsQuery }, async (c, { query }) => {
     const page = readPage(c.req.query());
     const { sort, period } = validate(query, c.req.query());

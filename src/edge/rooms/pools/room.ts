@@ -1,12 +1,12 @@
 import type { Room } from '../room.ts';
 import { Leases } from './leases/leases.ts';
-import { DEPLOYMENT_ROUTES, GROUP_ROUTES, overviewOfAll, SPENDER_ROUTES, toldByAll } from './pools.route.ts';
+import { ACCOUNT_LIST_ROUTES, DEPLOYMENT_ROUTES, GROUP_ROUTES, overviewOfAll, toldByAll } from './pools.route.ts';
 import { poolFamilies } from './spent-families.ts';
 
 /** Budgets that accounts share. */
 export const poolsRoom: Room = {
   name: 'pools',
-  routes: [...SPENDER_ROUTES, ...GROUP_ROUTES, ...DEPLOYMENT_ROUTES],
+  routes: [...ACCOUNT_LIST_ROUTES, ...GROUP_ROUTES, ...DEPLOYMENT_ROUTES],
   bindings: { POOL: 'Pool' },
   metrics: poolFamilies,
   overview: overviewOfAll,

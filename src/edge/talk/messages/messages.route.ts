@@ -137,7 +137,7 @@ async function promptAsked(
     const prompt = await countedPromptOf(c, headers, sent, id);
     if (prompt) return prompt;
     // The conversation does not exist yet, so it would begin with this request.
-    const text = edit(sent.text, { ...withoutMembers().notCounted, stream: undefined, max_tokens: undefined });
+    const text = edit(sent.text, { ...withoutMembers().ofCount, stream: undefined, max_tokens: undefined });
     sent = withText(sent, text, JSON.parse(text) as Json);
   }
   const agent = (await agentAsked(c, headers, sent.json))?.stored;

@@ -133,9 +133,9 @@ export async function statelessMessage(
 
 /** @returns a request that asks no agent, without what it says to rooms: that never goes up */
 export function withoutAsked(sent: JsonBody): JsonBody {
-  const { unasked } = withoutMembers();
-  if (!Object.keys(unasked).some((name) => Object.hasOwn(sent.json, name))) return sent;
-  const text = edit(sent.text, unasked);
+  const { ofMessage } = withoutMembers();
+  if (!Object.keys(ofMessage).some((name) => Object.hasOwn(sent.json, name))) return sent;
+  const text = edit(sent.text, ofMessage);
   return withText(sent, text, JSON.parse(text));
 }
 

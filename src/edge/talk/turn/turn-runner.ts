@@ -62,7 +62,7 @@ export class TurnRunner implements Runner {
   #answerCaller: () => void = () => {};
   #paid: MeteredExchange | undefined;
   /** What reads the answer on if the turn is stopped; undefined where nothing can be read on. */
-  #onward: (() => Promise<unknown>) | undefined;
+  #readOnIfStopped: (() => Promise<unknown>) | undefined;
   #renewedAt: number;
   #hasEnded = false;
   /** Whether a try was admitted and has gone up. */
@@ -117,14 +117,14 @@ export class TurnRunner implements Runner {
   stop(): void {
     const { progress, readingOn, hasBegun } = this.turn;
     if (readingOn) return;
-    if (!this.#onward || progress.sentAt === undefined || this.#hasEnded || this.#abort.reason) {
+    if (!this.#readOnIfStopped || progress.sentAt === undefined || this.#hasEnded || this.#abort.reason) {
       this.#abort.stop();
       return;
     }
     const { now, waitUntil } = this.#context;
-    progress.isLeft = true;
+    progress.isAbandoned = true;
     const until = now() + 2 * READ_ON_MS + (hasBegun ? 0 : STREAM_HEADERS_MS);
-    const outcome = this.#readOn(this.#onward);
+    const outcome = this.#readOn(this.#readOnIfStopped);
     this.turn.readingOn = { outcome, until };
     this.#abort.stop(true);
     waitUntil(Promise.all([outcome, this.#paid?.meter?.leave()]));
@@ -209,9 +209,9 @@ export class TurnRunner implements Runner {
     if (background) this.#acknowledge();
     this.#admitted.resolve();
     const late = { exchange, turn: this.turn, abort: this.#abort, now };
-    this.#onward = async () => await readUnwanted(await answering, late);
+    this.#readOnIfStopped = async () => await readUnwanted(await answering, late);
     const response = await this.#abort.race(answering);
-    this.#onward = undefined;
+    this.#readOnIfStopped = undefined;
     const other = await this.#amended(plan, response, late);
     if (other) {
       // A body that broke off cannot be cancelled any more.
@@ -296,7 +296,7 @@ export class TurnRunner implements Runner {
     };
     const read = { opening: progress.opening, timer: this.#timer, abort: this.#abort };
     const reading = readFirstEvent(response.body, read);
-    this.#onward = async () => {
+    this.#readOnIfStopped = async () => {
       progress.opening = (await reading).opening;
       await readUnwanted(response, late);
     };
@@ -304,7 +304,7 @@ export class TurnRunner implements Runner {
       if (this.turn.readingOn) throw thrown;
       return reading;
     });
-    this.#onward = undefined;
+    this.#readOnIfStopped = undefined;
     progress.opening = opening;
     const { kind, forCaller } = (first && refusalIn(response, first.data)) ?? {};
     return kind === 'request' && forCaller?.status === 400 ? first?.data : undefined;
@@ -346,9 +346,9 @@ export class TurnRunner implements Runner {
       now: this.#context.now,
       onEvents: () => this.#answerCaller(),
     });
-    this.#onward = () => reading;
+    this.#readOnIfStopped = () => reading;
     const ended = await this.#abort.race(reading).catch(() => (this.turn.readingOn ? undefined : reading));
-    this.#onward = undefined;
+    this.#readOnIfStopped = undefined;
     if (!ended) return { kind: 'stopped' };
     const { how, rest } = ended;
     if (rest !== undefined && how.kind === 'complete') {
@@ -415,7 +415,7 @@ export class TurnRunner implements Runner {
   }
 
   #ping(): void {
-    // A caller waits for the answer until the first ping at most.
+    // Once the upstream's headers have come, the first ping answers the caller.
     this.#answerCaller();
     this.#publisher.ping();
     this.turn.grants.cover(this.#context.now());

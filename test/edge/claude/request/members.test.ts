@@ -42,8 +42,8 @@ test('a member of a new room is everywhere by its declaration alone', () => {
   expect(members.withoutMembers().ofTurn).toHaveProperty('mood', undefined);
   expect(members.withoutMembers().ofTurn).not.toHaveProperty('max_turns');
   const json = { mood: 'good', max_turns: 3, model: 'claude-haiku-5-5' };
-  expect(members.withoutMembers().unasked).toHaveProperty('mood', undefined);
-  expect(Object.keys(members.withoutMembers().unasked)).not.toContain('max_turns');
+  expect(members.withoutMembers().ofMessage).toHaveProperty('mood', undefined);
+  expect(Object.keys(members.withoutMembers().ofMessage)).not.toContain('max_turns');
   members.checkMembers(new Headers({ 'sluice-mood': 'good' }), json);
   expect(() => members.checkMembers(new Headers(), { mood: 7 })).toThrow(/^mood: /);
   expect(() => members.checkMembers(new Headers({ 'sluice-mood': 'bad' }), json)).toThrow(

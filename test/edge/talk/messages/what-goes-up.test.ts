@@ -144,3 +144,10 @@ test('headers that choose a gateway’s provider or the operator’s workspace s
     await resetAll();
   }
 });
+
+test('what a message says to the edge alone never goes up: not as null either, which is the same as its absence', async () => {
+  const app = edge();
+  const asked = { ...ASK, conversation: null, show: null, agent: null };
+  expect((await app.post('/v1/messages', asked, await as('alice'))).status).toBe(200);
+  expect(Object.keys(JSON.parse(app.sent.at(-1)?.text ?? '{}') as object).sort()).toEqual(Object.keys(ASK).sort());
+});

@@ -69,7 +69,7 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'a list of all accounts ends before the account that has the newest',
     file: 'src/edge/money/account/requests-of-all.ts',
-    edits: [['last > (asked[0]?.at ?? 0) + AHEAD_MS', 'last > 0']],
+    edits: [['last > (some[0]?.at ?? 0) + AHEAD_MS', 'last > 0']],
     foundBy: 'test/edge/money/account/requests-of-all.test.ts',
   },
   {
@@ -203,8 +203,8 @@ export const MISTAKES: readonly Mistake[] = [
     file: 'src/edge/money/versions/kv-copies.ts',
     edits: [
       [
-        "if (known.hash === '' || known.withdrawn.includes(hash)) return false;",
-        "if (known.hash === '') return false;",
+        "if (pointer.hash === '' || pointer.withdrawn.includes(hash)) return false;",
+        "if (pointer.hash === '') return false;",
       ],
     ],
     foundBy: 'test/edge/named/versions/withdrawn.test.ts',

@@ -54,12 +54,12 @@ export interface AttemptContext {
 export async function attemptAt(
   choice: TryChoice,
   leave: Leave,
-  given: AttemptContext,
+  context: AttemptContext,
 ): Promise<Response | FailedAttempt> {
   const { upstream, breaker } = choice;
-  const { pool, options, routing, isOneOfSeveral, hasOther } = given;
+  const { pool, options, routing, isOneOfSeveral, hasOther } = context;
   const { controller, course, streamHeadersMs, waitUntil = () => {} } = options;
-  const rides = ridesAt(pool, given.request, upstream.name);
+  const rides = ridesAt(pool, context.request, upstream.name);
   course.rides = rides;
   // If there is only one upstream, nothing ends this try except what ends the whole request.
   const own = isOneOfSeveral ? new AbortController() : undefined;
@@ -79,7 +79,7 @@ export async function attemptAt(
   let hasBegun = false;
   try {
     const fetchIt = pool.fetchOf(upstream);
-    const call = await upstream.prepare(callOf(upstream, given, rides), { signal, waitUntil, fetch: fetchIt });
+    const call = await upstream.prepare(callOf(upstream, context, rides), { signal, waitUntil, fetch: fetchIt });
     const { method, url, headers } = call;
     const body = typeof call.body === 'function' ? call.body() : (call.body ?? null);
     // A caller who left before anything went up pays nothing.
@@ -91,13 +91,13 @@ export async function attemptAt(
     );
     course.elapsedMs = Date.now() - sentAt;
     if (response.status >= 300) {
-      const refused = await judgeRefused(response, upstream, given, own);
+      const refused = await judgeRefused(response, upstream, context, own);
       if (refused === 'takes no stream') {
         // Nothing has run: the same upstream gets the same body as the caller sent it.
         clearTimeout(timer);
         timer = undefined;
-        const whole = await attemptAt(choice, leave, { ...given, request: { ...given.request, rides: false } });
-        if (whole instanceof Response && whole.ok) noteOnlyWhole(pool, given.request, upstream.name);
+        const whole = await attemptAt(choice, leave, { ...context, request: { ...context.request, rides: false } });
+        if (whole instanceof Response && whole.ok) noteOnlyWhole(pool, context.request, upstream.name);
         return whole;
       }
       return refused instanceof Response ? refused : { ...refused, isNoted };
@@ -133,14 +133,15 @@ export async function attemptAt(
   }
 }
 
-function callOf(upstream: OpenUpstream, { request, routing, body: asked }: AttemptContext, rides: boolean) {
+function callOf(upstream: OpenUpstream, { request, routing, body: makeBody }: AttemptContext, rides: boolean) {
   const { method, path, headers } = request;
   const { model } = routing;
   const streams = routing.streams || rides;
-  const body: BodyMaker | undefined = rides && asked ? (changes) => asked({ ...AS_STREAM, ...changes }) : asked;
+  const body: BodyMaker | undefined =
+    rides && makeBody ? (changes) => makeBody({ ...AS_STREAM, ...changes }) : makeBody;
   const { 'x-api-key': _, 'sluice-simulate': simulate, ...others } = headers;
-  const kept = upstream.simulated && simulate !== undefined ? { ...others, 'sluice-simulate': simulate } : others;
-  return { method, path, headers: kept, model, streams, body };
+  const own = upstream.simulated && simulate !== undefined ? { ...others, 'sluice-simulate': simulate } : others;
+  return { method, path, headers: own, model, streams, body };
 }
 
 /**
@@ -151,11 +152,11 @@ function callOf(upstream: OpenUpstream, { request, routing, body: asked }: Attem
 async function judgeRefused(
   response: Response,
   upstream: OpenUpstream,
-  given: AttemptContext,
+  context: AttemptContext,
   own: AbortController | undefined,
 ): Promise<Response | FailedAttempt | 'takes no stream'> {
-  const { course } = given.options;
-  const { model } = given.routing;
+  const { course } = context.options;
+  const { model } = context.routing;
   const timer = setTimeout(() => own?.abort(timedOut()), ERROR_BODY_MS);
   const { text, response: whole } = await readStart(response);
   clearTimeout(timer);
@@ -165,7 +166,7 @@ async function judgeRefused(
     return 'takes no stream';
   }
   // Another upstream might have the model.
-  const othersMayHaveIt = response.status === 404 && given.isOneOfSeveral && model !== undefined;
+  const othersMayHaveIt = response.status === 404 && context.isOneOfSeveral && model !== undefined;
   const isMissed = othersMayHaveIt && upstream.missesModel(text, model);
   if (judged.kind === 'answer') return whole;
   if (!judged.mayHaveRun) course.sentAt = undefined;

@@ -36,7 +36,7 @@ interface KeyRefusal {
   setting: string;
   status: number;
   /** The upstream's own words, without any secret. */
-  said: string;
+  words: string;
   /** The code of its error, if it has one. */
   code?: string | undefined;
 }
@@ -44,12 +44,12 @@ interface KeyRefusal {
 /** @returns what the operator must do, and the upstream's own words; undefined for a status that is not about the key. */
 function explainRefusedKey(refusal: KeyRefusal): string | undefined {
   const remedy = remedyFor(refusal);
-  return remedy && `${remedy} It says (${refusal.status}): ${refusal.said.slice(0, MOST_SHOWN)}`;
+  return remedy && `${remedy} It says (${refusal.status}): ${refusal.words.slice(0, MOST_SHOWN)}`;
 }
 
 /** @returns only what the operator must do, which anybody may read. */
-export function remedyFor({ name, setting, status, said, code = '' }: KeyRefusal): string | undefined {
-  const meaning = MEANINGS.get(causeOf({ code, message: said })) ?? MEANINGS.get(String(status));
+export function remedyFor({ name, setting, status, words, code = '' }: KeyRefusal): string | undefined {
+  const meaning = MEANINGS.get(causeOf({ code, message: words })) ?? MEANINGS.get(String(status));
   return meaning && `${name} ${meaning} ${setting}.`;
 }
 
@@ -66,7 +66,7 @@ export function explainedTo(error: ApiError): string | undefined {
 export const ONLY_UPSTREAM = { name: 'The Claude API', setting: 'ANTHROPIC_API_KEY' };
 
 /** @returns the parts of what the log says of a refusal. */
-export function loggedParts(logged: string): Pick<KeyRefusal, 'status' | 'said' | 'code'> {
-  const [, status, code, said = ''] = /^(\d+) (?:\w*(?: (\w+))?: )?(.*)$/s.exec(logged) ?? [];
-  return { status: Number(status), said, code };
+export function loggedParts(logged: string): Pick<KeyRefusal, 'status' | 'words' | 'code'> {
+  const [, status, code, words = ''] = /^(\d+) (?:\w*(?: (\w+))?: )?(.*)$/s.exec(logged) ?? [];
+  return { status: Number(status), words, code };
 }

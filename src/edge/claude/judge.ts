@@ -173,8 +173,8 @@ function kindOf(status: number, headers: Headers, error: StatedError | undefined
   // A code says more than any status and word.
   const cause = error ? causeOf(error) : '';
   if (stopsDeployment(cause)) return 'refused';
-  const known = KIND_OF_CODE.get(cause);
-  if (known) return known;
+  const kind = KIND_OF_CODE.get(cause);
+  if (kind) return kind;
   if (status === 429 || status === 529 || status === 503) return 'overloaded';
   if (status === 408 || status >= 500) return 'down';
   if (status === 402) return 'refused';
@@ -246,10 +246,10 @@ function ofUpstream(
   }
   const byStatus = TYPES.get(status) ?? (kind === 'request' ? 'invalid_request_error' : 'api_error');
   // Whoever answers may put anything where the API has a type, also what it was sent.
-  const known = error && isErrorType(error.type) ? error.type : undefined;
+  const type = error && isErrorType(error.type) ? error.type : undefined;
   const isOpen = !(OF_THE_DEPLOYMENT.test(words) || OF_ITS_OPERATOR.test(words));
   const message = error?.message || (isOpen && words) || `The upstream answered ${status} without an explanation.`;
-  return new ApiError(known ?? byStatus, message, { status, headers: passed, logged: known ?? `upstream_${status}` });
+  return new ApiError(type ?? byStatus, message, { status, headers: passed, logged: type ?? `upstream_${status}` });
 }
 
 /**
@@ -271,6 +271,6 @@ function mayHaveRun({ status, headers }: AnswerHead, isOfApi: boolean, elapsedMs
 
 /** @returns the milliseconds that an upstream asks to wait; undefined if it does not ask, or for no time that can be waited. */
 function retryAfterMs(headers: Headers): number | undefined {
-  const asked = [waitOf(headers.get('retry-after-ms'), 1), waitOf(headers.get('retry-after'), 1_000)];
-  return asked.find((wait) => wait !== undefined);
+  const waits = [waitOf(headers.get('retry-after-ms'), 1), waitOf(headers.get('retry-after'), 1_000)];
+  return waits.find((wait) => wait !== undefined);
 }

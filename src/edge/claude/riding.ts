@@ -50,8 +50,8 @@ export function ridesAt(owner: object, { rides = false, routing }: SendRequest, 
 
 /** Notes that an upstream has refused a stream, and has answered the same request whole. */
 export function noteOnlyWhole(owner: object, { routing }: SendRequest, where = ''): void {
-  const known = getOrMake(onlyWhole, owner, () => new LruCache<string, number>({ most: MOST_ONLY_WHOLE }));
-  known.set(callerKey(routing, where), Date.now() + ONLY_WHOLE_MS);
+  const models = getOrMake(onlyWhole, owner, () => new LruCache<string, number>({ most: MOST_ONLY_WHOLE }));
+  models.set(callerKey(routing, where), Date.now() + ONLY_WHOLE_MS);
 }
 
 function callerKey(routing: SendRequest['routing'], where: string): string {

@@ -8,9 +8,9 @@ export function simulatedModels(rows: readonly Model[]): SimulatedModel[] {
     const columns = further[row.id];
     const checks = binds_thinking ? true : (columns?.checks_thinking ?? false);
     // The table has no release dates. The API sends this date if it does not know one.
-    const known = { ...row, created_at: '1970-01-01T00:00:00Z', checks_thinking: checks };
-    if (!thinking || !columns) return { ...known, forced_tools: true, efforts: undefined, refuses: [] };
+    const model = { ...row, created_at: '1970-01-01T00:00:00Z', checks_thinking: checks };
+    if (!thinking || !columns) return { ...model, forced_tools: true, efforts: undefined, refuses: [] };
     const refuses = [...row.refuses, ...(columns.refuses ?? [])];
-    return { ...known, thinking, fast: prices.fast && 'fast', ...columns, refuses, checks_thinking: checks };
+    return { ...model, thinking, fast: prices.fast && 'fast', ...columns, refuses, checks_thinking: checks };
   });
 }

@@ -123,13 +123,13 @@ interface StreamOpening {
 async function readOpening(
   body: ReadableStream<Uint8Array>,
   usage: UsageReader,
-  { exchange, watchdog, opening: given }: PipeState,
+  { exchange, watchdog, opening: first }: PipeState,
 ): Promise<StreamOpening> {
   const reader = body.getReader({ mode: 'byob' });
   void exchange.over.then(() => reader.cancel().catch(ignoreGone));
   const opening: StreamOpening = { bytes: NO_BYTES, firstByte: Date.now(), isAll: false, rest: undefined };
   try {
-    const { value, done }: Piece = given ? { value: given, done: false } : await readFirstPiece(reader);
+    const { value, done }: Piece = first ? { value: first, done: false } : await readFirstPiece(reader);
     opening.firstByte = Date.now();
     watchdog.touch(opening.firstByte);
     if (!value) return opening;

@@ -46,8 +46,8 @@ export function shareFetch(fetchUpstream: Fetch): void {
  * apps of this Worker have shared different functions
  */
 export function upstreamOf(settings: Settings, fetchUpstream?: Fetch): Upstream {
-  const known = upstreams.get(settings);
-  if (known && (known.upstream.simulated || known.by === fetchUpstream)) return known.upstream;
+  const earlier = upstreams.get(settings);
+  if (earlier && (earlier.upstream.simulated || earlier.by === fetchUpstream)) return earlier.upstream;
   const upstream = makeUpstream(settings, fetchUpstream);
   upstreams.set(settings, { upstream, by: fetchUpstream });
   return upstream;
@@ -58,8 +58,8 @@ export function upstreamFor(c: Pick<Context<AppEnv>, 'get'>): Upstream {
   return upstreamOf(c.get('settings'), c.get('app').fetch);
 }
 
-function makeUpstream(settings: Settings, given: Fetch | undefined): Upstream {
-  if (settings.UPSTREAMS.length > 0) return pooledUpstream(settings, given);
+function makeUpstream(settings: Settings, ownFetch: Fetch | undefined): Upstream {
+  if (settings.UPSTREAMS.length > 0) return pooledUpstream(settings, ownFetch);
   const { ANTHROPIC_API_KEY: apiKey, UPSTREAM, development } = settings;
   const simulated = UPSTREAM === 'simulator' || (UPSTREAM === undefined && development && apiKey === undefined);
   if (simulated) return simulatorOf(settings);
@@ -69,7 +69,7 @@ function makeUpstream(settings: Settings, given: Fetch | undefined): Upstream {
     );
   }
   keepSecrets('ANTHROPIC_API_KEY', [apiKey]);
-  return { baseURL: settings.ANTHROPIC_BASE_URL, apiKey, ...networkOf(given), simulated };
+  return { baseURL: settings.ANTHROPIC_BASE_URL, apiKey, ...networkOf(ownFetch), simulated };
 }
 
 /** @returns what is known about each key, by the name of its upstream; an empty name is that of the only one. */
@@ -78,14 +78,14 @@ export function keyHealths({ pool, key }: Upstream): Map<string, KeyHealth> {
   return new Map(key && [['', key]]);
 }
 
-function networkOf(given: Fetch | undefined): Required<Pick<Upstream, 'fetch' | 'key'>> {
-  const own = given ?? sharedFetch();
+function networkOf(ownFetch: Fetch | undefined): Required<Pick<Upstream, 'fetch' | 'key'>> {
+  const own = ownFetch ?? sharedFetch();
   return { fetch: own ? likeFetch(own) : callNetwork, key: keyHealthOf(own ?? callNetwork) };
 }
 
-function pooledUpstream(settings: Settings, given: Fetch | undefined): Upstream {
+function pooledUpstream(settings: Settings, ownFetch: Fetch | undefined): Upstream {
   const all = openUpstreams(settings);
-  const { fetch: fetchIt } = networkOf(given);
+  const { fetch: fetchIt } = networkOf(ownFetch);
   const simulated = all.some((one) => one.simulated);
   const simulate = simulated ? simulatorOf(settings).fetch : undefined;
   const fetchOf = (one: OpenUpstream) => (one.simulated && simulate ? simulate : fetchIt);

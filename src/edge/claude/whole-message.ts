@@ -203,15 +203,15 @@ export class WholeMessage {
     if (!message) return;
     for (const [name, value] of event) {
       if (name === 'delta') {
-        for (const [key, told] of memberTexts(value))
-          if (key !== 'container' || told !== 'null') message.set(key, told);
+        for (const [key, text] of memberTexts(value))
+          if (key !== 'container' || text !== 'null') message.set(key, text);
       } else if (name === 'usage') {
         const all: Json = { ...this.#told.take(parseOrUndefined(value)) };
-        const told = [...memberTexts(value)].filter(([, text]) => text !== 'null');
+        const texts = [...memberTexts(value)].filter(([, text]) => text !== 'null');
         // A count of an earlier event may hold.
         const holds = ([key, text]: [string, string]) =>
           !(key in all) || JSON.stringify(JSON.parse(text)) === JSON.stringify(all[key]);
-        message.set('usage', edit(message.get('usage') ?? '{}', Object.fromEntries(told.filter(holds))));
+        message.set('usage', edit(message.get('usage') ?? '{}', Object.fromEntries(texts.filter(holds))));
       } else if (name !== 'type' && value !== 'null') message.set(name, value);
     }
   }

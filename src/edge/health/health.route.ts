@@ -42,7 +42,7 @@ export const HEALTH_ROUTES = [
 
 /** @returns since when upstreams refuse the deployment, and what its operator must do. */
 function whatToDo(refused: [string, KeyHealth][]): Pick<HealthAnswer, 'since' | 'todo'> {
-  const todo = refused.map(([name, { said: words }]) => {
+  const todo = refused.map(([name, { words }]) => {
     const called = name === '' ? ONLY_UPSTREAM : { name: `The upstream ${name}`, setting: keyNameOf(name) };
     return remedyFor({ ...loggedParts(words), ...called });
   });

@@ -34,10 +34,10 @@ export class ErrorMask {
   /** @returns the bytes that can go down now. They may share the buffer of the piece */
   pass(piece: Uint8Array): Uint8Array {
     if (this.#isOver) return NO_BYTES;
-    const kept = this.#rest.length;
-    const bytes = kept > 0 ? joinedPieces([this.#rest, piece]) : piece;
+    const before = this.#rest.length;
+    const bytes = before > 0 ? joinedPieces([this.#rest, piece]) : piece;
     // The end of an event has at most four bytes, some of which may have come before.
-    const end = lastEventEnd(bytes, Math.max(0, kept - 3));
+    const end = lastEventEnd(bytes, Math.max(0, before - 3));
     if (end > 0) this.#isLong = false;
     const rest = bytes.subarray(end);
     const isKept = !this.#isLong && rest.length <= MOST_EVENT_BYTES;

@@ -95,20 +95,20 @@ export function readUpstreams(settings: Settings): UpstreamEntry[] {
   const faults: string[] = [];
   const entries: UpstreamEntry[] = [];
   const names = new Set<string>();
-  for (const [index, given] of settings.UPSTREAMS.entries()) {
-    const called = typeof given.name === 'string' ? JSON.stringify(given.name.slice(0, 40)) : `number ${index + 1}`;
-    const kind = typeof given.kind === 'string' && Object.hasOwn(kinds(), given.kind) ? kinds()[given.kind] : undefined;
-    const { data, error } = z.strictObject({ ...kind?.fields, ...common }).safeParse(given);
+  for (const [index, value] of settings.UPSTREAMS.entries()) {
+    const called = typeof value.name === 'string' ? JSON.stringify(value.name.slice(0, 40)) : `number ${index + 1}`;
+    const kind = typeof value.kind === 'string' && Object.hasOwn(kinds(), value.kind) ? kinds()[value.kind] : undefined;
+    const { data, error } = z.strictObject({ ...kind?.fields, ...common }).safeParse(value);
     const fault = data && kind?.fault?.(data);
-    const told = (error?.issues ?? []).map(({ path, message }) => `${path.join('.') || 'it'} ${lowered(message)}`);
-    if (fault !== undefined) told.push(`it ${fault}`);
-    if (kind?.simulated && !/^simulator(?:-|$)/.test(asText(given.name))) {
+    const sentences = (error?.issues ?? []).map(({ path, message }) => `${path.join('.') || 'it'} ${lowered(message)}`);
+    if (fault !== undefined) sentences.push(`it ${fault}`);
+    if (kind?.simulated && !/^simulator(?:-|$)/.test(asText(value.name))) {
       // The name is in every answer, so it must say that the simulator has answered.
-      told.push('name must be "simulator", or begin with "simulator-", as its answers are not Claude\'s');
+      sentences.push('name must be "simulator", or begin with "simulator-", as its answers are not Claude\'s');
     }
-    if (names.has(asText(given.name))) told.push('name is the one of another entry');
-    names.add(asText(given.name));
-    if (told.length > 0) faults.push(`the entry ${called}: ${told.join('; ')}`);
+    if (names.has(asText(value.name))) sentences.push('name is the one of another entry');
+    names.add(asText(value.name));
+    if (sentences.length > 0) faults.push(`the entry ${called}: ${sentences.join('; ')}`);
     else entries.push(data as UpstreamEntry);
   }
   if (faults.length > 0) throw misconfigured(`This deployment has a malformed UPSTREAMS: ${faults.join('; ')}.`);
@@ -157,7 +157,7 @@ function openUpstream(entry: UpstreamEntry, settings: Settings): OpenUpstream {
       throw misconfigured(`${keyName} of the upstream "${entry.name}" ${thrown.message}.`);
     throw thrown;
   }
-  const ids = new ModelIds(entry.models, settings.models, (model, known) => endpoint.idOf?.(model, known) ?? model);
+  const ids = new ModelIds(entry.models, settings.models, (model, id) => endpoint.idOf?.(model, id) ?? model);
   return {
     entry,
     name: entry.name,
@@ -195,9 +195,9 @@ async function adaptedCall(
   const { method } = call;
   const url = endpoint.address(call, idThere);
   const body = call.body?.(isRenamed ? { model: JSON.stringify(idThere), ...changes } : changes);
-  const given = endpoint.authorize({ method, url, headers, body }, by);
+  const authorized = endpoint.authorize({ method, url, headers, body }, by);
   // Most kinds know it at once, and waiting for it would cost time in every request.
-  const credential: CallHeaders = given instanceof Promise ? await given : given;
+  const credential: CallHeaders = authorized instanceof Promise ? await authorized : authorized;
   return { method, url, headers: { ...headers, ...credential }, body };
 }
 

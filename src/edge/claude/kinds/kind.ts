@@ -68,10 +68,10 @@ export interface Endpoint {
   forgetCredential?(): void;
   /**
    * @param model the model as the request names it
-   * @param known the id of the same model in the model table; if the table does not have it, the name without its date
+   * @param id the id of the same model in the model table; if the table does not have it, the name without its date
    * @returns the id of a model if the entry does not say it. Default: as the request names it
    */
-  idOf?(model: string, known: string): string;
+  idOf?(model: string, id: string): string;
   /**
    * @param text the body of a 404
    * @param idThere the id by which the model was called

@@ -28,19 +28,19 @@ const HARMLESS = 'x-amzn-';
  * gateway of another upstream.
  */
 export function toService(headers: CallHeaders): CallHeaders {
-  const kept: Record<string, string> = {};
+  const own: Record<string, string> = {};
   for (const [name, value] of Object.entries(headers)) {
     if (CREDENTIALS.has(name)) continue;
     if (!name.startsWith(HARMLESS) && CHOOSING_PREFIXES.some((prefix) => name.startsWith(prefix))) continue;
-    kept[name] = value;
+    own[name] = value;
   }
-  return kept;
+  return own;
 }
 
 /** @returns the path of a call. Of a message's query only `beta` is signed with the operator's key, and nothing else of a caller */
 export function signedPath(path: string): string {
   const [route = '', query = ''] = path.split('?', 2);
   if (!route.startsWith('/v1/messages') || route.startsWith('/v1/messages/batches')) return path;
-  const kept = query.split('&').filter((part) => /^beta(?:=|$)/.test(part));
-  return kept.length > 0 ? `${route}?${kept.join('&')}` : route;
+  const parts = query.split('&').filter((part) => /^beta(?:=|$)/.test(part));
+  return parts.length > 0 ? `${route}?${parts.join('&')}` : route;
 }

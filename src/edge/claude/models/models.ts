@@ -323,7 +323,7 @@ export class ModelTable {
 
   /** @returns the upstream's name of a model: the id behind the deployment's alias, otherwise the name itself. */
   resolve(name: string): string {
-    const alias = (given: string) => (Object.hasOwn(this.#aliases, given) ? this.#aliases[given] : undefined);
+    const alias = (name: string) => (Object.hasOwn(this.#aliases, name) ? this.#aliases[name] : undefined);
     // An alias of a model also applies to its snapshots.
     const model = undated(name);
     return alias(name) ?? (this.#byName.has(model) ? alias(model) : undefined) ?? name;
@@ -335,9 +335,9 @@ export class ModelTable {
   }
 
   /** @returns whether an answer by `made` may be of the model `asked`: a gateway can give its models any names. */
-  mayBeSame(made: string, asked: string): boolean {
-    const row = this.find(made);
-    return made === asked || row === undefined || row.id === this.find(asked)?.id;
+  mayBeSame(answered: string, requested: string): boolean {
+    const row = this.find(answered);
+    return answered === requested || row === undefined || row.id === this.find(requested)?.id;
   }
 
   #row(name: string): Model | undefined {
@@ -348,9 +348,9 @@ export class ModelTable {
    * @param name the upstream's name of the model: the deployment's aliases do not apply
    * @returns the row that prices a model: its own, or the dearest of the table, with `known: false`
    */
-  price(name: string): { row: Model; known: boolean } {
+  price(name: string): { row: Model; isListed: boolean } {
     const row = this.#row(name);
-    return row ? { row, known: true } : { row: dearestPrices(this.rows), known: false };
+    return row ? { row, isListed: true } : { row: dearestPrices(this.rows), isListed: false };
   }
 }
 

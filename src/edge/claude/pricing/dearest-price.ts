@@ -12,15 +12,15 @@ export function modelsOf(models: ModelTable, name: unknown): readonly Model[] {
 /** @returns a model's own row; undefined where the table has none. */
 export function rowOf(models: ModelTable, name: unknown): Model | undefined {
   if (typeof name !== 'string') return undefined;
-  const { row, known } = models.price(name);
+  const { row, isListed: known } = models.price(name);
   return known ? row : undefined;
 }
 
 /** @returns every name by which limits may allow a model. */
-export function namesOf(models: ModelTable, name: unknown, asked?: string): string[] {
+export function namesOf(models: ModelTable, name: unknown, requested?: string): string[] {
   if (typeof name !== 'string') return ['default'];
   const row = rowOf(models, name);
-  const names = [...(asked === undefined ? [] : [asked]), name, ...(row ? [row.id, ...row.aliases] : [])];
+  const names = [...(requested === undefined ? [] : [requested]), name, ...(row ? [row.id, ...row.aliases] : [])];
   // No limit has a name this long, so a shortened name matches none.
   return [...new Set(names.map((one) => one.slice(0, LONGEST_MODEL_NAME + 1)))];
 }

@@ -23,7 +23,7 @@ export function takes(
   from = row,
   keepsEffort = false,
   now = Date.now(),
-): { changes: Json; refused?: { member: string; taken: string } | undefined } {
+): { changes: Json; refused?: { member: string; reason: string } | undefined } {
   if (!row?.thinking) return { changes: {} };
   const { types, default: byDefault, off_efforts } = row.thinking;
   const { thinking, output_config: config, tool_choice: choice, temperature, top_p, top_k, speed, messages } = body;
@@ -49,7 +49,7 @@ export function takes(
   // A budget that is put in the place of an effort leaves room, too.
   const comesIn =
     (row !== from && roomForText(from, body) === TEXT_TOKENS) || (near !== thinking && type === 'enabled');
-  const refusals: [boolean, member: string, taken: string][] = [
+  const refusals: [boolean, member: string, reason: string][] = [
     [keepsEffort && isLower, 'output_config.effort', efforts.join(', ') || 'none'],
     [forces && (!row.forced_tools || type === 'enabled'), 'tool_choice', 'auto and none'],
     [beginsAnswer(messages) && (thinks || has('prefill')), 'messages', 'a message of the user as the last one'],
@@ -61,7 +61,7 @@ export function takes(
     [thinks && comesIn && most < room, 'max_tokens', `${room} or more, as it thinks`],
   ];
   const refused = refusals.find(([isRefused]) => isRefused);
-  return { changes, refused: refused && { member: refused[1], taken: refused[2] } };
+  return { changes, refused: refused && { member: refused[1], reason: refused[2] } };
 }
 
 /**
@@ -76,7 +76,7 @@ export function refuseUntaken(models: ModelTable, names: readonly (string | unde
     const { refused } = takes(row, body, rows[0], true);
     if (row && refused)
       throw invalidRequest(
-        `${refused.member}: ${row.id} refuses this. It takes ${refused.taken}. Change it, or name another model.`,
+        `${refused.member}: ${row.id} refuses this. It takes ${refused.reason}. Change it, or name another model.`,
       );
   }
 }

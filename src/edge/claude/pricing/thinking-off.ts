@@ -14,9 +14,9 @@ export interface ThinkingOff {
 
 /** @returns how a request for this model leaves thinking out. A model that is not in the table may think. */
 export function thinkingOff(row: Model | undefined): ThinkingOff {
-  const known = row?.thinking;
-  if (known?.default === 'off') return { thinking: undefined, effort: undefined, thinks: false };
-  const type = known?.types.find(switchesOff);
+  const rules = row?.thinking;
+  if (rules?.default === 'off') return { thinking: undefined, effort: undefined, thinks: false };
+  const type = rules?.types.find(switchesOff);
   return type === undefined
     ? { thinking: undefined, effort: row?.efforts[0], thinks: true }
     : { thinking: { type }, effort: undefined, thinks: false };

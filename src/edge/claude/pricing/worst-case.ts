@@ -79,7 +79,7 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
   const estimatedSteps = steps + Number(found.served.unlimited);
   const geography = body.inference_geo === 'global' ? 10 : 11;
   const wide = options.betas?.some((beta) => beta.startsWith('context-1m')) ?? false;
-  const asked = wholeNumber(body.max_tokens);
+  const wanted = wholeNumber(body.max_tokens);
 
   const worstCase: WorstCase = {
     inputTokens: 0,
@@ -118,11 +118,11 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
   for (const attempt of attemptsOf(body)) {
     const rows = modelsOf(options.models, attempt.model);
     const window = Math.max(...rows.map((row) => row.max_input_tokens), wide ? 1_000_000 : 0);
-    const told = promptTokensIn(found, window, options);
+    const ofPrompt = promptTokensIn(found, window, options);
     const { hidden, growth, result } = found.served;
-    const first = hidden ? { tokens: window, bounded: false } : told;
-    const firstEstimated = hidden ? Math.min(window, told.tokens + SERVED_STEP_TOKENS) : told.tokens;
-    const output = asked ?? longestOutput(rows);
+    const first = hidden ? { tokens: window, bounded: false } : ofPrompt;
+    const firstEstimated = hidden ? Math.min(window, ofPrompt.tokens + SERVED_STEP_TOKENS) : ofPrompt.tokens;
+    const output = wanted ?? longestOutput(rows);
     const later = steps > 1 ? Math.min(window, first.tokens + growth + (steps - 1) * output) : 0;
     const added = Number.isFinite(result) ? result + BESIDE_RESULT : SERVED_STEP_TOKENS;
     const price = dearest(rows, Math.max(first.tokens, later), attempt.fast, found.cache, geography);
@@ -136,7 +136,7 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
       return tokens * price.input + searches + beside;
     };
     const ownOutput = own === undefined ? 0 : Math.min(own, window) * price.output * steps;
-    worstCase.countable &&= told.tokens * estimatedSteps * WORTH_A_COUNT >= inputEstimated;
+    worstCase.countable &&= ofPrompt.tokens * estimatedSteps * WORTH_A_COUNT >= inputEstimated;
     worstCase.inputTokens += inputExact * (compacting ? 2 : 1);
     worstCase.inputCost += costOf(inputExact) + ownOutput;
     served.inputTokens += inputEstimated * (compacting ? 2 : 1);
@@ -224,12 +224,12 @@ function noteTerms(
   const price = dearest(rows, promptTokens, fast, terms.cache, 10);
   const hold = dearest(rows, promptTokens, fast, terms.cache, geography.hold);
   // A geography that only the workspace sets is not counted here. The tokens per second are high enough to cover it.
-  const asked = dearest(rows, promptTokens, fast, terms.cache, geography.asked);
+  const dearestPrice = dearest(rows, promptTokens, fast, terms.cache, geography.asked);
   const rates = rows.map((row) => (fast ? row.fast_tokens_per_second : row.tokens_per_second));
   terms.promptTokens = Math.max(terms.promptTokens, promptTokens);
   terms.promptCost = Math.min(MOST_HELD, Math.max(terms.promptCost, promptTokens * hold.input));
   terms.inputPrice = Math.max(terms.inputPrice, price.input);
-  terms.outputPrice = Math.max(terms.outputPrice, asked.output);
+  terms.outputPrice = Math.max(terms.outputPrice, dearestPrice.output);
   terms.tokensPerSecond = Math.max(terms.tokensPerSecond, ...rates);
   terms.isFast ||= fast;
 }
@@ -289,8 +289,8 @@ function addAdvisor(
   served.inputCost += uses * estimated;
   served.useCost += window * price.input + output;
   served.estimatedUseCost += estimated;
-  const told = dearest(rows, window, false, caching.cache, 10);
-  terms.advisor = withSecond(terms.advisor, told, uses);
+  const dearestPrice = dearest(rows, window, false, caching.cache, 10);
+  terms.advisor = withSecond(terms.advisor, dearestPrice, uses);
   terms.tokensPerSecond = Math.max(terms.tokensPerSecond, ...rows.map((row) => row.tokens_per_second));
   // An advisor without a name is priced as the dearest model.
   if (typeof tool.model === 'string') worstCase.known &&= rowOf(models, tool.model) !== undefined;

@@ -63,12 +63,12 @@ export function saidOf<T>(
   headers: Headers | undefined,
   body: Json,
 ): T | undefined {
-  const said = (header && headers?.get(header)) ?? undefined;
-  const given = ofHeader || (mayBeNull && body[name] === null) ? undefined : body[name];
-  const present = given === undefined ? said : given;
+  const inHeader = (header && headers?.get(header)) ?? undefined;
+  const inBody = ofHeader || (mayBeNull && body[name] === null) ? undefined : body[name];
+  const present = inBody === undefined ? inHeader : inBody;
   if (present === undefined) return undefined;
-  if (ofHeader && said !== undefined) return validate(schema, ofHeader(said), header);
+  if (ofHeader && inHeader !== undefined) return validate(schema, ofHeader(inHeader), header);
   const value = validate(schema, present, name);
-  if (said === undefined || said === value) return value;
+  if (inHeader === undefined || inHeader === value) return value;
   throw invalidRequest(`${name}: the body and the header ${header} name different ones. Send one.`);
 }

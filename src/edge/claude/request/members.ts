@@ -31,10 +31,10 @@ export const headersRead = ofRooms(
 
 /** Refuses a header of ours that nothing reads: it never goes up, so its caller would never hear of it. @throws ApiError 400 */
 export function refuseUnreadHeaders(headers: Headers): void {
-  const known = headersRead();
+  const names = headersRead();
   // `forEach` is faster than an iterator, which makes an array for each header.
   headers.forEach((_, name) => {
-    if (name.startsWith('sluice-') && !known.has(name))
+    if (name.startsWith('sluice-') && !names.has(name))
       throw invalidRequest(`${name}: nothing in this edge reads this header. Leave it out.`);
   });
 }
@@ -68,8 +68,8 @@ export function askedMember<Name extends keyof MemberValues>(
   headers: Headers | undefined,
   body: Json,
 ): MemberValues[Name] | undefined {
-  const known: KnownMembers = allMembers();
-  const member = known[name];
+  const members: KnownMembers = allMembers();
+  const member = members[name];
   return member && saidOf<MemberValues[Name]>(name, member, headers, body);
 }
 

@@ -158,9 +158,9 @@ function* refusalsOf(schema: Json): Generator<string> {
   // A list of types beside an enum is refused, too.
   const strange = Array.isArray(choices) && type !== undefined ? choices.find((one) => !isType(one, type)) : undefined;
   if (strange !== undefined) {
-    const told = Array.isArray(type) ? `[${types.map((one) => `'${one}'`).join(', ')}]` : String(type);
+    const name = Array.isArray(type) ? `[${types.map((one) => `'${one}'`).join(', ')}]` : String(type);
     const value = typeof strange === 'string' ? `'${strange}'` : JSON.stringify(strange);
-    yield `Enum value ${value} does not match declared type '${told}'`;
+    yield `Enum value ${value} does not match declared type '${name}'`;
   }
 }
 

@@ -20,8 +20,8 @@ const userIds = new LruCache<string, string>({ most: MOST_USER_IDS });
 
 /** @returns the name of an account at the upstream: 32 hexadecimal digits, always the same. */
 async function nameUp(account: string): Promise<string> {
-  const known = userIds.get(account);
-  if (known !== undefined) return known;
+  const earlier = userIds.get(account);
+  if (earlier !== undefined) return earlier;
   const name = (await sha256Hex(utf8(`sluice account ${account}`))).slice(0, CHARACTERS);
   userIds.set(account, name);
   return name;
@@ -33,9 +33,9 @@ async function nameUp(account: string): Promise<string> {
  */
 export function endUserOf(body: JsonBody): string | undefined | Promise<string> {
   const metadata = Object.hasOwn(body.json, 'metadata') ? body.json.metadata : undefined;
-  const told = isObject(metadata) ? metadata.user_id : undefined;
-  if (typeof told !== 'string') return undefined;
-  const named = body instanceof LongBody ? body.stringOf(told, LONGEST_USER_ID * BYTES_OF_A_CHARACTER) : told;
+  const own = isObject(metadata) ? metadata.user_id : undefined;
+  if (typeof own !== 'string') return undefined;
+  const named = body instanceof LongBody ? body.stringOf(own, LONGEST_USER_ID * BYTES_OF_A_CHARACTER) : own;
   if (named === undefined || named === '' || named.length > LONGEST_USER_ID) return undefined;
   return endUsers.get(named) ?? hashed(named);
 }

@@ -34,8 +34,8 @@ export class HealthBook {
   /** @returns the breaker of an upstream and a model. A new breaker is closed. */
   breaker(upstream: string, model: string): Breaker {
     const key = `${upstream}\n${model}`;
-    const known = this.#breakers.get(key);
-    if (known) return known.breaker;
+    const present = this.#breakers.get(key);
+    if (present) return present.breaker;
     const breaker = new Breaker();
     this.#breakers.set(key, { upstream, model, breaker });
     this.#keys.add(key);
@@ -69,9 +69,9 @@ export class HealthBook {
   /** @returns what is known about every upstream and model that was called. */
   report(now: number): UpstreamHealth[] {
     return [...this.#keys].flatMap((key) => {
-      const known = this.#breakers.get(key);
-      if (!known) return [];
-      const { upstream, model, breaker } = known;
+      const present = this.#breakers.get(key);
+      if (!present) return [];
+      const { upstream, model, breaker } = present;
       const state = breaker.state(now);
       return [{ upstream, model, state, dueAt: state === 'closed' ? null : breaker.dueAt, ...breaker.counts(now) }];
     });

@@ -10,7 +10,7 @@ export class KeyHealth {
   /** When it was first refused, in milliseconds since 1970; undefined while it works, or is not known to be refused. */
   refusedSince: number | undefined;
   /** What the upstream said when it last refused it. */
-  said = '';
+  words = '';
   /** When an upstream that has not counted a model's tokens may be asked again, by model; milliseconds since 1970. */
   readonly uncounted = new Map<string, number>();
   /** What the operator has not been told yet. */
@@ -23,8 +23,8 @@ export class KeyHealth {
       this.refusedSince = undefined;
       this.#news = null;
     } else if (kind === 'refused') {
-      this.said = judged?.forCaller?.upstreamSaid ?? '';
-      if (this.refusedSince === undefined) this.#news = this.said;
+      this.words = judged?.forCaller?.upstreamSaid ?? '';
+      if (this.refusedSince === undefined) this.#news = this.words;
       this.refusedSince ??= now;
     }
   }

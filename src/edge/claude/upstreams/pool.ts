@@ -51,11 +51,11 @@ type IsolateKnowledge = Pick<UpstreamPool, 'health' | 'homes'>;
  */
 const MOST_LISTS = 20;
 const MOST_HOMES = 5_000;
-const known = new LruCache<string, IsolateKnowledge>({ most: MOST_LISTS });
+const knowledge = new LruCache<string, IsolateKnowledge>({ most: MOST_LISTS });
 
 /** @returns what this isolate knows about a list of upstreams. Its Worker and its objects share it. */
 export function isolateKnowledge(list: unknown): IsolateKnowledge {
-  return getOrMake(known, JSON.stringify(list), () => ({
+  return getOrMake(knowledge, JSON.stringify(list), () => ({
     health: new HealthBook(),
     homes: new LruCache({ most: MOST_HOMES }),
   }));
@@ -100,8 +100,8 @@ export function upstreamsFor(
   const owner = able.find(({ name }) => name === home);
   if (owner) return [owner];
   if (stays !== undefined && all.some(({ name }) => name === stays)) {
-    const asked = model === undefined ? 'this' : model.slice(0, 128);
-    const message = `The request names ${owned} that the upstream ${stays} has, and that one does not take ${asked}.`;
+    const name = model === undefined ? 'this' : model.slice(0, 128);
+    const message = `The request names ${owned} that the upstream ${stays} has, and that one does not take ${name}.`;
     throw new NoUpstream('invalid_request_error', message);
   }
   return able.slice(0, 1);

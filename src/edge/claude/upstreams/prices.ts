@@ -22,9 +22,9 @@ export function pricesAt(settings: Settings, upstream: string | undefined): Mode
 
 /** @returns for each model the dearest prices of these upstreams. A request that any of them may answer is held by these. */
 export function dearestAt(settings: Settings, upstreams: readonly OpenUpstream[]): ModelTable {
-  const known = getOrMake(tables, settings, () => new Map<string, ModelTable>());
+  const tablesOfSettings = getOrMake(tables, settings, () => new Map<string, ModelTable>());
   const key = upstreams.map(({ name }) => name).join('\n');
-  return getOrMake(known, key, () => makeTable(settings, upstreams));
+  return getOrMake(tablesOfSettings, key, () => makeTable(settings, upstreams));
 }
 
 /**

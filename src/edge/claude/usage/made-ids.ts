@@ -59,7 +59,7 @@ export class MadeIds {
 }
 
 export function idsMade(message: unknown): readonly MadeId[] {
-  const made = new MadeIds();
-  made.take(message);
-  return made.all;
+  const all = new MadeIds();
+  all.take(message);
+  return all.all;
 }

@@ -37,18 +37,18 @@ export class ToldUsage {
   /** Takes the next report. @returns the usage that all of them tell together; undefined if none has told any */
   take(report: unknown, isLater = false): Usage | undefined {
     if (!isObject(report)) return this.usage;
-    const told: Json = Object.fromEntries(Object.entries(report).filter(canCount));
-    if (Array.isArray(told.iterations)) {
-      told.iterations = told.iterations.filter((step) => typeof memberOf(step, 'type') === 'string');
-      if ((told.iterations as Json[]).length === 0) delete told.iterations;
+    const counts: Json = Object.fromEntries(Object.entries(report).filter(canCount));
+    if (Array.isArray(counts.iterations)) {
+      counts.iterations = counts.iterations.filter((step) => typeof memberOf(step, 'type') === 'string');
+      if ((counts.iterations as Json[]).length === 0) delete counts.iterations;
     }
-    if (this.hasBlocks && told.output_tokens === 0 && !told.iterations) delete told.output_tokens;
-    this.#hasOutput ||= isLater && isCount(told.output_tokens);
+    if (this.hasBlocks && counts.output_tokens === 0 && !counts.iterations) delete counts.output_tokens;
+    this.#hasOutput ||= isLater && isCount(counts.output_tokens);
     const earlier: Json = { ...this.usage };
     if (this.#isOther) for (const kind of [...OF_PROMPT, ...GROWING, 'iterations']) delete earlier[kind];
     this.#isOther = false;
-    const usage = { ...earlier, ...told };
-    for (const kind of GROWING) if (Object.hasOwn(told, kind)) usage[kind] = larger(earlier[kind], told[kind]);
+    const usage = { ...earlier, ...counts };
+    for (const kind of GROWING) if (Object.hasOwn(counts, kind)) usage[kind] = larger(earlier[kind], counts[kind]);
     const isLess = promptTokens(usage) < promptTokens(earlier);
     if (isLess) for (const kind of OF_PROMPT) delete usage[kind];
     this.usage = { ...earlier, ...usage };

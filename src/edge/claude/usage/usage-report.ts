@@ -82,14 +82,14 @@ export interface Report {
 export function reportOf(message: object | undefined, bytes: number): Report {
   const isMessage = memberOf(message, 'type') === 'message';
   const content = memberOf(message, 'content');
-  const told = new ToldUsage();
-  told.hasBlocks = Array.isArray(content) && content.length > 0;
-  const usage = told.take(memberOf(message, 'usage'));
+  const reported = new ToldUsage();
+  reported.hasBlocks = Array.isArray(content) && content.length > 0;
+  const usage = reported.take(memberOf(message, 'usage'));
   return {
     model: stringOrUndefined(memberOf(message, 'model')),
     usage,
     stop_reason: stringOrUndefined(memberOf(message, 'stop_reason')) ?? null,
-    ...(told.isUnbilledBy(message) && { unbilled: true }),
+    ...(reported.isUnbilledBy(message) && { unbilled: true }),
     bytes,
     fallbacks: fallbacksIn(content),
     completed: isMessage,

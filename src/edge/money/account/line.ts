@@ -142,8 +142,8 @@ export class Line {
     for (const place of [...this.#places]) {
       const isLast = now >= place.until;
       // Who asks a pool at the last is decided on later, when others have come into both.
-      const [before, known] = isLast ? [[...held]] : [held, mosts];
-      const ahead = () => this.ahead(place.payers, place.least, before, known);
+      const [before, amounts] = isLast ? [[...held]] : [held, mosts];
+      const ahead = () => this.ahead(place.payers, place.least, before, amounts);
       try {
         if (!isLast && place.least > (ahead()?.mostPassing ?? place.least)) {
           held.push(place);

@@ -139,11 +139,11 @@ export class RefusalLog extends Rows {
   }
 
   #read(id: string): RefusedRequest | undefined {
-    const made = timeOfRequestId(id);
+    const at = timeOfRequestId(id);
     const rows = this.tables.read<{ refused: string }>(
       'select refused from refusals where at >= ? and at <= ? order by at desc',
-      made ?? 0,
-      made === undefined ? Number.MAX_SAFE_INTEGER : made + MOST_BETWEEN_MS,
+      at ?? 0,
+      at === undefined ? Number.MAX_SAFE_INTEGER : at + MOST_BETWEEN_MS,
     );
     for (const { refused } of rows) {
       const found = (JSON.parse(refused) as RefusedRequest[]).find((one) => one.id === id);

@@ -29,12 +29,12 @@ export async function requestsOfAll(
   const accounts = await allAccounts().lastOf(c, filter.outcome, from);
   let rows: ListedRequest[] = [];
   for (let at = 0; at < accounts.length; at += ACCOUNTS_AT_ONCE) {
-    const asked = accounts.slice(at, at + ACCOUNTS_AT_ONCE);
+    const some = accounts.slice(at, at + ACCOUNTS_AT_ONCE);
     const last = timeOfRequestId(rows[limit]?.request_id ?? '');
     // What comes before a row is not told by when an account's last was.
-    if (!isBackwards && last !== undefined && last > (asked[0]?.at ?? 0) + AHEAD_MS) break;
+    if (!isBackwards && last !== undefined && last > (some[0]?.at ?? 0) + AHEAD_MS) break;
     const lists = await Promise.all(
-      asked.map(async ({ account }) => {
+      some.map(async ({ account }) => {
         const list = await accountOf(c, account)((object) => object.requests({ ...edge, limit: limit + 1 }, filter));
         return list.data.map((row) => ({ ...row, account }));
       }),

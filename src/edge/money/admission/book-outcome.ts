@@ -74,7 +74,7 @@ export function settlementOf(
   const answeredBy = models.price(outcome.model ?? model);
   const requested = models.price(model).row;
   // If no other model may step in, an unknown name must be a snapshot of the requested model.
-  const row = answeredBy.known || (grant.models?.length ?? 0) > 1 ? answeredBy.row : requested;
+  const row = answeredBy.isListed || (grant.models?.length ?? 0) > 1 ? answeredBy.row : requested;
   const settlement = {
     requestId,
     status: statusOf(outcome),

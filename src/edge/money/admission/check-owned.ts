@@ -74,10 +74,10 @@ export async function checkOwned(
  */
 export async function noteMade(
   request: AccountRequest,
-  made: readonly MadeId[] | undefined,
+  ids: readonly MadeId[] | undefined,
   upstream: string | undefined,
 ): Promise<void> {
-  if (!made || made.length === 0) return;
-  const belongings = made.map((one) => ({ ...one, upstream: upstream ?? '' }));
+  if (!ids || ids.length === 0) return;
+  const belongings = ids.map((one) => ({ ...one, upstream: upstream ?? '' }));
   await callAccount(request, (account) => account.noteMade(belongings), 'persistent');
 }

@@ -59,10 +59,10 @@ export function loweredHeaders({
   loweredBy?: LoweredBy;
 }): Record<string, string> {
   if (maxTokens === undefined) return {};
-  const told = { 'sluice-max-tokens': String(maxTokens) };
-  if (!loweredBy) return told;
+  const headers = { 'sluice-max-tokens': String(maxTokens) };
+  if (!loweredBy) return headers;
   const { by, limit, resets_at: resets } = loweredBy;
-  return { ...told, 'sluice-lowered-by': `${by}; limit=${limit}${resets === null ? '' : `; resets=${resets}`}` };
+  return { ...headers, 'sluice-lowered-by': `${by}; limit=${limit}${resets === null ? '' : `; resets=${resets}`}` };
 }
 
 /**

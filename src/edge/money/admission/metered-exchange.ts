@@ -186,8 +186,8 @@ export class MeteredExchange {
   }
 
   /** Notes what the answer has made as the account's own. */
-  async note(made: readonly MadeId[] | undefined, upstream: string | undefined): Promise<void> {
-    await noteMade(this.#request, made, upstream);
+  async note(ids: readonly MadeId[] | undefined, upstream: string | undefined): Promise<void> {
+    await noteMade(this.#request, ids, upstream);
   }
 
   /** Releases the memory of the body. After that no other try can go up. */

@@ -77,8 +77,8 @@ export class AlertOutbox {
     const added = alerts.filter(({ key }) => told[key] === undefined && !due.some((one) => one.key === key));
     if (added.length === 0) return;
     const now = this.#around.now();
-    const kept = Object.fromEntries(Object.entries(told).filter(([, until]) => until > now));
-    this.#save({ due: [...due, ...added.map((one) => ({ ...one, account }))], told: kept });
+    const current = Object.fromEntries(Object.entries(told).filter(([, until]) => until > now));
+    this.#save({ due: [...due, ...added.map((one) => ({ ...one, account }))], told: current });
     // The alarm is set first, so that it rings even if the object dies during the call to the inbox.
     this.#around.alarm.wakeFor(now + RETRY_MS, ALERT_GRAIN_MS);
     this.#around.waitUntil(this.send());

@@ -86,10 +86,10 @@ export function diskFullAlert(now: number): DueAlert {
 }
 
 /** @returns the alert that an upstream refuses the deployment's key, in its words, or that it answers again. @param upstream its name */
-export function keyAlert(said: string | null, upstream: string, now: number): DueAlert {
-  const kind = said === null ? 'key_works' : 'key_refused';
+export function keyAlert(words: string | null, upstream: string, now: number): DueAlert {
+  const kind = words === null ? 'key_works' : 'key_refused';
   const node = { type: 'deployment' as const, id: 'deployment' };
-  const subject = [upstream, said ?? ''].filter((part) => part !== '').join(': ') || null;
+  const subject = [upstream, words ?? ''].filter((part) => part !== '').join(': ') || null;
   return alertOf(kind, node, now, now + PARKED_MS, [now, upstream], { subject });
 }
 

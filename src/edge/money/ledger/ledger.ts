@@ -93,11 +93,11 @@ export class Ledger extends Tables {
 
   /** Writes the row of a request that was admitted; `hold.id` must be new. @param keep is kept until it is settled */
   open(hold: Hold, opening: Opening, buckets: Buckets, keep?: string): void {
-    const { unpriced, group, about, ...known } = opening;
+    const { unpriced, group, about, ...columns } = opening;
     this.insert('ledger', {
       id: hold.id,
       at: hold.at,
-      ...known,
+      ...columns,
       unpriced: Number(unpriced),
       status: 'held',
       stage: hold.stage,

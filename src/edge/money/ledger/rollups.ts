@@ -60,7 +60,7 @@ export interface DimensionSum {
  * @param seq the number of this change
  */
 function rollUpDimensions(tables: Tables, where: string, sign: 1 | -1, binding: string, seq: number): void {
-  const rooms = new Rooms(tables);
+  const rooms = new ListedValues(tables);
   const placed = dimensionSums(tables, where, binding).map((sum) => ({ ...sum, value: rooms.valueFor(sum, sign) }));
   // Thousands of values may share the row of the others.
   for (const alike of Map.groupBy(placed, keyOfSum).values()) {
@@ -104,18 +104,18 @@ export function dimensionSums(tables: Tables, where: string, ...bindings: SqlSto
 }
 
 /** Keeps which values have a row of their own, and how many more may get one. */
-export class Rooms extends Rows {
-  readonly #rooms = new Map<string, { known: Set<string>; values: number }>();
+export class ListedValues extends Rows {
+  readonly #days = new Map<string, { known: Set<string>; values: number }>();
 
   /** @returns the value under which a sum is kept. A subtraction uses the same value as the addition before. */
   valueFor({ day, dimension, value }: Omit<DimensionSum, 'sums'>, sign: 1 | -1 = 1): string {
     const key = `${day} ${dimension}`;
-    const room = this.#rooms.get(key) ?? this.#read(day, dimension);
-    this.#rooms.set(key, room);
-    if (value === ANY_VALUE || room.known.has(value)) return value;
-    if (sign < 0 || room.values >= VALUES_A_DAY) return OTHER_VALUE;
-    room.known.add(value);
-    room.values += 1;
+    const listed = this.#days.get(key) ?? this.#read(day, dimension);
+    this.#days.set(key, listed);
+    if (value === ANY_VALUE || listed.known.has(value)) return value;
+    if (sign < 0 || listed.values >= VALUES_A_DAY) return OTHER_VALUE;
+    listed.known.add(value);
+    listed.values += 1;
     return value;
   }
 
@@ -229,7 +229,7 @@ export class Rollups extends Rows {
   forgetNames(starts: readonly number[]): void {
     const days = [...new Set(starts.map((start) => Math.floor(start / DAY_MS)))].sort((left, right) => right - left);
     let before = Number.MAX_SAFE_INTEGER;
-    const kept = days.map((day) => {
+    const rows = days.map((day) => {
       const [row] = this.tables.read<UsageSums>(
         `select ${SUMMED_UP} from rollups where day >= ? and day < ? having count(*) > 0`,
         day,
@@ -244,7 +244,7 @@ export class Rollups extends Rows {
       this.tables.write('delete from rollups');
       this.tables.write('delete from dimensions');
       this.tables.write('delete from group_dimensions');
-      for (const { day, row } of kept) if (row && row.requests > 0) this.addNameless(day, row);
+      for (const { day, row } of rows) if (row && row.requests > 0) this.addNameless(day, row);
       this.tables.write('delete from group_rollups where day < ?', first);
       const grouped = this.tables.read<{ pool_group: string; day: number } & UsageSums>(
         `select pool_group, day, ${SUMMED_UP} from group_rollups group by pool_group, day`,

@@ -19,15 +19,15 @@ export const NO_TOKENS: Readonly<Tokens> = {
 type OpeningSaid = NonNullable<Settlement['opening']>;
 
 /** @returns the beginning of a row. Missing values become `unknown` or null. */
-export function openingOf(known: { [key in keyof OpeningSaid]?: OpeningSaid[key] | undefined }): Opening {
+export function openingOf(members: { [key in keyof OpeningSaid]?: OpeningSaid[key] | undefined }): Opening {
   return {
-    route: known.route ?? 'unknown',
-    model: known.model ?? 'unknown',
-    unpriced: known.unpriced ?? false,
-    conversation: known.conversation ?? null,
-    token: known.token ?? null,
-    group: known.group ?? null,
-    about: known.about ?? {},
+    route: members.route ?? 'unknown',
+    model: members.model ?? 'unknown',
+    unpriced: members.unpriced ?? false,
+    conversation: members.conversation ?? null,
+    token: members.token ?? null,
+    group: members.group ?? null,
+    about: members.about ?? {},
   };
 }
 

@@ -69,7 +69,7 @@ const COURSE = Object.entries({
   streamed_ms: 'coalesce(after_first_ms, 0)',
   ...Object.fromEntries(FIRST_EVENT_BOUNDS_MS.map((ms) => [`within_${ms}`, `iif(first_event_ms <= ${ms}, 1, 0)`])),
 })
-  .map(([name, made]) => `${name} integer as (${made}) virtual`)
+  .map(([name, expression]) => `${name} integer as (${expression}) virtual`)
   .join(', ');
 
 /**

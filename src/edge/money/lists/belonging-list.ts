@@ -63,8 +63,8 @@ export class BelongingList extends ListedRows {
   }
 
   /** Notes what an answer has made. Of a known id only its end changes: a container that is used lives longer. */
-  note(made: readonly Belonging[], now: number): void {
-    for (const { id, kind, upstream, expiresAt: end = 0 } of made) {
+  note(belongings: readonly Belonging[], now: number): void {
+    for (const { id, kind, upstream, expiresAt: end = 0 } of belongings) {
       // An end that has passed already is that of another clock.
       const due = kind === 'container' && end > now ? end + SKEW_MS : null;
       this.tables.write(
@@ -88,11 +88,11 @@ export class BelongingList extends ListedRows {
   }
 
   /** Sets bytes aside for a file, before any of it goes up. @returns when to check how the upload has ended */
-  begin({ id, upstream, bytes: said }: UploadRequest, bytes: number, now: number): number {
+  begin({ id, upstream, bytes: announced }: UploadRequest, bytes: number, now: number): number {
     this.#forgetGone(now);
     const due = now + UPLOAD_MS;
     const row = { id, kind: 'file', upstream, state: 'uploading', bytes, created_at: now, due_at: due };
-    this.tables.insert('belongings', { ...row, is_exact: Number(said !== undefined) }, 'insert or ignore');
+    this.tables.insert('belongings', { ...row, is_exact: Number(announced !== undefined) }, 'insert or ignore');
     this.#bytes = undefined;
     return due;
   }
@@ -125,8 +125,8 @@ export class BelongingList extends ListedRows {
   ): void {
     const row = { id, kind: 'file', upstream, bytes, created_at: at };
     const erasing = { state: 'erasing', due_at: 0, expires_at: null, description: null };
-    const kept = { state: 'kept', due_at: null, expires_at: expiresAt, description: text };
-    this.tables.insert('belongings', { ...row, ...(isErased ? erasing : kept) }, 'insert or ignore');
+    const values = { state: 'kept', due_at: null, expires_at: expiresAt, description: text };
+    this.tables.insert('belongings', { ...row, ...(isErased ? erasing : values) }, 'insert or ignore');
   }
 
   /** Adds what the upstream says about a file that a tool has made. */

@@ -62,8 +62,8 @@ export class ConversationList extends ListedRows {
 
   /** @returns the bytes that a conversation has reported; undefined if it is not in the list. */
   bytesOf(id: string): number | undefined {
-    const known = this.#known.get(id);
-    if (known !== undefined) return known;
+    const earlier = this.#known.get(id);
+    if (earlier !== undefined) return earlier;
     const bytes = this.tables.figure('select bytes from conversations where id = ?', id);
     if (bytes !== undefined) this.#know(id, bytes);
     return bytes;

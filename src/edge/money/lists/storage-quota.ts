@@ -83,9 +83,9 @@ export class StorageQuota extends Rows {
     return { conversations: { limit: conversations, used: count }, stored_bytes: { limit: stored_bytes, used: bytes } };
   }
 
-  /** @param asked a conversation about which more will be asked */
-  #used(asked?: string): { count: number; bytes: number } {
-    if (!this.#isRead) this.#readSums(asked);
+  /** @param besides a conversation about which more will be asked */
+  #used(besides?: string): { count: number; bytes: number } {
+    if (!this.#isRead) this.#readSums(besides);
     let { count, bytes } = this.#conversations.totals;
     bytes += this.#versions.bytes + this.#belongings.bytes;
     for (const [id, coming] of this.#coming) {

@@ -55,10 +55,10 @@ export class Credentials extends Rows {
 
   /** @returns whether the token is revoked: by its own id, or with all tokens that were issued until some time. */
   isRevoked(token: CredentialUse): boolean {
-    const known = token.jti === undefined ? undefined : this.#rows.find(token.jti);
-    if (known?.revoked) return true;
+    const row = token.jti === undefined ? undefined : this.#rows.find(token.jti);
+    if (row?.revoked) return true;
     if (this.#revokedBefore === 0) return false;
-    if (known?.mintedAt) return known.mintedAt <= this.#revokedBefore;
+    if (row?.mintedAt) return row.mintedAt <= this.#revokedBefore;
     // A JWT has whole seconds. A token that was issued in the same second counts as issued before.
     return (token.iat ?? 0) * 1_000 <= this.#revokedBefore;
   }
@@ -67,8 +67,8 @@ export class Credentials extends Rows {
   see(token: CredentialUse, now: number): void {
     const { jti } = token;
     if (jti === undefined || jti.length > LONGEST_STORED_JTI) return;
-    const known = this.#rows.find(jti);
-    if (known?.seen) return;
+    const row = this.#rows.find(jti);
+    if (row?.seen) return;
     // A token that is not listed can still be revoked.
     if (this.#listed >= MOST_LISTED) return;
     this.tables.write(
@@ -78,7 +78,7 @@ export class Credentials extends Rows {
       now,
       milliseconds(token.exp),
     );
-    this.#changed(jti, known ? 0 : 1);
+    this.#changed(jti, row ? 0 : 1);
   }
 
   /**
@@ -120,14 +120,14 @@ export class Credentials extends Rows {
 
   /** Revokes a token, known or not. */
   revoke(jti: string, now: number): void {
-    const known = this.#rows.find(jti);
-    if (known?.revoked) return;
+    const row = this.#rows.find(jti);
+    if (row?.revoked) return;
     this.tables.write(
       'insert into tokens (jti, revoked_at) values (?, ?) on conflict (jti) do update set revoked_at = excluded.revoked_at',
       jti,
       now,
     );
-    this.#changed(jti, known ? 0 : 1);
+    this.#changed(jti, row ? 0 : 1);
   }
 
   /** Revokes every token that was issued until now, seen or not. */

@@ -14,8 +14,8 @@ export class RequestCounts extends Rows {
 
   /** @returns how many requests of a token were admitted, of those that the ledger has. */
   of(jti: string): number {
-    const known = this.#counts.get(jti);
-    if (known !== undefined) return known;
+    const soFar = this.#counts.get(jti);
+    if (soFar !== undefined) return soFar;
     const count = this.tables.number(
       `select count(distinct ${REQUEST}) from ledger where token = ? and route not in ('${BESIDE.join("', '")}')`,
       jti,
@@ -31,7 +31,7 @@ export class RequestCounts extends Rows {
 
   /** Counts what is admitted now. Call it before its row is there. */
   add(jti: string, requestId: string, route: string): void {
-    const known = this.#counts.get(jti);
-    if (known !== undefined && !BESIDE.includes(route) && !this.has(requestId)) this.#counts.set(jti, known + 1);
+    const soFar = this.#counts.get(jti);
+    if (soFar !== undefined && !BESIDE.includes(route) && !this.has(requestId)) this.#counts.set(jti, soFar + 1);
   }
 }

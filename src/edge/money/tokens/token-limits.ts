@@ -160,8 +160,8 @@ export class TokensWithLimits {
   }
 
   #find(jti: string | undefined): LimitedToken | undefined {
-    const known = this.#usedBefore(jti);
-    if (known || jti === undefined) return known;
+    const used = this.#usedBefore(jti);
+    if (used || jti === undefined) return used;
     const limits = this.#rows.find(jti)?.limits ?? null;
     if (limits === null) return undefined;
     const token = this.#read(jti, JSON.parse(limits) as TokenLimits);

@@ -27,8 +27,8 @@ export class TokenRowCache extends Rows {
 
   /** @returns what a token's row says; undefined if it has no row. */
   find(jti: string): StoredToken | undefined {
-    const known = this.#known.get(jti);
-    if (known) return known;
+    const cached = this.#known.get(jti);
+    if (cached) return cached;
     const [row] = this.tables.read<TokenColumns>(
       'select minted_at, first_seen_at, revoked_at, limits from tokens where jti = ?',
       jti,

@@ -41,9 +41,9 @@ export const TOKEN_ROUTES = [
     const minted = await mintToken(secret, { account, scopes, expiresIn, label, tags, only, session });
     const { jti, issued_at, expires_at } = minted;
     // Its limits and its revocation hold for as long as it can be renewed.
-    const known = { jti, scopes: [...scopes], label, limits, iat: issued_at, exp: session?.end ?? expires_at };
+    const token = { jti, scopes: [...scopes], label, limits, iat: issued_at, exp: session?.end ?? expires_at };
     // A token that could not be noted is not given out.
-    if (!(await accountOf(c, account)((object) => object.rememberToken(known)))) {
+    if (!(await accountOf(c, account)((object) => object.rememberToken(token)))) {
       throw invalidRequest(
         `This account has ${MOST_MINTED} valid tokens, the most that it may. Revoke some, or send expires_in.`,
       );

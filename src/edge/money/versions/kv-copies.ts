@@ -114,9 +114,9 @@ export function readPointer(text: string | null): NamePointer {
  * @returns whether a caller may use a version of a name: the current one, a pinned one, one that the caller's token lists, or
  *   any for those who may store the name
  */
-export function mayUseVersion(owner: string, hash: string, known: NamePointer, rights: VersionRights): boolean {
-  if (known.hash === '' || known.withdrawn.includes(hash)) return false;
-  return known.hash === hash || known.pinned.includes(hash) || mayUseAnyVersion(owner, hash, rights);
+export function mayUseVersion(owner: string, hash: string, pointer: NamePointer, rights: VersionRights): boolean {
+  if (pointer.hash === '' || pointer.withdrawn.includes(hash)) return false;
+  return pointer.hash === hash || pointer.pinned.includes(hash) || mayUseAnyVersion(owner, hash, rights);
 }
 
 function mayUseAnyVersion(owner: string, hash: string, { scopes, listed = [] }: VersionRights): boolean {
@@ -227,7 +227,7 @@ export function kvUnavailable(cause?: unknown): ApiError {
 /** Remembers values up to a number of bytes (dropping the least recently used first), and pointers for a minute. */
 export class VersionMemory<T> {
   readonly #values: LruCache<string, { value: T; bytes: number }>;
-  readonly #pointers = new LruCache<string, { known: NamePointer; until: number }>({ most: MOST_POINTERS });
+  readonly #pointers = new LruCache<string, { pointer: NamePointer; until: number }>({ most: MOST_POINTERS });
 
   constructor(mostBytes = MOST_REMEMBERED_BYTES) {
     this.#values = new LruCache({ most: mostBytes, sizeOf: ({ bytes }) => bytes });
@@ -251,18 +251,18 @@ export class VersionMemory<T> {
   /** @returns what is remembered of a name; undefined if that is nothing. */
   pointer(place: VersionPlace): NamePointer | undefined {
     const believed = this.#pointers.get(pointerKey(place));
-    return believed && believed.until > this.now() ? believed.known : undefined;
+    return believed && believed.until > this.now() ? believed.pointer : undefined;
   }
 
   /** Remembers for a minute what is known of a name. */
-  believe(place: VersionPlace, known: NamePointer): void {
-    this.#pointers.set(pointerKey(place), { known, until: this.now() + BELIEVED_MS });
+  believe(place: VersionPlace, pointer: NamePointer): void {
+    this.#pointers.set(pointerKey(place), { pointer, until: this.now() + BELIEVED_MS });
   }
 
   /** Adds a pinned version to what is remembered of a name. That ends at the same time as before. */
   pin(place: VersionPlace, hash: string): void {
     const believed = this.#pointers.get(pointerKey(place));
-    if (believed) believed.known = { ...believed.known, pinned: [...believed.known.pinned, hash] };
+    if (believed) believed.pointer = { ...believed.pointer, pinned: [...believed.pointer.pinned, hash] };
   }
 
   /** Forgets where a name points. It is called when this isolate has written the name. */

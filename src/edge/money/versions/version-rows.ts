@@ -79,18 +79,18 @@ export class Versions {
   /** Stores what is not there yet, and changes its name in the same transaction. */
   #keep(version: NewVersion, now: number, mostBytes: number, point: () => void): Outcome {
     const { kind, name, hash, bytes, description } = version;
-    const known = this.#state(version);
-    if (known === undefined && (this.bytes + bytes.length > mostBytes || this.#isFull(kind, name))) return 'full';
+    const state = this.#state(version);
+    if (state === undefined && (this.bytes + bytes.length > mostBytes || this.#isFull(kind, name))) return 'full';
     this.#bytes = undefined;
     this.#tables.together(() => {
-      if (known === undefined) {
+      if (state === undefined) {
         const row = { at: now, bytes: bytes.length, description, state: 'new' };
         this.#tables.insert('versions', { kind, name, hash, ...row });
         for (let n = 0; n * VERSION_PIECE_BYTES < bytes.length; n += 1) {
           const piece = bytes.slice(n * VERSION_PIECE_BYTES, (n + 1) * VERSION_PIECE_BYTES).buffer;
           this.#tables.insert('version_pieces', { kind, name, hash, n, bytes: piece });
         }
-      } else if (known === 'doomed') this.#setState(version, 'new');
+      } else if (state === 'doomed') this.#setState(version, 'new');
       point();
     });
     return 'stored';
@@ -106,14 +106,14 @@ export class Versions {
   /** Takes a version back from everybody, holders too. The name stays where it points. May be repeated. */
   withdraw(id: VersionId, now: number): Outcome {
     const { kind, name, hash } = id;
-    const known = this.pointer(kind, name);
-    if (known.withdrawn.includes(hash)) return 'stored';
-    if (known.hash === hash) return 'current';
+    const pointer = this.pointer(kind, name);
+    if (pointer.withdrawn.includes(hash)) return 'stored';
+    if (pointer.hash === hash) return 'current';
     if (!this.#has(id)) return 'unknown';
-    if (known.withdrawn.length >= MOST_WITHDRAWN) return 'full';
+    if (pointer.withdrawn.length >= MOST_WITHDRAWN) return 'full';
     this.#tables.together(() => {
-      const pinned = known.pinned.filter((one) => one !== hash);
-      this.#setLists(id, pinned, [...known.withdrawn, hash], now);
+      const pinned = pointer.pinned.filter((one) => one !== hash);
+      this.#setLists(id, pinned, [...pointer.withdrawn, hash], now);
       this.#setState(id, 'doomed');
     });
     return 'stored';
@@ -292,10 +292,10 @@ export class Versions {
        set hash = excluded.hash, at = excluded.at, told = 0 where hash is not excluded.hash`,
       ...[kind, name, hash, now],
     );
-    const known = this.pointer(kind, name);
+    const pointer = this.pointer(kind, name);
     // Who puts a version again does not want it withdrawn.
-    const withdrawn = known.withdrawn.filter((one) => one !== hash);
-    this.#setLists(id, pinned ?? known.pinned, withdrawn, now);
+    const withdrawn = pointer.withdrawn.filter((one) => one !== hash);
+    this.#setLists(id, pinned ?? pointer.pinned, withdrawn, now);
   }
 
   /** @returns whether a version exists and is not about to be deleted. */

@@ -158,7 +158,7 @@ export class ItemReader {
     if (idThere === undefined) {
       throw invalidRequest(`model: batches go to an upstream that does not serve ${model.slice(0, 128)}.`);
     }
-    const { row, known } = models.price(model);
+    const { row, isListed: known } = models.price(model);
     const { readings = params } = params;
     const { worstCase, terms } = worstCaseOf(
       { ...params.json, model },

@@ -18,7 +18,7 @@ import {
 } from '../../claude/pricing/usage-sums.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { Ledger } from '../../money/ledger/ledger.ts';
-import { type DimensionSum, dimensionSums, NO_GROUP, OTHER_VALUE, Rooms } from '../../money/ledger/rollups.ts';
+import { type DimensionSum, dimensionSums, ListedValues, NO_GROUP, OTHER_VALUE } from '../../money/ledger/rollups.ts';
 import { ERASED_MODEL, ROLLUP_MODEL } from '../../money/ledger/tables.ts';
 import type { SumRow, SumsReport } from './contracts/sums.ts';
 
@@ -148,7 +148,7 @@ function reportDimensions(
   changed: readonly Pick<DimensionSum, 'day' | 'dimension' | 'value'>[],
   unfolded: readonly DimensionSum[],
 ): void {
-  const rooms = new Rooms(ledger);
+  const rooms = new ListedValues(ledger);
   const placed = unfolded.map((sum) => ({ ...sum, value: rooms.valueFor(sum) }));
   const places = Map.groupBy([...changed, ...placed], ({ day, dimension }) => `${day} ${dimension}`);
   for (const [first, ...others] of places.values()) {

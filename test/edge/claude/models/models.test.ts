@@ -163,7 +163,7 @@ const usage = fc.record(
 
 test('an unknown model is marked, and costs no less than any model of the table would', () => {
   const unknown = table.price('claude-of-the-future');
-  expect(unknown.known).toBe(false);
+  expect(unknown.isListed).toBe(false);
   expect(table.price('claude-haiku-4-5')).toMatchObject({ known: true, row: { id: 'claude-haiku-4-5-20251001' } });
   tryCases(runs(1_000), usage, fc.constantFrom(...MODELS), (used, model) => {
     expect(computeCost(used, unknown.row)).toBeGreaterThanOrEqual(computeCost(used, model));
@@ -211,7 +211,7 @@ test('MODEL_ALIASES stand for model ids, in prices as well, and only by their ex
   const aliased = new ModelTable({}, { fast: 'claude-haiku-4-5', odd: 'claude-of-the-future' });
   expect(aliased.resolve('fast')).toBe('claude-haiku-4-5');
   expect(aliased.find('fast')?.id).toBe('claude-haiku-4-5-20251001');
-  expect(aliased.price('odd').known).toBe(false);
+  expect(aliased.price('odd').isListed).toBe(false);
   for (const name of ['Fast', 'toString', '__proto__', 'constructor', '']) {
     expect(aliased.resolve(name)).toBe(name);
     expect(aliased.find(name)).toBeUndefined();

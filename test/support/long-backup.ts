@@ -25,7 +25,7 @@ const TURN = {
     endedAt: AT + 1,
   },
   ...{ grant: null, outcome: null, settled: true, cost: 0, tokens: null, frame: null, sentFrom: 0, follows: false },
-  ...{ events: 1, run: null },
+  ...{ events: 1, run: null, notes: null },
 };
 const message = (turn: number, seq: number, role: string) => [
   'message',

@@ -259,7 +259,7 @@ describe('a conversation', () => {
         backup.replaceAll(/"seq":\d+/g, '"seq":-1'),
         backup.replaceAll('"role":"user"', '"role":7'),
         backup.replace('"settled":true', '"settled":false'),
-        backup.replace('"deliverUrl":null', '"deliverUrl":"https://elsewhere.test/"'),
+        backup.replace('"notes":null', '"notes":"https://elsewhere.test/"'),
         backup.replace('"background":null', '"background":true'),
         backup.replace('"retentionSeconds":null', '"retentionSeconds":9007199254740991'),
         backup.replaceAll(/"createdAt":\d+/g, '"createdAt":9007199254740991'),

@@ -4,6 +4,7 @@ import type { PlainHeaders } from '../../claude/headers.ts';
 import { isRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import type { NextRequest, PlannedRun } from '../../talk/history/next-request.ts';
 import type { TurnRow } from '../../talk/history/storage/rows.ts';
+import { shownNotes } from '../../talk/history/storage/turn-notes.ts';
 import { newTurnRow, planAgain, runnerOf, storeTurn, WATCH_MS } from '../../talk/object/begin-turn.ts';
 import type { BegunRequest, TurnRequest } from '../../talk/object/contract.ts';
 import { ownerOfTool, retainedAgent } from '../../talk/object/named-beginning.ts';
@@ -70,10 +71,9 @@ function runContextOf(
         key: null,
         id: `${run.id}_${step.number}`,
         run: run.seq,
-        chosenBy: run.chosenBy,
+        notes: shownNotes(run),
         events: step.logged,
         background: null,
-        deliverUrl: null,
       };
       const row = { ...newTurnRow(transcript, request, plan, now()), ...own };
       const turn = storeTurn(context, row, plan, {

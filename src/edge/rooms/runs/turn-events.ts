@@ -13,6 +13,8 @@ import { keepText, writeJson } from '../../kit/json/kept-text.ts';
 import { parseObject } from '../../kit/json/object.ts';
 import { DamagedRow } from '../../talk/history/storage/damaged-row.ts';
 import type { TurnRow } from '../../talk/history/storage/rows.ts';
+import { addNotes } from '../../talk/history/storage/turn-notes.ts';
+import type { BegunRequest } from '../../talk/object/contract.ts';
 import type { turnEnded } from '../../talk/object/conversations-answers.schema.ts';
 import type { ObjectContext } from '../../talk/object/object-context.ts';
 import { describeTurn } from '../../talk/object/turn-report.ts';
@@ -25,6 +27,14 @@ import type { DeliveryRows } from './delivery-rows.ts';
 const LEASE_MS = 2 * SCHEDULE.deliveryTimeout;
 /** A longer event is sent without its message, and if it is still too long without its steps: receivers limit a body. */
 const MOST_EVENT_CHARACTERS = 262_144;
+
+/** The address for the events of a turn, if its request names one. */
+const ADDRESS = 'deliver_url';
+
+/** Notes where the events of a turn go. */
+export function noteAddress(row: TurnRow, { asked }: Pick<BegunRequest, 'asked'>): void {
+  if (asked.deliver_url !== undefined) addNotes(row, { [ADDRESS]: asked.deliver_url });
+}
 
 type TurnEnded = z.output<typeof turnEnded>;
 
@@ -68,11 +78,12 @@ export class TurnEvents {
 
   /** Stores an event of a turn, and begins to send it. Call it in the step that stores what it reports. */
   tell<Members extends object>(
-    { requestId, deliverUrl: url = null }: TurnRow,
+    { requestId, notes }: TurnRow,
     { type, mark = '', shorter }: TurnEvent<Members>,
     members: Members,
   ): void {
     const { transcript, alarm, now, settings, waitUntil } = this.#object;
+    const url = typeof notes?.[ADDRESS] === 'string' ? notes[ADDRESS] : null;
     if (url === null && settings().TURN_DELIVER_URL === undefined) return;
     const { account = '', id: conversation = '' } = transcript.profile ?? {};
     const id = `evt_${requestId.replace(/^req_/, '')}${mark}`;

@@ -42,7 +42,7 @@ export class Summarizer implements OpenPart {
   }
 
   /** Notes the request of a turn that begins. A summary has the same prompt, and its account pays. */
-  begin({ request: { body, ...request } }: AskedTurn, { run }: NextRequest): void {
+  begin({ request: { body, ...request } }: AskedTurn, { run }: NextRequest): undefined {
     const isWanted = this.#conversation.transcript.profile?.history?.strategy === 'summarize';
     const text = isWanted ? (run?.rest ?? edit(body, { messages: '[]' })) : undefined;
     this.#cause = text !== undefined && text.length <= LONGEST_REST ? { request, rest: text } : undefined;

@@ -60,10 +60,9 @@ const turnLine = z.object({
   follows: z.boolean(),
   events: count,
   run: z.nullable(position),
-  chosenBy: z.optional(textOrNull),
+  notes: z.nullable(z.looseObject({})),
   // The deployment where a turn ended has already reported its end.
   background: z.optional(z.literal(null)),
-  deliverUrl: z.optional(z.literal(null)),
 });
 
 const callLine = z.object({

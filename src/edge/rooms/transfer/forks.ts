@@ -12,6 +12,7 @@ import {
   type TurnRow,
 } from '../../talk/history/storage/rows.ts';
 import type { Transcript } from '../../talk/history/storage/transcript.ts';
+import { shownNotes } from '../../talk/history/storage/turn-notes.ts';
 import {
   committedTurns,
   countHistory,
@@ -64,7 +65,7 @@ export function copyLines(
     for (const turn of committedTurns(transcript, until)) {
       // A container belongs to the original, which goes on in it.
       const outcome = turn.outcome && { ...turn.outcome, container: undefined };
-      yield line('turn', JSON.stringify({ ...turn, outcome, ...OWN_OF_TURN }));
+      yield line('turn', JSON.stringify({ ...turn, outcome, notes: shownNotes(turn), ...OWN_OF_TURN }));
       for (const { linesOf } of copiedRows()) {
         for (const extra of linesOf?.(transcript, turn) ?? []) yield line(...extra);
       }
@@ -107,7 +108,7 @@ function* untilDamage(lines: Iterable<string>): Generator<string> {
 }
 
 /** What a turn has for the original alone. */
-const OWN_OF_TURN = { key: null, grant: null, settled: true, background: null, deliverUrl: null };
+const OWN_OF_TURN = { key: null, grant: null, settled: true, background: null };
 
 function line(...[kind, ...texts]: CopiedLine): string {
   return `[${JSON.stringify(kind)},${onOneLine(texts.join(','))}]\n`;
@@ -116,8 +117,8 @@ function line(...[kind, ...texts]: CopiedLine): string {
 /** @returns the row of a copied turn */
 function copyOfTurn(copied: TurnRow, shift: number) {
   const { seq, id, requestId, hash, status, route, model, beganAt, endedAt, outcome, cost, tokens, frame } = copied;
-  const { sentFrom, follows, events, run, chosenBy = null } = copied;
-  const ended = { status, endedAt, outcome, cost, tokens, frame, events, settled: true, chosenBy };
+  const { sentFrom, follows, events, run } = copied;
+  const ended = { status, endedAt, outcome, cost, tokens, frame, events, settled: true, notes: shownNotes(copied) };
   const began = { id, requestId, hash, route, model, beganAt, sentFrom, follows };
   return { ...began, ...ended, seq: shift + seq, run: run === null ? null : shift + run };
 }

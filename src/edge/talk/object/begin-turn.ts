@@ -11,6 +11,7 @@ import { guard } from '../history/guard.ts';
 import { type NextRequest, nextRequest } from '../history/next-request.ts';
 import { BLANK_TURN, type Profile, refOf, type TurnRow, type TurnStatus } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
+import { addNotes, type TurnNotes } from '../history/storage/turn-notes.ts';
 import { latestTurn } from '../history/storage/turn-queries.ts';
 import { withoutEdgeBlocks } from '../shown/edge-blocks.ts';
 import { turnPrefix } from '../shown/shown-to.ts';
@@ -95,13 +96,13 @@ export function beginTurn(conversation: OpenConversation, turn: AskedTurn, plann
   const begins = { ...turn, request };
   const row = newTurnRow(transcript, request, planned, now);
   try {
-    for (const part of conversation.parts) part.begin?.(begins, planned, row);
+    const long: TurnNotes = Object.assign({}, ...conversation.parts.map((part) => part.begin?.(begins, planned, row)));
     planned.memory = turn.memory;
     for (const part of conversation.parts) {
       const runner = part.run?.(begins, planned, row);
       if (runner) return runner;
     }
-    return runnerOfTurn(conversation, request, storeTurn(conversation, row, planned), planned);
+    return runnerOfTurn(conversation, request, storeTurn(conversation, row, planned, { long }), planned);
   } catch (thrown) {
     // Nothing runs it, so nothing would end it.
     transcript.deleteMessages('turn >= ?', row.seq);
@@ -181,12 +182,12 @@ export function planAgain(
   });
 }
 
-/** Stores the row of a turn, or of a step, and its messages. */
+/** Stores the row of a turn, or of a step, and its messages. @param long notes that only its stored row has */
 export function storeTurn(
   { transcript }: OpenConversation,
   row: TurnRow,
   planned: NextRequest,
-  options: Omit<TurnOptions, 'newMessages' | 'recovered'> = {},
+  { long = {}, ...options }: Omit<TurnOptions, 'newMessages' | 'recovered'> & { long?: TurnNotes } = {},
 ): Turn {
   const { profile } = transcript;
   if (!profile) throw new TypeError('A conversation without a profile.');
@@ -197,9 +198,9 @@ export function storeTurn(
     const origin = options.isOfEdge && message.role === 'user' ? ('edge' as const) : null;
     return { ...message, seq: profile.nextMessage + index, turn: row.seq, id, createdAt: row.beganAt, origin };
   });
-  transcript.beginTurn(row, messages);
-  // A long request must not stay in memory for as long as the answer takes.
-  row = { ...row, request: null };
+  const stored = { ...row };
+  addNotes(stored, long);
+  transcript.beginTurn(stored, messages);
   const cached = transcript.cachedHistory;
   if (cached)
     transcript.cacheHistory({
@@ -293,7 +294,6 @@ export function newTurnRow(
     sentFrom,
     follows,
     background: asked.background ? 1 : null,
-    deliverUrl: asked.deliver_url ?? null,
   };
 }
 

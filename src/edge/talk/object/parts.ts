@@ -8,6 +8,7 @@ import type { AgentInUse } from '../history/agent-in-use.ts';
 import type { NextRequest } from '../history/next-request.ts';
 import type { Profile, TurnRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
+import type { TurnNotes } from '../history/storage/turn-notes.ts';
 import type { Runner, RunningTurn } from '../turn/running-turn.ts';
 import type { CrossingText, Result, TurnRequest } from './contract.ts';
 import type { StopQuery } from './conversations.schema.ts';
@@ -53,8 +54,12 @@ export interface OpenPart {
   ): NextRequest | undefined;
   /** @returns what must be waited for; undefined if the turn can begin. @throws ApiError if it must not begin */
   before?(turn: AskedTurn, planned: NextRequest): Wait | undefined;
-  /** Stores what the room keeps of a turn, in the step that takes the lock. May change the row, which is stored behind it. */
-  begin?(turn: AskedTurn, planned: NextRequest, row: TurnRow): void;
+  /**
+   * Stores what the room keeps of a turn, in the step that takes the lock. May change the row, which is stored behind it.
+   *
+   * @returns long notes, which the stored row of a turn that is no run has until its end, but the row in memory has not
+   */
+  begin?(turn: AskedTurn, planned: NextRequest, row: TurnRow): TurnNotes | undefined;
   /**
    * Stores a turn and makes its runner, in a way of its own.
    *

@@ -4,9 +4,9 @@ import type { RequestOutcome } from '../../claude/outcome.ts';
 import { toUsd, type Usage } from '../../claude/pricing/cost.ts';
 import { isoTime } from '../../kit/http/times.ts';
 import { memberTexts } from '../../kit/json/edit.ts';
-import { parseObject } from '../../kit/json/object.ts';
 import type { MessageRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
+import { shownNotes } from '../history/storage/turn-notes.ts';
 
 /** The members of a shown message beside its content. */
 export type MessageHead = Omit<MessageRow, 'seq' | 'turn' | 'text' | 'shown' | 'run' | 'origin'> &
@@ -42,11 +42,11 @@ export function contentOf({ text, shown }: Pick<MessageRow, 'text'> & Partial<Pi
 
 /** @returns the JSON text of a message before its content and after it */
 export function aroundContent(head: MessageHead): { before: string; after: string } {
-  const { id, role, createdAt, status, cost, outcome, model, turnId, origin = null, paused = null, chosenBy } = head;
+  const { id, role, createdAt, status, cost, outcome, model, turnId, origin = null, paused = null } = head;
   const isAnswer = role === 'assistant' && outcome !== null;
   const stopReason = isAnswer ? (paused === null ? outcome.stop_reason : 'pause_turn') : null;
   const loweredBy = stopReason === 'max_tokens' ? outcome?.lowered_by : undefined;
-  const chosen = isAnswer && chosenBy ? parseObject(chosenBy) : undefined;
+  const notes = isAnswer ? Object.entries(shownNotes(head) ?? {}) : [];
   const before = objectText({ type: '"message"', id: JSON.stringify(id), role: JSON.stringify(role) });
   const after = objectText({
     model: isAnswer ? JSON.stringify(model) : 'null',
@@ -59,7 +59,7 @@ export function aroundContent(head: MessageHead): { before: string; after: strin
     status: JSON.stringify(status === 'empty' ? 'complete' : status),
     turn: JSON.stringify(turnId),
     ...(origin === null ? {} : { origin: JSON.stringify(origin) }),
-    ...(chosen && { chosen_by: JSON.stringify(chosen) }),
+    ...Object.fromEntries(notes.map(([name, value]) => [name, JSON.stringify(value)])),
   });
   return { before: `${before.slice(0, -1)},"content":`, after: `,${after.slice(1)}` };
 }

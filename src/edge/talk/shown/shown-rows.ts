@@ -190,8 +190,8 @@ function* answerText(
 }
 
 /** @returns the members of a message that its viewer is not told */
-export function unsaidTo({ isBound }: Viewer): Partial<Pick<MessageHead, 'chosenBy'>> {
-  return isBound ? { chosenBy: null } : {};
+export function unsaidTo({ isBound }: Viewer): Partial<Pick<MessageHead, 'notes'>> {
+  return isBound ? { notes: null } : {};
 }
 
 /** @param isRefused whether all of it is; of another answer, steps that the model has refused are left out: it has gone on without them */

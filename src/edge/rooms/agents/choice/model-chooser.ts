@@ -4,12 +4,13 @@ import type { ModelByLabel } from '../../../classify/model-by-label.schema.ts';
 import { getOrMake } from '../../../kit/cache/get-or-make.ts';
 import { parseObject } from '../../../kit/json/object.ts';
 import { type Slots, slot } from '../../../kit/rooms/slots.ts';
-import type { About } from '../../../money/contracts/about.ts';
+import { type About, say } from '../../../money/contracts/about.ts';
 import type { AgentInUse } from '../../../talk/history/agent-in-use.ts';
 import type { NextRequest } from '../../../talk/history/next-request.ts';
 import type { ChosenBy } from '../../../talk/history/storage/chosen-by.schema.ts';
 import type { Chosen, ChosenTurn, RetainedAgent, TurnRow, TurnStatus } from '../../../talk/history/storage/rows.ts';
 import type { Transcript } from '../../../talk/history/storage/transcript.ts';
+import { addNotes } from '../../../talk/history/storage/turn-notes.ts';
 import { turnWithId } from '../../../talk/history/storage/turn-queries.ts';
 import type { TurnRequest } from '../../../talk/object/contract.ts';
 import { isChoosing } from '../../../talk/object/crossing-answer.ts';
@@ -26,6 +27,7 @@ import {
   modelAsked,
   questionIn,
 } from './choose-model.ts';
+import { OF_CHOICE } from './chosen-by.schema.ts';
 
 /** How the model of a turn was chosen before it begins. */
 const GIVEN = slot<Chosen>('given');
@@ -90,10 +92,10 @@ export class ModelChooser implements OpenPart {
     return { work };
   }
 
-  begin({ memory }: AskedTurn, _: NextRequest, row: TurnRow): void {
+  begin({ memory }: AskedTurn, _: NextRequest, row: TurnRow): undefined {
     const { chosen } = memory.get(PLANNED) ?? {};
     if (!chosen) return;
-    row.chosenBy = JSON.stringify(chosen.by);
+    addNotes(row, say(OF_CHOICE, chosen.by));
     memory.set(PART, storeChoice(this.#conversation.transcript, row, chosen));
   }
 

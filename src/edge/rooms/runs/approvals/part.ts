@@ -14,6 +14,7 @@ import type { Runner } from '../../../talk/turn/running-turn.ts';
 import { takeUpRun } from '../begin-run.ts';
 import { approvalsIn, callRowsIn } from '../run-rows.ts';
 import { type CarriedLimits, storedRunOf } from '../stored-run.ts';
+import { noteAddress } from '../turn-events.ts';
 import { answerDecision, awaitsApproval, cancelWaiting, openApprovals, storeDecision } from './decide.ts';
 import { takeUpCalls } from './owed-calls.ts';
 
@@ -75,13 +76,14 @@ function continueRun(
     });
   }
   const { request: before, planned } = stored;
-  const asked = { ...before.asked, background: true, deliver_url: paused.deliverUrl ?? undefined };
+  const asked = { ...before.asked, background: true };
   // One key must not name two requests.
   const { 'idempotency-key': _, ...headers } = before.headers;
   const request: BegunRequest = { ...before, asked, headers, requestId, key: undefined, stream: true };
   const { model, sentFrom } = paused;
   const row = newTurnRow(transcript, request, { model, sentFrom, frame: null, follows: true }, now());
   const run = { ...row, run: row.seq };
+  noteAddress(run, request);
   const carried = carriedBy(transcript, paused, stored.carried);
   transcript.beginTurn(run, []);
   callRowsIn(transcript).deleteRequest(paused.seq);

@@ -2,10 +2,11 @@
 
 import { unanswered } from '../../../claude/outcome.ts';
 import { edit } from '../../../kit/json/edit.ts';
-import { parseObject } from '../../../kit/json/object.ts';
+import { isObject } from '../../../kit/json/object.ts';
 import { numberOfTry } from '../../../money/admission/admission.ts';
 import { PIECE_CHARACTERS } from '../../../talk/history/storage/message-text.ts';
 import type { TurnRow } from '../../../talk/history/storage/rows.ts';
+import type { TurnNotes } from '../../../talk/history/storage/turn-notes.ts';
 import { messagesOf } from '../../../talk/history/storage/turn-queries.ts';
 import { planAgain, runnerOfTurn, WATCH_MS } from '../../../talk/object/begin-turn.ts';
 import type { BegunRequest } from '../../../talk/object/contract.ts';
@@ -17,10 +18,13 @@ import { grantOfNextTry } from '../../../talk/turn/turn-grants.ts';
 /** How often a turn is begun again. The limit is needed because the turn itself may cause the crash. */
 const MOST_BEGINNINGS = 10;
 
-/** @returns what a turn needs to begin again, as JSON text; null if that is too long for its row */
-export function requestToKeep({ body, again: _, retried: __, ...request }: ReadRequest): string | null {
-  const text = JSON.stringify({ request, rest: edit(body, { messages: '[]' }) });
-  return text.length > PIECE_CHARACTERS ? null : text;
+/** What a turn in the background needs to begin again if it has not gone up. */
+const KEPT_REQUEST = 'request';
+
+/** @returns what a turn needs to begin again, as a note; undefined if that is too long for its row */
+export function requestToKeep({ body, again: _, retried: __, ...request }: ReadRequest): TurnNotes | undefined {
+  const stored = { request, rest: edit(body, { messages: '[]' }) };
+  return JSON.stringify(stored).length > PIECE_CHARACTERS ? undefined : { [KEPT_REQUEST]: stored };
 }
 
 /**
@@ -31,10 +35,10 @@ export function requestToKeep({ body, again: _, retried: __, ...request }: ReadR
  */
 export function beginAgain(conversation: OpenConversation, row: TurnRow): Runner | undefined {
   const { transcript, maintenance, now, waitUntil } = conversation;
-  const stored = parseObject(row.request ?? '');
+  const { [KEPT_REQUEST]: stored, ...notes } = row.notes ?? {};
   const grant = grantOfNextTry(row, { earlier: 0, startedAt: now() });
   const { requestId } = grant;
-  if (!stored || numberOfTry(requestId) > MOST_BEGINNINGS) return undefined;
+  if (!isObject(stored) || numberOfTry(requestId) > MOST_BEGINNINGS) return undefined;
   const request = stored.request as BegunRequest;
   const question = messagesOf(transcript, row.seq).flatMap((seq) =>
     Array.from(transcript.messages.history({ from: seq, to: seq, pending: true }), ({ text }) => text),
@@ -46,7 +50,7 @@ export function beginAgain(conversation: OpenConversation, row: TurnRow): Runner
   waitUntil(done.catch(() => {}));
   transcript.changeTurn(row, { grant });
   conversation.alarm.watch(now() + WATCH_MS);
-  const turn = new Turn(transcript, { ...row, grant, request: null }, plan.maxTokens, { newMessages: question.length });
+  const turn = new Turn(transcript, { ...row, grant, notes }, plan.maxTokens, { newMessages: question.length });
   // Nobody waits for its answer any more, so its end is always sent as an event.
   turn.isReported = true;
   const runner = runnerOfTurn(conversation, { ...request, requestId }, turn, plan);

@@ -1,6 +1,7 @@
 import type { RequestMembers } from '../../../claude/request/member.ts';
 import * as z from '../../../kit/http/zod.ts';
 import type { ConversationPart } from '../../../talk/object/parts.ts';
+import { noteAddress } from '../turn-events.ts';
 import { beginAgain, requestToKeep } from './begin-again.ts';
 
 const flag = z.boolean({ error: 'Input should be a valid boolean' });
@@ -9,7 +10,8 @@ const flag = z.boolean({ error: 'Input should be a valid boolean' });
 export const backgroundPart: ConversationPart = {
   open: (conversation) => ({
     begin({ request }, planned, row) {
-      if (request.asked.background && !planned.run) row.request = requestToKeep(request);
+      noteAddress(row, request);
+      return request.asked.background && !planned.run ? requestToKeep(request) : undefined;
     },
     beginAgain: (row) => beginAgain(conversation, row),
   }),

@@ -29,10 +29,16 @@ interface Range {
 /** Fifty texts of so many characters are as long as a stretch of work may be. */
 const SHORT_MESSAGE = 1_300;
 
-/** @returns the columns of a message and its turn. @param text what selects its text */
+/**
+ * Notes are shown with an answer alone. Those of a turn that runs may be long.
+ *
+ * @returns the columns of a message and its turn
+ * @param text what selects its text
+ */
 const columnsWith = (text: string) =>
   `m.seq, m.turn, m.id, m.role, m.created_at, ${text}, m.shown, m.origin, t.status, t.cost, t.outcome, t.model, t.run,
-   t.chosen_by, coalesce((select r.id from turns r where r.seq = t.run), t.id) as turn_id`;
+   case when t.outcome is not null then t.notes end as notes,
+   coalesce((select r.id from turns r where r.seq = t.run), t.id) as turn_id`;
 
 export class MessageRows extends Rows<ReadableTables> {
   /** Reads the history in order, one message at a time. */

@@ -9,6 +9,7 @@ import type { Tables } from '../../../objects/tables.ts';
 import type { HistorySetting } from '../history.schema.ts';
 import type { ChosenBy } from './chosen-by.schema.ts';
 import { DamagedRow, parseStored } from './damaged-row.ts';
+import { notesIn, type TurnNotes } from './turn-notes.ts';
 
 /**
  * The status of a turn. A `failed` turn is not part of the history. Its row stays until it is settled and its log expires.
@@ -168,12 +169,8 @@ export interface TurnRow {
   run: number | null;
   /** 1 for a turn in the background: its end is sent as an event. */
   background: 1 | null;
-  /** The address for that event, if the request names one. */
-  deliverUrl: string | null;
-  /** What a turn in the background needs to begin again if it has not gone up, as JSON text. Null once it has ended. */
-  request: string | null;
-  /** How its model was chosen, as JSON text; in the row of a step, that of its run. Null where the agent does not choose. */
-  chosenBy: string | null;
+  /** What rooms note of it; in the row of a step, what is shown of its run. */
+  notes: TurnNotes | null;
 }
 
 /** What a turn does not have at its beginning. */
@@ -187,13 +184,11 @@ export const BLANK_TURN = {
   events: 0,
   run: null,
   background: null,
-  deliverUrl: null,
-  request: null,
-  chosenBy: null,
+  notes: null,
 } as const satisfies Partial<TurnRow>;
 
 /** A message, with what is shown about its turn. */
-export interface MessageRow extends Pick<TurnRow, 'status' | 'cost' | 'outcome' | 'model' | 'run' | 'chosenBy'> {
+export interface MessageRow extends Pick<TurnRow, 'status' | 'cost' | 'outcome' | 'model' | 'run' | 'notes'> {
   seq: number;
   turn: number;
   id: string;
@@ -222,24 +217,19 @@ export type NewMessage = Pick<MessageRow, 'seq' | 'turn' | 'id' | 'role' | 'crea
   Partial<Pick<MessageRow, 'origin' | 'shown'>>;
 
 /** @returns what few turns have, as one in the background, of what is stored when a turn begins: fewer columns are written */
-export function seldomOf({ background, deliverUrl, request, chosenBy }: TurnRow): Partial<TurnRow> {
-  return {
-    ...(chosenBy ? { chosenBy } : {}),
-    ...(background ? { background } : {}),
-    ...(deliverUrl ? { deliverUrl } : {}),
-    ...(request ? { request } : {}),
-  };
+export function seldomOf({ background, notes }: TurnRow): Partial<TurnRow> {
+  return { ...(background ? { background } : {}), ...(notes ? { notes } : {}) };
 }
 
 /** @returns a turn from its row. @throws DamagedRow if that cannot be read */
 export function turnOf(row: RawRow): TurnRow {
   const turn = membersOf(row) as unknown as TurnRow;
-  const { settled, follows, grant, outcome, request } = row;
+  const { settled, follows, grant, outcome, notes } = row;
   if (!STATUSES.includes(turn.status)) throw new DamagedRow('the status of a turn');
   const json = {
     grant: storedJson<StoredGrant>('grant', grant),
     outcome: storedJson<OutcomeOfTurn>('outcome', outcome),
-    request: typeof request === 'string' ? request : null,
+    notes: notesIn(notes),
   };
   return { ...turn, ...json, settled: settled === 1, follows: follows === 1 };
 }
@@ -257,7 +247,13 @@ export function messageRowOf(
   const message = membersOf(row) as unknown as MessageRow;
   const text = message.text ?? divided(message.seq);
   const shown = row.shown === 1 ? shownOf(message.seq) : null;
-  return { ...message, text, shown, outcome: storedJson<OutcomeOfTurn>('outcome', row.outcome) };
+  return {
+    ...message,
+    text,
+    shown,
+    outcome: storedJson<OutcomeOfTurn>('outcome', row.outcome),
+    notes: notesIn(row.notes),
+  };
 }
 
 function storedJson<T>(name: 'grant' | 'outcome', value: SqlStorageValue | undefined): T | null {

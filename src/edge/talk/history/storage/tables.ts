@@ -23,9 +23,7 @@ export const CONVERSATION_TABLES = `
     events integer not null default 0,
     run integer,
     background integer,
-    deliver_url text,
-    request text,
-    chosen_by text
+    notes text
   ) strict;
   create index turns_by_key on turns (key) where key is not null;
   create table messages (

@@ -21,6 +21,7 @@ import { OF_SHOWN, ownersIn, readDivided, writeDivided } from './pieces.ts';
 import { type EdgeCalls, NO_EDGE_CALLS, type RoomRows, type RowsKind, rowsInUse, type StandIns } from './room-rows.ts';
 import { type NewMessage, type Profile, seldomOf, type TurnRow, type TurnStatus, turnOf } from './rows.ts';
 import { COMMITTED, CONVERSATION_TABLES, OF_UNSETTLED_RUN } from './tables.ts';
+import { shownNotes } from './turn-notes.ts';
 
 /** The frozen texts of a conversation. `runs` are the tools of its prefix that the edge calls; `agent` is its agent. */
 type FrozenOwner = 'system' | 'tools' | 'runs' | 'agent';
@@ -292,8 +293,8 @@ export class Transcript extends Tables {
   endTurn(turn: TurnRow): void {
     historyCache.delete(this.#key);
     const { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model } = turn;
-    const begun = turn.background ? { request: null } : {};
-    this.changeTurn(turn, { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model, ...begun });
+    const notes = shownNotes(turn);
+    this.changeTurn(turn, { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model, notes });
     this.log.noteEnd(turn);
   }
 

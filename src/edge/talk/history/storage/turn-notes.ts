@@ -1,0 +1,32 @@
+/**
+ * What rooms note of a turn when it begins: values by name, in one column of its row. Once it has ended, and in its copies, only
+ * those are left that a dimension of the same name shows in messages.
+ */
+
+import { parseObject } from '../../../kit/json/object.ts';
+import { dimensions } from '../../../money/contracts/about.ts';
+
+/** Plain values by name. A room checks what it reads, since a row may be damaged. */
+export type TurnNotes = Readonly<Record<string, unknown>>;
+
+interface Noted {
+  notes: TurnNotes | null;
+}
+
+/** @returns the notes of a stored turn; null without any, and where they cannot be read */
+export function notesIn(column: unknown): TurnNotes | null {
+  return typeof column === 'string' ? (parseObject(column) ?? null) : null;
+}
+
+/** Adds notes to the row of a turn before that is stored. */
+export function addNotes(row: Noted, notes: TurnNotes): void {
+  if (Object.keys(notes).length > 0) row.notes = { ...row.notes, ...notes };
+}
+
+/** @returns those notes of a turn that messages show; null without any */
+export function shownNotes({ notes }: Noted): TurnNotes | null {
+  if (notes === null) return null;
+  const isShown = (name: string) => dimensions().some((one) => one.name === name && one.shownInMessage);
+  const shown = Object.entries(notes).filter(([name]) => isShown(name));
+  return shown.length === 0 ? null : Object.fromEntries(shown);
+}

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { RESOURCES } from '../scripts/described-edge.ts';
 import { anchorOf } from '../scripts/guides.ts';
 import { MODELS } from '../src/edge/claude/models/models.ts';
-import { roomForText } from '../src/edge/claude/pricing/thinking-off.ts';
+import { tokensForText } from '../src/edge/claude/pricing/thinking-off.ts';
 import type { Verdict } from '../src/edge/kit/delivery/signature.ts';
 import type { ObjectName } from '../src/edge/objects/call-object.ts';
 import { createSimulator } from '../src/edge/toolkit/simulator.ts';
@@ -128,7 +128,7 @@ test('no example asks for less room than its model needs for a text behind what 
     for (const [found, named = 'claude-haiku-5-5', most = ''] of text.matchAll(ASKED)) {
       asked += 1;
       const row = MODELS.find(({ id, aliases }) => id === named || aliases.includes(named));
-      if (Number(most.replaceAll('_', '')) < roomForText(row, {})) short.push(`${file}: ${found}`);
+      if (Number(most.replaceAll('_', '')) < tokensForText(row, {})) short.push(`${file}: ${found}`);
     }
   }
   expect(asked).toBeGreaterThan(50);

@@ -114,8 +114,8 @@ class Composer {
   /** Writes the same as a compaction would say. */
   #summarize(): Answer {
     this.#think([]);
-    const room = Math.max(1, this.#writer.left);
-    this.#writer.text(summaryText(this.#request.messages.slice(0, -1), room));
+    const mostTokens = Math.max(1, this.#writer.left);
+    this.#writer.text(summaryText(this.#request.messages.slice(0, -1), mostTokens));
     return this.#answer(undefined);
   }
 

@@ -46,16 +46,16 @@ function candidates(messages: readonly RequestMessage[]): Map<string, boolean> {
  * `always` or `never` are all kept, in any case of letters; of the first sentences of the messages and the rest of an
  * earlier summary the newest, as far as there is room.
  *
- * @param room the most tokens that it shall have; the marked sentences alone may have more
+ * @param mostTokens the most tokens that it shall have; the marked sentences alone may have more
  */
-export function summaryText(messages: readonly RequestMessage[], room: number): string {
+export function summaryText(messages: readonly RequestMessage[], mostTokens: number): string {
   const found = candidates(messages);
   const tokens = new Map([...found.keys()].map((sentence) => [sentence, countTokens(sentence) + 1]));
   const sizeOf = (sentence: string): number => tokens.get(sentence) ?? 0;
   const marked = [...found].filter(([, isMarked]) => isMarked).map(([sentence]) => sentence);
   const total = messages.flatMap(({ blocks }) => blocks).reduce((sum, block) => sum + countTokens(textIn(block)), 0);
   const chosen = new Set(marked);
-  const left = room - marked.reduce((sum, sentence) => sum + sizeOf(sentence), 0);
+  const left = mostTokens - marked.reduce((sum, sentence) => sum + sizeOf(sentence), 0);
   let rest = Math.min(left, Math.max(LEAST_OF_REST, total * PART_OF_REST));
   for (const [sentence, isMarked] of [...found].reverse()) {
     if (isMarked || sizeOf(sentence) > rest) continue;

@@ -23,7 +23,7 @@ export class ConcurrencyLimiter {
    */
   async run<T>(call: () => Promise<T>, isCrowded: (result: T) => boolean): Promise<T> {
     if (this.#running < this.#most) this.#running += 1;
-    else await this.#room();
+    else await this.#place();
     for (;;) {
       const before = this.#ended;
       try {
@@ -40,12 +40,12 @@ export class ConcurrencyLimiter {
       }
       // Its place stays empty, because more calls run already than the account allows.
       this.#running -= 1;
-      await this.#room();
+      await this.#place();
     }
   }
 
   /** Waits for the place of a call that ends. */
-  #room(): Promise<void> {
+  #place(): Promise<void> {
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
 

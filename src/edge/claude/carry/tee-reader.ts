@@ -88,7 +88,7 @@ export async function readTee(
     const isRest = end === 'whole';
     const isLarge: boolean = isRest || needsLarge;
     const view: Uint8Array<ArrayBuffer> = new Uint8Array(isLarge ? takeBuffer() : small);
-    const room = view.length;
+    const size = view.length;
     const lookedAt = Date.now();
     const { value, done }: Piece = await (isRest ? reader.readAtLeast(TEE_PIECE_BYTES, view) : reader.read(view));
     const length = value?.length ?? 0;
@@ -96,13 +96,13 @@ export async function readTee(
     // Bytes that were waiting are read at once, or in a moment if the runtime is busy. A longer read has waited for new
     // bytes.
     const since = readAt - lookedAt > pauseMs ? lookedAt : emptyAt;
-    const isTaken = value !== undefined && length > 0 && take(value, length < room, since);
-    if (length < room) emptyAt = readAt;
+    const isTaken = value !== undefined && length > 0 && take(value, length < size, since);
+    if (length < size) emptyAt = readAt;
     if (value && isLarge) keepBuffer(value);
     else if (value) small = value.buffer as ArrayBuffer;
     if (isTaken || done || (isRest && length < TEE_PIECE_BYTES)) break;
     needsLarge = length >= SMALL_PIECE_BYTES;
-    hasMore = length === room;
+    hasMore = length === size;
   }
 }
 

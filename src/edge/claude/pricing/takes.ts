@@ -3,7 +3,7 @@
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
 import { EFFORTS, type Effort, type Model, type ModelTable, THINKING_TYPES, takesFast } from '../models/models.ts';
-import { roomForText, switchesOff, TEXT_TOKENS } from './thinking-off.ts';
+import { switchesOff, TEXT_TOKENS, tokensForText } from './thinking-off.ts';
 
 const LEAST_BUDGET = 1_024;
 const DISPLAYS: ReadonlySet<unknown> = new Set(['summarized', 'omitted', undefined, null]);
@@ -28,7 +28,7 @@ export function takes(
   const { types, default: byDefault, off_efforts } = row.thinking;
   const { thinking, output_config: config, tool_choice: choice, temperature, top_p, top_k, speed, messages } = body;
   const most = typeof body.max_tokens === 'number' ? body.max_tokens : row.max_tokens;
-  const near = nearestThinking(types, thinking, Math.min(roomForText(from, body), most - TEXT_TOKENS));
+  const near = nearestThinking(types, thinking, Math.min(tokensForText(from, body), most - TEXT_TOKENS));
   const changes: Json = near === thinking ? {} : { thinking: near };
   const type = isObject(near) ? near.type : byDefault;
   const isOff = switchesOff(type);
@@ -45,10 +45,10 @@ export function takes(
   const least = has('sampling') ? 0.99 : thinks ? 0.95 : 0;
   const highest = has('top_p_1') ? 0.99 : 1;
   const isWithin = !isSaid(temperature) && Number(top_p) >= least && Number(top_p) <= highest;
-  const room = roomForText(row, { ...body, ...changes });
+  const needed = tokensForText(row, { ...body, ...changes });
   // A budget that is put in the place of an effort leaves room, too.
   const comesIn =
-    (row !== from && roomForText(from, body) === TEXT_TOKENS) || (near !== thinking && type === 'enabled');
+    (row !== from && tokensForText(from, body) === TEXT_TOKENS) || (near !== thinking && type === 'enabled');
   const refusals: [boolean, member: string, reason: string][] = [
     [keepsEffort && isLower, 'output_config.effort', efforts.join(', ') || 'none'],
     [forces && (!row.forced_tools || type === 'enabled'), 'tool_choice', 'auto and none'],
@@ -58,7 +58,7 @@ export function takes(
     [least > 0 && isSaid(top_k), 'top_k', 'none'],
     [(speed ?? 'standard') !== 'standard' && !takesFast(row, now), 'speed', 'standard'],
     [isSaid(format) && !row.structured_output, 'output_config.format', 'none'],
-    [thinks && comesIn && most < room, 'max_tokens', `${room} or more, as it thinks`],
+    [thinks && comesIn && most < needed, 'max_tokens', `${needed} or more, as it thinks`],
   ];
   const refused = refusals.find(([isRefused]) => isRefused);
   return { changes, refused: refused && { member: refused[1], reason: refused[2] } };

@@ -45,7 +45,7 @@ const TOKENS_ABOVE = 8_192;
  * @param asked the members of the request that decide what it thinks
  * @returns the least `max_tokens` that leaves room for a text
  */
-export function roomForText(row: Model | undefined, { thinking, output_config: config }: Json): number {
+export function tokensForText(row: Model | undefined, { thinking, output_config: config }: Json): number {
   const { type = row?.thinking?.default ?? 'off', budget_tokens } = isObject(thinking) ? thinking : {};
   if (type === 'enabled') return wholeCount(budget_tokens) + TEXT_TOKENS;
   if (type !== 'adaptive' && type !== 'always') return TEXT_TOKENS;

@@ -23,7 +23,7 @@ import {
   UNLIMITED_USES,
   wholeNumber,
 } from './prompt-features.ts';
-import { roomForText } from './thinking-off.ts';
+import { tokensForText } from './thinking-off.ts';
 
 export interface WorstCaseOptions {
   /** UTF-8 bytes of the body as it goes up, or more. For a merged body it is the sum of its parts. */
@@ -154,8 +154,8 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
     // A model that the API chooses itself has no name. It is priced as the dearest.
     if (attempt.model !== undefined) worstCase.known &&= rowOf(options.models, attempt.model) !== undefined;
     worstCase.leastOutput = Math.max(worstCase.leastOutput, attempt.thinkingBudget + 1);
-    const room = roomForText(rowOf(options.models, attempt.model), attempt.asked);
-    worstCase.usefulOutput = Math.max(worstCase.usefulOutput ?? 0, room);
+    const useful = tokensForText(rowOf(options.models, attempt.model), attempt.asked);
+    worstCase.usefulOutput = Math.max(worstCase.usefulOutput ?? 0, useful);
     worstCase.bounded &&= first.bounded && (steps === 1 || growth !== Number.POSITIVE_INFINITY);
     const alias = worstCase.models.length === 0 ? options.asked : undefined;
     worstCase.models.push(namesOf(options.models, attempt.model, alias));

@@ -17,9 +17,9 @@ interface Shared {
 }
 
 /** A new buffer is this many times as long as its content, so that most turns need no copy. */
-const ROOM = 1.25;
+const GROWTH = 1.25;
 /** The most bytes that it is longer. */
-const MOST_ROOM = 262_144;
+const MOST_SPARE_BYTES = 262_144;
 
 const COMMA_BYTES = encoder.encode(',');
 
@@ -95,5 +95,5 @@ export class SentHistory {
 }
 
 function roomyLength(length: number): number {
-  return Math.min(Math.ceil(length * ROOM), length + MOST_ROOM);
+  return Math.min(Math.ceil(length * GROWTH), length + MOST_SPARE_BYTES);
 }

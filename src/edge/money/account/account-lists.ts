@@ -37,7 +37,7 @@ export abstract class AccountLists extends EdgeObject {
     const outcome = this.state.versions.put(
       version,
       now,
-      this.state.storage.roomForVersions(this.state.limits.limits, now),
+      this.state.storage.leftForVersions(this.state.limits.limits, now),
     );
     return await this.#published(version, outcome);
   }
@@ -67,8 +67,8 @@ export abstract class AccountLists extends EdgeObject {
   async restoreVersion(version: NewVersion, isCurrent: boolean): Promise<PutAnswer> {
     const { state } = this;
     const now = state.advance();
-    const room = state.storage.roomForVersions(state.limits.limits, now);
-    return await this.#published(version, state.versions.restore(version, now, room, isCurrent));
+    const bytes = state.storage.leftForVersions(state.limits.limits, now);
+    return await this.#published(version, state.versions.restore(version, now, bytes, isCurrent));
   }
 
   /** @returns the bytes of a version, which KV may not have yet. @param isAny whether it need not be current or pinned */

@@ -18,8 +18,8 @@ export interface UploadRequest {
   most: number;
 }
 
-/** `room`: how many bytes may come. `at`: when it began, in milliseconds since 1970. */
-export type UploadDecision = { outcome: 'admitted'; room: number; at: number } | ({ outcome: 'full' } & StorageRefusal);
+/** `left`: how many bytes may come. `at`: when it began, in milliseconds since 1970. */
+export type UploadDecision = { outcome: 'admitted'; left: number; at: number } | ({ outcome: 'full' } & StorageRefusal);
 
 /** How an upload has ended. `unknown`: it is not known whether there is a file; `bytes` have come, including the form. */
 export type UploadEnd =

@@ -60,8 +60,8 @@ export interface DimensionSum {
  * @param seq the number of this change
  */
 function rollUpDimensions(tables: Tables, where: string, sign: 1 | -1, binding: string, seq: number): void {
-  const rooms = new ListedValues(tables);
-  const placed = dimensionSums(tables, where, binding).map((sum) => ({ ...sum, value: rooms.valueFor(sum, sign) }));
+  const listed = new ListedValues(tables);
+  const placed = dimensionSums(tables, where, binding).map((sum) => ({ ...sum, value: listed.valueFor(sum, sign) }));
   // Thousands of values may share the row of the others.
   for (const alike of Map.groupBy(placed, keyOfSum).values()) {
     const [sum] = alike;

@@ -63,16 +63,16 @@ export class StorageQuota extends Rows {
   }
 
   /** @returns the bytes that all versions together may have. */
-  roomForVersions(limits: Limits, now: number): number {
+  leftForVersions(limits: Limits, now: number): number {
     this.#expire(now);
     return limitsOf(limits).stored_bytes - (this.#used().bytes - this.#versions.bytes);
   }
 
   /** @returns how many bytes a file may have, and the limit from which this follows. */
-  roomForFile(limits: Limits, now: number): { room: number; most: number } {
+  leftForFile(limits: Limits, now: number): { left: number; most: number } {
     this.#expire(now);
     const { stored_bytes: most } = limitsOf(limits);
-    return { room: Math.max(0, most - this.#used().bytes), most };
+    return { left: Math.max(0, most - this.#used().bytes), most };
   }
 
   /** @returns how much is stored and how much may be stored, in the form of answers. */

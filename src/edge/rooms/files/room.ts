@@ -18,12 +18,12 @@ function beginUpload(state: AccountState, upload: UploadRequest): UploadDecision
   const now = state.advance();
   const { storage, limits, belongings, alarm } = state;
   const begun = belongings.uploading(upload.id);
-  if (begun) return { outcome: 'admitted', room: begun.bytes, at: begun.at };
-  const { room, most } = storage.roomForFile(limits.limits, now);
+  if (begun) return { outcome: 'admitted', left: begun.bytes, at: begun.at };
+  const { left: room, most } = storage.leftForFile(limits.limits, now);
   const { bytes = Math.min(room, upload.most) } = upload;
   if (bytes > room || room === 0) return { outcome: 'full', limit: 'stored_bytes', most };
   alarm.wakeFor(belongings.begin(upload, bytes, now));
-  return { outcome: 'admitted', room: Math.min(bytes, upload.most), at: now };
+  return { outcome: 'admitted', left: Math.min(bytes, upload.most), at: now };
 }
 
 /** Files of accounts. */

@@ -92,13 +92,13 @@ export async function uploadFile(c: Context<AppEnv>, upstream: Upstream): Promis
   const upload = { id: requestId, upstream: place ?? '', bytes, most: most + FORM_BYTES };
   const begun = await callAccount(context, (account) => account.beginUpload(upload));
   if (begun.outcome === 'full') throw noRoom(begun.most);
-  const up = carried(c.req.raw, bytes, begun.room);
+  const up = carried(c.req.raw, bytes, begun.left);
   const report = (end: UploadEnd): UploadReport => ({ id: requestId, upstream: upload.upstream, at: begun.at, end });
   /** Ends an upload that was broken off here: a part of a form is no file. @returns its error */
   const brokenOff = async (): Promise<ApiError> => {
     waitUntil(tell(context, report({ outcome: 'failed' })));
     await up.dropRest();
-    return bytes === undefined && begun.room < most ? noRoom(begun.room) : tooLarge(most);
+    return bytes === undefined && begun.left < most ? noRoom(begun.left) : tooLarge(most);
   };
   let wasSent = false;
   let response: Response;

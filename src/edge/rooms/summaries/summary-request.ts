@@ -1,6 +1,6 @@
 /** Builds the request for a summary. */
 
-import { roomForText, TEXT_TOKENS } from '../../claude/pricing/thinking-off.ts';
+import { TEXT_TOKENS, tokensForText } from '../../claude/pricing/thinking-off.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { edit } from '../../kit/json/edit.ts';
@@ -45,7 +45,7 @@ export function summaryRequest(
   const changes: Record<string, string | undefined> = { ...NOT_IN_SUMMARY };
   if (isObject(output_config)) changes.output_config = JSON.stringify({ ...output_config, format: undefined });
   // What it thinks counts, too.
-  const maxTokens = most + roomForText(models.find(model), asked.json) - TEXT_TOKENS;
+  const maxTokens = most + tokensForText(models.find(model), asked.json) - TEXT_TOKENS;
   const plain = { ...asked, text: edit(asked.text, changes), maxTokens };
   const unbound = () => unboundTurns(transcript, { from: base, model, follows: false }, models);
   const { history } = sentHistory(transcript, unbound, { sentFrom: base, limit, stored: undefined, to: until });

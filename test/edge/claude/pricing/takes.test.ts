@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { MODELS, ModelTable } from '../../../../src/edge/claude/models/models.ts';
 import { takes } from '../../../../src/edge/claude/pricing/takes.ts';
-import { roomForText } from '../../../../src/edge/claude/pricing/thinking-off.ts';
+import { tokensForText } from '../../../../src/edge/claude/pricing/thinking-off.ts';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { runs, tryCases } from '../../../support/runs.ts';
 
@@ -178,7 +178,7 @@ test('what goes up is taken by the model, and nothing but thinking and the effor
     const level = (sent.output_config as Json | undefined)?.effort;
     expect([undefined, ...row.efforts]).toContain(level);
     // Thinking that the caller asked for with too little room is the caller's own.
-    if (changes.thinking && type === 'enabled') expect(roomForText(row, sent)).toBe(budget_tokens + 256);
+    if (changes.thinking && type === 'enabled') expect(tokensForText(row, sent)).toBe(budget_tokens + 256);
     if (changes.thinking && type === 'enabled') expect(sent.max_tokens).toBeGreaterThanOrEqual(budget_tokens + 256);
     return undefined;
   });

@@ -56,21 +56,22 @@ export class Caller {
   async ask(question: string, { key, stream, tools }: Asked): Promise<void> {
     const messages = [{ role: 'user', content: question }];
     const body = JSON.stringify({ model: 'claude-opus-5-5', max_tokens: 16_384, stream, tools, messages });
-    const request: Omit<TurnRequest, 'body' | 'again'> = {
+    const request: Omit<TurnRequest, 'body'> = {
       place: { account: ACCOUNT, id: ID },
-      requestId: this.newId(),
-      route: 'messages',
-      identity: { account: ACCOUNT, scopes: ['messages'], token: undefined },
-      hash: body,
-      key,
-      retried: false,
-      stream,
+      call: { id: this.newId(), route: 'messages', hash: body, key, retried: false, again: false, stream },
+      caller: { account: ACCOUNT, scopes: ['messages'], token: undefined },
       asked: {},
       headers: { 'content-type': 'application/json' },
       query: '',
     };
     const ask = async (again: boolean) =>
-      unpack((await this.call('turn', JSON.stringify({ ...request, again }), body)) as PackedAnswer);
+      unpack(
+        (await this.call(
+          'turn',
+          JSON.stringify({ ...request, call: { ...request.call, again } }),
+          body,
+        )) as PackedAnswer,
+      );
     // As the edge does it: a call that was lost may have begun a turn.
     const answer = await ask(false).catch((thrown: unknown) => {
       if ((thrown as { overloaded?: unknown }).overloaded === true) throw thrown;

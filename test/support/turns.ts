@@ -25,15 +25,9 @@ export function requestOf(body: object, asked: Asked = {}): TurnRequest {
   const all = { 'content-type': 'application/json', 'anthropic-version': '2023-06-01', ...headers };
   return {
     place: { account, id },
-    requestId: createRequestId(),
-    route: 'messages',
-    identity: { account, scopes: ['messages'], token: undefined },
+    call: { id: createRequestId(), route: 'messages', hash: hash ?? text, key, retried, again: false, stream },
+    caller: { account, scopes: ['messages'], token: undefined },
     body: text,
-    hash: hash ?? text,
-    key,
-    retried,
-    again: false,
-    stream,
     asked: {},
     headers: asked.simulate === undefined ? all : { ...all, 'sluice-simulate': asked.simulate },
     query: '',
@@ -49,9 +43,9 @@ export const bodyOf = (content: unknown, more: object = {}) => ({
 });
 
 /** Has a conversation's object answer, as the edge does. */
-export async function turnOf({ body, ...call }: TurnRequest): Promise<Exclude<TurnAnswer, { kind: 'ended' }>> {
-  const stub = stubOf(call.place.id, call.place.account);
-  return streaming(unpack((await stub.turn(JSON.stringify(call), body)) as PackedAnswer));
+export async function turnOf({ body, ...request }: TurnRequest): Promise<Exclude<TurnAnswer, { kind: 'ended' }>> {
+  const stub = stubOf(request.place.id, request.place.account);
+  return streaming(unpack((await stub.turn(JSON.stringify(request), body)) as PackedAnswer));
 }
 
 export async function ask(body: object, asked: Asked = {}): Promise<Exclude<TurnAnswer, { kind: 'ended' }>> {

@@ -17,7 +17,7 @@ import { turnEventsOf } from './events-of.ts';
 import { Run } from './run.ts';
 import type { RunContext } from './run-context.ts';
 import { callRowsIn } from './run-rows.ts';
-import { type CarriedLimits, storedRunOf } from './stored-run.ts';
+import { type CarriedLimits, storedRunOf, withoutBody } from './stored-run.ts';
 
 /** Stores a run, and begins its first step. @returns undefined for a turn that is none */
 export function beginRun(
@@ -29,7 +29,7 @@ export function beginRun(
   const { transcript } = context;
   const { run: common } = planned;
   if (!common) return undefined;
-  const { body: _, again: __, retried: ___, ...kept } = request;
+  const kept = withoutBody(request);
   const run = { ...row, run: row.seq };
   transcript.beginTurn(run, []);
   callRowsIn(transcript).saveRequest(run.seq, JSON.stringify({ request: kept, rest: common.rest }));
@@ -44,7 +44,7 @@ function runContextOf(
   carried?: CarriedLimits,
 ): RunContext {
   const { transcript, maintenance, now } = context;
-  const { place, requestId, headers } = request;
+  const { place, call, headers } = request;
   const settings = context.settings();
   return {
     transcript,
@@ -52,18 +52,18 @@ function runContextOf(
     env: context.env,
     account: place.account,
     conversation: place.id,
-    requestId,
+    requestId: call.id,
     caller: {
-      ...{ identity: request.identity, headers, query: request.query, route: request.route },
+      ...{ caller: request.caller, headers, query: request.query, route: request.call.route },
       depth: request.parent?.depth ?? 1,
       retentionSeconds: transcript.profile?.retentionSeconds ?? null,
       ownerOf: (tool) => ownerOfTool(context, tool),
     },
-    isStreaming: request.stream,
+    isStreaming: call.stream,
     approvers: retainedAgent(context)?.definition.approvers ?? 'owner',
     carried,
     now,
-    isRevoked: () => isRevokedCaller(accountRequestOf(context, request.identity)),
+    isRevoked: () => isRevokedCaller(accountRequestOf(context, request.caller)),
     plan: (body) => planAgain(context, request, body, { isStep: true }),
     begin: (plan, step) => {
       const own = {
@@ -88,7 +88,7 @@ function runContextOf(
       });
       // Another model may step in only before the first step. All steps of a run have the same model.
       const asked = step.isLater ? { ...request.asked, fallback_models: [] } : request.asked;
-      return runnerOf(context, { ...request, requestId: step.requestId, asked }, turn, plan, {
+      return runnerOf(context, { ...request, call: { ...call, id: step.requestId }, asked }, turn, plan, {
         headers: headersOfStep(headers, step.number),
         most: step.most,
         isLater: step.isLater,

@@ -4,7 +4,7 @@ import type { Settings } from '../../gate/settings/settings.ts';
 import type { SecretSettings } from '../../gate/settings/tool-secrets.ts';
 import type { Bindings } from '../../kit/rooms/bindings.ts';
 import type { ToolKind, ToolRun } from '../../named/tools/tool-kind.ts';
-import type { TurnRequest } from '../../talk/object/contract.ts';
+import type { TurnCall, TurnRequest } from '../../talk/object/contract.ts';
 import type { SubagentShare } from './call-rows.ts';
 import type { HoldMemory, ResultBytes, ToolCall, ToolResult } from './tool-result.ts';
 
@@ -41,7 +41,7 @@ export interface ApartCall {
 }
 
 /** What subagents take over from the request of the run that calls them. */
-export interface RunCaller extends Pick<TurnRequest, 'identity' | 'headers' | 'query' | 'route'> {
+export interface RunCaller extends Pick<TurnRequest, 'caller' | 'headers' | 'query'>, Pick<TurnCall, 'route'> {
   /** How deep the run is. A run that a client has begun is at 1. */
   depth: number;
   /** How long its conversation is kept, in seconds; null means the deployment's retention. */

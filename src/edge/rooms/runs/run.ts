@@ -114,7 +114,7 @@ export class Run implements Runner {
   }
 
   get identity(): Identity {
-    return this.#context.caller.identity;
+    return this.#context.caller.caller;
   }
 
   /** Goes on after a crash, with calls or the next step, once the cost of interrupted steps is known. Never rejects. */

@@ -5,7 +5,7 @@ import { parseObject } from '../../kit/json/object.ts';
 import { type PlannedRun, plannedRun } from '../../talk/history/next-request.ts';
 import type { TurnRow } from '../../talk/history/storage/rows.ts';
 import { isRun } from '../../talk/object/begin-turn.ts';
-import type { BegunRequest } from '../../talk/object/contract.ts';
+import type { BegunRequest, TurnRequest } from '../../talk/object/contract.ts';
 import { retainedAgent } from '../../talk/object/named-beginning.ts';
 import type { ObjectContext } from '../../talk/object/object-context.ts';
 import { callRowsIn } from './run-rows.ts';
@@ -20,6 +20,12 @@ export interface SpentSoFar {
 /** What the runs before this one have used of the limits. The time of waiting for approval does not count. */
 export interface CarriedLimits extends SpentSoFar {
   ms: number;
+}
+
+/** @returns what is stored of a turn's request: how it came no longer matters, and its body is stored by itself */
+export function withoutBody({ body: _, call, ...request }: TurnRequest): BegunRequest {
+  const { again: __, retried: ___, ...stored } = call;
+  return { ...request, call: stored };
 }
 
 /** @returns the stored request of a run, and the run planned from it again; undefined if no request is stored */

@@ -75,7 +75,7 @@ export async function makeSummary(
     row.model = model;
     const exchange = new MeteredExchange(
       {
-        ...{ requestId: row.requestId, identity: request.identity, accounts: env, store: env.STORE, settings },
+        ...{ requestId: row.requestId, identity: request.caller, accounts: env, store: env.STORE, settings },
         ...{ upstream, waitUntil, model, route: OF_SUMMARIES, conversation: id, adds: 0, body, headers, streams: true },
         about: {
           ...say(OF_PREFIX, profile?.prefix ? refOf(profile.prefix) : undefined),

@@ -97,12 +97,12 @@ export class Summarizer implements OpenPart {
       id: summariesIn(transcript).given + 1,
       until: planned.until,
       turn: lastCommitted(transcript),
-      requestId: anotherRequestId(cause.request.requestId),
+      requestId: anotherRequestId(cause.request.call.id),
       beganAt: now(),
     };
     const done = Promise.withResolvers<void>();
     const abort = new TurnAbort();
-    this.#running = { by: cause.request.identity, abort, done: done.promise };
+    this.#running = { by: cause.request.caller, abort, done: done.promise };
     // Whatever fails: who waits for it must go on.
     try {
       const making = { planned, row, paid: this.#paid, abort };

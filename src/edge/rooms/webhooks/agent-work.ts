@@ -115,11 +115,13 @@ async function requestOf(
   const headers = headersUp(new Headers({ 'content-type': 'application/json' }), '', settings.FORWARD_HEADERS);
   delete headers['x-api-key'];
   return {
-    ...{ place, requestId, asked: { agent }, key, headers },
-    hash: await sha256Hex(utf8(body)),
-    route: 'webhook',
-    identity: { account: place.account, scopes: [], token: undefined },
-    ...{ retried: false, again: false, stream: true, query: '' },
+    place,
+    call: {
+      ...{ id: requestId, route: 'webhook', hash: await sha256Hex(utf8(body)), key },
+      ...{ retried: false, again: false, stream: true },
+    },
+    caller: { account: place.account, scopes: [], token: undefined },
+    ...{ asked: { agent }, headers, query: '' },
   };
 }
 

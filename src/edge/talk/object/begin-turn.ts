@@ -52,7 +52,7 @@ export function planTurn(conversation: OpenConversation, present: Profile | unde
       ...{ prefix: taken, agent, betas: request.headers['anthropic-beta'], isRun: isRun(request), model },
       now: conversation.now(),
       // What a run asks its subagent is the edge's own.
-      isBound: request.identity.only !== undefined && !request.parent,
+      isBound: request.caller.only !== undefined && !request.parent,
     }),
   );
 }
@@ -218,7 +218,7 @@ export function storeTurn(
 /** Makes the runner of a stored turn or step. */
 export function runnerOf(
   conversation: OpenConversation,
-  { place, requestId, identity, query, asked }: BegunRequest,
+  { place, call, caller: identity, query, asked }: BegunRequest,
   turn: Turn,
   planned: NextRequest,
   own: Pick<TurnContext, 'headers' | 'most' | 'isLater' | 'onEnd' | 'onBroken'>,
@@ -229,7 +229,7 @@ export function runnerOf(
   const { prefix } = transcript.profile ?? {};
   const { betas } = retainedAgent(conversation)?.definition ?? {};
   return new TurnRunner(turn, {
-    requestId,
+    requestId: call.id,
     identity,
     query,
     accounts: env,
@@ -265,8 +265,8 @@ export function isRun({ parent, asked }: Pick<TurnRequest, 'parent' | 'asked'>):
   return parent !== undefined || asked.retry === true;
 }
 
-export function turnIdOf({ asked, requestId }: Pick<TurnRequest, 'asked' | 'requestId'>): string {
-  return turnPrefix(asked.show) + requestId.slice(-12);
+export function turnIdOf({ asked, call }: Pick<BegunRequest, 'asked' | 'call'>): string {
+  return turnPrefix(asked.show) + call.id.slice(-12);
 }
 
 export function newTurnRow(
@@ -275,14 +275,14 @@ export function newTurnRow(
   planned: Pick<NextRequest, 'model' | 'frame' | 'sentFrom' | 'follows'>,
   now: number,
 ): TurnRow {
-  const { requestId, hash, route, asked } = request;
+  const { id: requestId, hash, route, key = null } = request.call;
   const { model, frame, sentFrom, follows } = planned;
   return {
     ...BLANK_TURN,
     seq: Math.max(transcript.profile?.nextTurn ?? 1, transcript.newestTurn + 1),
     id: turnIdOf(request),
     requestId,
-    key: request.key ?? null,
+    key,
     hash,
     status: 'running',
     route,
@@ -293,7 +293,7 @@ export function newTurnRow(
     frame,
     sentFrom,
     follows,
-    background: asked.background ? 1 : null,
+    background: request.asked.background ? 1 : null,
   };
 }
 
@@ -305,16 +305,16 @@ export async function promptToCount(
   const present = () => state.present();
   try {
     const sent = await receivedText(request.body);
-    const { only } = request.identity;
+    const { only } = request.caller;
     if (!present()?.exists && !only) return undefined;
     const body = present()?.turns ? sent : await withoutEdgeBlocks(sent);
     const profile = present();
     // A bound token is told only what a turn of its own would come to: the object looks at it all.
-    const taken = only && !profile ? await takeNamed(state, request.place, request.asked, request.identity) : undefined;
+    const taken = only && !profile ? await takeNamed(state, request.place, request.asked, request.caller) : undefined;
     return await buildPrompt(state, { ...request, body }, taken);
   } catch (thrown) {
     // A revoked caller must not learn whether the conversation exists.
-    const refused = await refuseRevokedCaller(accountRequestOf(state, request.identity)).catch(toApiError);
+    const refused = await refuseRevokedCaller(accountRequestOf(state, request.caller)).catch(toApiError);
     return failedResult(refused ?? thrown);
   }
 }
@@ -326,7 +326,7 @@ async function buildPrompt(
   taken: Taken | undefined,
 ): Promise<CountedPrompt> {
   const present = () => state.present();
-  const { identity, body, asked } = request;
+  const { caller: identity, body, asked } = request;
   const allowed = () => {
     const refused = identity.only && guard().refusalOfTurn(identity, state.transcript, present(), taken?.agent);
     if (refused) throw refused;

@@ -100,14 +100,11 @@ export interface AskedMembers extends AskedBeginning {
   fallback_models?: readonly string[] | undefined;
 }
 
-/** A turn's request, as the edge sends it to a conversation. */
-export interface TurnRequest {
-  place: ConversationPlace;
-  requestId: string;
+/** The call of the edge with which a turn is asked for. */
+export interface TurnCall {
+  /** The id of the request. */
+  id: string;
   route: string;
-  identity: Identity;
-  /** The caller's body, a JSON object; as a stream if it is too long for a call. */
-  body: CrossingText;
   /** The SHA-256 of the body. */
   hash: string;
   /** The header `idempotency-key`. */
@@ -117,6 +114,15 @@ export interface TurnRequest {
   /** Whether the same call was lost before. Then it must not begin a second turn. */
   again: boolean;
   stream: boolean;
+}
+
+/** A turn's request, as the edge sends it to a conversation. */
+export interface TurnRequest {
+  place: ConversationPlace;
+  call: TurnCall;
+  caller: Identity;
+  /** The caller's body, a JSON object; as a stream if it is too long for a call. */
+  body: CrossingText;
   asked: AskedMembers;
   /** The headers as they go up, without the deployment's key. */
   headers: PlainHeaders;
@@ -126,15 +132,15 @@ export interface TurnRequest {
 }
 
 /** What a turn that has begun needs of its request, even after a crash. */
-export type BegunRequest = Omit<TurnRequest, 'body' | 'again' | 'retried'>;
+export type BegunRequest = Omit<TurnRequest, 'body' | 'call'> & { call: Omit<TurnCall, 'again' | 'retried'> };
 
 /** What a conversation is created with, and by whom. Its texts cross by themselves. */
 export type CreatedFields = Omit<ConversationFields, 'system' | 'tools' | 'messages'> &
   AskedBeginning &
-  Partial<Pick<TurnRequest, 'identity'>>;
+  Partial<Pick<TurnRequest, 'caller'>>;
 
 /** A request for a conversation's next prompt, to count its tokens. */
-export type PromptRequest = Pick<TurnRequest, 'place' | 'identity' | 'body'> & { asked: AskedBeginning };
+export type PromptRequest = Pick<TurnRequest, 'place' | 'caller' | 'body'> & { asked: AskedBeginning };
 
 /** A prompt to count, and the betas that its agent needs. */
 export type CountedPrompt = Result<ReadableStream<Uint8Array>> & { betas?: readonly string[] | undefined };

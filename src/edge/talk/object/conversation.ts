@@ -179,7 +179,7 @@ export class Conversation extends CallingObject implements ConversationObject {
     let history: ImportedHistory | undefined;
     try {
       history = messages === undefined ? undefined : await readImport(messages);
-      taken = await takeNamed(this.#state, place, fields, fields.identity);
+      taken = await takeNamed(this.#state, place, fields, fields.caller);
       // Defaults that the agent does not allow are refused.
       if (taken?.agent) taken.stored.lay(new Map(), { system, tools }, { breakpoints: 0 });
     } catch (thrown) {
@@ -189,7 +189,7 @@ export class Conversation extends CallingObject implements ConversationObject {
       releaseUnused(this.#state, taken?.retained);
       return idTaken(place.id);
     }
-    const by = { account: place.account, only: fields.identity?.only };
+    const by = { account: place.account, only: fields.caller?.only };
     try {
       const refused = by.only && guard().refusalOfTurn(by, this.#state.transcript, undefined, taken?.agent);
       if (refused) throw refused;

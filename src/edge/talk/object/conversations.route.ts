@@ -18,7 +18,7 @@ import { pauseAfterBody, readToStore } from '../../money/admission/read-body.ts'
 import { accountOf, callAccount } from '../../money/contracts/call-account.ts';
 import { checkRun } from '../../named/tools/check-tools.ts';
 import { agentMeant, boundCaller, guard, refuseOtherConversation, toldToBound } from '../history/guard.ts';
-import type { CrossingText, Resumed } from './contract.ts';
+import type { CreatedFields, CrossingText, Resumed } from './contract.ts';
 import {
   conversationsQuery,
   createConversation,
@@ -109,7 +109,7 @@ async function createWith(c: Context<AppEnv>): Promise<Response> {
   checkRetention(c, fields.retention_seconds);
   const quotaStatus = await admitFree(c, { conversation: id, bytes: body.bytes.length });
   const place = { account: identity.account, id };
-  const asked = { ...fields, ...agentMeant(identity, fields.agent), identity };
+  const asked: CreatedFields = { ...fields, ...agentMeant(identity, fields.agent), caller: identity };
   const given = (name: 'system' | 'tools' | 'messages') => {
     const text = texts.get(name);
     return text === undefined ? {} : { [name]: crossingText(text) };

@@ -10,7 +10,7 @@ import type { TurnAnswer, TurnSummary } from '../shown/turn-answer.ts';
 import { EventLog } from '../turn/event-log.ts';
 import { restoreEnded } from '../turn/restore-turn.ts';
 import { isRefused, type Runner, type RunningTurn } from '../turn/running-turn.ts';
-import type { Resumed, TurnRequest } from './contract.ts';
+import type { Resumed, TurnCall, TurnRequest } from './contract.ts';
 import {
   bufferedAnswer,
   conflict,
@@ -99,10 +99,10 @@ function storedLogOf(transcript: Transcript, row: TurnRow, now: number): EventLo
  */
 export function findRepeatedTurn(
   transcript: Transcript,
-  { key, retried, hash, again, requestId }: TurnRequest,
+  { key, retried, hash, again, id }: TurnCall,
   now: number,
 ): TurnRow | undefined {
-  const begun = again ? turnOfRequest(transcript, requestId) : undefined;
+  const begun = again ? turnOfRequest(transcript, id) : undefined;
   if (begun) return begun;
   if (again) throw interruptedCall();
   if (key !== undefined) return turnWithKey(transcript, key);
@@ -137,7 +137,7 @@ async function answerOf(runner: Runner, stream: boolean, isOwn = false): Promise
 export async function answerBegun(
   transcript: Transcript,
   runner: Runner,
-  { asked, stream }: TurnRequest,
+  { asked, call: { stream } }: TurnRequest,
 ): Promise<TurnAnswer> {
   if (!asked.background) return await answerOf(runner, stream, true);
   await runner.admitted;
@@ -163,7 +163,7 @@ export async function answerRepeated(
   { transcript, now }: Pick<ObjectContext, 'transcript' | 'now'>,
   running: Runner | undefined,
   row: TurnRow,
-  { asked, stream, hash }: TurnRequest,
+  { asked, call: { stream, hash } }: TurnRequest,
 ): Promise<TurnAnswer> {
   if (row.hash !== hash) throw keyReused();
   if (asked.background) {

@@ -29,10 +29,10 @@ export async function takeTurn(state: ConversationState, asked: TurnRequest): Pr
     // What a new conversation begins with is taken before the lock: after the lock nothing may wait.
     const taken =
       namesBeginning(request.asked) && !state.present()
-        ? await takeNamed(state, request.place, request.asked, request.identity)
+        ? await takeNamed(state, request.place, request.asked, request.caller)
         : undefined;
     try {
-      const { only } = request.identity;
+      const { only } = request.caller;
       const answer = await goThrough(state, { request, taken, memory: new Slots() });
       const told = withTold(state, answer, only !== undefined);
       return hiddenAnswer(told, hidesTools(only) && !request.parent, state.runner?.turn.log);
@@ -51,8 +51,8 @@ export async function takeTurn(state: ConversationState, asked: TurnRequest): Pr
 async function goThrough(state: ConversationState, turn: AskedTurn): Promise<TurnAnswer> {
   const { transcript } = state;
   const { request, taken } = turn;
-  const findRepeated = () => findRepeatedTurn(transcript, request, state.now());
-  const refuseRevoked = () => refuseRevokedCaller(accountRequestOf(state, request.identity));
+  const findRepeated = () => findRepeatedTurn(transcript, request.call, state.now());
+  const refuseRevoked = () => refuseRevokedCaller(accountRequestOf(state, request.caller));
   for (;;) {
     state.recover();
     // What a deletion has left is done now: who was told that it is gone may begin anew at once.
@@ -91,11 +91,11 @@ async function goThrough(state: ConversationState, turn: AskedTurn): Promise<Tur
       state.waitUntil(runner.go(planned));
       return withHistory(state, await answerBegun(transcript, runner, request), planned.sentFrom);
     }
-    const work = state.waitFor(request.key, wait.work);
-    if (wait.pings && request.stream && !request.asked.background && !request.parent) {
+    const work = state.waitFor(request.call.key, wait.work);
+    if (wait.pings && request.call.stream && !request.asked.background && !request.parent) {
       const coming = work.then(() => goThrough(state, turn)).catch(failedAnswer);
       return await pingedAnswer(turnIdOf(request), work, coming, {
-        requestId: request.requestId,
+        requestId: request.call.id,
         waitUntil: state.waitUntil,
       });
     }
@@ -114,11 +114,11 @@ function firstWait(state: ConversationState, turn: AskedTurn, planned: NextReque
 
 /** @throws ApiError 403 for a bound token that may not use this conversation */
 function checkBound(state: ConversationState, { request, taken }: AskedTurn): void {
-  if (!request.identity.only || request.parent) return;
+  if (!request.caller.only || request.parent) return;
   const present = state.present();
   // Nothing was taken because a first turn was running, but that turn has failed meanwhile.
   if (namesBeginning(request.asked) && !taken && !present) throw interruptedCall();
-  const refused = guard().refusalOfTurn(request.identity, state.transcript, present, taken?.agent);
+  const refused = guard().refusalOfTurn(request.caller, state.transcript, present, taken?.agent);
   if (refused) throw refused;
 }
 

@@ -69,15 +69,18 @@ export async function proxyTurn(
   // A turn in the background runs like a stream whose reader has left.
   const stream = background || (fields.stream === undefined ? streamByDefault : fields.stream === true);
   const place = { account: identity.account, id };
-  const request: Omit<TurnRequest, 'body' | 'again'> = {
+  const request: Omit<TurnRequest, 'body'> = {
     place,
-    requestId: c.get('requestId'),
-    route: 'messages',
-    identity: { ...identity, user: await endUserOf(body) },
-    hash: await sha256Hex(body.bytes),
-    key: idempotencyKeyOf(caller),
-    retried: Number(c.req.raw.headers.get('x-stainless-retry-count')) >= 1,
-    stream,
+    call: {
+      id: c.get('requestId'),
+      route: 'messages',
+      hash: await sha256Hex(body.bytes),
+      key: idempotencyKeyOf(caller),
+      retried: Number(c.req.raw.headers.get('x-stainless-retry-count')) >= 1,
+      again: false,
+      stream,
+    },
+    caller: { ...identity, user: await endUserOf(body) },
     asked,
     headers: await headersToObject(c, caller),
     query: isBound ? '' : queryOf(c.req.raw.url),
@@ -152,13 +155,13 @@ export async function callOwn<T>(
 /** Calls the object, and again if the call was lost. The second call attaches to the turn that the first one began. */
 async function callTurn(
   c: Context<AppEnv>,
-  request: Omit<TurnRequest, 'body' | 'again'>,
+  { call, ...request }: Omit<TurnRequest, 'body'>,
   body: JsonBody,
 ): Promise<TurnAnswer> {
   return await orAgain(async (again) =>
     unpack(
       await callOwn<PackedAnswer>(c, request.place.id, (object) =>
-        object.turn(JSON.stringify({ ...request, again }), bodyFor(body)),
+        object.turn(JSON.stringify({ ...request, call: { ...call, again } }), bodyFor(body)),
       ),
     ),
   );
@@ -192,7 +195,7 @@ export async function countedPromptOf(
   const asked = { prefix, ...agentMeant(identity, askedMember('agent', caller, request.json)) };
   const place = { account: identity.account, id };
   const prompt = await callOwn<CountedPrompt | undefined>(c, id, (object) =>
-    object.prompt({ place, identity, asked, body: bodyFor(request) }),
+    object.prompt({ place, caller: identity, asked, body: bodyFor(request) }),
   );
   if (!prompt) return undefined;
   if (!prompt.ok) throw apiErrorOf(c, prompt.error);

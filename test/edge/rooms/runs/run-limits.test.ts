@@ -36,7 +36,7 @@ describe('a run', () => {
       return new Response('sun');
     });
     const request = requestOf(asked());
-    const { text } = await runOf({ ...request, identity: { ...request.identity, token: tokenOf('lost') } });
+    const { text } = await runOf({ ...request, caller: { ...request.caller, token: tokenOf('lost') } });
     expect(reasonOf(text)).toBe('revoked');
     expect(bodies).toHaveLength(1);
     // What the tool has given is not lost for who may go on.
@@ -50,7 +50,7 @@ describe('a run', () => {
     answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : says('Sun.')));
     servingTools(() => new Response('sun'));
     const request = requestOf(asked());
-    const { events } = await runOf({ ...request, identity: { ...request.identity, token: tokenOf('short', -1) } });
+    const { events } = await runOf({ ...request, caller: { ...request.caller, token: tokenOf('short', -1) } });
     expect(events.at(-1)?.event).toBe('message_stop');
     expect(textOf(events)).toBe('Sun.');
   });

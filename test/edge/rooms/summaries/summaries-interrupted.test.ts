@@ -91,7 +91,7 @@ test('the same request again, in the middle of the summary that it waits for, is
   const up = held();
   const { talking } = await untilAsked(up);
   const request = requestOf(question('Once only'), { key: 'k1' });
-  const both = [turnOf({ ...request }), turnOf({ ...request, retried: true })];
+  const both = [turnOf({ ...request }), turnOf({ ...request, call: { ...request.call, retried: true } })];
   up.go();
   const answers = await Promise.all(both);
   await talking;
@@ -232,7 +232,7 @@ test('a table that cannot be written fails no turn', async () => {
 test('a summary ends when the credential that pays for it is revoked, and another token goes on', async () => {
   const up = held();
   await createWith();
-  const { identity } = requestOf({});
+  const { caller: identity } = requestOf({});
   const now = Math.floor(Date.now() / 1_000);
   const times = { issued_at: now - 60, expires_at: now + 3_600 };
   const token = { jti: 'lost', ...times, scopes: ['messages'], label: undefined, issuer: 'edge' } as const;
@@ -240,7 +240,7 @@ test('a summary ends when the credential that pays for it is revoked, and anothe
   let answer: Awaited<ReturnType<typeof turnOf>> | undefined;
   const talking = (async () => {
     for (let turn = 0; answer?.kind !== 'error' && turn < 12; turn += 1) {
-      answer = await turnOf({ ...requestOf(question(long(turn))), identity: by });
+      answer = await turnOf({ ...requestOf(question(long(turn))), caller: by });
       if (answer.kind === 'stream') await new Response(answer.body).text();
     }
   })();

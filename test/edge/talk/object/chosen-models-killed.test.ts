@@ -90,7 +90,7 @@ test('whenever objects die, each try of a question has the model that its label 
       for (let tries = 0; ; tries += 1) {
         isReached = false;
         let isOver = false;
-        const telling = tell({ ...request, requestId: createRequestId(), retried: tries > 0 });
+        const telling = tell({ ...request, call: { ...request.call, id: createRequestId(), retried: tries > 0 } });
         telling.finally(() => {
           isOver = true;
         });

@@ -348,7 +348,7 @@ describe('retries', () => {
       label: undefined,
       issuer: 'edge',
     } as const;
-    const second = await turnOf({ ...request, identity: { ...request.identity, token } });
+    const second = await turnOf({ ...request, caller: { ...request.caller, token } });
     expect(await first).toMatchObject({ kind: 'whole', status: 529 });
     if (second.kind !== 'stream') throw new Error(JSON.stringify(second));
     expect((await listen(second.body)).events.at(-1)?.event).toBe('message_stop');

@@ -39,7 +39,7 @@ function verified(jti: string, seconds = 3_600): VerifiedToken {
 
 async function runWith(token: VerifiedToken, body: object, id = 'c1') {
   const request = requestOf(body, { id });
-  const answer = await turnOf({ ...request, identity: { ...request.identity, token } });
+  const answer = await turnOf({ ...request, caller: { ...request.caller, token } });
   if (answer.kind !== 'stream') throw new Error(JSON.stringify(answer));
   return { turn: answer.turn, listening: listen(answer.body) };
 }

@@ -63,7 +63,7 @@ export class ModelChooser implements OpenPart {
     const choice = agent instanceof Agent ? choiceOf(agent, models) : undefined;
     if (!choice) return undefined;
     const given = memory.get(GIVEN);
-    const { chosen: before, isDecided } = presentChoice(transcript, request?.hash);
+    const { chosen: before, isDecided } = presentChoice(transcript, request?.call.hash);
     const asked = modelAsked(choice, request?.asked.model, models);
     // Meanwhile another turn may have made a step up.
     const isBehind = given && before && isDearer(before.model, given.model, models);
@@ -87,7 +87,7 @@ export class ModelChooser implements OpenPart {
     const agent = profile?.exists ? profile.agent : taken?.agent;
     const toChoose = memory.get(PLANNED)?.toChoose;
     if (!toChoose || !agent) return undefined;
-    if (this.#running.size > 0 && !this.#running.has(request.hash)) throw isChoosing();
+    if (this.#running.size > 0 && !this.#running.has(request.call.hash)) throw isChoosing();
     const work = this.#choose(request, agent, toChoose, messages).then((chosen) => memory.set(GIVEN, chosen));
     return { work };
   }
@@ -111,7 +111,7 @@ export class ModelChooser implements OpenPart {
 
   /** Chooses the model for a request. The same request again waits for the same choice. */
   #choose(
-    { place, hash, requestId, identity }: Omit<TurnRequest, 'body'>,
+    { place, call: { id: requestId, hash }, caller: identity }: Omit<TurnRequest, 'body'>,
     agent: RetainedAgent,
     { choice, before }: ToChoose,
     messages: NextRequest['messages'],

@@ -79,7 +79,8 @@ function continueRun(
   const asked = { ...before.asked, background: true };
   // One key must not name two requests.
   const { 'idempotency-key': _, ...headers } = before.headers;
-  const request: BegunRequest = { ...before, asked, headers, requestId, key: undefined, stream: true };
+  const call = { ...before.call, id: requestId, key: undefined, stream: true };
+  const request: BegunRequest = { ...before, call, asked, headers };
   const { model, sentFrom } = paused;
   const row = newTurnRow(transcript, request, { model, sentFrom, frame: null, follows: true }, now());
   const run = { ...row, run: row.seq };

@@ -14,6 +14,7 @@ import type { OpenConversation, ReadRequest } from '../../../talk/object/parts.t
 import type { Runner } from '../../../talk/turn/running-turn.ts';
 import { Turn } from '../../../talk/turn/turn.ts';
 import { grantOfNextTry } from '../../../talk/turn/turn-grants.ts';
+import { withoutBody } from '../stored-run.ts';
 
 /** How often a turn is begun again. The limit is needed because the turn itself may cause the crash. */
 const MOST_BEGINNINGS = 10;
@@ -22,8 +23,8 @@ const MOST_BEGINNINGS = 10;
 const KEPT_REQUEST = 'request';
 
 /** @returns what a turn needs to begin again, as a note; undefined if that is too long for its row */
-export function requestToKeep({ body, again: _, retried: __, ...request }: ReadRequest): TurnNotes | undefined {
-  const stored = { request, rest: edit(body, { messages: '[]' }) };
+export function requestToKeep(request: ReadRequest): TurnNotes | undefined {
+  const stored = { request: withoutBody(request), rest: edit(request.body, { messages: '[]' }) };
   return JSON.stringify(stored).length > PIECE_CHARACTERS ? undefined : { [KEPT_REQUEST]: stored };
 }
 
@@ -53,7 +54,7 @@ export function beginAgain(conversation: OpenConversation, row: TurnRow): Runner
   const turn = new Turn(transcript, { ...row, grant, notes }, plan.maxTokens, { newMessages: question.length });
   // Nobody waits for its answer any more, so its end is always sent as an event.
   turn.isReported = true;
-  const runner = runnerOfTurn(conversation, { ...request, requestId }, turn, plan);
+  const runner = runnerOfTurn(conversation, { ...request, call: { ...request.call, id: requestId } }, turn, plan);
   waitUntil(Promise.resolve().then(() => runner.go(plan)));
   return runner;
 }

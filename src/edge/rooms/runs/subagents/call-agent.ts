@@ -11,7 +11,13 @@ import { createRequestId } from '../../../kit/http/headers/request-id.ts';
 import { isObject } from '../../../kit/json/object.ts';
 import { isBusyType, whatLimited } from '../../../money/admission/what-limited.ts';
 import { callObject } from '../../../objects/call-object.ts';
-import type { ConversationObject, ConversationPlace, Result, TurnRequest } from '../../../talk/object/contract.ts';
+import type {
+  ConversationObject,
+  ConversationPlace,
+  Result,
+  TurnCall,
+  TurnRequest,
+} from '../../../talk/object/contract.ts';
 import { SUBAGENT_ID } from '../../../talk/object/conversations.schema.ts';
 import type { PackedAnswer } from '../../../talk/shown/turn-answer.ts';
 import { errorIn } from '../../../talk/turn/turn-ending.ts';
@@ -66,7 +72,7 @@ export async function callAgent(call: ToolCall, run: AgentRun, options: AgentOpt
     const left = share.most === null ? undefined : share.most - share.cost;
     if (left !== undefined && left <= 0) return { ...failedCall(NO_MONEY), cost: share.cost };
     const key = `${call.turn}_${call.tool_use_id}_${share.attempt}`;
-    const request = { ...requestOfCall(call, run, caller, place), key, hash: key, body: taskBody(task, left, ms) };
+    const request = { ...requestOfCall(call, run, caller, { place, key }), body: taskBody(task, left, ms) };
     const working = follow(reach, request, mayHaveBegun, ended);
     outcome = await orAborted(working, ended).catch(() => stop(reach, key));
     // Nobody waits for it any more, so nobody needs its error.
@@ -91,6 +97,11 @@ export async function callAgent(call: ToolCall, run: AgentRun, options: AgentOpt
 type ConversationStub = DurableObjectStub<ConversationObject>;
 type Reach = () => ConversationStub;
 
+/** What is asked of a subagent, but for the task. Each try is a request of its own. */
+interface SubagentRequest extends Omit<TurnRequest, 'call' | 'body'> {
+  call: Omit<TurnCall, 'id'> & { key: string };
+}
+
 interface FollowedOutcome extends SubagentOutcome {
   /** Whether its account was too busy for it. (An upstream was asked as often as it may be.) */
   isTooBusy?: boolean;
@@ -104,25 +115,25 @@ interface FollowedOutcome extends SubagentOutcome {
  */
 async function follow(
   reach: Reach,
-  { body, ...request }: Omit<TurnRequest, 'requestId'> & { key: string },
+  { body, call, ...request }: SubagentRequest & Pick<TurnRequest, 'body'>,
   mayHaveBegun: boolean | 'late',
   ended: AbortSignal,
 ): Promise<FollowedOutcome | undefined> {
   let isKnown = !mayHaveBegun;
   for (let lost = 0; ; ) {
     try {
-      const before = isKnown ? undefined : await askSubagent(reach, request.key);
+      const before = isKnown ? undefined : await askSubagent(reach, call.key);
       if (before) return before;
       // Nobody knows any more what it has cost. Beginning it again might spend its share twice.
       if (mayHaveBegun === 'late') return FORGOTTEN;
       isKnown = false;
       ended.throwIfAborted();
-      const answer = await reach().turn(JSON.stringify({ ...request, requestId: createRequestId() }), body);
+      const answer = await reach().turn(JSON.stringify({ ...request, call: { ...call, id: createRequestId() } }), body);
       const error = typeof answer === 'string' ? null : whyRefused(answer);
       // The stream is not needed here: a client that wants to see it follows the subagent's conversation.
       if (typeof answer !== 'string' && answer.kind === 'stream') await answer.body.cancel();
       (answer as Partial<Disposable>)[Symbol.dispose]?.();
-      const outcome = await askSubagent(reach, request.key);
+      const outcome = await askSubagent(reach, call.key);
       // A subagent that had begun and is not found any more was deleted, and its cost with it.
       if (!error) return outcome;
       if (outcome && outcome.status !== 'failed') return outcome;
@@ -189,19 +200,16 @@ async function waitBefore(tries: number, signal: AbortSignal): Promise<void> {
 function requestOfCall(
   { conversation, tool_use_id: toolUseId, name }: ToolCall,
   { agent }: AgentRun,
-  { depth, retentionSeconds, headers, ownerOf, ...caller }: RunCaller,
-  place: ConversationPlace,
-): Omit<TurnRequest, 'requestId' | 'body' | 'key' | 'hash'> {
+  { depth, retentionSeconds, headers, route, caller, query, ownerOf }: RunCaller,
+  { place, key }: { place: ConversationPlace; key: string },
+): SubagentRequest {
   // The caller's idempotency key belongs only to the caller's own request.
   const { 'idempotency-key': _, ...others } = headers;
   return {
-    ...caller,
     place,
-    headers: others,
+    call: { route, hash: key, key, retried: false, again: false, stream: true },
+    ...{ caller, query, headers: others },
     asked: { agent, agent_owner: ownerOf(name) },
-    retried: false,
-    again: false,
-    stream: true,
     parent: { conversation, toolUseId, depth: depth + 1, retentionSeconds },
   };
 }

@@ -11,7 +11,12 @@ const stoppedKeys = new WeakMap<OpenConversation, Set<string>>();
 
 export const subagentsPart: ConversationPart = {
   open: (conversation) => ({
-    before({ request: { parent, key = '' } }) {
+    before({
+      request: {
+        parent,
+        call: { key = '' },
+      },
+    }) {
       if (parent && stoppedKeys.get(conversation)?.has(key))
         throw finalError('conflict_error', 'The run that has called this subagent has ended.');
       return undefined;

@@ -33,8 +33,8 @@ export class Agent implements AgentInUse, StoredAgent {
     return behindAgent(members, this, inherited, how);
   }
 
-  async chooseModel(asked: ChoiceAsked): Promise<ChosenModel | undefined> {
-    return await chooseForMessage(this, asked);
+  async chooseModel(request: ChoiceAsked): Promise<ChosenModel | undefined> {
+    return await chooseForMessage(this, request);
   }
 }
 

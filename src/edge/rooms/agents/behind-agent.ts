@@ -104,8 +104,8 @@ function lowerLimits(
   const lower: Record<string, number | undefined> = {};
   for (const [name, member] of limitsOfRun()) {
     const text = members.get(name);
-    const asked = text === undefined ? undefined : saidOf(name, member, undefined, { [name]: JSON.parse(text) });
-    lower[name] = typeof asked === 'number' ? Math.min(asked, ofAgent[name] ?? asked) : ofAgent[name];
+    const value = text === undefined ? undefined : saidOf(name, member, undefined, { [name]: JSON.parse(text) });
+    lower[name] = typeof value === 'number' ? Math.min(value, ofAgent[name] ?? value) : ofAgent[name];
   }
   return lower;
 }
@@ -126,17 +126,17 @@ function offeredOf(
   texts: readonly string[],
 ): { offered: OfferedTool[]; servers: readonly CalledServer[] } {
   const all = tools.map((tool, index) => ({ tool, text: texts[index] ?? '' }));
-  const asked = members.get('agent_tools');
-  if (asked === undefined) return { offered: all, servers };
-  const items = validate(narrowedTools, JSON.parse(asked), 'agent_tools') ?? [];
-  const known = namesOfTools(tools, servers);
+  const wanted = members.get('agent_tools');
+  if (wanted === undefined) return { offered: all, servers };
+  const items = validate(narrowedTools, JSON.parse(wanted), 'agent_tools') ?? [];
+  const offered = namesOfTools(tools, servers);
   const named = new Set<unknown>();
-  const kept = new Map<OfferedTool | undefined, string>();
+  const chosen = new Map<OfferedTool | undefined, string>();
   for (const [index, item] of items.entries()) {
     const { name, approval = undefined } = typeof item === 'string' ? { name: item } : item;
-    const at = known.indexOf(name);
+    const at = offered.indexOf(name);
     if (at < 0) {
-      const names = [...new Set(known)].join(', ') || 'none';
+      const names = [...new Set(offered)].join(', ') || 'none';
       throw invalidRequest(`agent_tools.${index}: the agent has no tool of this name. It has: ${names}.`);
     }
     named.add(name);
@@ -147,11 +147,11 @@ function offeredOf(
       );
     }
     // If a tool is named twice, the stricter entry counts.
-    if (one) kept.set(one, approval === undefined ? (kept.get(one) ?? one.text) : withApproval(one));
+    if (one) chosen.set(one, approval === undefined ? (chosen.get(one) ?? one.text) : withApproval(one));
   }
   return {
     offered: all.flatMap((one) => {
-      const text = kept.get(one);
+      const text = chosen.get(one);
       return text === undefined ? [] : { tool: one.tool, text };
     }),
     servers: servers.filter(({ name }) => named.has(name)),

@@ -208,7 +208,7 @@ async function decided(
     calls += 1;
     return account.admitBatchJson(text);
   });
-  return { decision: JSON.parse(answer) as BatchDecision, calls: calls };
+  return { decision: JSON.parse(answer) as BatchDecision, calls };
 }
 
 function batchOpening(

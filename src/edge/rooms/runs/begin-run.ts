@@ -87,8 +87,8 @@ function runContextOf(
         shownAs: step.run,
       });
       // Another model may step in only before the first step. All steps of a run have the same model.
-      const asked = step.isLater ? { ...request.asked, fallback_models: [] } : request.asked;
-      return runnerOf(context, { ...request, call: { ...call, id: step.requestId }, asked }, turn, plan, {
+      const members = step.isLater ? { ...request.asked, fallback_models: [] } : request.asked;
+      return runnerOf(context, { ...request, call: { ...call, id: step.requestId }, asked: members }, turn, plan, {
         headers: headersOfStep(headers, step.number),
         most: step.most,
         isLater: step.isLater,

@@ -39,8 +39,8 @@ export async function callOwnTool({ name, input, ...place }: ToolCall, context: 
     return resultFrom(await tool.run(checked.value, { ...place, ...context }));
   } catch (thrown) {
     const message = thrown instanceof Error ? thrown.message : thrown;
-    const told = typeof message === 'string' ? message.slice(0, LONGEST_MESSAGE).toWellFormed().trim() : '';
-    return failedCall(told || 'The tool has failed.');
+    const reason = typeof message === 'string' ? message.slice(0, LONGEST_MESSAGE).toWellFormed().trim() : '';
+    return failedCall(reason || 'The tool has failed.');
   }
 }
 
@@ -52,10 +52,10 @@ function faultsIn({ issues = [] }: Checked<unknown>): string {
     .slice(0, LONGEST_MESSAGE);
 }
 
-function resultFrom(given: unknown): ToolResult {
-  if (given === undefined || given === null) return { content: NO_CONTENT, isError: false, bytes: 0 };
-  if (Array.isArray(given) && given.length > 0 && given.every(isBlock)) return blocksResult(given);
-  const text = typeof given === 'string' ? given : jsonOf(given);
+function resultFrom(value: unknown): ToolResult {
+  if (value === undefined || value === null) return { content: NO_CONTENT, isError: false, bytes: 0 };
+  if (Array.isArray(value) && value.length > 0 && value.every(isBlock)) return blocksResult(value);
+  const text = typeof value === 'string' ? value : jsonOf(value);
   if (text === undefined) {
     return failedCall('The tool has given something that is neither a text, nor JSON, nor a list of blocks.');
   }

@@ -95,11 +95,11 @@ function callsAgain(step: number, runCalls: RunCalls): TakenUpCalls | undefined 
   const { transcript, shown, tools, now } = runCalls.run;
   const rows = callRowsIn(transcript).of(step);
   if (rows.length === 0) return undefined;
-  const asked = toolsAskedIn(transcript, step);
+  const toolCalls = toolsAskedIn(transcript, step);
   const approvals = approvalsIn(transcript).ofStep(step);
   const calls = rows.flatMap((row): PlannedCall[] => {
     const { turn, n, id, beganAt, endedAt, tries, subagent } = row;
-    const block = asked.find((one) => one.id === id);
+    const block = toolCalls.find((one) => one.id === id);
     if (!block || endedAt !== null) return [];
     if (shown.isOfEdge(block)) shown.expect(id);
     const decided = approvals.find(({ toolUseId }) => toolUseId === id);
@@ -117,5 +117,5 @@ function callsAgain(step: number, runCalls: RunCalls): TakenUpCalls | undefined 
     runCalls.answer(planned, failedCall(HIDDEN_BY_CRASH));
     return [];
   });
-  return { calls, asksClient: asked.length > rows.length };
+  return { calls, asksClient: toolCalls.length > rows.length };
 }

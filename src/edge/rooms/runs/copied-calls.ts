@@ -8,15 +8,15 @@ import { approvalsIn, callRowsIn } from './run-rows.ts';
 export const COPIED_CALLS: CopiedRows = {
   kinds: ['call'],
   *linesOf(transcript, { seq, run }) {
-    const made = run === null ? [] : callRowsIn(transcript).of(seq);
-    if (made.length === 0) return;
+    const calls = run === null ? [] : callRowsIn(transcript).of(seq);
+    if (calls.length === 0) return;
     const results = callRowsIn(transcript).results(seq);
     const waiting = new Set(
       approvalsIn(transcript)
         .ofStep(seq)
         .map(({ toolUseId }) => toolUseId),
     );
-    for (const call of made) {
+    for (const call of calls) {
       const copied = { ...call, event: null, isError: call.isError || call.endedAt === null };
       yield ['call', JSON.stringify(copied), results.get(call.id) ?? unansweredCall(call, waiting.has(call.id))];
     }

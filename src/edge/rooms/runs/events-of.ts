@@ -3,11 +3,11 @@ import type { OpenConversation } from '../../talk/object/parts.ts';
 import { deliveriesIn } from './run-rows.ts';
 import { TurnEvents } from './turn-events.ts';
 
-const made = new WeakMap<OpenConversation, TurnEvents>();
+const eventsByConversation = new WeakMap<OpenConversation, TurnEvents>();
 
 /** @returns what sends the events of a conversation, the same for as long as its object is in memory */
 export function turnEventsOf(conversation: OpenConversation): TurnEvents {
-  return getOrMake(made, conversation, () => {
+  return getOrMake(eventsByConversation, conversation, () => {
     return new TurnEvents(conversation, deliveriesIn(conversation.transcript), () => conversation.maintenance.rest());
   });
 }

@@ -19,14 +19,14 @@ const GO_ON = JSON.stringify([
 /**
  * Makes the body of a later step. The results of calls are added to it from their rows.
  *
- * @param asked the caller's body without its messages
+ * @param body the caller's body without its messages
  * @param step `isInterrupted`: whether the answer before was interrupted; `model`: the model that has stepped in
  */
 export function bodyOfStep(
-  asked: string,
+  body: string,
   { isInterrupted, model }: { isInterrupted: boolean; model: string | undefined },
 ): string {
-  const rest = model === undefined ? asked : edit(asked, { model: JSON.stringify(model) });
+  const rest = model === undefined ? body : edit(body, { model: JSON.stringify(model) });
   const messages = isInterrupted ? GO_ON : '[]';
   const { tool_choice: choice } = JSON.parse(rest) as Json;
   // If the caller forces a tool's call, that is only for the first step.

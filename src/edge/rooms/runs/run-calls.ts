@@ -94,8 +94,8 @@ export class RunCalls {
     const { meter } = this.run;
     const subagents = calls.filter((call) => this.#kindOf(call)?.apart);
     const fresh = subagents.filter(({ subagent }) => subagent === undefined);
-    const taken = subagents.reduce((sum, { subagent }) => sum + (subagent?.most ?? 0), 0);
-    const left = meter.most === undefined ? undefined : Math.max(0, meter.most - taken);
+    const shares = subagents.reduce((sum, { subagent }) => sum + (subagent?.most ?? 0), 0);
+    const left = meter.most === undefined ? undefined : Math.max(0, meter.most - shares);
     const most = left === undefined ? null : Math.floor(left / (fresh.length + 1));
     for (const call of fresh) call.subagent = { most, cost: 0, attempt: 1 };
   }
@@ -145,18 +145,18 @@ export class RunCalls {
   }
 
   /** Stores a call's result, and shows it. */
-  answer(call: PlannedCall, given: ToolResult, beganAt = this.run.now()): void {
+  answer(call: PlannedCall, outcome: ToolResult, beganAt = this.run.now()): void {
     const { transcript, shown, meter, now } = this.run;
-    const result = acceptedResult(given);
+    const result = acceptedResult(outcome);
     const { content, isError, bytes, cost = 0 } = result;
     const { id, subagent, ...row } = rowOfCall(call);
     meter.addSubagent(cost);
-    const told = { type: 'tool_result', tool_use_id: id, content, ...(isError ? { is_error: true } : {}) };
+    const block = { type: 'tool_result', tool_use_id: id, content, ...(isError ? { is_error: true } : {}) };
     const event = shown.isExpected(id) ? shown.log.events + 1 : null;
     callRowsIn(transcript).end({
       ...{ ...row, id, beganAt, endedAt: now(), isError, bytes, event },
       ...(subagent ? { subagent: { ...subagent, cost } } : {}),
-      result: JSON.stringify(told),
+      result: JSON.stringify(block),
     });
     shown.showResult(id, result);
     // The call's row already has what is shown here, so the log can be written later.

@@ -58,26 +58,26 @@ const RUN_TABLES = `
   ) strict, without rowid;`;
 
 class RunRows implements RoomRows {
-  readonly made: CallRows;
+  readonly callRows: CallRows;
   readonly approvals: ApprovalRows;
   readonly deliveries: DeliveryRows;
   readonly calls: EdgeCalls;
 
   constructor(tables: Tables, all: Tables) {
-    const made = new CallRows(tables, all);
+    const rows = new CallRows(tables, all);
     const approvals = new ApprovalRows(tables);
-    this.made = made;
+    this.callRows = rows;
     this.approvals = approvals;
     this.deliveries = new DeliveryRows(tables);
     this.calls = {
       get ids() {
-        return made.ids;
+        return rows.ids;
       },
-      of: (turn) => made.of(turn),
-      results: (turn) => made.results(turn),
-      changeResult: (turn, id, result) => made.changeResult(turn, id, result),
-      toolsOf: (turn) => made.toolsOf(turn),
-      shown: (turn, inputsIn) => describeCalls(made.of(turn), approvals, turn, inputsIn),
+      of: (turn) => rows.of(turn),
+      results: (turn) => rows.results(turn),
+      changeResult: (turn, id, result) => rows.changeResult(turn, id, result),
+      toolsOf: (turn) => rows.toolsOf(turn),
+      shown: (turn, inputsIn) => describeCalls(rows.of(turn), approvals, turn, inputsIn),
     };
   }
 
@@ -86,8 +86,8 @@ class RunRows implements RoomRows {
   }
 
   get keptUntil(): number | undefined {
-    const asked = this.approvals.newestOpen();
-    return asked === undefined ? undefined : asked + APPROVAL_MS;
+    const approval = this.approvals.newestOpen();
+    return approval === undefined ? undefined : approval + APPROVAL_MS;
   }
 
   get nextAt(): number | undefined {
@@ -95,7 +95,7 @@ class RunRows implements RoomRows {
   }
 
   pauseOf(turn: number): string | null {
-    return this.made.pauseOf(turn);
+    return this.callRows.pauseOf(turn);
   }
 
   before(turn: number): number | undefined {
@@ -107,15 +107,15 @@ class RunRows implements RoomRows {
   }
 
   deleteOf(turns: string, ...bindings: SqlStorageValue[]): void {
-    this.made.deleteOf(turns, ...bindings);
+    this.callRows.deleteOf(turns, ...bindings);
   }
 
   dropDamaged(turn: number): void {
-    this.made.dropPlan(turn);
+    this.callRows.dropPlan(turn);
   }
 
   clear(): void {
-    this.made.clear();
+    this.callRows.clear();
     this.approvals.clear();
   }
 
@@ -132,7 +132,7 @@ export const RUN_ROWS: RowsKind<RunRows> = {
 
 /** @returns the calls of the runs of a conversation */
 export function callRowsIn(transcript: Transcript): CallRows {
-  return transcript.rowsOf(RUN_ROWS).made;
+  return transcript.rowsOf(RUN_ROWS).callRows;
 }
 
 /** @returns the calls of a conversation that wait for approval, or have waited */

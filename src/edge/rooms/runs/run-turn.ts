@@ -50,9 +50,9 @@ export function storeEndOfRun(
 ): void {
   const { log, row, last, usages } = turn;
   const { status, error, isStopped, paused } = end;
-  const known = last?.outcome ?? unanswered({ sentAt: undefined }, now);
+  const lastOutcome = last?.outcome ?? unanswered({ sentAt: undefined }, now);
   const usage = new ToldUsage().take(summedUsage(usages));
-  const outcome: OutcomeOfTurn = { ...known, usage: usages.length > 0 ? usage : known.usage };
+  const outcome: OutcomeOfTurn = { ...lastOutcome, usage: usages.length > 0 ? usage : lastOutcome.usage };
   const budget = last?.budget;
   const summary = { outcome, nanodollars: spent, ...(budget && { budget }) };
   // The settlements of steps in the history may still be on their way to the account.

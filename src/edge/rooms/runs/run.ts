@@ -101,8 +101,8 @@ export class Run implements Runner {
     const { transcript, now } = this.#context;
     this.turn.continues = step;
     const answer = (call: PlannedCall, result: ToolResult) => this.#calls.answer(call, result);
-    const taken = take(step, { transcript, now, answer, shown: this.#shown, row: this.turn.row });
-    this.#following = { kind: 'calls', ...taken };
+    const first = take(step, { transcript, now, answer, shown: this.#shown, row: this.turn.row });
+    this.#following = { kind: 'calls', ...first };
     this.#started.resolve({ kind: 'stream', headers: {} });
     return this;
   }

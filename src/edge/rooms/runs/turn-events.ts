@@ -120,8 +120,8 @@ export class TurnEvents {
       const event = parseObject(row.body);
       if (!event) logFailure({ event_id: id }, new DamagedRow('an event'));
       // A damaged event is dropped: it would only fail again.
-      const told = event && keepText({ ...event, event_id: id }, row.body);
-      const again = told && (await deliverEvent(told, to, { settings: settings(), env, now: now() }));
+      const whole = event && keepText({ ...event, event_id: id }, row.body);
+      const again = whole && (await deliverEvent(whole, to, { settings: settings(), env, now: now() }));
       if (!transcript.profile) return;
       if (again) {
         this.#deliveries.postpone(id, again.failures, again.nextAt);

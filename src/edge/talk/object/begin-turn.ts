@@ -310,8 +310,9 @@ export async function promptToCount(
     const body = present()?.turns ? sent : await withoutEdgeBlocks(sent);
     const profile = present();
     // A bound token is told only what a turn of its own would come to: the object looks at it all.
-    const taken = only && !profile ? await takeNamed(state, request.place, request.asked, request.caller) : undefined;
-    return await buildPrompt(state, { ...request, body }, taken);
+    const beginning =
+      only && !profile ? await takeNamed(state, request.place, request.asked, request.caller) : undefined;
+    return await buildPrompt(state, { ...request, body }, beginning);
   } catch (thrown) {
     // A revoked caller must not learn whether the conversation exists.
     const refused = await refuseRevokedCaller(accountRequestOf(state, request.caller)).catch(toApiError);

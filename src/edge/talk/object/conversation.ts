@@ -11,6 +11,7 @@ import { guard, toldToBound } from '../history/guard.ts';
 import { rewindTo } from '../history/rewind.ts';
 import type { PackedAnswer } from '../shown/turn-answer.ts';
 import { pageOfMessages } from '../shown/views.ts';
+import { tendConversation } from './alarm.ts';
 import { promptToCount } from './begin-turn.ts';
 import type {
   ConversationObject,
@@ -36,7 +37,7 @@ import {
   unknownConversation,
   wireError,
 } from './crossing-answer.ts';
-import { eraseConversation, tendConversation } from './erase.ts';
+import { eraseConversation } from './erase.ts';
 import { CONFIRM_AGAIN_MS } from './maintenance.ts';
 import { type Taken, takeNamed } from './named-beginning.ts';
 import { CONVERSATION_PARTS, type ImportedHistory, partsInUse } from './parts.ts';

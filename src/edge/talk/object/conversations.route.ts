@@ -102,20 +102,20 @@ async function createWith(c: Context<AppEnv>): Promise<Response> {
   const texts = memberTexts(body.text);
   await pauseAfterBody(body);
   // Later turns only check what is new in them. Of rows, only what is kept counts.
-  const kept = messages.flatMap(({ status, content }) => (status === 'refused' ? [] : [content]));
-  await checkOwned(contextOf(c), mayName(body) ? idsNamed({ ...body.json, messages: kept }) : [], notOwned);
+  const answers = messages.flatMap(({ status, content }) => (status === 'refused' ? [] : [content]));
+  await checkOwned(contextOf(c), mayName(body) ? idsNamed({ ...body.json, messages: answers }) : [], notOwned);
   const id = fields.id ?? newConversationId();
   refuseOtherConversation(identity, id);
   checkRetention(c, fields.retention_seconds);
   const quotaStatus = await admitFree(c, { conversation: id, bytes: body.bytes.length });
   const place = { account: identity.account, id };
-  const asked: CreatedFields = { ...fields, ...agentMeant(identity, fields.agent), caller: identity };
-  const given = (name: 'system' | 'tools' | 'messages') => {
+  const members: CreatedFields = { ...fields, ...agentMeant(identity, fields.agent), caller: identity };
+  const textOf = (name: 'system' | 'tools' | 'messages') => {
     const text = texts.get(name);
     return text === undefined ? {} : { [name]: crossingText(text) };
   };
   const created = await storing(c, id, (object) =>
-    object.create(place, asked, { ...given('system'), ...given('tools'), ...given('messages') }),
+    object.create(place, members, { ...textOf('system'), ...textOf('tools'), ...textOf('messages') }),
   );
   return json(identity.only ? toldToBound({ id }) : created, 201, quotaStatus);
 }

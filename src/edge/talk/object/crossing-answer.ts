@@ -49,22 +49,22 @@ export async function receivedText(crossed: CrossingText): Promise<string> {
 }
 
 /** @returns the answer for a caller who does not stream. */
-export function bufferedAnswer(turn: RunningTurn, given: Record<string, string>): TurnAnswer {
+export function bufferedAnswer(turn: RunningTurn, extra: Record<string, string>): TurnAnswer {
   const { ended, row } = turn;
   if (!ended) throw new TypeError('A turn that has not ended.');
   const { message, paused, summary } = ended;
   if (message) {
     const body = writeJson(message);
-    const headers = paused === undefined ? given : { ...given, 'sluice-paused': paused };
+    const headers = paused === undefined ? extra : { ...extra, 'sluice-paused': paused };
     return { kind: 'whole', turn: row.id, status: 200, headers, body, trailer: summary };
   }
   const reason = ended.error ?? { type: 'api_error', message: 'This turn was interrupted.' };
   const isKept = ended.status === 'interrupted' && !ended.isUnanswered;
-  const told = isKept ? `${reason.message} (What was said is kept in the conversation.)` : reason.message;
-  const known = KNOWN_TYPES.find((type) => type === reason.type) ?? 'api_error';
+  const words = isKept ? `${reason.message} (What was said is kept in the conversation.)` : reason.message;
+  const errorType = KNOWN_TYPES.find((type) => type === reason.type) ?? 'api_error';
   const headers = isKept ? { ...DO_NOT_RETRY, 'sluice-turn': row.id } : {};
-  const type = isKept && !isAboutRequest(reason) ? 'api_error' : known;
-  const error = ended.isStopped ? stopped(told) : new ApiError(type, told, { headers });
+  const type = isKept && !isAboutRequest(reason) ? 'api_error' : errorType;
+  const error = ended.isStopped ? stopped(words) : new ApiError(type, words, { headers });
   return { kind: 'error', error: wireError(error), isEnd: !ended.isStopped };
 }
 

@@ -46,17 +46,17 @@ export function refuseBoth({ prefix, agent }: AskedBeginning): void {
 export async function takeNamed(
   context: Pick<ObjectContext, 'env' | 'settings'>,
   place: ConversationPlace,
-  asked: AskedBeginning,
+  named: AskedBeginning,
   by: Pick<Identity, 'scopes'> | undefined,
 ): Promise<Taken | undefined> {
-  refuseBoth(asked);
-  const { prefix, agent } = asked;
+  refuseBoth(named);
+  const { prefix, agent } = named;
   const { account } = place;
   const { scopes = [] } = by ?? {};
   if (prefix !== undefined) return await takePrefix(context, place, prefix, scopes);
   if (agent === undefined) return undefined;
   const around = { env: context.env, settings: context.settings() };
-  const found = await findAgent(around, { account, scopes }, agent, asked.agent_owner, asked.agent_listed);
+  const found = await findAgent(around, { account, scopes }, agent, named.agent_owner, named.agent_listed);
   return { ...found.stored.defaults, ...found };
 }
 
@@ -154,8 +154,8 @@ export function retainedAgent({
   const place = { kind: kind.kind, owner: retained.owner, name: retained.name };
   // Conversations of one agent share what this isolate remembers of it.
   const memory = memoryOf(kind, settings());
-  const known = memory.value(place, retained.hash);
-  if (known) return known;
+  const present = memory.value(place, retained.hash);
+  if (present) return present;
   const agent = kind.ofText(transcript.frozenAgent);
   memory.remember(place, retained.hash, agent, kind.memorySize(agent, agent.text.length));
   return agent;

@@ -73,7 +73,7 @@ export interface OpenPart {
   /** @returns what a request of the conversation is about. @param memory of a turn that begins; absent for a later step */
   about?(memory: Slots | undefined): About;
   /** @returns headers of a turn's answer. @param hides whether the caller is not told how the agent works */
-  told?(turn: string, hides: boolean): Record<string, string>;
+  headers?(turn: string, hides: boolean): Record<string, string>;
   /** Settles what a crash has interrupted of its own work, and what was not confirmed. Called at a wake, and by each alarm. */
   settle?(): void;
   /** Stores what the room tells of a turn's end. Called in the step that stores the end. */

@@ -45,13 +45,13 @@ async function pingUntil(
     writer.releaseLock();
     return await answer.body.pipeTo(writable);
   }
-  let said = answer.kind === 'ended' ? answer.events : '';
+  let rest = answer.kind === 'ended' ? answer.events : '';
   let trailer: unknown = answer.kind === 'error' ? undefined : answer.trailer;
-  if (answer.kind === 'whole') said = `event: error\ndata: ${answer.body.replaceAll('\n', ' ')}\n\n`;
+  if (answer.kind === 'whole') rest = `event: error\ndata: ${answer.body.replaceAll('\n', ' ')}\n\n`;
   if (answer.kind === 'error') {
-    said = errorEvent(answer.error, requestId);
+    rest = errorEvent(answer.error, requestId);
     trailer = { outcome: { ...unanswered({ sentAt: undefined }, 0), error_type: answer.error.logged }, nanodollars: 0 };
   }
-  await write(`${said}\0${JSON.stringify(trailer)}`);
+  await write(`${rest}\0${JSON.stringify(trailer)}`);
   await writer.close();
 }

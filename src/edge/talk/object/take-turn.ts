@@ -20,9 +20,9 @@ import { answerBegun, answerRepeated, findRepeatedTurn, refuseBusy } from './res
 import { releaseUnused } from './retained-prefix.ts';
 
 /** Answers a turn's request: begins the turn, or attaches to the one that the same request began before. Never rejects. */
-export async function takeTurn(state: ConversationState, asked: TurnRequest): Promise<TurnAnswer> {
+export async function takeTurn(state: ConversationState, turn: TurnRequest): Promise<TurnAnswer> {
   try {
-    const request: ReadRequest = Object.assign(asked, { body: await receivedText(asked.body) });
+    const request: ReadRequest = Object.assign(turn, { body: await receivedText(turn.body) });
     state.recover();
     // Only a first turn brings what an edge has shown. This takes steps, so it comes before the lock, too.
     if (!state.present()?.turns) request.body = await withoutEdgeBlocks(request.body);
@@ -34,8 +34,8 @@ export async function takeTurn(state: ConversationState, asked: TurnRequest): Pr
     try {
       const { only } = request.caller;
       const answer = await goThrough(state, { request, taken, memory: new Slots() });
-      const told = withTold(state, answer, only !== undefined);
-      return hiddenAnswer(told, hidesTools(only) && !request.parent, state.runner?.turn.log);
+      const withHeaders = withTold(state, answer, only !== undefined);
+      return hiddenAnswer(withHeaders, hidesTools(only) && !request.parent, state.runner?.turn.log);
     } finally {
       releaseUnused(state, taken?.retained);
     }
@@ -125,8 +125,8 @@ function checkBound(state: ConversationState, { request, taken }: AskedTurn): vo
 /** @returns the answer with what rooms tell in its headers. @param hides whether the caller is not told how the agent works */
 function withTold(state: ConversationState, answer: TurnAnswer, hides: boolean): TurnAnswer {
   if (answer.kind === 'error') return answer;
-  const told = state.parts.map((part) => part.told?.(answer.turn, hides));
-  return { ...answer, headers: Object.assign({}, answer.headers, ...told) as Record<string, string> };
+  const headers = state.parts.map((part) => part.headers?.(answer.turn, hides));
+  return { ...answer, headers: Object.assign({}, answer.headers, ...headers) as Record<string, string> };
 }
 
 /** Says in its headers where a turn has gone up without its oldest turns, and without a summary of them. */

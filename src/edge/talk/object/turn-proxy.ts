@@ -56,11 +56,11 @@ export async function proxyTurn(
   if ((fields.thread ?? null) !== null) throw invalidRequest(TWO_HISTORIES);
   checkRun(fields, identity, c.get('settings'));
   checkMembers(caller, body.json);
-  const said = <Name extends keyof MemberValues>(name: Name) => askedMember(name, caller, body.json);
+  const memberOf = <Name extends keyof MemberValues>(name: Name) => askedMember(name, caller, body.json);
   const asked: AskedMembers = {
-    ...{ background: said('background'), retry: said('retry'), deliver_url: said('deliver_url') },
-    ...{ show: said('show'), prefix: said('prefix'), ...agentMeant(identity, said('agent')) },
-    ...{ model: said('model'), fallback_models: said('fallback_models') },
+    ...{ background: memberOf('background'), retry: memberOf('retry'), deliver_url: memberOf('deliver_url') },
+    ...{ show: memberOf('show'), prefix: memberOf('prefix'), ...agentMeant(identity, memberOf('agent')) },
+    ...{ model: memberOf('model'), fallback_models: memberOf('fallback_models') },
   };
   const { background = false, deliver_url: deliverUrl } = asked;
   if (asked.retry && !background) throw invalidRequest(RETRY_ALONE);
@@ -85,8 +85,8 @@ export async function proxyTurn(
     headers: await headersToObject(c, caller),
     query: isBound ? '' : queryOf(c.req.raw.url),
   };
-  const taken = await withUserId(withOneReading(body, 'everywhere'), c.get('settings'), identity.account);
-  const answer = await callTurn(c, request, taken);
+  const whole = await withUserId(withOneReading(body, 'everywhere'), c.get('settings'), identity.account);
+  const answer = await callTurn(c, request, whole);
   if (answer.kind === 'error') throw apiErrorOf(c, answer.error);
   const headers: Record<string, string> = { ...answer.headers, 'sluice-turn': answer.turn };
   entry.line.agent = headers['sluice-agent'];

@@ -120,7 +120,7 @@ function lastSaid(transcript: Transcript): string {
     if (!Array.isArray(content)) return typeof content === 'string' ? content : '';
     return content
       .filter(isObject)
-      .map(({ text: said }) => (typeof said === 'string' ? said : ''))
+      .map(({ text: words }) => (typeof words === 'string' ? words : ''))
       .join('');
   }
   return '';

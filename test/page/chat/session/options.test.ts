@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
 import { MODELS } from '../../../../src/edge/claude/models/models.ts';
-import { roomForText } from '../../../../src/edge/claude/pricing/thinking-off.ts';
+import { tokensForText } from '../../../../src/edge/claude/pricing/thinking-off.ts';
 import { maxTokens } from '../../../../src/page/chat/session/options.ts';
 
 test('who chooses nothing leaves every model room for a text', () => {
-  const short = MODELS.filter((row) => roomForText(row, {}) > maxTokens.value);
+  const short = MODELS.filter((row) => tokensForText(row, {}) > maxTokens.value);
   expect(short.map(({ id }) => id)).toEqual([]);
 });

@@ -200,8 +200,8 @@ export function questionIn(messages: readonly { role: string; content?: unknown 
 export function chosenHeader({ model, by }: Chosen, hides: boolean): Record<string, string> {
   const { label, classifier, arm, why } = by;
   // A label may have any characters, and a header may not.
-  const said = label === null ? '' : `; label=${encodeURIComponent(label.toWellFormed())}`;
-  const more = `; arm=${arm}; why=${why}${said}${classifier === null ? '' : `; classifier=${classifier}`}`;
+  const ofLabel = label === null ? '' : `; label=${encodeURIComponent(label.toWellFormed())}`;
+  const more = `; arm=${arm}; why=${why}${ofLabel}${classifier === null ? '' : `; classifier=${classifier}`}`;
   return { 'sluice-model-chosen': encodeURI(model.toWellFormed()) + (hides ? '' : more) };
 }
 
@@ -225,10 +225,10 @@ export async function checkChoice(c: Context<AppEnv>, agent: StoredAgent, by: st
       `model.by: ${choice.by} labels by ${labelsBy.id}, which always thinks, and a question waits 5 s for its label. Store it with a model that labels without: ${unthinkingModels(models)}.`,
     );
   }
-  const known = new Set(value.labels.map(({ name }) => name));
-  const unknown = Object.keys(choice.models).find((label) => !known.has(label));
+  const names = new Set(value.labels.map(({ name }) => name));
+  const unknown = Object.keys(choice.models).find((label) => !names.has(label));
   if (unknown === undefined) return;
   throw invalidRequest(
-    `model.models: ${JSON.stringify(unknown)} is none of the labels of ${choice.by}. It has: ${[...known].join(', ')}.`,
+    `model.models: ${JSON.stringify(unknown)} is none of the labels of ${choice.by}. It has: ${[...names].join(', ')}.`,
   );
 }

@@ -62,12 +62,12 @@ export class ModelChooser implements OpenPart {
     const { models } = settings();
     const choice = agent instanceof Agent ? choiceOf(agent, models) : undefined;
     if (!choice) return undefined;
-    const given = memory.get(GIVEN);
+    const preset = memory.get(GIVEN);
     const { chosen: before, isDecided } = presentChoice(transcript, request?.call.hash);
-    const asked = modelAsked(choice, request?.asked.model, models);
+    const named = modelAsked(choice, request?.asked.model, models);
     // Meanwhile another turn may have made a step up.
-    const isBehind = given && before && isDearer(before.model, given.model, models);
-    let chosen: Chosen | undefined = asked ?? (isBehind ? before : (given ?? before));
+    const isBehind = preset && before && isDearer(before.model, preset.model, models);
+    let chosen: Chosen | undefined = named ?? (isBehind ? before : (preset ?? before));
     const model = chosen?.model ?? choice.otherwise;
     let planned = plan(model);
     if (planned.follows) {
@@ -76,7 +76,8 @@ export class ModelChooser implements OpenPart {
       const maker = chosen?.model ?? choice.otherwise;
       if (maker !== model) planned = plan(maker);
     }
-    const isChosen = asked ?? given ?? (isDecided || planned.follows || (before && !mayStepUp(choice, before, models)));
+    const isChosen =
+      named ?? preset ?? (isDecided || planned.follows || (before && !mayStepUp(choice, before, models)));
     memory.set(PLANNED, { chosen, toChoose: isChosen ? undefined : { choice, before } });
     return planned;
   }
@@ -104,7 +105,7 @@ export class ModelChooser implements OpenPart {
     return agent ? aboutChoice(agent.owner, choices?.at(-1), memory?.get(PART)) : {};
   }
 
-  told(turn: string, hides: boolean): Record<string, string> {
+  headers(turn: string, hides: boolean): Record<string, string> {
     const chosen = choiceOfTurn(this.#conversation.transcript, turn);
     return chosen ? chosenHeader(chosen, hides) : {};
   }

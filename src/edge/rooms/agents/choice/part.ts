@@ -14,8 +14,8 @@ export const KEPT_CHOICES: CopiedRows = {
   keep({ choices, asksAgain }, { last, isCut, shift }) {
     if (!choices) return {};
     const again = isCut ? choices.length > 0 : asksAgain;
-    const kept = choices.filter(({ turn }) => turn <= last).map((one) => ({ ...one, turn: one.turn + shift }));
-    return { choices: kept, ...(again && { asksAgain: true }) };
+    const copied = choices.filter(({ turn }) => turn <= last).map((one) => ({ ...one, turn: one.turn + shift }));
+    return { choices: copied, ...(again && { asksAgain: true }) };
   },
 };
 

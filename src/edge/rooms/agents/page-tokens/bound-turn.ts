@@ -37,11 +37,11 @@ const countedHeaders = ofRooms(() => ['idempotency-key', ...memberHeaders(isOpen
 function plainHeaders(headers: Headers): Headers {
   if (headers.has('sluice-prefix'))
     throw closedToBound('sluice-prefix: a bound token asks an agent, and has no prefix.');
-  const known = countedHeaders().flatMap((name): [string, string][] => {
+  const entries = countedHeaders().flatMap((name): [string, string][] => {
     const value = headers.get(name);
     return value === null ? [] : [[name, value]];
   });
-  return new Headers([...known, ['content-type', 'application/json']]);
+  return new Headers([...entries, ['content-type', 'application/json']]);
 }
 
 /**
@@ -53,11 +53,11 @@ function plainRequest(body: JsonBody): JsonBody {
   const members = memberTexts(body.text);
   refuseOtherMembers(members.keys(), allowedMembers(), 'agent');
   const counted = countedMembers();
-  const kept: string[] = [];
-  for (const [name, text] of members) if (counted.has(name)) kept.push(`${JSON.stringify(name)}:${text}`);
-  if (kept.length === members.size) return body;
+  const names: string[] = [];
+  for (const [name, text] of members) if (counted.has(name)) names.push(`${JSON.stringify(name)}:${text}`);
+  if (names.length === members.size) return body;
   const json = Object.fromEntries(Object.entries(body.json).filter(([name]) => counted.has(name)));
-  return withText(body, `{${kept.join(',')}}`, json);
+  return withText(body, `{${names.join(',')}}`, json);
 }
 
 /** @returns whose agent a bound token means by a name, to be found. @throws ApiError 403 for one that it may not ask */

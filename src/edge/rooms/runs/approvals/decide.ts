@@ -63,10 +63,10 @@ export function answerDecision(transcript: Transcript, id: string, goesOn: boole
   if (!row) throw notFound('This approval is not there any more.');
   const next = row.continuedBy === null ? undefined : turnAt(transcript, row.continuedBy);
   // The report of the turn has more than the caller may read.
-  const told = next && !hides ? describeTurn(transcript, next) : describeApproval(transcript, row);
+  const body = next && !hides ? describeTurn(transcript, next) : describeApproval(transcript, row);
   const turn = next?.id ?? turnAt(transcript, row.run)?.id ?? '';
   const shown = (name: string, value: unknown) => (/^(changed_)?input(_text)?$/.test(name) ? null : value);
-  return { status: goesOn ? 202 : 200, turn, body: hides ? JSON.stringify(told, shown) : writeJson(told) };
+  return { status: goesOn ? 202 : 200, turn, body: hides ? JSON.stringify(body, shown) : writeJson(body) };
 }
 
 /**
@@ -77,7 +77,7 @@ export function answerDecision(transcript: Transcript, id: string, goesOn: boole
  */
 export function storeDecision(
   transcript: Transcript,
-  { id, decision, reason: given, input, isAdmin }: CalledDecision,
+  { id, decision, reason: why, input, isAdmin }: CalledDecision,
   now: number,
 ): { paused: TurnRow; step: number } | undefined {
   const row = transcript.profile && approvalsIn(transcript).find(id);
@@ -85,7 +85,7 @@ export function storeDecision(
   if (row.approvers === 'admin' && !isAdmin) {
     throw finalError('permission_error', 'Only an admin decides on the calls of this agent.');
   }
-  const reason = given ?? null;
+  const reason = why ?? null;
   const changed = input ?? null;
   if (row.decision !== null) {
     const isSame = row.decision === decision && row.reason === reason && row.input === changed;

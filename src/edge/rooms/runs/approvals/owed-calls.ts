@@ -63,11 +63,11 @@ export function requestApprovals(
   callRowsIn(transcript).deleteRequest(row.seq);
   callRowsIn(transcript).saveRequest(row.seq, JSON.stringify({ ...stored, request: withoutOwnHeaders(request) }));
   const approvals = describeApprovals(transcript, approvalsIn(transcript).ofRun(row.seq));
-  const told: Pick<z.output<typeof approvalRequested>, 'turn' | 'approvals'> = { turn: row.id, approvals };
+  const members: Pick<z.output<typeof approvalRequested>, 'turn' | 'approvals'> = { turn: row.id, approvals };
   const withoutInputs = () => {
     for (const one of approvals) Object.assign(one, { input: null, input_text: null });
   };
-  tell({ type: 'approval.requested', mark: '_approval', shorter: [withoutInputs] }, told);
+  tell({ type: 'approval.requested', mark: '_approval', shorter: [withoutInputs] }, members);
 }
 
 /**
@@ -77,11 +77,11 @@ export function requestApprovals(
  * @param step the number of the step that has called them
  */
 export function takeUpCalls(step: number, { transcript, shown, row, now, answer }: TakingRun): TakenUpCalls {
-  const asked = toolsAskedIn(transcript, step);
+  const tools = toolsAskedIn(transcript, step);
   const decided = approvalsIn(transcript)
     .ofStep(step)
     .flatMap((approval) => {
-      const block = asked.find(({ id }) => id === approval.toolUseId);
+      const block = tools.find(({ id }) => id === approval.toolUseId);
       return block ? [{ approval, call: { turn: step, n: approval.n, block, tries: 1 } }] : [];
     });
   shown.begins();
@@ -93,7 +93,7 @@ export function takeUpCalls(step: number, { transcript, shown, row, now, answer 
     else answer(call, deniedCall(approval));
   }
   shown.log.store({ at: now(), unseenMs: 0 });
-  return { calls, asksClient: asked.length > callRowsIn(transcript).of(step).length };
+  return { calls, asksClient: tools.length > callRowsIn(transcript).of(step).length };
 }
 
 function emptyMessage({ id, model }: TurnRow): Json {

@@ -76,11 +76,11 @@ function continueRun(
     });
   }
   const { request: before, planned } = stored;
-  const asked = { ...before.asked, background: true };
+  const members = { ...before.asked, background: true };
   // One key must not name two requests.
   const { 'idempotency-key': _, ...headers } = before.headers;
   const call = { ...before.call, id: requestId, key: undefined, stream: true };
-  const request: BegunRequest = { ...before, call, asked, headers };
+  const request: BegunRequest = { ...before, call, asked: members, headers };
   const { model, sentFrom } = paused;
   const row = newTurnRow(transcript, request, { model, sentFrom, frame: null, follows: true }, now());
   const run = { ...row, run: row.seq };

@@ -38,7 +38,10 @@ export const mcpKind: CalledKind<McpRun> = {
   stored: storedServers,
   callsOf: () => {
     const sessions = new McpSessions();
-    return { call: atAddress<McpRun>((...given) => callMcp(sessions, ...given)), close: () => sessions.close() };
+    return {
+      call: atAddress<McpRun>((...parameters) => callMcp(sessions, ...parameters)),
+      close: () => sessions.close(),
+    };
   },
 };
 
@@ -118,9 +121,9 @@ class NoBytesLeft extends McpFault {
 
 /** @returns the result of a call in a form that the API accepts */
 function toolResultOf({ content, structuredContent, isError }: Json): ToolResult {
-  const given = Array.isArray(content) ? content.filter(isObject) : [];
-  if (given.length > MOST_BLOCKS) return failedCall(`The tool answered with more than ${MOST_BLOCKS} blocks.`);
-  const blocks = given.flatMap(blockOf);
+  const items = Array.isArray(content) ? content.filter(isObject) : [];
+  if (items.length > MOST_BLOCKS) return failedCall(`The tool answered with more than ${MOST_BLOCKS} blocks.`);
+  const blocks = items.flatMap(blockOf);
   const texts = blocks.flatMap(({ text }) => (typeof text === 'string' ? [text] : []));
   if (structuredContent !== undefined && !isToldBy(texts, structuredContent))
     blocks.push(textBlock(writeJson(structuredContent)));
@@ -172,11 +175,11 @@ function blockOf(block: Json): Json[] {
     }
     case 'resource': {
       const { uri, mimeType, text, blob } = isObject(block.resource) ? block.resource : {};
-      if (typeof text === 'string') return [textBlock(`${said(uri)}\n${text}`)];
+      if (typeof text === 'string') return [textBlock(`${quoted(uri)}\n${text}`)];
       return [imageBlock(blob) ?? notShown('resource', mimeType)];
     }
     default:
-      return [notShown(said(block.type), block.mimeType)];
+      return [notShown(quoted(block.type), block.mimeType)];
   }
 }
 
@@ -193,10 +196,10 @@ function imageBlock(data: unknown): Json | undefined {
 }
 
 function notShown(what: string, mimeType: unknown): Json {
-  return textBlock(`[The tool has answered with ${what} ${said(mimeType)}, which cannot be shown here.]`);
+  return textBlock(`[The tool has answered with ${what} ${quoted(mimeType)}, which cannot be shown here.]`);
 }
 
 /** @returns a short text of a server; empty for anything else */
-function said(text: unknown): string {
+function quoted(text: unknown): string {
   return (stringOrUndefined(text) ?? '').slice(0, 2_048);
 }

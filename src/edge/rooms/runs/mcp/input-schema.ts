@@ -39,8 +39,8 @@ function withBranches(merged: Json, branches: readonly WithProperties[], areAllN
   const forms = new Map<string, Map<string, unknown>>();
   for (const properties of [own, ...branches.map((branch) => branch.properties)]) {
     for (const [name, form] of Object.entries(properties)) {
-      const known = forms.get(name) ?? new Map<string, unknown>();
-      forms.set(name, known.set(JSON.stringify(form), form));
+      const names = forms.get(name) ?? new Map<string, unknown>();
+      forms.set(name, names.set(JSON.stringify(form), form));
     }
   }
   const formOf = (all: readonly unknown[]) => (all.length === 1 ? all[0] : { anyOf: all });

@@ -100,10 +100,10 @@ async function rpcMessages(text: string): Promise<Json[]> {
 
 /** Remembers the text of a result's structured content, unless something in it was masked. */
 function keepStructured({ result }: Json, text: string): void {
-  const told = memberOf(result, 'structuredContent');
-  if (!isObject(told)) return;
-  const given = memberTexts(memberTexts(text).get('result') ?? '{}').get('structuredContent') ?? '{}';
-  if (JSON.stringify(told) === JSON.stringify(JSON.parse(given))) keepText(told, given);
+  const structured = memberOf(result, 'structuredContent');
+  if (!isObject(structured)) return;
+  const original = memberTexts(memberTexts(text).get('result') ?? '{}').get('structuredContent') ?? '{}';
+  if (JSON.stringify(structured) === JSON.stringify(JSON.parse(original))) keepText(structured, original);
 }
 
 /** @returns whether a text can be parsed and written again without taking much more memory */

@@ -116,15 +116,15 @@ export class McpSession {
     this.#id ??= first.headers.get('mcp-session-id') ?? undefined;
     const { signal, take } = asking;
     let response = first;
-    let asked = 0;
+    let polls = 0;
     const place: StreamPlace = {};
     for (;;) {
       try {
         for await (const message of messagesIn(response, take, place)) {
           const isAsked = typeof message.method === 'string';
           if (!isAsked && message.id === id) return message;
-          if (!isAsked || message.id === undefined || asked >= MOST_ASKED) continue;
-          asked += 1;
+          if (!isAsked || message.id === undefined || polls >= MOST_ASKED) continue;
+          polls += 1;
           this.#notify(answerTo(message));
         }
       } catch (thrown) {

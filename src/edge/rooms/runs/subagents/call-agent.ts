@@ -238,8 +238,8 @@ export async function subagentId({ conversation, turn, tool_use_id }: CallName):
 function resultOfSubagent(outcome: SubagentOutcome | undefined, whyStopped: string): ToolResult {
   const fault = outcome ? whyUndone(outcome, whyStopped) : `The subagent could not be reached. ${whyStopped}`.trim();
   const { text = '' } = outcome ?? {};
-  const said = text.trim() === '' ? '' : text;
-  const content = fault === undefined ? said || NO_CONTENT : fault + (said && ` What it said:\n\n${said}`);
+  const answer = text.trim() === '' ? '' : text;
+  const content = fault === undefined ? answer || NO_CONTENT : fault + (answer && ` What it said:\n\n${answer}`);
   const bytes = encoder.encode(content).length;
   if (bytes > MOST_TEXT_BYTES) return failedCall(`The subagent answered with more than ${MOST_TEXT_BYTES} bytes.`);
   return { content, isError: fault !== undefined, bytes };

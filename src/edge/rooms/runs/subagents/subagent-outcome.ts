@@ -43,7 +43,7 @@ function costOfRun(transcript: Transcript, { seq, status, cost }: TurnRow): Nano
   );
   const own = steps.flatMap((step) => callRowsIn(transcript).of(step.seq)).filter(({ id }) => !waited.has(id));
   const shares = [...own, ...callsTakenUp(transcript, seq)].map(({ subagent }) => subagent?.cost ?? 0);
-  const known = [...steps.map((step) => step.cost), ...shares].reduce((sum, one) => sum + one, 0);
+  const total = [...steps.map((step) => step.cost), ...shares].reduce((sum, one) => sum + one, 0);
   // Failed steps may be deleted. The run's own row still has their cost.
-  return Math.max(cost, known);
+  return Math.max(cost, total);
 }

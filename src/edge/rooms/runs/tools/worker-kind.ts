@@ -18,8 +18,8 @@ export const workerKind: CalledKind = {
   fault: faultOfOwn,
   runOf: (name, run) => {
     const { once, timeout_seconds } = workerTool(name) ?? {};
-    const said = { once, timeout_seconds, ...(isObject(run) ? run : {}), worker: true };
-    return said;
+    const members = { once, timeout_seconds, ...(isObject(run) ? run : {}), worker: true };
+    return members;
   },
   show: filledTool,
   mark: markOfTools,
@@ -40,6 +40,6 @@ function faultOfOwn(tool: Json): string | undefined {
   if (fault !== undefined) return fault;
   if (typeof name === 'string' && workerTool(name)) return undefined;
   const names = workerToolNames();
-  const told = names.length > 0 ? `It has: ${names.join(', ')}.` : 'It has none: they are given to createApp.';
-  return `name: this edge has no tool of its own of this name. ${told}`;
+  const list = names.length > 0 ? `It has: ${names.join(', ')}.` : 'It has none: they are given to createApp.';
+  return `name: this edge has no tool of its own of this name. ${list}`;
 }

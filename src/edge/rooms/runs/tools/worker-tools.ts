@@ -69,7 +69,7 @@ export interface ToolsOptions<Inputs extends object = Record<string, unknown>> {
 interface KnownTool {
   tool: WorkerTool;
   /** Its description and schema for the model, as JSON texts. */
-  told: Readonly<Record<'description' | 'input_schema', { ifAbsent: string }>>;
+  words: Readonly<Record<'description' | 'input_schema', { ifAbsent: string }>>;
 }
 
 /** The tools of all apps of this Worker. Its Durable Objects call them, too, and may start without an app. */
@@ -86,8 +86,8 @@ export function shareToolsOf({ tools = {} }: AppChoices & ToolsOptions): void {
     if (fault !== undefined) throw new Error(`tools.${name}: ${fault}`);
     const { $schema: _, ...schema } = jsonSchemaOf(tool) ?? {};
     if (schema.type !== 'object') throw new Error(`tools.${name}.schema: must be of an object, which the input is.`);
-    const told = { input_schema: absent(schema), description: absent(tool.description) };
-    sharedTools.set(name, { tool, told });
+    const words = { input_schema: absent(schema), description: absent(tool.description) };
+    sharedTools.set(name, { tool, words });
   }
 }
 
@@ -127,14 +127,14 @@ export function workerToolNames(): string[] {
  * @returns undefined for a tool that this Worker no longer has
  */
 export function filledTool(name: string, text: string): string | undefined {
-  const told = sharedTools.get(name)?.told;
-  return told && edit(text, told);
+  const words = sharedTools.get(name)?.words;
+  return words && edit(text, words);
 }
 
 /** @returns a hash of the descriptions and schemas of some tools. It changes when a deploy changes them. */
 export function markOfTools(names: Iterable<string>): string {
   let mark = 0;
-  const texts = [...names].sort().map((name) => JSON.stringify(sharedTools.get(name)?.told));
+  const texts = [...names].sort().map((name) => JSON.stringify(sharedTools.get(name)?.words));
   // FNV-1a is enough: it must notice changes, not withstand attacks.
   for (const character of texts.join()) mark = Math.imul(mark ^ character.charCodeAt(0), 0x01000193);
   return mark.toString(36);

@@ -37,7 +37,11 @@ describe('an event', () => {
     expect(answers.filter(({ status }) => status === 'accepted')).toEqual([{ status: 'accepted', queue: true }]);
     expect(answers.filter(({ status }) => status === 'duplicate')).toHaveLength(4);
     await abortAllDurableObjects();
-    expect(await inbox().accept(eventOf('github_1'))).toEqual({ status: 'duplicate', queue: false, firstId: 'github_1' });
+    expect(await inbox().accept(eventOf('github_1'))).toEqual({
+      status: 'duplicate',
+      queue: false,
+      firstId: 'github_1',
+    });
   });
 
   test('whose sender signs the body alone is the one with the same body, under whatever id it comes', async () => {

@@ -1,0 +1,42 @@
+/** Does what the alarm of a conversation is set for. */
+
+import { retentionOf, UNREADABLE_MS } from '../../gate/settings/retention.ts';
+import { within } from '../../kit/async/timeout.ts';
+import { GRACE_MS } from '../history/storage/rows.ts';
+import { WATCH_MS } from './begin-turn.ts';
+import { type ConversationState, STOP_MS } from './conversation-state.ts';
+import { eraseConversation } from './erase.ts';
+import { eraseDamaged } from './profile-changes.ts';
+
+/** Renews the hold of the running turn, repeats unconfirmed settlements and reports, and deletes what has expired. */
+export async function tendConversation(state: ConversationState): Promise<void> {
+  try {
+    await tendReadable(state);
+  } catch (thrown) {
+    state.maintenance.noteDamage(thrown);
+    await state.maintenance.endAlarm((profile) => eraseDamaged(state, profile));
+  }
+}
+
+async function tendReadable(state: ConversationState): Promise<void> {
+  const { transcript, maintenance } = state;
+  const { alarm, now } = state;
+  const isDue = alarm.fired(now());
+  // Without readable settings, neither the retention nor the account's address is known.
+  if (retentionOf(() => state.settings()) === undefined) return alarm.wakeFor(now() + UNREADABLE_MS);
+  state.recover();
+  const { profile } = transcript;
+  if (!profile) return;
+  for (const part of state.parts) part.settle?.();
+  for (const part of state.parts) part.alarm?.();
+  if (state.runner) {
+    const next = now() + WATCH_MS;
+    // What is due now is done once the turn has ended.
+    if (isDue) alarm.wakeFor(next);
+    else alarm.watch(next);
+    // A renewal that fails is tried again by the next alarm, well before the hold's deadline.
+    await within(state.runner.renew(), STOP_MS).catch(() => {});
+  } else if (state.isCopying) alarm.wakeFor(now() + GRACE_MS);
+  else if (profile.exists && maintenance.expiresAt(profile) <= now()) await eraseConversation(state);
+  else await maintenance.tidy();
+}

@@ -10,7 +10,7 @@ import { type BudgetView, budgetView, go } from '../ui/route.ts';
 import { Tabs } from '../ui/tabs.tsx';
 import { Usd } from '../ui/usd.tsx';
 import { DaysPicker } from './days-picker.tsx';
-import { chosenDays, daysName } from './figures/days.ts';
+import { chosenDays, daysName, minuteListed } from './figures/days.ts';
 import { inputTokens } from './figures/input-tokens.ts';
 import { account } from './figures/report.ts';
 import { FindRequest } from './find-request.tsx';
@@ -46,8 +46,6 @@ const AROUND_MS = 5 * 60_000;
 export const listedKind = signal<Kind>('sent');
 /** The credential (its jti) whose requests are listed; empty for all of them. */
 export const tokenListed = signal('');
-/** The minute around which is looked, `YYYY-MM-DDTHH:MM` in UTC; empty for the chosen days. */
-export const minuteListed = signal('');
 
 /** Shows an account's requests. An admin finds those of everybody, what was refused or failed of all, and what is delivered. */
 export function BudgetRequests() {

@@ -6,10 +6,12 @@ import { BudgetAccounts } from '../../../src/page/budget/accounts.tsx';
 import { Alerts } from '../../../src/page/budget/alerts.tsx';
 import { Breakdown } from '../../../src/page/budget/breakdown.tsx';
 import { onlyKey } from '../../../src/page/budget/breakdown-of.ts';
-import { dayAgo, range } from '../../../src/page/budget/figures/days.ts';
+import { accountsOrder, isOrderChosen } from '../../../src/page/budget/figures/accounts-order.ts';
+import { dayAgo, minuteListed, range } from '../../../src/page/budget/figures/days.ts';
+import { ledTo } from '../../../src/page/budget/figures/report.ts';
 import { FindRequest } from '../../../src/page/budget/find-request.tsx';
 import { BudgetOverview } from '../../../src/page/budget/overview.tsx';
-import { BudgetRequests, listedKind, minuteListed, tokenListed } from '../../../src/page/budget/requests.tsx';
+import { BudgetRequests, listedKind, tokenListed } from '../../../src/page/budget/requests.tsx';
 import { Tokens } from '../../../src/page/budget/tokens.tsx';
 import { Upstreams } from '../../../src/page/budget/upstreams.tsx';
 import { Webhooks } from '../../../src/page/budget/webhooks.tsx';
@@ -49,7 +51,8 @@ const rows = () => [...root.querySelectorAll('tbody tr')].map(({ textContent }) 
 
 beforeEach(() => {
   goTo('#/budget');
-  range.value = 'week';
+  [range.value, minuteListed.value, ledTo.value] = ['week', '', undefined];
+  [accountsOrder.value, isOrderChosen.value] = ['spent', false];
   onlyKey.value = undefined;
   onTestFinished(() => void vi.useRealTimers());
 });
@@ -371,6 +374,15 @@ test('what is broken stands above everything else, each with a link to its list,
     ['1 account blocked', '#/budget/accounts'],
     ['2 accounts have no budget left', '#/budget/accounts'],
   ]);
+  // Each leads to what was counted: that of today, and whoever can ask for nothing first, whatever was looked at before.
+  const press = (words: string) =>
+    [...root.querySelectorAll<HTMLAnchorElement>('.broken a')].find((a) => a.textContent?.endsWith(words))?.click();
+  [range.value, minuteListed.value, accountsOrder.value] = ['week', '2026-01-01T10:14', 'spent'];
+  press('refused today');
+  expect([range.value, minuteListed.value]).toEqual(['today', '']);
+  accountsOrder.value = 'name';
+  press('account blocked');
+  expect(accountsOrder.value).toBe('used');
 });
 
 test('Accounts has what binds each account, whosever limit it is, and asks for the tightest first where somebody is near one', async () => {
@@ -411,14 +423,14 @@ test('Accounts has what binds each account, whosever limit it is, and asks for t
       tr.querySelector('.state')?.getAttribute('data-look') ?? '',
     ]);
   await expect.poll(cells).toEqual([
-    ['benof blue', '99.5% of $2.00, dollars per day of group blue', 'refused'],
+    ['benof blue', 'no budget left: 99.5% of $2.00, dollars per day of group blue', 'refused'],
     ['cleo', 'blocked: a limit allows nothing', 'refused'],
-    ['eve', 'no credit left', 'refused'],
+    ['eve', 'no budget left: no credit', 'refused'],
     ['gus', '90% of $5.00 credit', 'nearly'],
     ['fay', '85% of $2.00, dollars in total of a token', 'nearly'],
     ['ada', '68% of $0.0005, dollars per day', ''],
     ['dan', 'no limit in dollars', ''],
-    ['blue', '99.5% of $2.00, dollars per day', 'refused'],
+    ['blue', 'no budget left: 99.5% of $2.00, dollars per day', 'refused'],
   ]);
   expect(root.querySelector('[aria-sort=descending]')?.textContent).toBe('Tightest limit');
   const query = () => queryOf(asked.filter(({ path }) => path.startsWith('/accounts?')));

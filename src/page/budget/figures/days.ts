@@ -22,6 +22,9 @@ export const spentRange = signal<RangeName>('today');
 /** The days that were chosen one by one; both are looked at. */
 export const ownDays = signal({ first: dayAgo(6), last: dayAgo(0) });
 
+/** The minute around which requests are looked at, `YYYY-MM-DDTHH:MM` in UTC; empty for the chosen days. */
+export const minuteListed = signal('');
+
 /** @returns the days that are looked at now: from the first, to before the second */
 export function chosenDays(of = range): { from: string; to: string } {
   if (of.value === 'own') return { from: ownDays.value.first, to: dayAfter(ownDays.value.last) };

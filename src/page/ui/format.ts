@@ -68,10 +68,12 @@ export function formatClock(time: Date | string): string {
   return clock.format(typeof time === 'string' ? new Date(time) : time);
 }
 
-/** @returns the time of something in the past, with its date unless that is today's */
-export function formatStamp(time: string, now = new Date()): string {
+/** @param now null where every time has its date. @returns the time of something in the past, with its date unless that is today's */
+export function formatStamp(time: string, now: Date | null = new Date()): string {
   const then = new Date(time);
-  return startOfDay(then) === startOfDay(now) ? clock.format(then) : `${shortDate.format(then)}, ${clock.format(then)}`;
+  return now !== null && startOfDay(then) === startOfDay(now)
+    ? clock.format(then)
+    : `${shortDate.format(then)}, ${clock.format(then)}`;
 }
 
 /** @param date `YYYY-MM-DD` */

@@ -2,16 +2,18 @@
 import '../../support/without-layout.ts';
 import { type FunctionComponent, h } from 'preact';
 import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { AccountView } from '../../../src/page/budget/account-view.tsx';
 import { BudgetAccounts } from '../../../src/page/budget/accounts.tsx';
 import { Alerts } from '../../../src/page/budget/alerts.tsx';
 import { Breakdown } from '../../../src/page/budget/breakdown.tsx';
 import { onlyKey } from '../../../src/page/budget/breakdown-of.ts';
 import { accountsOrder, isOrderChosen } from '../../../src/page/budget/figures/accounts-order.ts';
 import { dayAgo, minuteListed, range } from '../../../src/page/budget/figures/days.ts';
+import { listedKind } from '../../../src/page/budget/figures/listed-requests.ts';
 import { ledTo } from '../../../src/page/budget/figures/report.ts';
 import { FindRequest } from '../../../src/page/budget/find-request.tsx';
 import { BudgetOverview } from '../../../src/page/budget/overview.tsx';
-import { BudgetRequests, listedKind, tokenListed } from '../../../src/page/budget/requests.tsx';
+import { BudgetRequests, tokenListed } from '../../../src/page/budget/requests.tsx';
 import { Tokens } from '../../../src/page/budget/tokens.tsx';
 import { Upstreams } from '../../../src/page/budget/upstreams.tsx';
 import { Webhooks } from '../../../src/page/budget/webhooks.tsx';
@@ -35,6 +37,12 @@ const REFUSED = {
     ...{ limit: 'usd_per_day', limited_by: 'account', reason: 'spend', never: true },
     message: 'This is larger than your whole daily limit.',
   },
+};
+const OF_DAY = { limit_usd: null, settled_usd: 0, held_usd: 0, resets_at: '2026-12-01T00:00:00Z' };
+/** An account that nothing limits. */
+const ACCOUNT = {
+  ...{ limits: {}, own_limits: {}, binds: [], blocked: false, running_requests: 0, group: null },
+  ...{ day: OF_DAY, week: OF_DAY, month: OF_DAY, total: OF_DAY },
 };
 let root: HTMLElement;
 
@@ -192,6 +200,27 @@ test('lists requests of an account and those refused or failed of all, of some d
 });
 
 test.each([
+  ['2026-11-21T10:00:00Z', 'refused'],
+  ['2026-11-19T10:00:00Z', 'sent'],
+  [undefined, 'sent'],
+])(
+  'an account’s requests begin with those refused where one is newer than what was sent (%s: %s)',
+  async (at, kind) => {
+    listedKind.value = 'failed';
+    goTo('#/budget/accounts/umbrella');
+    open(AccountView, ({ path }) => {
+      if (path.startsWith('/usage/requests?'))
+        return list(path.includes('refused') ? (at ? [{ ...REFUSED, created_at: at }] : []) : [SENT]);
+      if (path.startsWith('/usage?')) return { data: [], total: { requests: 0, cost_usd: 0, saved_usd: 0, usage: {} } };
+      return path.startsWith('/accounts/umbrella?') ? ACCOUNT : list([]);
+    });
+    await click(root, 'Its requests');
+    await expect.poll(() => listedKind.value).toBe(kind);
+    expect(location.hash).toBe('#/budget/requests/umbrella');
+  },
+);
+
+test.each([
   ['sent', '', 'No requests in the last 7 days.'],
   ['refused', '', 'No requests were refused in the last 7 days.'],
   ['failed', '2026-01-01T10:14', 'No requests failed around 2026-01-01 10:14 UTC.'],
@@ -220,8 +249,12 @@ test('who spent most is asked for by days, and leads to what it was spent on', a
   choose(days(), 'yesterday');
   await shows(root, 'Nobody spent anything yesterday.');
   expect(queryOf(asked)).toEqual({ group_by: 'account', limit: '500', from: dayAgo(1), to: dayAgo(0) });
+  choose(days(), 'thisMonth');
+  await shows(root, 'Nobody spent anything this month.');
+  expect(queryOf(asked)).toMatchObject({ from: `${dayAgo(0).slice(0, 8)}01`, to: dayAgo(-1) });
   choose(days(), 'own');
   await shows(root, 'Nobody spent anything from');
+  expect(days().nextElementSibling).toBe(named(root, 'First day, in UTC'));
   choose(named(root, 'First day, in UTC'), '2026-11-03');
   choose(named(root, 'Last day, in UTC'), '2026-11-04');
   await shows(root, 'Nobody spent anything from 2026-11-03 to 2026-11-04.');

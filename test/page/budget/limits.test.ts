@@ -126,6 +126,7 @@ test('credit is given once, however often it is pressed after a failure', async 
   fails = false;
   await give('5');
   await expect.poll(() => named(root, 'Dollars of credit').value).toBe('');
+  await shows(root, '$5.00 of credit is given.');
   await give('7');
   await expect.poll(() => keys.length).toBe(3);
   expect([keys[0] === keys[1], keys[1] === keys[2]]).toEqual([true, false]);

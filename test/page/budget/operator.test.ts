@@ -199,6 +199,59 @@ test('lists requests of an account and those refused or failed of all, of some d
   expect([location.hash, onlyKey.value]).toEqual(['#/budget/accounts/dev', 'feature=search']);
 });
 
+const cardsOf = (account: object) => {
+  goTo('#/budget/accounts/umbrella');
+  open(AccountView, ({ path }) => {
+    if (path.startsWith('/usage?')) return { data: [], total: { requests: 0, cost_usd: 0, saved_usd: 0, usage: {} } };
+    return path.startsWith('/accounts/umbrella?') ? { ...ACCOUNT, ...account } : list([]);
+  });
+  return () =>
+    [...root.querySelectorAll('.gauge')].map((card) => [
+      card.querySelector('h2')?.textContent,
+      card.getAttribute('data-look') ?? '',
+    ]);
+};
+const BIND = { by: 'account', id: null, limit: 'usd_per_day', limit_usd: 5, used_usd: 1, resets_at: null };
+
+test('of an account what refuses stands first, each limit with its owner, and a group’s leads to it', async () => {
+  const healthy = { ...BIND, refuses: false };
+  const cards = cardsOf({
+    ...{ limits: { conversations: 0, requests_per_minute: 0 }, blocked: true },
+    requests: { limit: 0, remaining: 0 },
+    input_tokens: { limit: 100, remaining: 50 },
+    binds: [
+      { ...BIND, by: 'group', id: 'blue', used_usd: 5, refuses: true },
+      { ...healthy, by: 'deployment' },
+      healthy,
+    ],
+  });
+  await expect.poll(cards).toEqual([
+    ['Dollars per day, of group blue', 'refused'],
+    ['Requests per minute', 'refused'],
+    ['Dollars per day, of all accounts', ''],
+    ['Dollars per day, of this account', ''],
+    ['Input tokens per minute', ''],
+  ]);
+  await shows(root, 'Blocked: the limit “Requests per minute” is 0');
+  await click(root, 'blue');
+  expect(location.hash).toBe('#/budget/groups/blue');
+});
+
+test('an account that may use no model has a red card that says so, before what is healthy', async () => {
+  const cards = cardsOf({ limits: { models: [] }, blocked: true, binds: [{ ...BIND, refuses: false }] });
+  await expect.poll(cards).toEqual([
+    ['Models', 'refused'],
+    ['Dollars per day, of this account', ''],
+  ]);
+});
+
+test('the card of credit that is used up leads to the form for it', async () => {
+  const cards = cardsOf({ binds: [{ ...BIND, limit: 'usd_total', limit_usd: 0, prepaid: true, refuses: true }] });
+  await expect.poll(cards).toEqual([['Credit', 'refused']]);
+  await click(root, 'give credit');
+  expect(document.activeElement).toBe(named(root, 'Dollars of credit'));
+});
+
 test.each([
   ['2026-11-21T10:00:00Z', 'refused'],
   ['2026-11-19T10:00:00Z', 'sent'],
@@ -298,7 +351,7 @@ test('alerts are listed as sentences', async () => {
       ]),
   );
   await shows(root, /dev has spent 1% of \$5\.00 \(dollars per month, 2026-11\).*not sent: ALERT_URL is not set/);
-  await shows(root, /not delivered: tried 5 times, next on 20 November.*: the receiver could not be reached/);
+  await shows(root, /not delivered: tried 5 times, next try on 20 November.*: the receiver could not be reached/);
   expect(root.textContent).not.toContain('being sent');
 });
 

@@ -100,7 +100,7 @@ test('shows how each of several upstreams is, and that one is left alone while i
   expect(root.querySelector('abbr')?.title).toBe('Calls that name no model: the list of models, files and batches.');
 });
 
-test('a failure is said as its caller read it: in the words of the edge, or by the type of the API’s', async () => {
+test('a failure is said to an admin as what has happened; an opened row has where its reason is, and what its caller read', async () => {
   const failed = (request_id: string, error_type: string) => ({ ...SENT, request_id, error_type, account: 'globex' });
   open(BudgetRequests, () =>
     list([failed('1', 'upstream_unreachable: refused'), failed('2', 'upstream_503'), failed('3', 'overloaded_error')]),
@@ -109,10 +109,22 @@ test('a failure is said as its caller read it: in the words of the edge, or by t
   await expect
     .poll(rows)
     .toEqual([
-      expect.stringMatching(/The upstream could not be reached\. Try again in a moment\./),
+      expect.stringMatching(/The upstream could not be reached\.(?! Try)/),
       expect.stringMatching(/The upstream answered 503 without an explanation\./),
-      expect.stringMatching(/Claude is very busy now/),
+      expect.stringMatching(/Claude was very busy/),
     ]);
+  root.querySelector<HTMLButtonElement>('tbody button')?.click();
+  await shows(root, 'The log line of this request has the reason: look for 1.');
+  await shows(root, 'Its caller read: The upstream could not be reached. Try again in a moment.');
+});
+
+test('whoever sees their own requests alone reads what they were told', async () => {
+  actAs('ada', 'messages');
+  listedKind.value = 'failed';
+  goTo('#/budget/requests');
+  open(BudgetRequests, () => list([{ ...SENT, error_type: 'upstream_redirect' }]));
+  await shows(root, 'Its operator must set ANTHROPIC_BASE_URL, or base_url in UPSTREAMS, to the final address.');
+  listedKind.value = 'sent';
 });
 
 test('refusals in succession that say the same are one line with their number, also over the end of a page', async () => {
@@ -131,6 +143,25 @@ test('refusals in succession that say the same are one line with their number, a
   expect(rows()[1]).not.toContain('×');
   await click(root, 'Next');
   await expect.poll(() => queryOf(asked).after_id).toBe('req_71');
+});
+
+test('whoever turns to the last page, or back to the first, by the keyboard is led to the heading of the list', async () => {
+  const pages = (path: string) => ({
+    ...list([{ ...SENT, request_id: path.includes('after_id') ? 'req_1' : 'req_2', account: 'globex' }]),
+    ...(path.includes('after_id') ? {} : { has_more: true, last_id: 'req_2' }),
+  });
+  open(BudgetRequests, ({ path }) => pages(path));
+  goTo('#/budget/requests');
+  for (const [button, page] of [
+    ['Next', 'Page 2'],
+    ['Previous', 'Page 1'],
+  ] as const) {
+    await shows(root, page === 'Page 2' ? 'Page 1' : 'Page 2');
+    named(root, button).focus();
+    await click(root, button);
+    await shows(root, page);
+    await expect.poll(() => document.activeElement?.textContent).toBe('Requests of dev');
+  }
 });
 
 test('a row names the group that has refused, and leads to it', async () => {
@@ -156,7 +187,10 @@ test('finds a request by its id, whosever it is, with what helps if it was refus
   await click(root, 'dev');
   expect(location.hash).toBe('#/budget/accounts/dev');
   await find('req_2');
-  await shows(root, /larger than your whole daily limit.*What helps: Raise the account’s “Dollars per day”\./);
+  await shows(
+    root,
+    /larger than this account’s whole daily limit.*What helps: Raise the account’s “Dollars per day”\./,
+  );
   await find('req_3');
   await shows(root, 'No ledger has this id.');
   await find('umbrella');
@@ -174,7 +208,7 @@ test('lists requests of an account and those refused or failed of all, of some d
   choose(named(root, 'Which'), 'refused');
   await expect
     .poll(rows)
-    .toEqual([expect.stringMatching(/refused: dollars per day.*larger than your whole daily limit/)]);
+    .toEqual([expect.stringMatching(/refused: dollars per day.*larger than this account’s whole daily limit/)]);
   choose(named(root, 'Around (UTC)'), '2026-01-01T10:14');
   await expect.poll(() => queryOf(asked).from).toBe('2026-01-01T10:09:00.000Z');
   expect(queryOf(asked).to).toBe('2026-01-01T10:19:00.000Z');
@@ -191,7 +225,7 @@ test('lists requests of an account and those refused or failed of all, of some d
   root.querySelector<HTMLButtonElement>('tbody button')?.click();
   await shows(root, 'What helps: Raise the account’s “Dollars per day”.');
   await click(root, 'All failed');
-  await expect.poll(rows).toEqual([expect.stringMatching(/globexfailed: overloaded_errorClaude is very busy now/)]);
+  await expect.poll(rows).toEqual([expect.stringMatching(/globexfailed: overloaded_errorClaude was very busy\./)]);
   await click(root, 'Of an account');
   await shows(root, 'Requests of dev');
   choose(named(root, 'Which'), 'sent');
@@ -521,8 +555,15 @@ test('Accounts has what binds each account, whosever limit it is, and asks for t
   expect(root.querySelector('[aria-sort=descending]')?.textContent).toBe('Tightest limit');
   const query = () => queryOf(asked.filter(({ path }) => path.startsWith('/accounts?')));
   expect(query()).toMatchObject({ sort: 'used', limit: '10' });
-  [...root.querySelectorAll<HTMLButtonElement>('.sort')].find(({ textContent }) => textContent === 'Spent')?.click();
+  const spent = [...root.querySelectorAll<HTMLButtonElement>('.sort')].find(
+    ({ textContent }) => textContent === 'Spent',
+  );
+  spent?.focus();
+  spent?.click();
   await expect.poll(() => query().sort).toBe('spent');
+  await expect.poll(cells).toHaveLength(8);
+  // Whoever pressed it by the keyboard is still there.
+  expect(document.activeElement).toBe(spent);
   await click(root, 'ben');
   expect(location.hash).toBe('#/budget/accounts/ben');
 });

@@ -1,7 +1,7 @@
 /** Says to whoever runs this edge what its callers are told in words for them. */
 
 /** What has failed, by the `error_type` in the ledger. What else there is reads as an `api_error`. */
-const FAILED: Readonly<Record<string, string>> = {
+const FAILURES: Readonly<Record<string, string>> = {
   upstream_auth: 'The upstream refused this deployment.',
   upstream_unreachable: 'The upstream could not be reached.',
   upstream_timeout: 'The upstream did not answer in time.',
@@ -25,7 +25,7 @@ const OTHER = 'Something went wrong at the edge or at the upstream.';
 export function sayFailed(type: string): string {
   const [, status] = /^upstream_(\d{3})$/.exec(type) ?? [];
   if (status) return `The upstream answered ${status} without an explanation.`;
-  return Object.hasOwn(FAILED, type) ? (FAILED[type] ?? OTHER) : OTHER;
+  return Object.hasOwn(FAILURES, type) ? (FAILURES[type] ?? OTHER) : OTHER;
 }
 
 /** @returns why a caller was refused, of whom an operator is not one: `your` limit is the account's */

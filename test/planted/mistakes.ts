@@ -104,12 +104,7 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'money: an emptied limit of an account becomes $0',
     file: 'src/page/budget/limits-form.tsx',
-    edits: [
-      [
-        "if (kind === 'number') return text === '' ? null : Number(text);",
-        "if (kind === 'number') return Number(text);",
-      ],
-    ],
+    edits: [["test(text) && !(kind === 'names' && isEmptyList))", "test(text) && kind === 'names' && !isEmptyList)"]],
     foundBy: 'test/page/budget/limits.test.ts',
   },
   {

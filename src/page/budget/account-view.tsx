@@ -6,6 +6,7 @@ import { Binding } from './binding.tsx';
 import { Breakdown } from './breakdown.tsx';
 import { Credit } from './credit.tsx';
 import { LIMITS } from './figures/limit-names.ts';
+import { listNewest } from './figures/listed-requests.ts';
 import { account, keepReporting, reportedQuota, reportFault, spend } from './figures/report.ts';
 import { LedHeading } from './led-heading.tsx';
 import { LimitsForm } from './limits-form.tsx';
@@ -27,7 +28,10 @@ export function AccountView() {
         <button
           type="button"
           class="link"
-          onClick={() => go('budget', ['requests', ...(id === identity.value.account ? [] : [id])])}
+          onClick={() => {
+            go('budget', ['requests', ...(id === identity.value.account ? [] : [id])]);
+            void listNewest(id);
+          }}
         >
           Its requests
         </button>

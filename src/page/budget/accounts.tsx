@@ -8,6 +8,7 @@ import { Form, Select, SubmitButton } from '../ui/form.tsx';
 import { formatMoment } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
 import { BindingCell } from './binding.tsx';
+import { accountsOrder, isOrderChosen, orderByNeed } from './figures/accounts-order.ts';
 import { NEARLY, usedShare } from './figures/limit-names.ts';
 import { LedHeading } from './led-heading.tsx';
 import { ACCOUNTS, AccountLink, GroupLink, showAccount, showGroup } from './links.tsx';
@@ -22,9 +23,6 @@ const SPENT_IN = [
 const MOST_ACCOUNT_NAMES = 1_000;
 
 const period = signal<Period>('month');
-/** The order of the accounts; undefined until somebody chooses one. */
-const chosenSort = signal<string | undefined>(undefined);
-const sort = signal('spent');
 
 /** Lists all accounts and groups. A name opens a view of its own. */
 export function BudgetAccounts() {
@@ -50,7 +48,7 @@ export function BudgetAccounts() {
           query={{ period: period.value }}
           columns={accountColumns(period.value)}
           row={ACCOUNT_ROW}
-          sort={sort}
+          sort={accountsOrder}
           empty="No account has asked for anything yet. An account is made by its first request."
         />
       </section>
@@ -71,15 +69,15 @@ export function BudgetAccounts() {
 
 /** Begins with the tightest where somebody is nearly at a limit or refused, else with who spent most. */
 async function sortByNeed(): Promise<void> {
-  if (chosenSort.value !== undefined) return;
+  if (isOrderChosen.value) return;
   // Without it the list stands in its usual order, and says itself why it cannot be read.
   const first = await readJson<Page<AccountSpendRow>>('/accounts', { query: { sort: 'used', limit: 1 } }).catch(
     () => undefined,
   );
   const [row] = first?.data ?? [];
   const isNeeded = row && (row.blocked || (row.tightest !== null && usedShare(row.tightest) >= NEARLY));
-  if (isNeeded) sort.value = 'used';
-  chosenSort.value = sort.value;
+  if (isNeeded) orderByNeed();
+  isOrderChosen.value = true;
 }
 
 const ACCOUNT_ROW: RowOf<AccountSpendRow> = { key: ({ id }) => id };

@@ -1,10 +1,12 @@
 import type { ComponentChildren } from 'preact';
-import type { AccountSpendRow, BindingLimit } from '../../edge/answers.ts';
+import type { AccountSpendRow, BindingLimit, Limits } from '../../edge/answers.ts';
 import type { AccountQuota } from '../edge/account.ts';
+import { identity } from '../edge/identity.ts';
 import { exactUsd, formatCount, formatReset, formatShare } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
 import { limitTitle, NEARLY, ownerOf, sayBinding, usedShare } from './figures/limit-names.ts';
 import { Gauge, partOf } from './gauge.tsx';
+import { GroupLink, goToCredit } from './links.tsx';
 
 const BUCKETS = [
   ['requests', 'requests_per_minute'],
@@ -13,13 +15,28 @@ const BUCKETS = [
   ['count_requests', 'count_requests_per_minute'],
 ] as const;
 
+/** Limits of which 0 does not refuse every request. */
+const ALLOWED_ZEROS: ReadonlySet<string> = new Set([
+  ...['usd_total', 'conversations', 'stored_bytes', 'min_output_tokens', 'count_requests_per_minute'],
+]);
+const EVERY_ONE = 'refuses every one';
+
 /** Shows which limits bind an account, the tightest first; what refuses is red. Windows without a limit have no card. */
 export function Binding({ stands }: { stands: AccountQuota | undefined }) {
   if (!stands) return <p class="quiet">…</p>;
   const { binds, blocked, limits, running_requests: running, day } = stands;
-  const zero = Object.entries(limits).find(
-    ([name, limit]) => name !== 'usd_total' && (limit === 0 || (name === 'models' && String(limit) === '')),
-  )?.[0];
+  const zero = blocked
+    ? Object.entries(limits).find(
+        ([name, limit]) => !ALLOWED_ZEROS.has(name) && (limit === 0 || (name === 'models' && String(limit) === '')),
+      )?.[0]
+    : undefined;
+  // Those in dollars and of a minute have a card of their own, which is red.
+  const isBare = zero === 'models' || zero === 'concurrent_requests';
+  const buckets = BUCKETS.flatMap(([key, name]) => {
+    const meter = stands[key];
+    return meter ? [{ name, ...meter }] : [];
+  });
+  const refusing = buckets.filter(({ limit }) => limit === 0);
   return (
     <section id="quota" aria-label="What binds" class="stack">
       {blocked && (
@@ -29,25 +46,29 @@ export function Binding({ stands }: { stands: AccountQuota | undefined }) {
           every request is refused.
         </p>
       )}
-      <BindingCards binds={binds} spent={day.settled_usd}>
-        {BUCKETS.map(([key, name]) => {
-          const meter = stands[key];
-          if (!meter) return null;
-          const used = Math.max(0, meter.limit - meter.remaining);
-          const refuses = meter.limit === 0;
-          return (
-            <Gauge
-              key={key}
-              title={limitTitle(name)}
-              value={formatCount(Math.floor(used))}
-              of={`of ${formatCount(meter.limit)}`}
-              full={refuses ? 1 : partOf(used, meter.limit)}
-              held={0}
-              refuses={refuses}
-              note={refuses ? 'refuses every one' : 'refills continuously'}
-            />
-          );
-        })}
+      <BindingCards
+        binds={binds}
+        spent={day.settled_usd}
+        first={
+          <>
+            {isBare && (
+              <Gauge
+                title={limitTitle(zero)}
+                value={zero === 'models' ? 'none is allowed' : '0'}
+                of=""
+                full={1}
+                held={0}
+                refuses
+                note={EVERY_ONE}
+              />
+            )}
+            {refusing.map((bucket) => (
+              <BucketCard key={bucket.name} bucket={bucket} />
+            ))}
+          </>
+        }
+      >
+        {buckets.map((bucket) => !refusing.includes(bucket) && <BucketCard key={bucket.name} bucket={bucket} />)}
       </BindingCards>
       {running > 0 && (
         <p class="quiet">
@@ -58,25 +79,48 @@ export function Binding({ stands }: { stands: AccountQuota | undefined }) {
   );
 }
 
+interface BucketCardProps {
+  bucket: { name: keyof Limits; limit: number; remaining: number };
+}
+
+/** Shows a limit of a minute. */
+function BucketCard({ bucket: { name, limit, remaining } }: BucketCardProps) {
+  const used = Math.max(0, limit - remaining);
+  const refuses = limit === 0;
+  return (
+    <Gauge
+      title={limitTitle(name)}
+      value={formatCount(Math.floor(used))}
+      of={`of ${formatCount(limit)}`}
+      full={refuses ? 1 : partOf(used, limit)}
+      held={0}
+      refuses={refuses}
+      note={refuses ? EVERY_ONE : 'refills continuously'}
+    />
+  );
+}
+
 interface BindingCardsProps {
   binds: readonly BindingLimit[];
   /** What is said where there is no limit: US dollars, of today or, of a shared budget, of this month. */
   spent: number;
   /** Whether it is clear whose limits they are. */
   isOwn?: boolean;
+  /** Other cards of limits that refuse: they stand before those that do not. */
+  first?: ComponentChildren;
   children?: ComponentChildren;
 }
 
 /** Shows a card for each limit in dollars. */
-export function BindingCards({ binds, spent, isOwn = false, children }: BindingCardsProps) {
+export function BindingCards({ binds, spent, isOwn = false, first, children }: BindingCardsProps) {
+  const cardOf = (limit: BindingLimit) => (
+    <BindingCard key={`${limit.by} ${limit.id} ${limit.limit}`} limit={limit} isOwn={isOwn} />
+  );
   return (
     <ul class="gauges">
-      {binds.map((limit) => (
-        <BindingCard
-          key={`${limit.by} ${limit.id} ${limit.limit}`}
-          limit={isOwn ? { ...limit, by: 'account' } : limit}
-        />
-      ))}
+      {binds.filter(({ refuses }) => refuses).map(cardOf)}
+      {first}
+      {binds.filter(({ refuses }) => !refuses).map(cardOf)}
       {binds.length === 0 && (
         <Gauge
           title={isOwn ? 'Spent this month' : 'Spent today'}
@@ -92,14 +136,21 @@ export function BindingCards({ binds, spent, isOwn = false, children }: BindingC
   );
 }
 
-function BindingCard({ limit }: { limit: BindingLimit }) {
+/** An admin sees limits of several owners: whose each is stands with it, and leads to its group. */
+function whoseLimit({ by, id }: BindingLimit): ComponentChildren {
+  if (!identity.value.admin) return ownerOf({ by, id });
+  if (by === 'group' && id !== null) return ['of group ', <GroupLink key={id} group={id} />];
+  return by === 'account' ? 'of this account' : ownerOf({ by, id });
+}
+
+function BindingCard({ limit, isOwn }: { limit: BindingLimit; isOwn: boolean }) {
   const { limit_usd: most, used_usd: used, prepaid: isPrepaid = false, resets_at, refuses } = limit;
-  const whose = ownerOf(limit);
+  const whose = isOwn ? '' : whoseLimit(limit);
   const resets = resets_at === null ? 'does not reset' : `resets ${formatReset(resets_at)}`;
-  const title = isPrepaid ? 'Credit' : `${limitTitle(limit.limit)}${whose && `, ${whose}`}`;
+  const title = isPrepaid ? 'Credit' : [limitTitle(limit.limit), whose && [', ', whose]];
   // A shared budget refuses before all of it is used: “used up” is not said beside 99.5%.
   const spent = used < most ? 'too little is left' : 'used up';
-  const note = refuses ? `${spent}: ${isPrepaid ? 'give credit' : resets}` : isPrepaid ? 'prepaid' : resets;
+  const healthy = isPrepaid ? 'prepaid' : resets;
   return (
     <Gauge
       title={title}
@@ -108,8 +159,18 @@ function BindingCard({ limit }: { limit: BindingLimit }) {
       full={most === 0 ? 1 : partOf(used, most)}
       held={0}
       refuses={refuses}
-      note={note}
+      note={refuses ? [`${spent}: `, isPrepaid ? <GiveCredit key="credit" /> : resets] : healthy}
     />
+  );
+}
+
+/** Leads an admin to the form for credit. */
+function GiveCredit() {
+  if (!identity.value.admin) return <>an admin can give credit</>;
+  return (
+    <button type="button" class="link" onClick={goToCredit}>
+      give credit
+    </button>
   );
 }
 

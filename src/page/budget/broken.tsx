@@ -2,9 +2,14 @@ import { useEffect } from 'preact/hooks';
 import type { Overview } from '../../edge/answers.ts';
 import { PartFault } from '../edge/retry-fault.tsx';
 import { formatCount } from '../ui/format.ts';
+import { orderByNeed } from './figures/accounts-order.ts';
+import { minuteListed, range } from './figures/days.ts';
 import { broken, brokenFault, keepBroken } from './figures/overview.ts';
 import { ledTo } from './figures/report.ts';
 import { ACCOUNTS, ALERTS, addressOf } from './links.tsx';
+
+const REFUSED = '#/budget/refused';
+const FAILED = '#/budget/failed';
 
 /** Says what is broken, each with a link to its list; nothing where nothing is. */
 export function Broken() {
@@ -18,7 +23,7 @@ export function Broken() {
           <ul class="row">
             {all.map(({ count, said: words, href }) => (
               <li key={words}>
-                <a href={href} onClick={() => (ledTo.value = href)}>
+                <a href={href} onClick={() => leadTo(href)}>
                   <strong>{formatCount(count)}</strong> {words}
                 </a>
               </li>
@@ -31,12 +36,19 @@ export function Broken() {
   );
 }
 
+/** Leads to a list that shows what was counted: that of today, or first whoever can ask for nothing. */
+function leadTo(href: string): void {
+  if (href === REFUSED || href === FAILED) [range.value, minuteListed.value] = ['today', ''];
+  if (href === ACCOUNTS) orderByNeed();
+  ledTo.value = href;
+}
+
 function thingsIn({ requests, accounts, undelivered_events: events = [], undelivered_alerts: alerts = 0 }: Overview) {
   const { spent = 0 } = accounts ?? {};
   const undelivered = events.reduce((sum, one) => sum + one.events, 0);
   return [
-    { count: requests?.refused ?? 0, said: 'refused today', href: '#/budget/refused' },
-    { count: requests?.failed ?? 0, said: 'failed today', href: '#/budget/failed' },
+    { count: requests?.refused ?? 0, said: 'refused today', href: REFUSED },
+    { count: requests?.failed ?? 0, said: 'failed today', href: FAILED },
     {
       count: undelivered,
       said: undelivered === 1 ? 'event undelivered' : 'events undelivered',

@@ -1,3 +1,4 @@
+import { useSignal } from '@preact/signals';
 import { useRef } from 'preact/hooks';
 import { inPath } from '../../client/transport.ts';
 import type { CreditRow, ServedPath } from '../../edge/answers.ts';
@@ -11,6 +12,7 @@ import { Fault } from '../ui/fault.tsx';
 import { Field, Form, SubmitButton } from '../ui/form.tsx';
 import { exactUsd, formatMoment } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
+import { CREDIT_FIELDS } from './links.tsx';
 
 const CREDIT_COLUMNS: readonly Column<CreditRow>[] = [
   { name: 'Given', kind: 'text', cell: ({ created_at }) => formatMoment(created_at) },
@@ -23,21 +25,25 @@ const FIELDS = ['usd', 'note'];
 /** Gives an account credit, and lists what it was given. @param hasTotal whether a limit in all is in force: credit adds to that */
 export function Credit({ account, hasTotal }: { account: string; hasTotal: boolean }) {
   const { busy, fault, run } = useAction();
+  const given = useSignal('');
   const form = useRef<HTMLElement>(null);
   // The same until the edge has it: a press that is repeated gives nothing twice.
   const key = useRef(crypto.randomUUID());
   const path: ServedPath = `/accounts/${inPath(account)}/credit`;
-  const give = (data: FormData) =>
-    run(async () => {
+  const give = (data: FormData) => {
+    given.value = '';
+    return run(async () => {
       const usd = Number(data.get('usd'));
       const note = String(data.get('note')).trim();
       const body = { usd, ...(note === '' ? {} : { note }) };
       await readJson(path, { method: 'POST', body, headers: { 'idempotency-key': key.current } });
       key.current = crypto.randomUUID();
       form.current?.querySelector('form')?.reset();
-      announce(`${exactUsd(usd)} of credit is given to ${account}.`);
+      given.value = `${sayCredit(usd)}.`;
+      announce(`${sayCredit(usd)} to ${account}.`);
       pollNow();
     });
+  };
   const shownFault = fieldFault(fault.value ?? '', FIELDS);
   return (
     <section ref={form} class="panel stack" aria-labelledby="credit">
@@ -49,7 +55,7 @@ export function Credit({ account, hasTotal }: { account: string; hasTotal: boole
         </p>
       )}
       <Form onSubmit={(data) => void give(data)}>
-        <div class="fields">
+        <div class="fields" id={CREDIT_FIELDS}>
           <Field label="Dollars of credit" fault={shownFault.field === 'usd' ? shownFault.message : undefined}>
             {(ids) => <input {...ids} name="usd" type="number" step="any" required />}
           </Field>
@@ -59,7 +65,7 @@ export function Credit({ account, hasTotal }: { account: string; hasTotal: boole
         </div>
         {fault.value && !shownFault.field && <Fault text={shownFault.message} />}
         <p class="row">
-          <SubmitButton name="Give credit" disabled={busy.value} />
+          <SubmitButton name="Give credit" disabled={busy.value} /> <span class="quiet">{given.value}</span>
         </p>
       </Form>
       <List<CreditRow>
@@ -71,6 +77,10 @@ export function Credit({ account, hasTotal }: { account: string; hasTotal: boole
       />
     </section>
   );
+}
+
+function sayCredit(usd: number): string {
+  return usd < 0 ? `${exactUsd(-usd)} of credit is taken back` : `${exactUsd(usd)} of credit is given`;
 }
 
 function creditNote(note: string | null, expiresAt: string | null): string {

@@ -11,6 +11,12 @@ export function DaysPicker({ of, range = sharedRange }: { of: string; range?: ty
   };
   return (
     <div class="inline filters">
+      <Select
+        label={`Days of ${of}, in UTC`}
+        value={range.value}
+        options={RANGE_NAMES}
+        onChoose={(name) => (range.value = name as RangeName)}
+      />
       {range.value === 'own' &&
         (['first', 'last'] as const).map((end) => (
           <input
@@ -22,12 +28,6 @@ export function DaysPicker({ of, range = sharedRange }: { of: string; range?: ty
             onChange={(event) => set(end, event.currentTarget.value)}
           />
         ))}
-      <Select
-        label={`Days of ${of}, in UTC`}
-        value={range.value}
-        options={RANGE_NAMES}
-        onChoose={(name) => (range.value = name as RangeName)}
-      />
     </div>
   );
 }

@@ -4,7 +4,7 @@ import { Usd } from '../ui/usd.tsx';
 import { NEARLY } from './figures/limit-names.ts';
 
 interface GaugeProps {
-  title: string;
+  title: ComponentChildren;
   value: ComponentChildren;
   of: ComponentChildren;
   /** The used part of the limit, from 0 to 1; undefined without a limit. */

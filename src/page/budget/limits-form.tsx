@@ -38,7 +38,7 @@ export function LimitsForm({ of, own, names, inForce = own }: LimitsFormProps) {
     saved.value = '';
     const isSaved = await run(async () => {
       const changes = [
-        ...shown.map((name) => [name, valueIn(name, String(form.get(name) ?? '').trim())] as const),
+        ...shown.map((name) => [name, valueIn(name, String(form.get(name) ?? '').trim(), own[name])] as const),
         ...removed.value.map((name) => [name, null] as const),
       ];
       await patchLimits(of, Object.fromEntries(changes));
@@ -159,10 +159,17 @@ function LimitInput({ ids, name, value, inForce }: LimitInputProps) {
   );
 }
 
-/** @returns a limit as it was typed. @throws Error that begins with its name, as those of the edge do */
-function valueIn(name: LimitName, text: string): unknown {
+/**
+ * @param before what it is now. An empty list of models stays one; what is emptied is not removed without a word
+ * @returns a limit as it was typed
+ * @throws Error that begins with its name, as those of the edge do
+ */
+function valueIn(name: LimitName, text: string, before: unknown): unknown {
   const { kind } = LIMITS[name];
-  if (kind === 'number') return text === '' ? null : Number(text);
+  const isEmptyList = Array.isArray(before) && before.length === 0;
+  if (!/[^\s,;%]/.test(text) && !(kind === 'names' && isEmptyList))
+    throw new Error(`${name}: Remove this limit, or give it ${kind === 'names' ? 'a model' : 'a number'}.`);
+  if (kind === 'number') return Number(text);
   if (kind === 'shares') return sharesIn(text);
   if (kind === 'names') return text.split(/[\s,]+/).filter((model) => model !== '');
   return text;

@@ -8,6 +8,9 @@ export const ACCOUNTS = '#/budget/accounts';
 /** What the URL has in place of a source of webhooks, for alerts: no source can have this name. */
 export const ALERTS = 'alerts';
 
+/** The id of what holds the fields for credit. */
+export const CREDIT_FIELDS = 'credit-fields';
+
 /** @returns the address of the list of a source's events, or of alerts */
 export function addressOf(source: string): string {
   return `#/budget/webhooks/${encodeURIComponent(source)}`;
@@ -40,4 +43,9 @@ export function GroupLink({ group }: { group: string }) {
       {group}
     </button>
   );
+}
+
+/** Takes the user to the form for credit. */
+export function goToCredit(): void {
+  document.getElementById(CREDIT_FIELDS)?.querySelector('input')?.focus();
 }

@@ -4,6 +4,7 @@ import { sentenceOfType } from '../edge/sentences.ts';
 import { sayTimes } from '../ui/format.ts';
 import { limitTitle } from './figures/limit-names.ts';
 import { sayOwnFailure } from './figures/own-failures.ts';
+import { sayFailed, sayRefused } from './figures/told-operators.ts';
 import { GroupLink } from './links.tsx';
 
 type ToldRefusal = NonNullable<ListedRequest['refusal']>;
@@ -30,18 +31,34 @@ export function Outcome({ row }: { row: EndedRequest }) {
   return <>{stop_reason ?? status}</>;
 }
 
+/**
+ * @returns why a request was refused or has failed, as its caller read it, or in words for an operator; an empty text for one
+ *   that went well
+ */
+export function sayWhy(request: EndedRequest): string {
+  const { refusal, error_type } = request;
+  if (!identity.value.admin) return sayToCaller(request);
+  if (refusal) return sayRefused(sayToCaller(request));
+  return error_type === null ? '' : sayFailed(typeIn(error_type));
+}
+
 /** @returns why a request was refused or has failed, as its caller read it; an empty text for one that went well */
-export function sayWhy({ refusal, error_type }: EndedRequest): string {
-  if (refusal) return sayTimes(refusal.message);
-  if (error_type === null) return '';
-  const own = error_type.split(':', 1).join('');
-  return sayOwnFailure(own) ?? sentenceOfType(own);
+export function sayToCaller({ refusal, error_type }: EndedRequest): string {
+  if (error_type === null && !refusal) return '';
+  const own = typeIn(error_type ?? '');
+  const said = refusal ? sayTimes(refusal.message) : (sayOwnFailure(own) ?? sentenceOfType(own));
+  return said.replaceAll('`', '');
+}
+
+/** What the ledger has behind a colon is for the log. */
+function typeIn(errorType: string): string {
+  return errorType.split(':', 1).join('');
 }
 
 /** Says which limit has refused, and whose it was. */
 function RefusedBy({ refusal: { limit, limited_by, group, reason } }: { refusal: ToldRefusal }) {
   if (reason === 'unpriced') return <>a model without a price</>;
-  if (reason === 'model') return <>a model that is not allowed</>;
+  if (reason === 'model') return <>a blocked model</>;
   if (limited_by === '' || limit === '') return <>busy</>;
   const title = limitTitle(limit).toLowerCase();
   if (limited_by === 'account') return <>{title}</>;

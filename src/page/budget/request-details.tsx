@@ -1,11 +1,12 @@
 import type { ListedRequest } from '../../client/index.ts';
 import type { LedgerRequest } from '../../edge/answers.ts';
+import { identity } from '../edge/identity.ts';
 import { nameOf } from '../edge/models.ts';
 import { Facts } from '../ui/facts.tsx';
-import { formatMoment, sayTimes } from '../ui/format.ts';
+import { formatMoment } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
 import { AccountLink } from './links.tsx';
-import { helpFor, Outcome, sayWhy } from './outcome.tsx';
+import { helpFor, Outcome, sayToCaller, sayWhy } from './outcome.tsx';
 import { PartOf } from './part-of.tsx';
 
 type Refusal = NonNullable<ListedRequest['refusal']>;
@@ -37,17 +38,30 @@ export function RequestDetails({ request }: RequestDetailsProps) {
           ...(isPart ? ([['Part of', <PartOf key="part of" request={request} />]] as const) : []),
         ]}
       />
-      {refusal && <WhyRefused refusal={refusal} />}
-      {!refusal && error_type !== null && <p>{sayWhy(request)}</p>}
+      {refusal && <WhyRefused request={request} refusal={refusal} />}
+      {!refusal && error_type !== null && <WhyFailed request={request} />}
     </div>
   );
 }
 
-/** Says why a request was refused, as its caller was told, and what an operator can do. */
-function WhyRefused({ refusal }: { refusal: Refusal }) {
+/** Says why a request has failed; to an admin also where its reason is, and what its caller has read. */
+function WhyFailed({ request }: RequestDetailsProps) {
+  if (!identity.value.admin) return <p>{sayWhy(request)}</p>;
   return (
     <div>
-      <p>{sayTimes(refusal.message)}</p>
+      <p>
+        {sayWhy(request)} The log line of this request has the reason: look for <code>{request.request_id}</code>.
+      </p>
+      <p class="quiet">Its caller read: {sayToCaller(request)}</p>
+    </div>
+  );
+}
+
+/** Says why a request was refused, and what an operator can do. */
+function WhyRefused({ request, refusal }: RequestDetailsProps & { refusal: Refusal }) {
+  return (
+    <div>
+      <p>{sayWhy(request)}</p>
       <p class="quiet">What helps: {helpFor(refusal)}</p>
     </div>
   );

@@ -10,8 +10,9 @@ import { type BudgetView, budgetView, go } from '../ui/route.ts';
 import { Tabs } from '../ui/tabs.tsx';
 import { Usd } from '../ui/usd.tsx';
 import { DaysPicker } from './days-picker.tsx';
-import { chosenDays, daysName } from './figures/days.ts';
+import { chosenDays, daysName, minuteListed, range } from './figures/days.ts';
 import { inputTokens } from './figures/input-tokens.ts';
+import { listedKind, type RequestKind } from './figures/listed-requests.ts';
 import { account } from './figures/report.ts';
 import { FindRequest } from './find-request.tsx';
 import { LedHeading } from './led-heading.tsx';
@@ -20,9 +21,6 @@ import { Outcome, sayWhy } from './outcome.tsx';
 import { PartOf } from './part-of.tsx';
 import { RequestDetails } from './request-details.tsx';
 import { Webhooks } from './webhooks.tsx';
-
-/** Which requests of an account are listed. */
-type Kind = 'sent' | 'refused' | 'failed';
 
 const REQUEST_VIEWS: readonly (readonly [BudgetView, string])[] = [
   ['requests', 'Of an account'],
@@ -35,7 +33,7 @@ const KINDS = [
   ['refused', 'Refused'],
   ['failed', 'Failed'],
 ] as const;
-const NONE: Record<Kind, string> = {
+const NONE: Record<RequestKind, string> = {
   sent: 'No requests',
   refused: 'No requests were refused',
   failed: 'No requests failed',
@@ -43,11 +41,8 @@ const NONE: Record<Kind, string> = {
 /** How much is shown before and after a minute. */
 const AROUND_MS = 5 * 60_000;
 
-export const listedKind = signal<Kind>('sent');
 /** The credential (its jti) whose requests are listed; empty for all of them. */
 export const tokenListed = signal('');
-/** The minute around which is looked, `YYYY-MM-DDTHH:MM` in UTC; empty for the chosen days. */
-export const minuteListed = signal('');
 
 /** Shows an account's requests. An admin finds those of everybody, what was refused or failed of all, and what is delivered. */
 export function BudgetRequests() {
@@ -88,7 +83,7 @@ function AccountRequests() {
         {identity.value.admin && <ChooseAccount key={account.value} />}
         <label class="inline">
           <span class="quiet">Which</span>
-          <Select value={kind} options={KINDS} onChoose={(one) => (listedKind.value = one as Kind)} />
+          <Select value={kind} options={KINDS} onChoose={(one) => (listedKind.value = one as RequestKind)} />
         </label>
         <label class="inline">
           <span class="quiet">Token</span>
@@ -195,7 +190,11 @@ function isSameFailure(one: ListedRequest, other: ListedRequest): boolean {
 }
 
 const WRONG_ROW: RowOf<ListedRequest> = { ...ROW, isSame: isSameFailure };
-const TIME: Column<ListedRequest> = { name: 'Time', cell: ({ created_at }) => formatStamp(created_at) };
+/** A list of several days has the day in each row. */
+const TIME: Column<ListedRequest> = {
+  name: 'Time',
+  cell: ({ created_at }) => formatStamp(created_at, coversToday() ? new Date() : null),
+};
 const OUTCOME: Column<ListedRequest> = { name: 'Outcome', cell: (row) => <Outcome row={row} /> };
 const MODEL: Column<ListedRequest> = { name: 'Model', spare: true, cell: ({ model }) => nameOf(model) };
 /** What went wrong, and the sentence that its caller read. */
@@ -260,6 +259,10 @@ function Cost({ row }: { row: ListedRequest }) {
 
 function days(): { from: string; to: string } {
   return timesAround(minuteListed.value) ?? chosenDays();
+}
+
+function coversToday(): boolean {
+  return range.value === 'today' && minuteListed.value === '';
 }
 
 function when(): string {

@@ -4,7 +4,7 @@ import { formatWhen } from '../ui/format.ts';
 /**
  * Says how often something was tried in vain, when it is tried next, and why that failed.
  *
- * @returns an empty text where nothing has failed: `tried 5 times, next at 23:40: the receiver answered 503`
+ * @returns an empty text where nothing has failed: `tried 5 times, next try at 23:40: the receiver answered 503`
  */
 export function sayTries({
   attempts,
@@ -13,6 +13,6 @@ export function sayTries({
 }: Pick<AlertRow | EventRow, 'attempts' | 'next_attempt_at' | 'error'>): string {
   if (!error) return '';
   const often = `tried ${attempts === 1 ? 'once' : `${attempts} times`}`;
-  const then = next === null ? 'not tried again' : `next ${formatWhen(next)}`;
+  const then = next === null ? 'not tried again' : `next try ${formatWhen(next).replace(/^today /, '')}`;
   return `${often}, ${then}: ${error.message}`;
 }

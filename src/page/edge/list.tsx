@@ -2,7 +2,7 @@
 
 import { effect, type Signal, signal, untracked } from '@preact/signals';
 import type { ComponentChildren } from 'preact';
-import { useEffect, useMemo } from 'preact/hooks';
+import { useEffect, useMemo, useRef } from 'preact/hooks';
 import type { Page } from '../../client/index.ts';
 import type { ServedPath } from '../../edge/answers.ts';
 import { SmallButton } from '../ui/button.tsx';
@@ -71,13 +71,16 @@ export function List<Row, Answer = Page<Row>>(props: ListProps<Row, Answer>) {
   const pages = useMemo(() => new ListPages(props), [wanted]);
   useEffect(() => pages.keep(), [pages]);
   const { answer, rows } = pages.shown.value ?? {};
+  // While another order is read the headings stay: whoever has pressed one is still there.
+  const hasTable = useRef(false);
+  hasTable.current = rows ? rows.length > 0 || !pages.isFirst : hasTable.current && pages.fault.value === undefined;
   return (
     <>
       <PartFault name={name} of={pages.fault} />
       {answer !== undefined && about?.(answer)}
-      {rows === undefined && pages.fault.value === undefined && <p class="quiet">…</p>}
+      {rows === undefined && !hasTable.current && pages.fault.value === undefined && <p class="quiet">…</p>}
       {rows?.length === 0 && pages.isFirst && <p class="quiet">{empty}</p>}
-      {rows !== undefined && (rows.length > 0 || !pages.isFirst) && (
+      {hasTable.current && (
         <TableFrame label={`${name}: table`}>
           <table class="table">
             <thead>
@@ -87,8 +90,8 @@ export function List<Row, Answer = Page<Row>>(props: ListProps<Row, Answer>) {
                 ))}
               </tr>
             </thead>
-            <tbody>
-              {rows.map((line) => (
+            <tbody aria-busy={rows === undefined}>
+              {rows?.map((line) => (
                 <ListRow key={row.key(line.last)} line={line} of={row} columns={columns} opened={pages.opened} />
               ))}
             </tbody>
@@ -199,15 +202,27 @@ function queryNow(query: Query | (() => Query)): Query {
 /** Goes from page to page, where there are several. */
 function Turn<Row, Answer>({ name, pages }: { name: string; pages: ListPages<Row, Answer> }) {
   const next = pages.shown.value?.next;
-  if (next === undefined && pages.isFirst) return null;
+  const { isFirst } = pages;
+  const nav = useRef<HTMLElement>(null);
+  const wasPressed = useRef(false);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: these are what disables a button, which then loses the focus.
+  useEffect(() => {
+    const { activeElement: active } = document;
+    const isLost = active === document.body || (nav.current?.contains(active) && active?.matches(':disabled'));
+    if (!nav.current || !wasPressed.current || !isLost) return;
+    wasPressed.current = false;
+    goToHeading(nav.current);
+  }, [next, isFirst]);
+  if (next === undefined && isFirst) return null;
   const turn = (starts: readonly string[]) => {
+    wasPressed.current = true;
     pages.starts.value = starts;
     pages.opened.value = undefined;
   };
   const { value: starts } = pages.starts;
   return (
-    <nav class="row" aria-label={`Pages of ${name.toLowerCase()}`}>
-      <SmallButton name="Previous" disabled={pages.isFirst} onClick={() => turn(starts.slice(0, -1))} />
+    <nav ref={nav} class="row" aria-label={`Pages of ${name.toLowerCase()}`}>
+      <SmallButton name="Previous" disabled={isFirst} onClick={() => turn(starts.slice(0, -1))} />
       <SmallButton
         name="Next"
         disabled={next === undefined}
@@ -218,6 +233,13 @@ function Turn<Row, Answer>({ name, pages }: { name: string; pages: ListPages<Row
       </span>
     </nav>
   );
+}
+
+/** Takes the focus to the heading of the list that is turned. */
+function goToHeading(nav: HTMLElement | null): void {
+  const heading = nav?.closest('section, .stack')?.querySelector<HTMLElement>('h2, h3');
+  heading?.setAttribute('tabindex', '-1');
+  heading?.focus();
 }
 
 /** The heading of a column. All of it is pressed to sort by it. */

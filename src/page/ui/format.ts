@@ -29,10 +29,11 @@ export function formatCount(value: number): string {
 /**
  * Formats a sum of US dollars, in whole cents; see `Usd` for what else the page tells of it. What is owed is never only “little”.
  *
- * @param of the limit that it is a part of: it has as many digits as tell its share to a tenth of a percent
+ * @param of the limit that it is a part of: of less than a dollar it has as many digits as tell its share to a tenth of a percent
  */
 export function formatUsd(value: number, of?: number): string {
-  const digits = of ? Math.min(9, Math.max(2, Math.ceil(3 - Math.log10(Math.abs(of))))) : 2;
+  const isSmall = of !== undefined && of !== 0 && Math.abs(of) < 1;
+  const digits = isSmall ? Math.min(9, Math.max(2, Math.ceil(3 - Math.log10(Math.abs(of))))) : 2;
   const least = 10 ** -digits;
   if (value > 0 && value < least) return `<$${least.toFixed(digits)}`;
   if (value < 0 && value > -least) return exactUsd(value);
@@ -68,10 +69,12 @@ export function formatClock(time: Date | string): string {
   return clock.format(typeof time === 'string' ? new Date(time) : time);
 }
 
-/** @returns the time of something in the past, with its date unless that is today's */
-export function formatStamp(time: string, now = new Date()): string {
+/** @param now null where every time has its date. @returns the time of something in the past, with its date unless that is today's */
+export function formatStamp(time: string, now: Date | null = new Date()): string {
   const then = new Date(time);
-  return startOfDay(then) === startOfDay(now) ? clock.format(then) : `${shortDate.format(then)}, ${clock.format(then)}`;
+  return now !== null && startOfDay(then) === startOfDay(now)
+    ? clock.format(then)
+    : `${shortDate.format(then)}, ${clock.format(then)}`;
 }
 
 /** @param date `YYYY-MM-DD` */

@@ -124,7 +124,7 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
       await quota.getByText(`Dollars per day, of group ${group}`).waitFor();
       await page.getByRole('button', { name: 'Its requests' }).click();
       await page.getByRole('combobox', { name: 'Which' }).selectOption('refused');
-      await list.getByText(/larger than your whole daily limit/).waitFor();
+      await list.getByText(/larger than this account’s whole daily limit/).waitFor();
       const colour = (element: Element) => getComputedStyle(element).color;
       expect(await list.getByText('refused: dollars per day', { exact: true }).evaluate(colour)).not.toBe(
         await page.getByRole('heading', { name: `Requests of ${refused}` }).evaluate(colour),

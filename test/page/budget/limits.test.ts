@@ -32,8 +32,6 @@ test('the limits that are set have a field, others are added; what is saved leav
   fill(named(root, 'Shortest answer, in tokens'), '512');
   fill(named(root, 'Alerts, in % of each limit in dollars'), '50, 80');
   fill(named(root, 'Models'), 'claude-opus-5, claude-haiku-5-5');
-  // An empty field removes the limit. It is not a limit of nothing.
-  fill(named(root, 'Dollars per week'), ' ');
   named(root, 'Remove Dollars per day').focus();
   await click(root, 'Remove Dollars per day');
   // Whoever removes it by the keyboard saves with the next press.
@@ -47,7 +45,7 @@ test('the limits that are set have a field, others are added; what is saved leav
       body: {
         ...{
           usd_per_day: null,
-          usd_per_week: null,
+          usd_per_week: 9,
           models: ['claude-opus-5', 'claude-haiku-5-5'],
           on_shortfall: 'refuse',
         },
@@ -68,6 +66,31 @@ test('what is refused of a limit stands at its field, in the words of the edge o
   await click(root, 'Save limits');
   await shows(root, 'expected a share above 0');
   expect(field().getAttribute('aria-invalid')).toBe('true');
+});
+
+test.each([
+  ['Dollars per day', ' ', 'Remove this limit, or give it a number.'],
+  ['Alerts, in % of each limit in dollars', '', 'Remove this limit, or give it a number.'],
+  ['Alerts, in % of each limit in dollars', ',', 'Remove this limit, or give it a number.'],
+  ['Models', '', 'Remove this limit, or give it a model.'],
+  ['Models', ', ', 'Remove this limit, or give it a model.'],
+])('a field that was emptied is not saved, and says what to do: %s “%s”', async (field, typed, said) => {
+  const asked = fakeEdge(() => ({}));
+  const own = { usd_per_day: 5, usd_per_week: 9, alerts: [0.5], models: ['claude-opus-5'], fallback_models: [] };
+  const root = show(h(LimitsForm, { of: ACCOUNT, own, names: NAMES }));
+  fill(named(root, field), typed);
+  await click(root, 'Save limits');
+  await shows(root, said);
+  expect(document.activeElement).toBe(named(root, field));
+  expect(named(root, field).getAttribute('aria-invalid')).toBe('true');
+  expect(changes(asked)).toEqual([]);
+  // Remove is the way. A list that was empty before stays so.
+  await click(root, `Remove ${field}`);
+  await click(root, 'Save limits');
+  await shows(root, 'Saved. Lists know it within a minute.');
+  const [{ body } = { body: undefined }] = changes(asked);
+  expect(Object.values(body as object).filter((value) => value === null)).toHaveLength(1);
+  expect(body).toMatchObject({ usd_per_week: 9, fallback_models: [] });
 });
 
 test.each([
@@ -103,6 +126,7 @@ test('credit is given once, however often it is pressed after a failure', async 
   fails = false;
   await give('5');
   await expect.poll(() => named(root, 'Dollars of credit').value).toBe('');
+  await shows(root, '$5.00 of credit is given.');
   await give('7');
   await expect.poll(() => keys.length).toBe(3);
   expect([keys[0] === keys[1], keys[1] === keys[2]]).toEqual([true, false]);

@@ -2,14 +2,18 @@
 import '../../support/without-layout.ts';
 import { type FunctionComponent, h } from 'preact';
 import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { AccountView } from '../../../src/page/budget/account-view.tsx';
 import { BudgetAccounts } from '../../../src/page/budget/accounts.tsx';
 import { Alerts } from '../../../src/page/budget/alerts.tsx';
 import { Breakdown } from '../../../src/page/budget/breakdown.tsx';
 import { onlyKey } from '../../../src/page/budget/breakdown-of.ts';
-import { dayAgo, range } from '../../../src/page/budget/figures/days.ts';
+import { accountsOrder, isOrderChosen } from '../../../src/page/budget/figures/accounts-order.ts';
+import { dayAgo, minuteListed, range } from '../../../src/page/budget/figures/days.ts';
+import { listedKind } from '../../../src/page/budget/figures/listed-requests.ts';
+import { ledTo } from '../../../src/page/budget/figures/report.ts';
 import { FindRequest } from '../../../src/page/budget/find-request.tsx';
 import { BudgetOverview } from '../../../src/page/budget/overview.tsx';
-import { BudgetRequests, listedKind, minuteListed, tokenListed } from '../../../src/page/budget/requests.tsx';
+import { BudgetRequests, tokenListed } from '../../../src/page/budget/requests.tsx';
 import { Tokens } from '../../../src/page/budget/tokens.tsx';
 import { Upstreams } from '../../../src/page/budget/upstreams.tsx';
 import { Webhooks } from '../../../src/page/budget/webhooks.tsx';
@@ -34,6 +38,12 @@ const REFUSED = {
     message: 'This is larger than your whole daily limit.',
   },
 };
+const OF_DAY = { limit_usd: null, settled_usd: 0, held_usd: 0, resets_at: '2026-12-01T00:00:00Z' };
+/** An account that nothing limits. */
+const ACCOUNT = {
+  ...{ limits: {}, own_limits: {}, binds: [], blocked: false, running_requests: 0, group: null },
+  ...{ day: OF_DAY, week: OF_DAY, month: OF_DAY, total: OF_DAY },
+};
 let root: HTMLElement;
 
 /** Shows a part of Budget, of an edge that answers so. */
@@ -49,7 +59,8 @@ const rows = () => [...root.querySelectorAll('tbody tr')].map(({ textContent }) 
 
 beforeEach(() => {
   goTo('#/budget');
-  range.value = 'week';
+  [range.value, minuteListed.value, ledTo.value] = ['week', '', undefined];
+  [accountsOrder.value, isOrderChosen.value] = ['spent', false];
   onlyKey.value = undefined;
   onTestFinished(() => void vi.useRealTimers());
 });
@@ -89,7 +100,7 @@ test('shows how each of several upstreams is, and that one is left alone while i
   expect(root.querySelector('abbr')?.title).toBe('Calls that name no model: the list of models, files and batches.');
 });
 
-test('a failure is said as its caller read it: in the words of the edge, or by the type of the API’s', async () => {
+test('a failure is said to an admin as what has happened; an opened row has where its reason is, and what its caller read', async () => {
   const failed = (request_id: string, error_type: string) => ({ ...SENT, request_id, error_type, account: 'globex' });
   open(BudgetRequests, () =>
     list([failed('1', 'upstream_unreachable: refused'), failed('2', 'upstream_503'), failed('3', 'overloaded_error')]),
@@ -98,10 +109,22 @@ test('a failure is said as its caller read it: in the words of the edge, or by t
   await expect
     .poll(rows)
     .toEqual([
-      expect.stringMatching(/The upstream could not be reached\. Try again in a moment\./),
+      expect.stringMatching(/The upstream could not be reached\.(?! Try)/),
       expect.stringMatching(/The upstream answered 503 without an explanation\./),
-      expect.stringMatching(/Claude is very busy now/),
+      expect.stringMatching(/Claude was very busy/),
     ]);
+  root.querySelector<HTMLButtonElement>('tbody button')?.click();
+  await shows(root, 'The log line of this request has the reason: look for 1.');
+  await shows(root, 'Its caller read: The upstream could not be reached. Try again in a moment.');
+});
+
+test('whoever sees their own requests alone reads what they were told', async () => {
+  actAs('ada', 'messages');
+  listedKind.value = 'failed';
+  goTo('#/budget/requests');
+  open(BudgetRequests, () => list([{ ...SENT, error_type: 'upstream_redirect' }]));
+  await shows(root, 'Its operator must set ANTHROPIC_BASE_URL, or base_url in UPSTREAMS, to the final address.');
+  listedKind.value = 'sent';
 });
 
 test('refusals in succession that say the same are one line with their number, also over the end of a page', async () => {
@@ -120,6 +143,25 @@ test('refusals in succession that say the same are one line with their number, a
   expect(rows()[1]).not.toContain('×');
   await click(root, 'Next');
   await expect.poll(() => queryOf(asked).after_id).toBe('req_71');
+});
+
+test('whoever turns to the last page, or back to the first, by the keyboard is led to the heading of the list', async () => {
+  const pages = (path: string) => ({
+    ...list([{ ...SENT, request_id: path.includes('after_id') ? 'req_1' : 'req_2', account: 'globex' }]),
+    ...(path.includes('after_id') ? {} : { has_more: true, last_id: 'req_2' }),
+  });
+  open(BudgetRequests, ({ path }) => pages(path));
+  goTo('#/budget/requests');
+  for (const [button, page] of [
+    ['Next', 'Page 2'],
+    ['Previous', 'Page 1'],
+  ] as const) {
+    await shows(root, page === 'Page 2' ? 'Page 1' : 'Page 2');
+    named(root, button).focus();
+    await click(root, button);
+    await shows(root, page);
+    await expect.poll(() => document.activeElement?.textContent).toBe('Requests of dev');
+  }
 });
 
 test('a row names the group that has refused, and leads to it', async () => {
@@ -145,7 +187,10 @@ test('finds a request by its id, whosever it is, with what helps if it was refus
   await click(root, 'dev');
   expect(location.hash).toBe('#/budget/accounts/dev');
   await find('req_2');
-  await shows(root, /larger than your whole daily limit.*What helps: Raise the account’s “Dollars per day”\./);
+  await shows(
+    root,
+    /larger than this account’s whole daily limit.*What helps: Raise the account’s “Dollars per day”\./,
+  );
   await find('req_3');
   await shows(root, 'No ledger has this id.');
   await find('umbrella');
@@ -163,7 +208,7 @@ test('lists requests of an account and those refused or failed of all, of some d
   choose(named(root, 'Which'), 'refused');
   await expect
     .poll(rows)
-    .toEqual([expect.stringMatching(/refused: dollars per day.*larger than your whole daily limit/)]);
+    .toEqual([expect.stringMatching(/refused: dollars per day.*larger than this account’s whole daily limit/)]);
   choose(named(root, 'Around (UTC)'), '2026-01-01T10:14');
   await expect.poll(() => queryOf(asked).from).toBe('2026-01-01T10:09:00.000Z');
   expect(queryOf(asked).to).toBe('2026-01-01T10:19:00.000Z');
@@ -180,13 +225,87 @@ test('lists requests of an account and those refused or failed of all, of some d
   root.querySelector<HTMLButtonElement>('tbody button')?.click();
   await shows(root, 'What helps: Raise the account’s “Dollars per day”.');
   await click(root, 'All failed');
-  await expect.poll(rows).toEqual([expect.stringMatching(/globexfailed: overloaded_errorClaude is very busy now/)]);
+  await expect.poll(rows).toEqual([expect.stringMatching(/globexfailed: overloaded_errorClaude was very busy\./)]);
   await click(root, 'Of an account');
   await shows(root, 'Requests of dev');
   choose(named(root, 'Which'), 'sent');
   await click(root, 'feature=search');
   expect([location.hash, onlyKey.value]).toEqual(['#/budget/accounts/dev', 'feature=search']);
 });
+
+const cardsOf = (account: object) => {
+  goTo('#/budget/accounts/umbrella');
+  open(AccountView, ({ path }) => {
+    if (path.startsWith('/usage?')) return { data: [], total: { requests: 0, cost_usd: 0, saved_usd: 0, usage: {} } };
+    return path.startsWith('/accounts/umbrella?') ? { ...ACCOUNT, ...account } : list([]);
+  });
+  return () =>
+    [...root.querySelectorAll('.gauge')].map((card) => [
+      card.querySelector('h2')?.textContent,
+      card.getAttribute('data-look') ?? '',
+    ]);
+};
+const BIND = { by: 'account', id: null, limit: 'usd_per_day', limit_usd: 5, used_usd: 1, resets_at: null };
+
+test('of an account what refuses stands first, each limit with its owner, and a group’s leads to it', async () => {
+  const healthy = { ...BIND, refuses: false };
+  const cards = cardsOf({
+    ...{ limits: { conversations: 0, requests_per_minute: 0 }, blocked: true },
+    requests: { limit: 0, remaining: 0 },
+    input_tokens: { limit: 100, remaining: 50 },
+    binds: [
+      { ...BIND, by: 'group', id: 'blue', used_usd: 5, refuses: true },
+      { ...healthy, by: 'deployment' },
+      healthy,
+    ],
+  });
+  await expect.poll(cards).toEqual([
+    ['Dollars per day, of group blue', 'refused'],
+    ['Requests per minute', 'refused'],
+    ['Dollars per day, of all accounts', ''],
+    ['Dollars per day, of this account', ''],
+    ['Input tokens per minute', ''],
+  ]);
+  await shows(root, 'Blocked: the limit “Requests per minute” is 0');
+  await click(root, 'blue');
+  expect(location.hash).toBe('#/budget/groups/blue');
+});
+
+test('an account that may use no model has a red card that says so, before what is healthy', async () => {
+  const cards = cardsOf({ limits: { models: [] }, blocked: true, binds: [{ ...BIND, refuses: false }] });
+  await expect.poll(cards).toEqual([
+    ['Models', 'refused'],
+    ['Dollars per day, of this account', ''],
+  ]);
+});
+
+test('the card of credit that is used up leads to the form for it', async () => {
+  const cards = cardsOf({ binds: [{ ...BIND, limit: 'usd_total', limit_usd: 0, prepaid: true, refuses: true }] });
+  await expect.poll(cards).toEqual([['Credit', 'refused']]);
+  await click(root, 'give credit');
+  expect(document.activeElement).toBe(named(root, 'Dollars of credit'));
+});
+
+test.each([
+  ['2026-11-21T10:00:00Z', 'refused'],
+  ['2026-11-19T10:00:00Z', 'sent'],
+  [undefined, 'sent'],
+])(
+  'an account’s requests begin with those refused where one is newer than what was sent (%s: %s)',
+  async (at, kind) => {
+    listedKind.value = 'failed';
+    goTo('#/budget/accounts/umbrella');
+    open(AccountView, ({ path }) => {
+      if (path.startsWith('/usage/requests?'))
+        return list(path.includes('refused') ? (at ? [{ ...REFUSED, created_at: at }] : []) : [SENT]);
+      if (path.startsWith('/usage?')) return { data: [], total: { requests: 0, cost_usd: 0, saved_usd: 0, usage: {} } };
+      return path.startsWith('/accounts/umbrella?') ? ACCOUNT : list([]);
+    });
+    await click(root, 'Its requests');
+    await expect.poll(() => listedKind.value).toBe(kind);
+    expect(location.hash).toBe('#/budget/requests/umbrella');
+  },
+);
 
 test.each([
   ['sent', '', 'No requests in the last 7 days.'],
@@ -217,8 +336,12 @@ test('who spent most is asked for by days, and leads to what it was spent on', a
   choose(days(), 'yesterday');
   await shows(root, 'Nobody spent anything yesterday.');
   expect(queryOf(asked)).toEqual({ group_by: 'account', limit: '500', from: dayAgo(1), to: dayAgo(0) });
+  choose(days(), 'thisMonth');
+  await shows(root, 'Nobody spent anything this month.');
+  expect(queryOf(asked)).toMatchObject({ from: `${dayAgo(0).slice(0, 8)}01`, to: dayAgo(-1) });
   choose(days(), 'own');
   await shows(root, 'Nobody spent anything from');
+  expect(days().nextElementSibling).toBe(named(root, 'First day, in UTC'));
   choose(named(root, 'First day, in UTC'), '2026-11-03');
   choose(named(root, 'Last day, in UTC'), '2026-11-04');
   await shows(root, 'Nobody spent anything from 2026-11-03 to 2026-11-04.');
@@ -262,7 +385,7 @@ test('alerts are listed as sentences', async () => {
       ]),
   );
   await shows(root, /dev has spent 1% of \$5\.00 \(dollars per month, 2026-11\).*not sent: ALERT_URL is not set/);
-  await shows(root, /not delivered: tried 5 times, next on 20 November.*: the receiver could not be reached/);
+  await shows(root, /not delivered: tried 5 times, next try on 20 November.*: the receiver could not be reached/);
   expect(root.textContent).not.toContain('being sent');
 });
 
@@ -371,6 +494,15 @@ test('what is broken stands above everything else, each with a link to its list,
     ['1 account blocked', '#/budget/accounts'],
     ['2 accounts have no budget left', '#/budget/accounts'],
   ]);
+  // Each leads to what was counted: that of today, and whoever can ask for nothing first, whatever was looked at before.
+  const press = (words: string) =>
+    [...root.querySelectorAll<HTMLAnchorElement>('.broken a')].find((a) => a.textContent?.endsWith(words))?.click();
+  [range.value, minuteListed.value, accountsOrder.value] = ['week', '2026-01-01T10:14', 'spent'];
+  press('refused today');
+  expect([range.value, minuteListed.value]).toEqual(['today', '']);
+  accountsOrder.value = 'name';
+  press('account blocked');
+  expect(accountsOrder.value).toBe('used');
 });
 
 test('Accounts has what binds each account, whosever limit it is, and asks for the tightest first where somebody is near one', async () => {
@@ -411,20 +543,27 @@ test('Accounts has what binds each account, whosever limit it is, and asks for t
       tr.querySelector('.state')?.getAttribute('data-look') ?? '',
     ]);
   await expect.poll(cells).toEqual([
-    ['benof blue', '99.5% of $2.00, dollars per day of group blue', 'refused'],
+    ['benof blue', 'no budget left: 99.5% of $2.00, dollars per day of group blue', 'refused'],
     ['cleo', 'blocked: a limit allows nothing', 'refused'],
-    ['eve', 'no credit left', 'refused'],
+    ['eve', 'no budget left: no credit', 'refused'],
     ['gus', '90% of $5.00 credit', 'nearly'],
     ['fay', '85% of $2.00, dollars in total of a token', 'nearly'],
     ['ada', '68% of $0.0005, dollars per day', ''],
     ['dan', 'no limit in dollars', ''],
-    ['blue', '99.5% of $2.00, dollars per day', 'refused'],
+    ['blue', 'no budget left: 99.5% of $2.00, dollars per day', 'refused'],
   ]);
   expect(root.querySelector('[aria-sort=descending]')?.textContent).toBe('Tightest limit');
   const query = () => queryOf(asked.filter(({ path }) => path.startsWith('/accounts?')));
   expect(query()).toMatchObject({ sort: 'used', limit: '10' });
-  [...root.querySelectorAll<HTMLButtonElement>('.sort')].find(({ textContent }) => textContent === 'Spent')?.click();
+  const spent = [...root.querySelectorAll<HTMLButtonElement>('.sort')].find(
+    ({ textContent }) => textContent === 'Spent',
+  );
+  spent?.focus();
+  spent?.click();
   await expect.poll(() => query().sort).toBe('spent');
+  await expect.poll(cells).toHaveLength(8);
+  // Whoever pressed it by the keyboard is still there.
+  expect(document.activeElement).toBe(spent);
   await click(root, 'ben');
   expect(location.hash).toBe('#/budget/accounts/ben');
 });

@@ -51,6 +51,8 @@ export interface DeliveryOptions {
   timeoutMs: number;
 }
 
+type UrlTarget = Extract<Target<unknown>, { kind: 'url' }>;
+
 const MOST_RETRY_AFTER_MS = 24 * 60 * 60_000;
 
 /**
@@ -71,7 +73,7 @@ export async function deliver<Result extends { event_id: string }>(
   } catch (thrown) {
     if (signal.aborted) return { type: 'timeout_error', message: `No answer within ${options.timeoutMs} ms.` };
     // The message of a network error may contain the URL, and the URL may contain a secret.
-    if (target.kind === 'url') return { type: 'api_error', message: 'The receiver could not be reached.' };
+    if (target.kind === 'url') return { type: 'api_error', message: `${receiverAt(target)} could not be reached.` };
     const reason = thrown instanceof Error ? thrown.message.slice(0, 500) : 'The function that delivers has thrown.';
     return { type: 'api_error', message: reason };
   }
@@ -93,10 +95,12 @@ async function callFunction<Result extends { event_id: string }>(
 
 async function post(
   result: { event_id: string },
-  { url, hosts }: Extract<Target<unknown>, { kind: 'url' }>,
+  target: UrlTarget,
   { settings, fetch, now }: DeliveryOptions,
   signal: AbortSignal,
 ): Promise<Undelivered | undefined> {
+  const { url, hosts } = target;
+  const receiver = receiverAt(target);
   const fault = faultInTarget(url, hosts, settings);
   if (fault !== undefined) return { type: 'invalid_request_error', message: `The deliver URL ${fault}.` };
   const secret = settings.DELIVERY_SIGNING_SECRET;
@@ -115,11 +119,16 @@ async function post(
   const wait = Number(response.headers.get('retry-after') ?? 'none') * 1_000;
   return {
     type: 'api_error',
-    message: gone ? 'The receiver wants nothing more (410).' : `The receiver answered ${status}.`,
+    message: gone ? `${receiver} wants nothing more (410).` : `${receiver} answered ${status}.`,
     status,
     ...(gone ? { final: true } : {}),
     ...(wait > 0 ? { retryAfter: Math.min(wait, MOST_RETRY_AFTER_MS) } : {}),
   };
+}
+
+/** @returns the receiver by its host, which DELIVER_HOSTS names too: the rest of the URL may be secret */
+function receiverAt({ url }: UrlTarget): string {
+  return `The receiver ${URL.parse(url)?.host ?? ''}`.trim();
 }
 
 function faultInTarget(url: string, hosts: ReadonlySet<string>, { development }: DeliverySettings): string | undefined {

@@ -42,6 +42,8 @@ const TOTAL_HELP: Record<LimitOwner, string> = {
   run: 'Send a larger max_usd.',
 };
 
+const NO_CREDIT = 'No credit is left. An admin can give some.';
+
 /** What a refusal adds where the prompt may have far fewer tokens than are needed for it. */
 const NOT_COUNTED = ' The upstream could not count this prompt, so the most that it can be is taken.';
 
@@ -72,7 +74,7 @@ export function loweredHeaders({
 export function refusalError(refusal: Refusal, quota: QuotaStatus): ApiError {
   const { by = 'account', model, retryAfter } = refusal;
   const needsCount = ['spend', 'held'].includes(refusal.reason) || refusal.limit === 'input_tokens_per_minute';
-  const more = refusal.uncounted && needsCount ? NOT_COUNTED : '';
+  const more = refusal.uncounted && needsCount && !refusal.noCredit ? NOT_COUNTED : '';
   const errorOf = (type: ErrorType, message: string, headers: Record<string, string>) =>
     new ApiError(type, message + more, {
       headers: { ...(refusal.late ? {} : { 'sluice-limited-by': by }), ...headers },
@@ -147,6 +149,7 @@ function periodOf({ limit }: Refusal): Period {
 
 /** @returns the sentence for a request that never fits. It names no time, since waiting does not help. */
 function tooDearSentence(refusal: Refusal): string {
+  if (refusal.noCredit) return NO_CREDIT;
   const { needed, advice, by = 'account' } = refusal;
   const whose = by === 'account' ? 'your' : `${OWNER_NAMES[by]}'s`;
   return `This request may cost ${dollars(needed)}, which is larger than ${whose} whole ${PERIOD_NAMES[periodOf(refusal)]} limit, ${advice}.`;
@@ -158,6 +161,7 @@ function tooDearForRun({ needed, left }: Refusal): string {
 }
 
 function spendSentence(refusal: Refusal): string {
+  if (refusal.noCredit) return NO_CREDIT;
   const { by = 'account', left, needed, resetsAt } = refusal;
   const period = periodOf(refusal);
   // The caller must not learn how much others have spent.

@@ -12,13 +12,14 @@ import type { WorstCase } from '../../claude/pricing/hold-terms.ts';
 import { TEXT_TOKENS } from '../../claude/pricing/thinking-off.ts';
 import type { LoweredBy, Refusal } from '../contracts/admission.ts';
 import { adviceFor } from './advice.ts';
+import { isPrepaid } from './binding.ts';
 import { capacity, level, take } from './bucket.ts';
 import { affordableOutput, asHeld, costAtMost, leastTokens } from './cost-range.ts';
 import { isShared, leftIn, leftInAll, type Purse, pursesOf } from './purses.ts';
 import { rateRefusal, refusalBy, shortOfMoney } from './refusals.ts';
 import { CEILING, type Rules } from './rules.ts';
 import { ABANDONED_STAGE, advance, type Budget } from './state.ts';
-import { NEVER, PERIODS } from './windows.ts';
+import { limitName, NEVER, PERIODS } from './windows.ts';
 
 /** What a request sets aside when it is admitted. */
 interface Admitted {
@@ -195,6 +196,8 @@ function refusalByMoney({ budget, rules, time, worstCase, purses, own, leastToke
   const overRun = shortOfMoney(own, needed, time, budget);
   if (overRun) return overRun;
   const broke = shortOfMoney(purses, needed, time, budget);
+  const isTotal = broke?.by === 'account' && broke.limit === limitName('total');
+  if (isTotal && isPrepaid(rules) && budget.windows.total.settled >= budget.credit) return { ...broke, noCredit: true };
   return broke?.never ? { ...broke, advice: adviceFor(worstCase, rules, purses, leastTokens) } : broke;
 }
 

@@ -133,6 +133,8 @@ export interface Refusal {
   late?: boolean;
   /** Whether the limit is too small for this request even when nothing is used. */
   never: boolean;
+  /** Whether the account is prepaid, and nothing is left of its credit: then only more of that helps. */
+  noCredit?: boolean;
   /** The model that is not allowed, or has no price; and the models that are allowed. */
   model?: string;
   allowed?: readonly string[];

@@ -172,7 +172,9 @@ function sortedBy(row: AccountSpendRow, { sort, period }: SpendQuery): ListPlace
       return limit ?? -1;
     case 'used':
       if (row.blocked) return Number.MAX_VALUE;
-      return row.tightest ? usedShare(row.tightest) : -1;
+      if (!row.tightest) return -1;
+      // A shared budget refuses before all of it is used: what refuses stands first all the same.
+      return row.tightest.refuses ? Math.max(1, usedShare(row.tightest)) : usedShare(row.tightest);
     case 'last_seen':
       return row.last_seen_at ?? '';
     case 'group':

@@ -2,11 +2,12 @@
 import { signal } from '@preact/signals';
 import { DAY_MS } from '../../ui/format.ts';
 
-/** The days to choose from: how many, and how long ago the last of them was. */
+/** The days to choose from: how many, from the first of this month where that is not told, and how long ago the last of them was. */
 const RANGES = {
   today: { name: 'Today', said: 'today', count: 1, ago: 0 },
   yesterday: { name: 'Yesterday', said: 'yesterday', count: 1, ago: 1 },
   week: { name: 'Last 7 days', said: 'in the last 7 days', count: 7, ago: 0 },
+  thisMonth: { name: 'This month', said: 'this month', count: undefined, ago: 0 },
   month: { name: 'Last 30 days', said: 'in the last 30 days', count: 30, ago: 0 },
 } as const;
 
@@ -22,10 +23,13 @@ export const spentRange = signal<RangeName>('today');
 /** The days that were chosen one by one; both are looked at. */
 export const ownDays = signal({ first: dayAgo(6), last: dayAgo(0) });
 
+/** The minute around which requests are looked at, `YYYY-MM-DDTHH:MM` in UTC; empty for the chosen days. */
+export const minuteListed = signal('');
+
 /** @returns the days that are looked at now: from the first, to before the second */
 export function chosenDays(of = range): { from: string; to: string } {
   if (of.value === 'own') return { from: ownDays.value.first, to: dayAfter(ownDays.value.last) };
-  const { count, ago } = RANGES[of.value];
+  const { count = Number(dayAgo(0).slice(8)), ago } = RANGES[of.value];
   return { from: dayAgo(ago + count - 1), to: dayAgo(ago - 1) };
 }
 

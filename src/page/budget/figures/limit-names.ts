@@ -75,11 +75,12 @@ export function ownerOf({ by, id }: Pick<BindingLimit, 'by' | 'id'>): string {
   }
 }
 
-/** @returns a limit as one says it, with how much of it is used: `99.5% of $5.00, dollars per day of group blue` */
+/** @returns a limit as one says it, with how much of it is used: `85% of $5.00, dollars per day of group blue`, and whether it refuses */
 export function sayBinding(limit: BindingLimit): string {
-  if (limit.prepaid && limit.refuses) return 'no credit left';
+  if (limit.prepaid && limit.refuses) return 'no budget left: no credit';
+  const none = limit.refuses ? 'no budget left: ' : '';
   const whose = ownerOf(limit);
-  const used = `${formatShare(usedShare(limit))} of ${exactUsd(limit.limit_usd)}`;
+  const used = `${none}${formatShare(usedShare(limit))} of ${exactUsd(limit.limit_usd)}`;
   if (limit.prepaid) return `${used} credit`;
   const title = limitTitle(limit.limit).toLowerCase();
   return `${used}, ${title}${whose && ` ${whose}`}`;

@@ -5,10 +5,9 @@ export function sharesText(shares: readonly number[] = []): string {
   return shares.map((share) => Number((share * 100).toFixed(6))).join(', ');
 }
 
-/** @returns the shares; null where there are none. @throws Error if it is no list of numbers, as the edge would word it */
-export function sharesIn(text: string): number[] | null {
+/** @returns the shares. @throws Error if it is no list of numbers, as the edge would word it */
+export function sharesIn(text: string): number[] {
   const parts = text.split(/[\s,;%]+/).filter((part) => part !== '');
-  if (parts.length === 0) return null;
   const shares = parts.map((part) => Number((Number(part) / 100).toFixed(8)));
   if (shares.some(Number.isNaN))
     throw new Error('alerts: Type numbers, with commas between them, such as 50, 80, 100.');

@@ -30,14 +30,34 @@ const allowed = (status: string, utilization: string, resets: number, threshold?
 });
 
 /** The error for a request that an account refuses which has spent so much, and set so much aside. */
-function refused(limits: Limits, more: Parameters<typeof worstCaseWith>[0] = {}, { settled = 0, held = 0 } = {}) {
+function refused(
+  limits: Limits,
+  more: Parameters<typeof worstCaseWith>[0] = {},
+  { settled = 0, held = 0, credit = 0 } = {},
+) {
   const rules = rulesOf(limits);
   const budget = emptyBudget(NOON);
   for (const window of Object.values(budget.windows)) Object.assign(window, { settled, held });
+  budget.credit = credit;
   const decision = decide(budget, rules, worstCaseWith(more), NOON);
   if (decision.kind !== 'refused') throw new Error(decision.kind);
   return refusalError(decision, quotaStatusOf(budget, rules, NOON));
 }
+
+test.each([
+  // Nobody has given any; all is spent; a debt.
+  [0, 0, true],
+  [1, 1, true],
+  [9_000_000_000, 9_000_000_001, false],
+])('of a prepaid account with %d of credit and %d spent is said that none is left', (credit, settled, never) => {
+  const error = refused({ usd_total: 0 }, {}, { settled, credit });
+  expect([error.type, error.status, error.message]).toEqual([
+    ...['billing_error', 429, 'No credit is left. An admin can give some.'],
+  ]);
+  expect(error.cause).toMatchObject({ reason: 'spend', limit: 'usd_total', never });
+  // Where some is left, it is said what would fit.
+  expect(refused({ usd_total: 0 }, {}, { settled: 0, credit: 1 }).message).toMatch(/whole total limit, because of/);
+});
 
 describe('an admitted request', () => {
   test('of an account without limits has no such headers', () => {

@@ -38,6 +38,22 @@ const rowOf = (id: string, { spent, limit, seen, group }: Values): AccountSpendR
         },
   last_seen_at: seen === null ? null : new Date(seen).toISOString(),
 });
+test('who can ask for nothing stands first: a shared budget refuses before all of it is used', () => {
+  const row = (id: string, used_usd: number, more: Partial<AccountSpendRow> & { refuses?: boolean } = {}) => {
+    const { refuses = false, ...rest } = more;
+    const { tightest, ...account } = rowOf(id, { spent: used_usd, limit: 1_000, seen: null, group: null });
+    return { ...account, tightest: tightest && { ...tightest, refuses }, ...rest };
+  };
+  const rows = [
+    row('nearly', 999),
+    row('member', 995, { refuses: true }),
+    row('blocked', 0, { blocked: true }),
+    row('half', 500),
+  ];
+  const order = pageOfSpenders(rows, { ...query, sort: 'used' }).data.map(({ id }) => id);
+  expect(order).toEqual(['blocked', 'member', 'nearly', 'half']);
+});
+
 /** So often an account moves between two pages. */
 const MOST_MOVES = 12;
 

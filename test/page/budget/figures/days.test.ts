@@ -13,6 +13,7 @@ test.each([
   ['today', '2026-03-01', '2026-03-02'],
   ['yesterday', '2026-02-28', '2026-03-01'],
   ['week', '2026-02-23', '2026-03-02'],
+  ['thisMonth', '2026-03-01', '2026-03-02'],
   ['month', '2026-01-31', '2026-03-02'],
 ] as const)('%s begins with its first day in UTC, and ends before the day behind its last', (name, from, to) => {
   range.value = name;

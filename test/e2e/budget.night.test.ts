@@ -167,12 +167,16 @@ describe('a thousand concurrent requests of the official SDK', () => {
     expect(answers.reduce((sum, count) => sum + count, 0)).toBeGreaterThan(3);
     // A refusal while others run says nothing about what they will leave: the last one asks alone.
     await atRest('bob');
-    await repeat();
+    const input = (20 + 64) * INPUT * 1.1;
+    // Where a busy machine has no time for the count of its prompt, it is refused by the most that this may have: it asks again.
+    const leaves = async () => {
+      await repeat();
+      return limit - spent;
+    };
+    await expect.poll(leaves).toBeLessThan(input + least * OUTPUT * 1.1);
     const { day } = await atRest('bob');
     expect(nano(day.settled_usd)).toBe(spent);
     expect(spent).toBeLessThanOrEqual(limit);
-    const input = (20 + 64) * INPUT * 1.1;
-    expect(limit - spent).toBeLessThan(input + least * OUTPUT * 1.1);
     expect((await rows('bob')).every(({ over_hold, status }) => !over_hold && status === 'complete')).toBe(true);
   });
 });

@@ -146,10 +146,10 @@ export function delimiterFor(input: string): string {
 }
 
 /** @returns the most tokens of an answer: its length in bytes, since no token is shorter than a byte */
-function answerTokens({ classifier: { labels, multi, fields }, thinkingTokens: room }: ClassificationPrompt): number {
+function answerTokens({ classifier: { labels, multi, fields }, thinkingTokens }: ClassificationPrompt): number {
   const bytes = labels.map(({ name }) => new TextEncoder().encode(JSON.stringify(name)).length + 2);
   const names = multi ? bytes.reduce((sum, length) => sum + length, 0) : Math.max(...bytes);
-  return PLAIN_TOKENS + names + (fields ? FIELDS_TOKENS : 0) + room;
+  return PLAIN_TOKENS + names + (fields ? FIELDS_TOKENS : 0) + thinkingTokens;
 }
 
 function systemTextOf({ labels, multi, allow_none, instructions, examples, fields }: Classifier): string {

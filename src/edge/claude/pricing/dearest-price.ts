@@ -12,8 +12,8 @@ export function modelsOf(models: ModelTable, name: unknown): readonly Model[] {
 /** @returns a model's own row; undefined where the table has none. */
 export function rowOf(models: ModelTable, name: unknown): Model | undefined {
   if (typeof name !== 'string') return undefined;
-  const { row, isListed: known } = models.price(name);
-  return known ? row : undefined;
+  const { row, isListed } = models.price(name);
+  return isListed ? row : undefined;
 }
 
 /** @returns every name by which limits may allow a model. */

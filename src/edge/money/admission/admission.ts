@@ -145,10 +145,10 @@ async function askForModel(choice: ModelChoice, later?: LaterTry): Promise<Model
   const startedAt = Date.now();
   const until = startedAt + (later?.waits === false || request.waits === false ? 0 : settings.HOLD_WAIT_MS);
   const models = pricesToHoldBy(request);
-  const { row, isListed: known } = models.price(model);
+  const { row, isListed } = models.price(model);
   const admissionRequest = {
     ...admissionRequestOf(request),
-    model: (known ? row.id : model).slice(0, LONGEST_MODEL_NAME),
+    model: (isListed ? row.id : model).slice(0, LONGEST_MODEL_NAME),
     repeats: isAgain,
     adds: request.adds,
     most: request.most,

@@ -172,8 +172,8 @@ async function closeBatch(
   let isHeld = true;
   let isClosing = false;
   try {
-    const { decision, calls: asked } = await decided(context, order);
-    isHeld = decision.outcome === 'admitted' || asked > 1;
+    const { decision, calls } = await decided(context, order);
+    isHeld = decision.outcome === 'admitted' || calls > 1;
     if (decision.outcome === 'attached') {
       upload.abort();
       const first = { ...place, id: decision.batch };

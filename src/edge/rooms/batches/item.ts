@@ -158,7 +158,7 @@ export class ItemReader {
     if (idThere === undefined) {
       throw invalidRequest(`model: batches go to an upstream that does not serve ${model.slice(0, 128)}.`);
     }
-    const { row, isListed: known } = models.price(model);
+    const { row, isListed } = models.price(model);
     const { readings = params } = params;
     const { worstCase, terms } = worstCaseOf(
       { ...params.json, model },
@@ -176,7 +176,7 @@ export class ItemReader {
     return {
       customId,
       pieces: piecesUp(item, bytes, sent, params, idThere === request.model ? undefined : idThere),
-      model: known ? row.id : undefined,
+      model: isListed ? row.id : undefined,
       models: worstCase.models,
       known: worstCase.known,
       cost: worstCase.inputCost + worstCase.outputTokens * worstCase.outputPrice,

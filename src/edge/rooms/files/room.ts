@@ -19,9 +19,9 @@ function beginUpload(state: AccountState, upload: UploadRequest): UploadDecision
   const { storage, limits, belongings, alarm } = state;
   const begun = belongings.uploading(upload.id);
   if (begun) return { outcome: 'admitted', left: begun.bytes, at: begun.at };
-  const { left: room, most } = storage.leftForFile(limits.limits, now);
-  const { bytes = Math.min(room, upload.most) } = upload;
-  if (bytes > room || room === 0) return { outcome: 'full', limit: 'stored_bytes', most };
+  const { left, most } = storage.leftForFile(limits.limits, now);
+  const { bytes = Math.min(left, upload.most) } = upload;
+  if (bytes > left || left === 0) return { outcome: 'full', limit: 'stored_bytes', most };
   alarm.wakeFor(belongings.begin(upload, bytes, now));
   return { outcome: 'admitted', left: Math.min(bytes, upload.most), at: now };
 }

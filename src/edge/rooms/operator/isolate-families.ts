@@ -13,19 +13,19 @@ export function isolateFamilies(
   now: number,
   counts: IsolateCounts = isolateCounts,
 ): Family[] {
-  const { begun, requests, errors, refusals, retries, waiting, admissions: asked, admissionMs: askedMs } = counts;
+  const { begun, requests, errors, refusals, retries, waiting, admissions, admissionMs } = counts;
   const family = (name: string, type: Family['type'], help: string, samples: readonly Sample[]): Family => ({
     name: `sluice_isolate_${name}`,
     type,
     help: `${help} ${OF_ISOLATE}`,
     samples: samples.map((sample) => ({ ...sample, labels: { isolate: begun.id, ...sample.labels } })),
   });
-  const counter = (name: string, help: string, label: string, { counts: known }: LabelledCount) =>
+  const counter = (name: string, help: string, label: string, { counts }: LabelledCount) =>
     family(
       name,
       'counter',
       help,
-      [...known].map(([value, count]) => ({ suffix: '_total', labels: { [label]: value }, value: count })),
+      [...counts].map(([value, count]) => ({ suffix: '_total', labels: { [label]: value }, value: count })),
     );
   const ofUpstreams = (pool?.all ?? []).map(({ name }) => ({
     labels: { upstream: name },
@@ -43,8 +43,8 @@ export function isolateFamilies(
     family('retries', 'counter', 'Tries beyond the first of a request.', [{ suffix: '_total', value: retries }]),
     family('waiting_requests', 'gauge', 'Requests that wait for their admission.', [{ value: waiting }]),
     family('admission_seconds', 'summary', 'Waits for admission that are over.', [
-      { suffix: '_count', value: asked },
-      { suffix: '_sum', value: askedMs / 1_000 },
+      { suffix: '_count', value: admissions },
+      { suffix: '_sum', value: admissionMs / 1_000 },
     ]),
     family('upstream_running_requests', 'gauge', 'Requests that run at each of several upstreams.', ofUpstreams),
     family('breaker_state', 'gauge', 'Of each of several upstreams: 0 called, 1 tried again, 2 left alone.', breakers),

@@ -167,7 +167,7 @@ class WebhookJob {
   }
 
   async #classify(webhook: Webhook, { text, account, failures }: TakenWork): Promise<Made> {
-    const { task: asked, schedule } = webhook;
+    const { task: labelling, schedule } = webhook;
     if (text === null) return TOO_LONG;
     const place = {
       identity: { account, scopes: [], token: undefined },
@@ -179,7 +179,7 @@ class WebhookJob {
     let outcome: ClassificationResult;
     let version: string | undefined;
     try {
-      const task = await taskOf(asked, place);
+      const task = await taskOf(labelling, place);
       version = task.version;
       const requestId = await requestIdOf(account, this.#settings);
       this.#line.request_id = requestId;

@@ -80,9 +80,9 @@ async function receiveEvent(c: Context<AppEnv>, webhook: Webhook): Promise<Respo
   }
   const { event } = received;
   entry.line.event_id = event.id;
-  const { status, queue, firstId: known = event.id } = await inboxOf(c, webhook)((inbox) => inbox.accept(event));
+  const { status, queue, firstId = event.id } = await inboxOf(c, webhook)((inbox) => inbox.accept(event));
   if (queue) enqueue(c, event.id);
-  return c.json({ event_id: known, status }, status === 'accepted' ? 202 : 200);
+  return c.json({ event_id: firstId, status }, status === 'accepted' ? 202 : 200);
 }
 
 /** Puts an event on the queue without waiting. If it fails, the inbox's alarm does it later. */

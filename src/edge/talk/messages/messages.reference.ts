@@ -40,7 +40,7 @@ const body = ofRooms(() =>
           'On `/messages` true by default, on `/v1/messages` false; null is false.',
         ),
         tools: z.optionally(
-          z.array(z.looseObject({ run: z.optional(z.union(toolKinds().flatMap(({ schemas: asked = [] }) => asked))) })),
+          z.array(z.looseObject({ run: z.optional(z.union(toolKinds().flatMap(({ schemas = [] }) => schemas))) })),
           'Tools. In a conversation the edge itself calls those with `run`, step after step: at an address (scope `tools`), or `"worker"` for one of its own, of which only the `name` must be said.',
         ),
         ...memberSchemas(),

@@ -23,7 +23,7 @@ import { TurnRunner } from '../turn/turn-runner.ts';
 import type { AskedBeginning, BegunRequest, CountedPrompt, PromptRequest, TurnRequest } from './contract.ts';
 import type { ConversationState } from './conversation-state.ts';
 import { failedResult, receivedText } from './crossing-answer.ts';
-import { layerOf, retainedAgent, type Taken, takeNamed, withdrawnFrom } from './named-beginning.ts';
+import { type Beginning, layerOf, retainedAgent, takeNamed, withdrawnFrom } from './named-beginning.ts';
 import { accountRequestOf } from './object-context.ts';
 import type { AskedTurn, OpenConversation, OpenPart } from './parts.ts';
 import { startConversation } from './profile-changes.ts';
@@ -43,13 +43,13 @@ const READ_BY_UPSTREAM: readonly TurnStatus[] = ['complete', 'interrupted', 'sto
  *   too large to go up
  */
 export function planTurn(conversation: OpenConversation, present: Profile | undefined, turn: AskedTurn): NextRequest {
-  const { request, taken } = turn;
+  const { request, beginning } = turn;
   leaveLostCode(conversation.transcript, request.body, conversation.now());
   if (present) checkNamed(present, request.asked);
-  const agent = present ? retainedAgent(conversation) : taken?.agent && taken.stored;
+  const agent = present ? retainedAgent(conversation) : beginning?.agent && beginning.stored;
   return planByParts(conversation, turn, agent, (model) =>
     nextRequest(request.body, conversation.transcript, conversation.settings(), {
-      ...{ prefix: taken, agent, betas: request.headers['anthropic-beta'], isRun: isRun(request), model },
+      ...{ prefix: beginning, agent, betas: request.headers['anthropic-beta'], isRun: isRun(request), model },
       now: conversation.now(),
       // What a run asks its subagent is the edge's own.
       isBound: request.caller.only !== undefined && !request.parent,
@@ -82,13 +82,13 @@ function checkNamed(retained: Profile, { prefix, agent }: AskedBeginning): void 
  */
 export function beginTurn(conversation: OpenConversation, turn: AskedTurn, planned: NextRequest): Runner {
   const { transcript, maintenance } = conversation;
-  const { taken } = turn;
+  const { beginning } = turn;
   let { request } = turn;
   // This throws if the deployment has no upstream. So it comes before anything is stored.
   conversation.upstream();
   const now = conversation.now();
   const isNew = !transcript.profile?.exists;
-  if (isNew) startWithDefaults(conversation, request, planned, taken);
+  if (isNew) startWithDefaults(conversation, request, planned, beginning);
   const agent = retainedAgent(conversation);
   if (agent) request = { ...request, asked: { ...request.asked, fallback_models: agent.definition.fallback_models } };
   conversation.alarm.watch(now + WATCH_MS);
@@ -138,23 +138,23 @@ function startWithDefaults(
   conversation: OpenConversation,
   { place, parent }: TurnRequest,
   { defaults: { model, maxTokens, system, tools } }: NextRequest,
-  taken: Taken | undefined,
+  beginning: Beginning | undefined,
 ): void {
   const { transcript } = conversation;
   startConversation(conversation, place, {
     model,
     maxTokens,
-    history: taken?.history ?? null,
+    history: beginning?.history ?? null,
     ...(parent && { parent, retentionSeconds: parent.retentionSeconds }),
   });
   const { profile } = transcript;
-  if (!profile || (system === undefined && tools === undefined && !taken)) return;
+  if (!profile || (system === undefined && tools === undefined && !beginning)) return;
   transcript.together(() => {
     if (system !== undefined) transcript.freeze('system', system);
     if (tools !== undefined) transcript.freeze('tools', tools);
-    if (taken?.runs !== undefined) transcript.freeze('runs', taken.runs);
-    if (taken?.agent) transcript.freeze('agent', taken.stored.text);
-    if (taken) transcript.save({ ...profile, prefix: taken.retained ?? null, agent: taken.agent ?? null });
+    if (beginning?.runs !== undefined) transcript.freeze('runs', beginning.runs);
+    if (beginning?.agent) transcript.freeze('agent', beginning.stored.text);
+    if (beginning) transcript.save({ ...profile, prefix: beginning.retained ?? null, agent: beginning.agent ?? null });
   });
 }
 
@@ -324,12 +324,12 @@ export async function promptToCount(
 async function buildPrompt(
   state: ConversationState,
   request: PromptRequest & { body: string },
-  taken: Taken | undefined,
+  beginning: Beginning | undefined,
 ): Promise<CountedPrompt> {
   const present = () => state.present();
   const { caller: identity, body, asked } = request;
   const allowed = () => {
-    const refused = identity.only && guard().refusalOfTurn(identity, state.transcript, present(), taken?.agent);
+    const refused = identity.only && guard().refusalOfTurn(identity, state.transcript, present(), beginning?.agent);
     if (refused) throw refused;
     return present();
   };
@@ -339,7 +339,7 @@ async function buildPrompt(
   if (withdrawn) throw withdrawn;
   // Meanwhile there may be another conversation of this id.
   const profile = allowed();
-  const agent = profile ? retainedAgent(state) : taken?.agent && taken.stored;
+  const agent = profile ? retainedAgent(state) : beginning?.agent && beginning.stored;
   const isBound = identity.only !== undefined;
   const planned = planByParts(state, { memory: new Slots() }, agent, (model) =>
     nextRequest(body, state.transcript, state.settings(), { agent, counts: true, isBound, model }),

@@ -39,7 +39,7 @@ import {
 } from './crossing-answer.ts';
 import { eraseConversation } from './erase.ts';
 import { CONFIRM_AGAIN_MS } from './maintenance.ts';
-import { type Taken, takeNamed } from './named-beginning.ts';
+import { type Beginning, takeNamed } from './named-beginning.ts';
 import { CONVERSATION_PARTS, type ImportedHistory, partsInUse } from './parts.ts';
 import { changesOf, storeCreated } from './profile-changes.ts';
 import { resumeTurn } from './resume-turn.ts';
@@ -176,29 +176,29 @@ export class Conversation extends CallingObject implements ConversationObject {
     const tools = texts.tools && (await receivedText(texts.tools));
     const messages = texts.messages && (await receivedText(texts.messages));
     if (!this.#state.isFree) return idTaken(place.id);
-    let taken: Taken | undefined;
+    let beginning: Beginning | undefined;
     let history: ImportedHistory | undefined;
     try {
       history = messages === undefined ? undefined : await readImport(messages);
-      taken = await takeNamed(this.#state, place, fields, fields.caller);
+      beginning = await takeNamed(this.#state, place, fields, fields.caller);
       // Defaults that the agent does not allow are refused.
-      if (taken?.agent) taken.stored.lay(new Map(), { system, tools }, { breakpoints: 0 });
+      if (beginning?.agent) beginning.stored.lay(new Map(), { system, tools }, { breakpoints: 0 });
     } catch (thrown) {
       return failedResult(thrown);
     }
     if (!this.#state.isFree) {
-      releaseUnused(this.#state, taken?.retained);
+      releaseUnused(this.#state, beginning?.retained);
       return idTaken(place.id);
     }
     const by = { account: place.account, only: fields.caller?.only };
     try {
-      const refused = by.only && guard().refusalOfTurn(by, this.#state.transcript, undefined, taken?.agent);
+      const refused = by.only && guard().refusalOfTurn(by, this.#state.transcript, undefined, beginning?.agent);
       if (refused) throw refused;
     } catch (thrown) {
-      releaseUnused(this.#state, taken?.retained);
+      releaseUnused(this.#state, beginning?.retained);
       return failedResult(thrown);
     }
-    const stored = storeCreated(this.#state, place, fields, { system, tools, history }, taken);
+    const stored = storeCreated(this.#state, place, fields, { system, tools, history }, beginning);
     return await this.#state.storing(stored, history?.left);
   }
 

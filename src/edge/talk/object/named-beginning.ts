@@ -22,7 +22,7 @@ interface TakenAgent extends PrefixDefaults, FoundAgent {
 }
 
 /** What a new conversation begins with: a prefix or an agent. */
-export type Taken = (TakenPrefix & { agent?: undefined }) | TakenAgent;
+export type Beginning = (TakenPrefix & { agent?: undefined }) | TakenAgent;
 
 const NOT_BOTH = 'prefix: not allowed with agent, whose own system and tools begin the prompt. Send one of the two.';
 
@@ -48,7 +48,7 @@ export async function takeNamed(
   place: ConversationPlace,
   named: AskedBeginning,
   by: Pick<Identity, 'scopes'> | undefined,
-): Promise<Taken | undefined> {
+): Promise<Beginning | undefined> {
   refuseBoth(named);
   const { prefix, agent } = named;
   const { account } = place;

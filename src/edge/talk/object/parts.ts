@@ -14,7 +14,7 @@ import type { CrossingText, Result, TurnRequest } from './contract.ts';
 import type { StopQuery } from './conversations.schema.ts';
 import type { LeftOut } from './conversations-answers.schema.ts';
 import type { Maintenance } from './maintenance.ts';
-import type { Taken } from './named-beginning.ts';
+import type { Beginning } from './named-beginning.ts';
 import type { ObjectContext } from './object-context.ts';
 
 /** A turn's request whose body has been read. */
@@ -24,7 +24,7 @@ export type ReadRequest = TurnRequest & { body: string };
 export interface AskedTurn {
   readonly request: ReadRequest;
   /** What a new conversation begins with. */
-  readonly taken: Taken | undefined;
+  readonly beginning: Beginning | undefined;
   /** What rooms remember of it from one look at it to the next. */
   readonly memory: Slots;
 }

@@ -6,7 +6,7 @@ import { GRACE_MS, type Profile, type RetainedPrefix } from '../history/storage/
 import { countHistory } from '../history/storage/turn-queries.ts';
 import type { ConversationPlace } from './contract.ts';
 import type { ConversationFields, ConversationPatch } from './conversations.schema.ts';
-import type { Taken } from './named-beginning.ts';
+import type { Beginning } from './named-beginning.ts';
 import type { ImportedHistory, OpenConversation } from './parts.ts';
 import { releaseInBackground } from './retained-prefix.ts';
 
@@ -69,10 +69,10 @@ export async function storeCreated(
   place: ConversationPlace,
   fields: Omit<ConversationFields, 'system' | 'tools' | 'messages'>,
   begins: { system: string | undefined; tools: string | undefined; history: ImportedHistory | undefined },
-  taken: Taken | undefined,
+  beginning: Beginning | undefined,
 ): Promise<void> {
   const { transcript, maintenance, now } = conversation;
-  const { model = null, maxTokens = null, history = null, agent = null, retained } = taken ?? {};
+  const { model = null, maxTokens = null, history = null, agent = null, retained } = beginning ?? {};
   startConversation(conversation, place, { prefix: retained ?? null });
   // If the object crashes before the end, the alarm deletes what was written.
   if (begins.history) conversation.alarm.watch(now() + GRACE_MS);
@@ -83,8 +83,8 @@ export async function storeCreated(
   transcript.together(() => {
     transcript.freeze('system', begins.system);
     transcript.freeze('tools', begins.tools);
-    transcript.freeze('runs', taken?.runs);
-    transcript.freeze('agent', taken?.agent && taken.stored.text);
+    transcript.freeze('runs', beginning?.runs);
+    transcript.freeze('agent', beginning?.agent && beginning.stored.text);
     const defaults = { model, maxTokens };
     const changes = { ...defaults, history, ...changesOf(fields), ...(agent && { ...defaults, agent }) };
     maintenance.change({ ...changes, ...countHistory(transcript), ...imported, exists: true });

@@ -27,17 +27,17 @@ export async function takeTurn(state: ConversationState, turn: TurnRequest): Pro
     // Only a first turn brings what an edge has shown. This takes steps, so it comes before the lock, too.
     if (!state.present()?.turns) request.body = await withoutEdgeBlocks(request.body);
     // What a new conversation begins with is taken before the lock: after the lock nothing may wait.
-    const taken =
+    const beginning =
       namesBeginning(request.asked) && !state.present()
         ? await takeNamed(state, request.place, request.asked, request.caller)
         : undefined;
     try {
       const { only } = request.caller;
-      const answer = await goThrough(state, { request, taken, memory: new Slots() });
+      const answer = await goThrough(state, { request, beginning, memory: new Slots() });
       const withHeaders = withTold(state, answer, only !== undefined);
       return hiddenAnswer(withHeaders, hidesTools(only) && !request.parent, state.runner?.turn.log);
     } finally {
-      releaseUnused(state, taken?.retained);
+      releaseUnused(state, beginning?.retained);
     }
   } catch (thrown) {
     return failedAnswer(thrown);
@@ -50,7 +50,7 @@ export async function takeTurn(state: ConversationState, turn: TurnRequest): Pro
  */
 async function goThrough(state: ConversationState, turn: AskedTurn): Promise<TurnAnswer> {
   const { transcript } = state;
-  const { request, taken } = turn;
+  const { request, beginning } = turn;
   const findRepeated = () => findRepeatedTurn(transcript, request.call, state.now());
   const refuseRevoked = () => refuseRevokedCaller(accountRequestOf(state, request.caller));
   for (;;) {
@@ -71,7 +71,7 @@ async function goThrough(state: ConversationState, turn: AskedTurn): Promise<Tur
       const { awaited } = state;
       if (awaited) throw awaited;
       // Nothing was taken because a first turn was running, but that turn has failed meanwhile.
-      if (namesBeginning(request.asked) && !taken && !state.present()) throw interruptedCall();
+      if (namesBeginning(request.asked) && !beginning && !state.present()) throw interruptedCall();
     }
     let planned: NextRequest;
     try {
@@ -113,12 +113,12 @@ function firstWait(state: ConversationState, turn: AskedTurn, planned: NextReque
 }
 
 /** @throws ApiError 403 for a bound token that may not use this conversation */
-function checkBound(state: ConversationState, { request, taken }: AskedTurn): void {
+function checkBound(state: ConversationState, { request, beginning }: AskedTurn): void {
   if (!request.caller.only || request.parent) return;
   const present = state.present();
   // Nothing was taken because a first turn was running, but that turn has failed meanwhile.
-  if (namesBeginning(request.asked) && !taken && !present) throw interruptedCall();
-  const refused = guard().refusalOfTurn(request.caller, state.transcript, present, taken?.agent);
+  if (namesBeginning(request.asked) && !beginning && !present) throw interruptedCall();
+  const refused = guard().refusalOfTurn(request.caller, state.transcript, present, beginning?.agent);
   if (refused) throw refused;
 }
 

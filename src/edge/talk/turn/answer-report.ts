@@ -10,7 +10,7 @@ import type { MessageBuilder } from './message-builder.ts';
 import type { TurnEnd } from './turn-ending.ts';
 
 export function completeReport(
-  { message, usage, blocks, stopReason, reported: told }: MessageBuilder,
+  { message, usage, blocks, stopReason, reported }: MessageBuilder,
   bytes: number,
 ): Report {
   const { model } = message ?? {};
@@ -20,7 +20,7 @@ export function completeReport(
     usage,
     fallbacks: fallbacksIn(blocks.map(({ value }) => value)),
     stop_reason: stopReason,
-    ...(told.isUnbilledBy(message) && { unbilled: true }),
+    ...(reported.isUnbilledBy(message) && { unbilled: true }),
     completed: true,
   };
 }

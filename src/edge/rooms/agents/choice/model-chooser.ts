@@ -83,9 +83,9 @@ export class ModelChooser implements OpenPart {
   }
 
   /** @throws ApiError while the model of another request is being chosen */
-  before({ request, taken, memory }: AskedTurn, { messages }: NextRequest): Wait | undefined {
+  before({ request, beginning, memory }: AskedTurn, { messages }: NextRequest): Wait | undefined {
     const { profile } = this.#conversation.transcript;
-    const agent = profile?.exists ? profile.agent : taken?.agent;
+    const agent = profile?.exists ? profile.agent : beginning?.agent;
     const toChoose = memory.get(PLANNED)?.toChoose;
     if (!toChoose || !agent) return undefined;
     if (this.#running.size > 0 && !this.#running.has(request.call.hash)) throw isChoosing();

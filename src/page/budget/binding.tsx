@@ -156,7 +156,7 @@ function BindingCard({ limit, isOwn }: { limit: BindingLimit; isOwn: boolean }) 
       title={title}
       value={<Usd isSum of={most} value={isPrepaid ? Math.max(0, most - used) : used} />}
       of={`${isPrepaid ? 'left ' : ''}of ${exactUsd(most)}${isPrepaid ? ' prepaid' : ''} · ${formatShare(usedShare(limit))}${isPrepaid ? ' used' : ''}`}
-      full={most === 0 ? 1 : partOf(used, most)}
+      full={most <= 0 ? 1 : partOf(used, most)}
       held={0}
       refuses={refuses}
       note={refuses ? [`${spent}: `, isPrepaid ? <GiveCredit key="credit" /> : resets] : healthy}

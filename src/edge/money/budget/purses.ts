@@ -51,9 +51,10 @@ export function limitIn(budget: Budget, rules: Rules, period: Period): Nanodolla
   return limit !== undefined && period === 'total' ? Math.min(CEILING, limit + budget.credit) : limit;
 }
 
-/** @returns the share of a limit that is used. A limit of 0 is used up. */
+/** @returns the share of a limit that is used. A limit of 0 or less is used up. */
 export function usedShare({ limit_usd, used_usd }: { limit_usd: number; used_usd: number }): number {
-  return limit_usd === 0 ? 1 : used_usd / limit_usd;
+  // Less than nothing is left of a limit where more credit was taken back than was given.
+  return limit_usd <= 0 ? 1 : used_usd / limit_usd;
 }
 
 /** @returns what is left in a purse; negative if it is overdrawn. */

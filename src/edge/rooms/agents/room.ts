@@ -20,7 +20,7 @@ const agentsPart: ConversationPart = {
     };
     return {
       about: () => say(OF_AGENT, named()),
-      told: () => withoutUndefined({ 'sluice-agent': named() }),
+      headers: () => withoutUndefined({ 'sluice-agent': named() }),
     };
   },
 };

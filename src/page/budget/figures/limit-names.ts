@@ -56,9 +56,9 @@ export function limitTitle(limit: string): string {
 /** The share of a limit at which it is nearly used up. */
 export const NEARLY = 0.8;
 
-/** @returns how much of a limit is used, from 0 upwards; all of one that is 0 */
+/** @returns how much of a limit is used, from 0 upwards; all of one that is 0 or less */
 export function usedShare({ limit_usd, used_usd }: Pick<BindingLimit, 'limit_usd' | 'used_usd'>): number {
-  return limit_usd === 0 ? 1 : used_usd / limit_usd;
+  return limit_usd <= 0 ? 1 : used_usd / limit_usd;
 }
 
 /** @returns whose limit it is, where it is not the account's own: `of group blue` */

@@ -164,7 +164,7 @@ const usage = fc.record(
 test('an unknown model is marked, and costs no less than any model of the table would', () => {
   const unknown = table.price('claude-of-the-future');
   expect(unknown.isListed).toBe(false);
-  expect(table.price('claude-haiku-4-5')).toMatchObject({ known: true, row: { id: 'claude-haiku-4-5-20251001' } });
+  expect(table.price('claude-haiku-4-5')).toMatchObject({ isListed: true, row: { id: 'claude-haiku-4-5-20251001' } });
   tryCases(runs(1_000), usage, fc.constantFrom(...MODELS), (used, model) => {
     expect(computeCost(used, unknown.row)).toBeGreaterThanOrEqual(computeCost(used, model));
   });
@@ -201,7 +201,7 @@ test('PRICES adds a row, whose unsaid prices are the dearest', () => {
   expect(added.rows).toHaveLength(MODELS.length + 1);
   expect(added.find('newest')).toMatchObject({ id: 'claude-new', display_name: 'New', retires_at: null });
   expect(added.price('claude-new')).toMatchObject({
-    known: true,
+    isListed: true,
     row: { prices: { input: 1, output: 50, cache_read: 1 } },
   });
   expect(table.find('claude-new')).toBeUndefined();

@@ -127,7 +127,7 @@ test('fast mode ends with the day on which the API ends it', () => {
   const row = table.find('claude-opus-4-8');
   const refusedOn = (day: string) => takes(row, { ...ASK, speed: 'fast' }, row, false, Date.parse(day)).refused;
   expect(refusedOn('2026-11-29T23:59:59Z')).toBeUndefined();
-  expect(refusedOn('2026-11-30T00:00:00Z')).toEqual({ member: 'speed', taken: 'standard' });
+  expect(refusedOn('2026-11-30T00:00:00Z')).toEqual({ member: 'speed', reason: 'standard' });
 });
 
 test('what thinks already need not find more room than it had', () => {
@@ -137,7 +137,7 @@ test('what thinks already need not find more room than it had', () => {
 
 test('structured output is refused by a model that has none', () => {
   const bare = new ModelTable({ 'claude-opus-5': { structured_output: false } }).find('claude-opus-5');
-  const member = { member: 'output_config.format', taken: 'none' };
+  const member = { member: 'output_config.format', reason: 'none' };
   expect(takes(bare, { ...ASK, output_config: { format: {} } }).refused).toEqual(member);
   expect(takes(bare, { ...ASK, output_format: {} }).refused).toEqual(member);
 });

@@ -71,7 +71,7 @@ function batchRequest(c: Context<AppEnv>, work: BatchWork) {
 
 async function* bodyOfBatch({ task, inputs }: BatchWork): AsyncGenerator<string> {
   // Limits may allow a model by its alias, so they get the requested name.
-  const room = task.prompt.thinkingTokens && BATCH_THINKING_TOKENS;
+  const room = task.prompt.room && BATCH_THINKING_TOKENS;
   const prompt = { ...task.prompt, room, model: task.modelAsked };
   const pacer = new Pacer();
   let chunk = '{"requests":[';

@@ -21,7 +21,7 @@ export function Broken() {
       {all.length > 0 && (
         <section class="panel broken" aria-label="What is broken">
           <ul class="row">
-            {all.map(({ count, said: words, href }) => (
+            {all.map(({ count, words, href }) => (
               <li key={words}>
                 <a href={href} onClick={() => leadTo(href)}>
                   <strong>{formatCount(count)}</strong> {words}
@@ -47,26 +47,26 @@ function thingsIn({ requests, accounts, undelivered_events: events = [], undeliv
   const { spent = 0 } = accounts ?? {};
   const undelivered = events.reduce((sum, one) => sum + one.events, 0);
   return [
-    { count: requests?.refused ?? 0, said: 'refused today', href: REFUSED },
-    { count: requests?.failed ?? 0, said: 'failed today', href: FAILED },
+    { count: requests?.refused ?? 0, words: 'refused today', href: REFUSED },
+    { count: requests?.failed ?? 0, words: 'failed today', href: FAILED },
     {
       count: undelivered,
-      said: undelivered === 1 ? 'event undelivered' : 'events undelivered',
+      words: undelivered === 1 ? 'event undelivered' : 'events undelivered',
       href: addressOf(events[0]?.source ?? ''),
     },
     {
       count: alerts,
-      said: alerts === 1 ? 'alert undelivered' : 'alerts undelivered',
+      words: alerts === 1 ? 'alert undelivered' : 'alerts undelivered',
       href: addressOf(ALERTS),
     },
     {
       count: accounts?.blocked ?? 0,
-      said: accounts?.blocked === 1 ? 'account blocked' : 'accounts blocked',
+      words: accounts?.blocked === 1 ? 'account blocked' : 'accounts blocked',
       href: ACCOUNTS,
     },
     {
       count: spent,
-      said: spent === 1 ? 'account has no budget left' : 'accounts have no budget left',
+      words: spent === 1 ? 'account has no budget left' : 'accounts have no budget left',
       href: ACCOUNTS,
     },
   ];

@@ -25,13 +25,13 @@ const FIELDS = ['usd', 'note'];
 /** Gives an account credit, and lists what it was given. @param hasTotal whether a limit in all is in force: credit adds to that */
 export function Credit({ account, hasTotal }: { account: string; hasTotal: boolean }) {
   const { busy, fault, run } = useAction();
-  const given = useSignal('');
+  const notice = useSignal('');
   const form = useRef<HTMLElement>(null);
   // The same until the edge has it: a press that is repeated gives nothing twice.
   const key = useRef(crypto.randomUUID());
   const path: ServedPath = `/accounts/${inPath(account)}/credit`;
   const give = (data: FormData) => {
-    given.value = '';
+    notice.value = '';
     return run(async () => {
       const usd = Number(data.get('usd'));
       const note = String(data.get('note')).trim();
@@ -39,7 +39,7 @@ export function Credit({ account, hasTotal }: { account: string; hasTotal: boole
       await readJson(path, { method: 'POST', body, headers: { 'idempotency-key': key.current } });
       key.current = crypto.randomUUID();
       form.current?.querySelector('form')?.reset();
-      given.value = `${sayCredit(usd)}.`;
+      notice.value = `${sayCredit(usd)}.`;
       announce(`${sayCredit(usd)} to ${account}.`);
       pollNow();
     });
@@ -65,7 +65,7 @@ export function Credit({ account, hasTotal }: { account: string; hasTotal: boole
         </div>
         {fault.value && !shownFault.field && <Fault text={shownFault.message} />}
         <p class="row">
-          <SubmitButton name="Give credit" disabled={busy.value} /> <span class="quiet">{given.value}</span>
+          <SubmitButton name="Give credit" disabled={busy.value} /> <span class="quiet">{notice.value}</span>
         </p>
       </Form>
       <List<CreditRow>

@@ -20,7 +20,7 @@ export interface AskedForm extends ThinkingOff {
   /** Whether it can be made to call the tool; otherwise it is asked to. */
   forced: boolean;
   /** Tokens for what it thinks before it answers. */
-  room: number;
+  thinkingTokens: number;
   /** The most tokens that it writes. */
   most: number;
 }
@@ -72,7 +72,7 @@ export function askedForm(row: Model | undefined): AskedForm {
   return {
     structured: row?.structured_output ?? false,
     forced: row?.forced_tools ?? false,
-    room: off.thinks ? THINKING_TOKENS : 0,
+    thinkingTokens: off.thinks ? THINKING_TOKENS : 0,
     most: row?.max_tokens ?? Number.POSITIVE_INFINITY,
     ...off,
   };
@@ -146,10 +146,10 @@ export function delimiterFor(input: string): string {
 }
 
 /** @returns the most tokens of an answer: its length in bytes, since no token is shorter than a byte */
-function answerTokens({ classifier: { labels, multi, fields }, room }: ClassificationPrompt): number {
+function answerTokens({ classifier: { labels, multi, fields }, thinkingTokens }: ClassificationPrompt): number {
   const bytes = labels.map(({ name }) => new TextEncoder().encode(JSON.stringify(name)).length + 2);
   const names = multi ? bytes.reduce((sum, length) => sum + length, 0) : Math.max(...bytes);
-  return PLAIN_TOKENS + names + (fields ? FIELDS_TOKENS : 0) + room;
+  return PLAIN_TOKENS + names + (fields ? FIELDS_TOKENS : 0) + thinkingTokens;
 }
 
 function systemTextOf({ labels, multi, allow_none, instructions, examples, fields }: Classifier): string {

@@ -27,7 +27,10 @@ import type { BoundAccountAnswer, QuotaReport } from './usage-answers.schema.ts'
 
 const LONGEST_KEY = 256;
 
-/** The routes of one account (the list of all is in `rooms/pools/`). An admin sees and changes any; everybody else sees only their own status. */
+/**
+ * The routes of one account (the list of all is in `rooms/pools/`). An admin sees and changes any; everybody else sees only their own
+ * status.
+ */
 export const ACCOUNT_ROUTES = [
   route('GET /accounts/:id', { needs: 'credential', bound: true, query: absentQuery }, async (c) => {
     const id = ownOrAny(c, c.req.param('id'));

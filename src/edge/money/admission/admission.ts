@@ -22,8 +22,8 @@ import { grantOf, keptText, requestMeterOf } from './request-meter.ts';
 const COUNTED_FROM: Nanodollars = 10_000_000;
 
 /**
- * Asks the account to admit a request, and returns what must be stored so that another process can settle it. This is one call to its object, and a second one if only an exact count of the input
- * can show whether it fits.
+ * Asks the account to admit a request, and returns what must be stored so that another process can settle it. This is one call to its
+ * object, and a second one if only an exact count of the input can show whether it fits.
  *
  * @throws ApiError 401 for a revoked credential, 403 for a model that is not allowed, 429 for a limit that is reached, 503
  *   while the account's object cannot be reached

@@ -4,7 +4,7 @@ import type { Context } from 'hono';
 import { HonoRequest } from 'hono/request';
 import type { BatchWork } from '../../classify/classify.route.ts';
 import { faultInInput } from '../../classify/task/classify.ts';
-import { BATCH_THINKING_TOKENS, classificationRequest } from '../../classify/task/prompt.ts';
+import { BATCH_THINKING_TOKENS, type ClassificationPrompt, classificationRequest } from '../../classify/task/prompt.ts';
 import { API_VERSION } from '../../claude/ask-message.ts';
 import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 import { Pacer } from '../../kit/async/in-steps.ts';
@@ -71,8 +71,8 @@ function batchRequest(c: Context<AppEnv>, work: BatchWork) {
 
 async function* bodyOfBatch({ task, inputs }: BatchWork): AsyncGenerator<string> {
   // Limits may allow a model by its alias, so they get the requested name.
-  const room = task.prompt.room && BATCH_THINKING_TOKENS;
-  const prompt = { ...task.prompt, room, model: task.modelAsked };
+  const thinkingTokens = task.prompt.thinkingTokens && BATCH_THINKING_TOKENS;
+  const prompt: ClassificationPrompt = { ...task.prompt, thinkingTokens, model: task.modelAsked };
   const pacer = new Pacer();
   let chunk = '{"requests":[';
   for (const [n, { id, input }] of inputs.entries()) {

@@ -21,35 +21,35 @@ import { type CarriedLimits, storedRunOf, withoutBody } from './stored-run.ts';
 
 /** Stores a run, and begins its first step. @returns undefined for a turn that is none */
 export function beginRun(
-  context: OpenConversation,
+  conversation: OpenConversation,
   request: TurnRequest,
   planned: NextRequest,
   row: TurnRow,
 ): Run | undefined {
-  const { transcript } = context;
+  const { transcript } = conversation;
   const { run: common } = planned;
   if (!common) return undefined;
   const kept = withoutBody(request);
   const run = { ...row, run: row.seq };
   transcript.beginTurn(run, []);
   callRowsIn(transcript).saveRequest(run.seq, JSON.stringify({ request: kept, rest: common.rest }));
-  return new Run(run, common, runContextOf(context, kept, run)).begin(planned);
+  return new Run(run, common, runContextOf(conversation, kept, run)).begin(planned);
 }
 
 /** Makes the context of a run. @param carried for a run that goes on after approvals: what the runs before it have used */
 function runContextOf(
-  context: OpenConversation,
+  conversation: OpenConversation,
   request: BegunRequest,
   run: TurnRow,
   carried?: CarriedLimits,
 ): RunContext {
-  const { transcript, maintenance, now } = context;
+  const { transcript, maintenance, now } = conversation;
   const { place, call, headers } = request;
-  const settings = context.settings();
+  const settings = conversation.settings();
   return {
     transcript,
     settings,
-    env: context.env,
+    env: conversation.env,
     account: place.account,
     conversation: place.id,
     requestId: call.id,
@@ -57,14 +57,14 @@ function runContextOf(
       ...{ caller: request.caller, headers, query: request.query, route: request.call.route },
       depth: request.parent?.depth ?? 1,
       retentionSeconds: transcript.profile?.retentionSeconds ?? null,
-      ownerOf: (tool) => ownerOfTool(context, tool),
+      ownerOf: (tool) => ownerOfTool(conversation, tool),
     },
     isStreaming: call.stream,
-    approvers: retainedAgent(context)?.definition.approvers ?? 'owner',
+    approvers: retainedAgent(conversation)?.definition.approvers ?? 'owner',
     carried,
     now,
-    isRevoked: () => isRevokedCaller(accountRequestOf(context, request.caller)),
-    plan: (body) => planAgain(context, request, body, { isStep: true }),
+    isRevoked: () => isRevokedCaller(accountRequestOf(conversation, request.caller)),
+    plan: (body) => planAgain(conversation, request, body, { isStep: true }),
     begin: (plan, step) => {
       const own = {
         requestId: step.requestId,
@@ -76,7 +76,7 @@ function runContextOf(
         background: null,
       };
       const row = { ...newTurnRow(transcript, request, plan, now()), ...own };
-      const turn = storeTurn(context, row, plan, {
+      const turn = storeTurn(conversation, row, plan, {
         logOf: step.logOf,
         callsIn: (content) => {
           const calls = step.callsIn(content);
@@ -88,25 +88,25 @@ function runContextOf(
       });
       // Another model may step in only before the first step. All steps of a run have the same model.
       const members = step.isLater ? { ...request.asked, fallback_models: [] } : request.asked;
-      return runnerOf(context, { ...request, call: { ...call, id: step.requestId }, asked: members }, turn, plan, {
+      return runnerOf(conversation, { ...request, call: { ...call, id: step.requestId }, asked: members }, turn, plan, {
         headers: headersOfStep(headers, step.number),
         most: step.most,
         isLater: step.isLater,
         onEnd: step.onEnd,
-        onBroken: context.broke,
+        onBroken: conversation.broke,
       });
     },
     settle: (step, settled) => maintenance.settlements.follow(step, settled),
-    tell: (event, members) => turnEventsOf(context).tell(run, event, members),
+    tell: (event, members) => turnEventsOf(conversation).tell(run, event, members),
     onEnd: (ended) => {
-      context.ended();
+      conversation.ended();
       maintenance.noteEnd(ended);
-      if (!isRefused(transcript, ended)) turnEventsOf(context).noteEnd(ended);
+      if (!isRefused(transcript, ended)) turnEventsOf(conversation).noteEnd(ended);
       maintenance.settlements.endRun(run);
       maintenance.notePaused();
       maintenance.reportSoon();
     },
-    onBroken: context.broke,
+    onBroken: conversation.broke,
   };
 }
 
@@ -118,17 +118,17 @@ function headersOfStep(headers: PlainHeaders, number: number): PlainHeaders {
 }
 
 /** Resumes a run from what a crash has left of it. @returns undefined if it cannot be resumed */
-export function resumeRun(context: OpenConversation, crashed: CrashedRun): Run | undefined {
-  const { transcript, now } = context;
+export function resumeRun(conversation: OpenConversation, crashed: CrashedRun): Run | undefined {
+  const { transcript, now } = conversation;
   const { row } = crashed.turn;
-  const stored = storedRunOf(context, row);
+  const stored = storedRunOf(conversation, row);
   if (!stored) return undefined;
   const { request, planned, carried } = stored;
-  context.alarm.watch(now() + WATCH_MS);
-  context.maintenance.settlements.resumeRun(row);
+  conversation.alarm.watch(now() + WATCH_MS);
+  conversation.maintenance.settlements.resumeRun(row);
   const resumed = resumedRun(crashed, transcript);
-  const run = new Run(row, planned, runContextOf(context, request, row, carried), resumed);
-  return begunSoon(context, run, () => run.goOnAfterCrash(resumed));
+  const run = new Run(row, planned, runContextOf(conversation, request, row, carried), resumed);
+  return begunSoon(conversation, run, () => run.goOnAfterCrash(resumed));
 }
 
 /** A run that goes on with the decided calls of a step, and what the runs before it have used. */
@@ -142,13 +142,13 @@ interface TakenUp {
 
 /** Begins a stored run with the decided calls of a step. It runs without a listener. */
 export function takeUpRun(
-  context: OpenConversation,
+  conversation: OpenConversation,
   row: TurnRow,
   { request, planned, carried, step, take }: TakenUp,
 ): Run {
-  context.alarm.watch(context.now() + WATCH_MS);
-  const run = new Run(row, planned, runContextOf(context, request, row, carried)).takeUp(step, take);
-  return begunSoon(context, run, () => run.continue());
+  conversation.alarm.watch(conversation.now() + WATCH_MS);
+  const run = new Run(row, planned, runContextOf(conversation, request, row, carried)).takeUp(step, take);
+  return begunSoon(conversation, run, () => run.continue());
 }
 
 /** Begins a moment later, because a run may end at once: before that the caller must have noted it as the running turn. */

@@ -63,10 +63,10 @@ export function followingOf(step: EndedStep): Following | { end: EndOfRun } {
 function callsOfStep({ runner, calls }: EndedStep): Following | undefined {
   const { transcript, shown, meter, signal } = calls.run;
   const { row, builder } = runner.turn;
-  const clientCalls = builder.blocks
+  const toolCalls = builder.blocks
     .filter(({ value, broken }) => value.type === 'tool_use' && !broken)
     .map(({ value }) => value);
-  const own = clientCalls.filter((block) => shown.isOfEdge(block));
+  const own = toolCalls.filter((block) => shown.isOfEdge(block));
   // Only the calls that its row names are in the history.
   const named = callRowsIn(transcript)
     .of(row.seq)
@@ -77,7 +77,7 @@ function callsOfStep({ runner, calls }: EndedStep): Following | undefined {
   if (builder.stopReason === 'tool_use' && named.length > 0 && !signal.aborted) {
     const allowed = named.filter((call) => meter.addCall(call.block));
     for (const call of named) if (!allowed.includes(call)) calls.answer(call, failedCall(NOT_CALLED));
-    return { kind: 'calls', calls: allowed, asksClient: own.length < clientCalls.length };
+    return { kind: 'calls', calls: allowed, asksClient: own.length < toolCalls.length };
   }
   for (const call of named) calls.answer(call, failedCall(CUT_SHORT));
   return undefined;

@@ -30,12 +30,17 @@ export function withoutBody({ body: _, call, ...request }: TurnRequest): BegunRe
 
 /** @returns the stored request of a run, and the run planned from it again; undefined if no request is stored */
 export function storedRunOf(
-  context: Pick<ObjectContext, 'transcript' | 'settings'>,
+  conversation: Pick<ObjectContext, 'transcript' | 'settings'>,
   { seq }: TurnRow,
 ): { request: BegunRequest; planned: PlannedRun; carried: CarriedLimits | undefined } | undefined {
-  const stored = parseObject(callRowsIn(context.transcript).requestOf(seq));
+  const stored = parseObject(callRowsIn(conversation.transcript).requestOf(seq));
   if (!stored) return undefined;
   const request = stored.request as BegunRequest;
-  const planned = plannedRun(String(stored.rest ?? '{}'), context.transcript, retainedAgent(context), isRun(request));
+  const planned = plannedRun(
+    String(stored.rest ?? '{}'),
+    conversation.transcript,
+    retainedAgent(conversation),
+    isRun(request),
+  );
   return planned && { request, planned, carried: stored.carried as CarriedLimits | undefined };
 }

@@ -28,7 +28,7 @@ const common = {
   thinking: undefined,
   effort: undefined,
   thinks: false,
-  room: 0,
+  thinkingTokens: 0,
   most: 128_000,
   prefix: undefined,
   minimumCacheable: 4_096,

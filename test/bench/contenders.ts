@@ -35,7 +35,12 @@ const { token } = await mintToken(SIGNING_SECRET, { account: 'bench', scopes: ['
 const deployed = {
   path: '/v1/messages',
   headers: (): Record<string, string> => ({ authorization: `Bearer ${token}` }),
-  vars: { SIGNING_SECRET, ANTHROPIC_API_KEY: 'bench' },
+  // Nine rounds make more conversations than an account may keep by default.
+  vars: {
+    SIGNING_SECRET,
+    ANTHROPIC_API_KEY: 'bench',
+    DEFAULT_LIMITS: JSON.stringify({ conversations: 1_000_000, stored_bytes: 1e12 }),
+  },
 };
 /** So many conversations take turns that none is asked while it still answers. */
 const conversing = (n: number, conversations: number, of = 'bench'): Record<string, string> => ({

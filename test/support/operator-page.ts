@@ -29,7 +29,7 @@ export async function withAccounts(page: Page, url: string): Promise<void> {
           }
         : null,
     refused_today: index % 50,
-    blocked: index === 7,
+    blocked_by: index === 7 ? 'requests_per_minute' : null,
     last_seen_at: new Date(Date.UTC(2026, 10, 20, 0, index)).toISOString(),
   }));
   const list = (rows: { id: string }[]) => ({
@@ -72,7 +72,7 @@ export async function withAccounts(page: Page, url: string): Promise<void> {
       id: 'account-0007',
       limits: { requests_per_minute: 0 },
       group: 'research',
-      blocked: true,
+      blocked_by: 'requests_per_minute',
       binds,
     },
     ...{ own_limits: { requests_per_minute: 0 }, hour: own, ...periods(own), total: own, running_requests: 0 },

@@ -75,7 +75,7 @@ async function sortByNeed(): Promise<void> {
     () => undefined,
   );
   const [row] = first?.data ?? [];
-  const isNeeded = row && (row.blocked || (row.tightest !== null && usedShare(row.tightest) >= NEARLY));
+  const isNeeded = row && (row.blocked_by !== null || (row.tightest !== null && usedShare(row.tightest) >= NEARLY));
   if (isNeeded) orderByNeed();
   isOrderChosen.value = true;
 }
@@ -104,6 +104,7 @@ function accountColumns(of: Period): Column<AccountSpendRow>[] {
     {
       name: 'Refused today',
       kind: 'number',
+      sort: 'refused',
       cell: ({ refused_today }) => (refused_today === 0 ? '' : refused_today),
     },
     { name: 'Group', sort: 'group', spare: true, cell: ({ group }) => group && <GroupLink group={group} /> },
@@ -123,7 +124,7 @@ function groupColumns(of: Period): Column<GroupReport>[] {
     {
       name: 'Tightest limit',
       kind: 'text',
-      cell: ({ binds: [tightest = null] }) => <BindingCell row={{ tightest, blocked: false }} isOwn />,
+      cell: ({ binds: [tightest = null] }) => <BindingCell row={{ tightest, blocked_by: null }} isOwn />,
     },
   ];
 }

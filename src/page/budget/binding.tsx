@@ -15,21 +15,12 @@ const BUCKETS = [
   ['count_requests', 'count_requests_per_minute'],
 ] as const;
 
-/** Limits of which 0 does not refuse every request. */
-const ALLOWED_ZEROS: ReadonlySet<string> = new Set([
-  ...['usd_total', 'conversations', 'stored_bytes', 'min_output_tokens', 'count_requests_per_minute'],
-]);
 const EVERY_ONE = 'refuses every one';
 
 /** Shows which limits bind an account, the tightest first; what refuses is red. Windows without a limit have no card. */
 export function Binding({ stands }: { stands: AccountQuota | undefined }) {
   if (!stands) return <p class="quiet">…</p>;
-  const { binds, blocked, limits, running_requests: running, day } = stands;
-  const zero = blocked
-    ? Object.entries(limits).find(
-        ([name, limit]) => !ALLOWED_ZEROS.has(name) && (limit === 0 || (name === 'models' && String(limit) === '')),
-      )?.[0]
-    : undefined;
+  const { binds, blocked_by: zero, running_requests: running, day } = stands;
   // Those in dollars and of a minute have a card of their own, which is red.
   const isBare = zero === 'models' || zero === 'concurrent_requests';
   const buckets = BUCKETS.flatMap(([key, name]) => {
@@ -39,11 +30,10 @@ export function Binding({ stands }: { stands: AccountQuota | undefined }) {
   const refusing = buckets.filter(({ limit }) => limit === 0);
   return (
     <section id="quota" aria-label="What binds" class="stack">
-      {blocked && (
+      {zero !== null && (
         <p class="state" data-look="refused">
-          Blocked:{' '}
-          {zero ? `the limit “${limitTitle(zero)}” ${zero === 'models' ? 'is empty' : 'is 0'}` : 'a limit is 0'}, so
-          every request is refused.
+          Blocked: the limit “{limitTitle(zero)}” {zero === 'models' ? 'is empty' : 'is 0'}, so every request is
+          refused.
         </p>
       )}
       <BindingCards
@@ -175,18 +165,18 @@ function GiveCredit() {
 }
 
 interface BindingCellProps {
-  row: Pick<AccountSpendRow, 'tightest' | 'blocked'>;
+  row: Pick<AccountSpendRow, 'tightest' | 'blocked_by'>;
   /** Whether it is clear whose limit it is. */
   isOwn?: boolean;
 }
 
 /** Says in a row what binds an account: that it is blocked, or its tightest limit. */
 export function BindingCell({ row, isOwn = false }: BindingCellProps) {
-  const { tightest, blocked } = row;
-  if (blocked)
+  const { tightest, blocked_by: zero } = row;
+  if (zero !== null)
     return (
       <span class="state" data-look="refused">
-        blocked: a limit allows nothing
+        blocked: {zero === 'models' ? 'no models' : `${limitTitle(zero).toLowerCase()} is 0`}
       </span>
     );
   if (!tightest) return <span class="quiet">no limit in dollars</span>;

@@ -180,16 +180,13 @@ const ROW: RowOf<ListedRequest> = {
   look: ({ status }) => (status === 'held' ? 'running' : undefined),
   details: (row) => <RequestDetails request={row} />,
 };
-/** Whether two requests went wrong in the same way, of the same account. */
-function isSameFailure(one: ListedRequest, other: ListedRequest): boolean {
-  const saidOf = ({ account: id, model, status, error_type, refusal }: ListedRequest) => {
-    const { limited_by, group, limit, reason, never } = refusal ?? {};
-    return JSON.stringify([id, model, status, error_type, limited_by, group, limit, reason, never]);
-  };
-  return saidOf(one) === saidOf(other);
+/** @returns what went wrong, of which account: without the sentence, which may say how long to wait */
+function sayFailure({ account: id, model, status, error_type, refusal }: ListedRequest): string {
+  const { limited_by, group, limit, reason, never } = refusal ?? {};
+  return JSON.stringify([id, model, status, error_type, limited_by, group, limit, reason, never]);
 }
 
-const WRONG_ROW: RowOf<ListedRequest> = { ...ROW, isSame: isSameFailure };
+const WRONG_ROW: RowOf<ListedRequest> = { ...ROW, says: sayFailure };
 /** A list of several days has the day in each row. */
 const TIME: Column<ListedRequest> = {
   name: 'Time',

@@ -29,8 +29,8 @@ export interface RowOf<Row> {
   key(row: Row): string;
   /** How it stands out: what is wrong, what runs, what was deleted. */
   look?(row: Row): 'refused' | 'running' | 'removed' | undefined;
-  /** Whether two rows in succession say the same: those are one line, with the newest of them. The edge pages by their keys. */
-  isSame?(row: Row, other: Row): boolean;
+  /** What a row says. The rows of a page that say the same are one line, with the newest of them. */
+  says?(row: Row): string;
   /** What a press on its first cell opens below it. */
   details?(row: Row): ComponentChildren;
 }
@@ -59,7 +59,7 @@ interface ListProps<Row, Answer> {
 
 const A_PAGE = 10;
 /** How many rows are read for a page of lines that may each stand for several. */
-const READ_FOR_LINES = 50;
+const READ_FOR_LINES = 100;
 const LIST_AGAIN_MS = 5_000;
 
 /** Shows a list of the edge, up to date while the page is visible, ten rows at a time. */
@@ -92,7 +92,7 @@ export function List<Row, Answer = Page<Row>>(props: ListProps<Row, Answer>) {
             </thead>
             <tbody aria-busy={rows === undefined}>
               {rows?.map((line) => (
-                <ListRow key={row.key(line.last)} line={line} of={row} columns={columns} opened={pages.opened} />
+                <ListRow key={line.key} line={line} of={row} columns={columns} opened={pages.opened} />
               ))}
             </tbody>
           </table>
@@ -105,24 +105,25 @@ export function List<Row, Answer = Page<Row>>(props: ListProps<Row, Answer>) {
 
 /** A line of a list. */
 interface Line<Row> {
-  /** The row that is shown: the first of those that are equal to it. */
+  key: string;
+  /** The row that is shown: the first of those that say the same. */
   row: Row;
   times: number;
-  /** The last of them. It stays so while newer ones come. */
-  last: Row;
 }
 
-/** @returns the lines of rows, those in succession that say the same as one */
-function linesOf<Row>(rows: readonly Row[], isSame: RowOf<Row>['isSame']): Line<Row>[] {
-  const lines: Line<Row>[] = [];
+/** @returns the lines of rows, so many at most: those that say the same are one; and how many rows are in them */
+function linesOf<Row>(rows: readonly Row[], { key, says = key }: RowOf<Row>, most: number) {
+  const lines = new Map<string, Line<Row>>();
+  let count = 0;
   for (const row of rows) {
-    const line = lines.at(-1);
-    if (line && isSame?.(line.row, row)) {
-      line.times += 1;
-      line.last = row;
-    } else lines.push({ row, times: 1, last: row });
+    const said = says(row);
+    const line = lines.get(said);
+    if (line) line.times += 1;
+    else if (lines.size === most) break;
+    else lines.set(said, { key: said, row, times: 1 });
+    count += 1;
   }
-  return lines;
+  return { lines: [...lines.values()], count };
 }
 
 /** Loads a list page by page. */
@@ -179,19 +180,18 @@ class ListPages<Row, Answer> {
       const after = first + size;
       return {
         answer,
-        rows: linesOf(rows.slice(first, after), undefined),
+        rows: linesOf(rows.slice(first, after), row, size).lines,
         next: after < rows.length ? String(after) : undefined,
       };
     }
     const after = start === undefined ? {} : { after_id: start };
     const page = await readJson<Page<Row>>(path, {
-      query: { ...all, ...after, limit: row.isSame ? READ_FOR_LINES : size },
+      query: { ...all, ...after, limit: row.says ? READ_FOR_LINES : size },
     });
-    const lines = linesOf(page.data, row.isSame);
-    const rows = lines.slice(0, size);
-    const last = rows.at(-1)?.last;
-    const end = lines.length > size && last !== undefined ? row.key(last) : page.has_more ? page.last_id : null;
-    return { answer: page as Answer, rows, next: end ?? undefined };
+    const { lines, count } = linesOf(page.data, row, size);
+    const last = page.data[count - 1];
+    const end = count < page.data.length && last !== undefined ? row.key(last) : page.has_more ? page.last_id : null;
+    return { answer: page as Answer, rows: lines, next: end ?? undefined };
   }
 }
 
@@ -270,8 +270,7 @@ interface ListRowProps<Row> {
   opened: Signal<string | undefined>;
 }
 
-function ListRow<Row>({ line: { row, times, last }, of, columns, opened }: ListRowProps<Row>) {
-  const key = of.key(last);
+function ListRow<Row>({ line: { key, row, times }, of, columns, opened }: ListRowProps<Row>) {
   const isOpen = opened.value === key;
   const look = of.look?.(row);
   const cells = columns.map((column, index) => {

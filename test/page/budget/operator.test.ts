@@ -41,7 +41,7 @@ const REFUSED = {
 const OF_DAY = { limit_usd: null, settled_usd: 0, held_usd: 0, resets_at: '2026-12-01T00:00:00Z' };
 /** An account that nothing limits. */
 const ACCOUNT = {
-  ...{ limits: {}, own_limits: {}, binds: [], blocked: false, running_requests: 0, group: null },
+  ...{ limits: {}, own_limits: {}, binds: [], blocked_by: null, running_requests: 0, group: null },
   ...{ day: OF_DAY, week: OF_DAY, month: OF_DAY, total: OF_DAY },
 };
 let root: HTMLElement;
@@ -127,22 +127,23 @@ test('whoever sees their own requests alone reads what they were told', async ()
   listedKind.value = 'sent';
 });
 
-test('refusals in succession that say the same are one line with their number, also over the end of a page', async () => {
+test('refusals that say the same are one line with their number, also over the end of a page', async () => {
   const { refusal: own } = REFUSED;
   const refused = (at: number, more: object = {}) => ({
     ...{ ...REFUSED, request_id: `req_${String(99 - at).padStart(2, '0')}` },
     refusal: { ...own, message: `Wait ${at} s.` },
     ...more,
   });
-  const many = Array.from({ length: 12 }, (_, at) => refused(at));
-  const others = Array.from({ length: 10 }, (_, at) => refused(20 + at, { account: `other-${at}` }));
-  const asked = open(BudgetRequests, () => list([...many, ...others]));
+  const inTurns = Array.from({ length: 24 }, (_, at) => refused(at, at % 2 === 0 ? {} : { account: 'other-0' }));
+  const others = Array.from({ length: 10 }, (_, at) => refused(30 + at, { account: `other-${at}` }));
+  const asked = open(BudgetRequests, () => list([...inTurns, ...others]));
   goTo('#/budget/refused');
   await expect.poll(() => rows().length).toBe(10);
   expect(rows()[0]).toMatch(/umbrellarefused: dollars per day\u00a0×\u00a012Wait 0 s\./);
-  expect(rows()[1]).not.toContain('×');
+  expect(rows()[1]).toMatch(/other-0refused: dollars per day\u00a0×\u00a013Wait 1 s\./);
+  expect(rows()[2]).not.toContain('×');
   await click(root, 'Next');
-  await expect.poll(() => queryOf(asked).after_id).toBe('req_71');
+  await expect.poll(() => queryOf(asked).after_id).toBe('req_61');
 });
 
 test('whoever turns to the last page, or back to the first, by the keyboard is led to the heading of the list', async () => {
@@ -220,7 +221,9 @@ test('lists requests of an account and those refused or failed of all, of some d
   await click(root, 'All refused');
   expect(location.hash).toBe('#/budget/refused');
   await expect.poll(heads).toEqual(['Time', 'Account', 'Outcome and why', 'Model']);
-  await expect.poll(() => queryOf(asked)).toEqual({ outcome: 'refused', limit: '50', from: dayAgo(6), to: dayAgo(-1) });
+  await expect
+    .poll(() => queryOf(asked))
+    .toEqual({ outcome: 'refused', limit: '100', from: dayAgo(6), to: dayAgo(-1) });
   expect(root.querySelectorAll('tbody tr:first-child :is(th, td)')).toHaveLength(heads().length);
   root.querySelector<HTMLButtonElement>('tbody button')?.click();
   await shows(root, 'What helps: Raise the account’s “Dollars per day”.');
@@ -250,7 +253,7 @@ const BIND = { by: 'account', id: null, limit: 'usd_per_day', limit_usd: 5, used
 test('of an account what refuses stands first, each limit with its owner, and a group’s leads to it', async () => {
   const healthy = { ...BIND, refuses: false };
   const cards = cardsOf({
-    ...{ limits: { conversations: 0, requests_per_minute: 0 }, blocked: true },
+    ...{ limits: { conversations: 0, requests_per_minute: 0 }, blocked_by: 'requests_per_minute' },
     requests: { limit: 0, remaining: 0 },
     input_tokens: { limit: 100, remaining: 50 },
     binds: [
@@ -272,7 +275,7 @@ test('of an account what refuses stands first, each limit with its owner, and a 
 });
 
 test('an account that may use no model has a red card that says so, before what is healthy', async () => {
-  const cards = cardsOf({ limits: { models: [] }, blocked: true, binds: [{ ...BIND, refuses: false }] });
+  const cards = cardsOf({ limits: { models: [] }, blocked_by: 'models', binds: [{ ...BIND, refuses: false }] });
   await expect.poll(cards).toEqual([
     ['Models', 'refused'],
     ['Dollars per day, of this account', ''],
@@ -509,7 +512,7 @@ test('Accounts has what binds each account, whosever limit it is, and asks for t
   const none = { day: null, week: null, month: null };
   const row = (id: string, tightest: object | null, more: object = {}) => ({
     ...{ type: 'account', id, group: null, spent_usd: { day: 0, week: 0, month: 0 }, limit_usd: none },
-    ...{ tightest, blocked: false, refused_today: 0, last_seen_at: null },
+    ...{ tightest, blocked_by: null, refused_today: 0, last_seen_at: null },
     ...more,
   });
   const limit = {
@@ -528,7 +531,7 @@ test('Accounts has what binds each account, whosever limit it is, and asks for t
       return list([{ id: 'blue', ...group, binds: [{ ...limit, by: 'group', id: 'blue', ...full }] }]);
     return list([
       row('ben', { ...limit, by: 'group', id: 'blue', ...full }, { group: 'blue', refused_today: 7 }),
-      row('cleo', { ...limit, limit: 'usd_per_hour', limit_usd: 0, used_usd: 0 }, { blocked: true }),
+      row('cleo', { ...limit, limit: 'usd_per_hour', limit_usd: 0, used_usd: 0 }, { blocked_by: 'usd_per_hour' }),
       row('eve', { ...limit, limit: 'usd_total', limit_usd: 5, used_usd: 5, prepaid: true, refuses: true }),
       row('gus', { ...limit, limit: 'usd_total', limit_usd: 5, used_usd: 4.5, prepaid: true }),
       row('fay', { ...limit, by: 'token', id: 'jti', limit: 'usd_total', limit_usd: 2, used_usd: 1.7 }),
@@ -544,7 +547,7 @@ test('Accounts has what binds each account, whosever limit it is, and asks for t
     ]);
   await expect.poll(cells).toEqual([
     ['benof blue', 'no budget left: 99.5% of $2.00, dollars per day of group blue', 'refused'],
-    ['cleo', 'blocked: a limit allows nothing', 'refused'],
+    ['cleo', 'blocked: dollars per hour is 0', 'refused'],
     ['eve', 'no budget left: no credit', 'refused'],
     ['gus', '90% of $5.00 credit', 'nearly'],
     ['fay', '85% of $2.00, dollars in total of a token', 'nearly'],

@@ -28,7 +28,7 @@ function answer({ path }: Asked): unknown {
   const data = path.startsWith('/alerts') ? [ALERT] : [];
   return {
     ...STANDS,
-    ...{ running_requests: 0, binds: [], blocked: false },
+    ...{ running_requests: 0, binds: [], blocked_by: null },
     data,
     has_more: false,
     total: { ...WINDOW, requests: 0, cost_usd: 0, saved_usd: 0, usage: {} },

@@ -18,7 +18,7 @@ const quotaExample = {
   limits,
   own_limits: limits,
   group: null,
-  blocked: false,
+  blocked_by: null,
   binds: [
     {
       ...{ by: 'account', id: null, limit: 'usd_per_day', limit_usd: 0.5, used_usd: 0.0000358 },

@@ -1,6 +1,6 @@
 import { count, time, usd } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
-import { limitsSchema, tokenLimits, unpaidSearchesSchema } from '../budget/limits.schema.ts';
+import { BLOCKING, limitsSchema, tokenLimits, unpaidSearchesSchema } from '../budget/limits.schema.ts';
 import type { ShownAbout } from '../contracts/about.ts';
 import { outcomeCounts } from '../lists/batches-answers.schema.ts';
 
@@ -57,6 +57,11 @@ const tokenQuotaSchema = z.object({ limits: tokenLimits, settled_usd: usd, held_
 
 const storedSchema = z.object({ limit: z.int(), used: z.int() });
 
+export const blockedBy = z.described(
+  z.nullable(z.enum(BLOCKING)),
+  'The limit that refuses all of its requests, since it is 0 or has no models; null if none does.',
+);
+
 export const accountRow = z.object({ type: z.literal('account'), id: z.string() });
 
 /** The quota status of an account, in every window and bucket. */
@@ -64,7 +69,7 @@ export const quotaReportSchema = z.object({
   limits: z.described(limitsSchema, 'The limits in force: the account’s own over the deployment’s.'),
   own_limits: z.nullable(limitsSchema),
   group: z.described(z.nullable(z.string()), 'The group that an admin has chosen.'),
-  blocked: z.described(z.boolean(), 'Whether a limit of 0 refuses all of its requests.'),
+  blocked_by: blockedBy,
   binds: z.described(
     z.array(bindingLimitSchema),
     'The limits in USD that hold for it, the one that is used up most first: its own, the tightest of its tokens, and for an admin those of its group and of the deployment.',

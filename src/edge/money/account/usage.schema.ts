@@ -82,8 +82,8 @@ export function isReportedGroup(group: string): boolean {
 /** The query of the list of accounts: in the order of their names, or of something else. */
 export const accountsQuery = z.object({
   sort: z.described(
-    z._default(z.enum(['name', 'spent', 'limit', 'used', 'last_seen', 'group']), 'name'),
-    'The largest first, names and groups in their order. `used` is the share of its tightest limit that an account has spent; those that are blocked come before all others.',
+    z._default(z.enum(['name', 'spent', 'limit', 'used', 'refused', 'last_seen', 'group']), 'name'),
+    'The largest first, names and groups in their order. `used` is the share of its tightest limit that an account has spent; those that are blocked come before all others. `refused` is `refused_today`.',
   ),
   period: z.described(
     z._default(z.enum(['day', 'week', 'month']), 'month'),

@@ -4,12 +4,12 @@ import { toUsd } from '../../claude/pricing/cost.ts';
 import { isoTimeOrNull } from '../../kit/http/times.ts';
 import type { BindingLimit, UsedLimit } from '../account/usage-answers.schema.ts';
 import type { LiveToken } from '../contracts/admission.ts';
-import type { Limits } from './limits.schema.ts';
+import { BLOCKING, type BlockingLimit, type Limits } from './limits.schema.ts';
 import { isShared, limitIn, usedShare } from './purses.ts';
 import { EMPTY_SHARE } from './refusals.ts';
-import { type Rules, refuseAll } from './rules.ts';
+import type { Rules } from './rules.ts';
 import type { Budget } from './state.ts';
-import { CALENDAR, limitName, NEVER, PERIODS } from './windows.ts';
+import { limitName, NEVER, PERIODS } from './windows.ts';
 
 /** @returns limits, the tightest first: those that refuse, then by how much is used, then the lowest */
 export function tightestFirst(limits: readonly UsedLimit[]): BindingLimit[] {
@@ -46,7 +46,10 @@ export function isPrepaid({ spend }: Rules): boolean {
   return spend.total === 0;
 }
 
-/** @returns whether a limit of 0 refuses every request. One of 0 in all is prepaid: credit adds to it */
-export function isBlocked(limits: Limits, rules: Rules): boolean {
-  return refuseAll(rules) || CALENDAR.some((period) => limits[limitName(period) as `usd_per_${typeof period}`] === 0);
+/** @returns the limit that refuses every request: it is 0, or has no models; undefined if there is none */
+export function blockingLimit(limits: Limits): BlockingLimit | undefined {
+  return BLOCKING.find((name) => {
+    const { [name]: limit } = limits;
+    return limit === 0 || (typeof limit === 'object' && limit.length === 0);
+  });
 }

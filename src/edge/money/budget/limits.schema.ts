@@ -85,6 +85,21 @@ export type PoolLimits = z.output<typeof poolLimitsSchema>;
 
 export type Limits = z.output<typeof limitsSchema>;
 
+/** The limits that refuse every request where they are 0, or have no models. A `usd_total` of 0 is prepaid: credit adds to it. */
+export const BLOCKING = [
+  'usd_per_hour',
+  'usd_per_day',
+  'usd_per_week',
+  'usd_per_month',
+  'models',
+  'requests_per_minute',
+  'input_tokens_per_minute',
+  'output_tokens_per_minute',
+  'concurrent_requests',
+] as const satisfies readonly (keyof Limits)[];
+
+export type BlockingLimit = (typeof BLOCKING)[number];
+
 /** A change of limits: null removes one, absent ones stay. */
 const patchOf = <Shape extends Readonly<Record<string, z.ZodMiniType>>>(shape: Shape) =>
   z.strictObject(

@@ -3,7 +3,7 @@
 import { toUsd } from '../../claude/pricing/cost.ts';
 import type { QuotaReport } from '../account/usage-answers.schema.ts';
 import type { LiveToken, QuotaStatus, RateStatus } from '../contracts/admission.ts';
-import { isBlocked, ownLimits } from './binding.ts';
+import { blockingLimit, ownLimits } from './binding.ts';
 import { level } from './bucket.ts';
 import type { Limits } from './limits.schema.ts';
 import { limitIn } from './purses.ts';
@@ -48,7 +48,7 @@ export function reportQuotaStatus(
   return {
     limits: limits.inForce,
     own_limits: limits.own,
-    blocked: isBlocked(limits.inForce, rules),
+    blocked_by: blockingLimit(limits.inForce) ?? null,
     binds: ownLimits(budget, rules, limits.token),
     ...byPeriod(CALENDAR, spend),
     total: { ...sums('total'), credit_usd: toUsd(budget.credit) },

@@ -21,11 +21,6 @@ export interface Rules {
   estimatesServed: boolean;
 }
 
-/** @returns whether a limit of 0 that is not one in USD refuses every request. */
-export function refuseAll({ requests, input, output, concurrent, models }: Rules): boolean {
-  return [requests, input, output, concurrent, models?.length].includes(0);
-}
-
 /** @returns the limits as rules: money in nanodollars, defaults filled in. */
 export function rulesOf(limits: Limits): Rules {
   const money = (usd: number | undefined) => (usd === undefined ? undefined : fromUsd(usd));

@@ -1,6 +1,6 @@
 import { time, usd } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
-import { bindingLimitSchema, type usageReportSchema } from '../../money/account/usage-answers.schema.ts';
+import { bindingLimitSchema, blockedBy, type usageReportSchema } from '../../money/account/usage-answers.schema.ts';
 import { poolLimitsSchema, unpaidSearchesSchema } from '../../money/budget/limits.schema.ts';
 
 const sharedSpendSchema = z.object({
@@ -61,7 +61,7 @@ export const accountSpendRow = z.object({
     z.nullable(bindingLimitSchema),
     'Of the limits in USD of the account, its tokens and its group, the one that is used up most; null where there is none.',
   ),
-  blocked: z.described(z.boolean(), 'Whether a limit of 0 refuses all of its requests.'),
+  blocked_by: blockedBy,
   refused_today: z.described(z.int(), 'Requests of this day in UTC that a limit has refused, told within a minute.'),
   last_seen_at: z.described(z.nullable(time), 'Its last request, told within a minute.'),
 });

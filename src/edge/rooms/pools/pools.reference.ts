@@ -49,7 +49,7 @@ const spendRow = {
     ...{ by: 'account', id: null, limit: 'usd_per_day', limit_usd: 1, used_usd: 0.25 },
     ...{ resets_at: '2026-11-21T00:00:00.000Z', refuses: false },
   },
-  blocked: false,
+  blocked_by: null,
   refused_today: 0,
   last_seen_at: '2026-11-20T10:06:14.000Z',
 };

@@ -92,8 +92,8 @@ export const GROUP_ROUTES = [
       page.data.map(({ id }) => id),
     );
     const data = page.data.map((row) => {
-      const { tightest, blocked, refused_today } = spent.get(row.id) ?? unusedAccount(row.id);
-      return { ...row, tightest, blocked, refused_today };
+      const { tightest, blocked_by, refused_today } = spent.get(row.id) ?? unusedAccount(row.id);
+      return { ...row, tightest, blocked_by, refused_today };
     });
     return c.json({ ...page, data });
   }),

@@ -46,7 +46,7 @@ export function spendersOf(store: PoolStore, now: number, names?: readonly strin
         spent_usd: usd(lease.spent),
         limit_usd: byPeriod(LISTED_PERIODS, (each) => lease.limits?.[`usd_per_${each}`] ?? null),
         tightest: tightestOf(lease, resetsAt, now),
-        blocked: lease.limits?.blocked === true,
+        blocked_by: lease.limits?.blockedBy ?? null,
         refused_today: refusedOn(now, lease),
         last_seen_at: isoTimeOrNull(lease.seenAt),
       });
@@ -98,8 +98,8 @@ export function withGroup(row: AccountSpendRow, groups: GroupLimits): AccountSpe
 
 /** @param total of this day in UTC. @returns what went wrong on it, and how many accounts can ask for nothing now */
 export function overviewOf(rows: readonly AccountSpendRow[], { requests, failed }: UsageReport['total']): PoolOverview {
-  const blocked = rows.filter((row) => row.blocked).length;
-  const spent = rows.filter((row) => !row.blocked && row.tightest?.refuses).length;
+  const blocked = rows.filter((row) => row.blocked_by !== null).length;
+  const spent = rows.filter((row) => row.blocked_by === null && row.tightest?.refuses).length;
   const refused = rows.reduce((sum, { refused_today }) => sum + refused_today, 0);
   return { requests: { requests, failed, refused }, accounts: { blocked, spent } };
 }
@@ -128,7 +128,7 @@ export function unusedAccount(id: string): AccountSpendRow {
     group: null,
     ...nothing,
     tightest: null,
-    blocked: false,
+    blocked_by: null,
     refused_today: 0,
     last_seen_at: null,
   };
@@ -171,10 +171,12 @@ function sortedBy(row: AccountSpendRow, { sort, period }: SpendQuery): ListPlace
     case 'limit':
       return limit ?? -1;
     case 'used':
-      if (row.blocked) return Number.MAX_VALUE;
+      if (row.blocked_by !== null) return Number.MAX_VALUE;
       if (!row.tightest) return -1;
       // A shared budget refuses before all of it is used: what refuses stands first all the same.
       return row.tightest.refuses ? Math.max(1, usedShare(row.tightest)) : usedShare(row.tightest);
+    case 'refused':
+      return row.refused_today;
     case 'last_seen':
       return row.last_seen_at ?? '';
     case 'group':

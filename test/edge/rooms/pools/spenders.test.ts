@@ -47,11 +47,21 @@ test('who can ask for nothing stands first: a shared budget refuses before all o
   const rows = [
     row('nearly', 999),
     row('member', 995, { refuses: true }),
-    row('blocked', 0, { blocked: true }),
+    row('blocked', 0, { blocked_by: 'models' }),
     row('half', 500),
   ];
   const order = pageOfSpenders(rows, { ...query, sort: 'used' }).data.map(({ id }) => id);
   expect(order).toEqual(['blocked', 'member', 'nearly', 'half']);
+});
+
+test('who was refused most today stands first', () => {
+  const row = (id: string, refused_today: number) => ({
+    ...rowOf(id, { spent: 1, limit: null, seen: null, group: null }),
+    refused_today,
+  });
+  const rows = [row('seldom', 2), row('often', 80), row('never', 0)];
+  const order = pageOfSpenders(rows, { ...query, sort: 'refused' }).data.map(({ id }) => id);
+  expect(order).toEqual(['often', 'seldom', 'never']);
 });
 
 /** So often an account moves between two pages. */

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { HOUR_MS } from '../../../../src/edge/kit/async/durations.ts';
 import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
 import type { Account } from '../../../../src/edge/money/account/account.ts';
+import type { BlockingLimit } from '../../../../src/edge/money/budget/limits.schema.ts';
 import type { LeaseCall } from '../../../../src/edge/rooms/pools/contracts/pool.ts';
 import type { Pool } from '../../../../src/edge/rooms/pools/pool.ts';
 import type { AccountSpendRow } from '../../../../src/edge/rooms/pools/pools-answers.schema.ts';
@@ -102,7 +103,7 @@ test('a limit in all counts with credit', async () => {
   const app = shared();
   await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 1, usd_total: 0.01 });
   await spend(app, await tokenOf('alice'));
-  await expectRow(app, { ...ofAccount('usd_total', 0.01, COST_USD), blocked: false });
+  await expectRow(app, { ...ofAccount('usd_total', 0.01, COST_USD), blocked_by: null });
   await admin(app, 'POST', '/accounts/alice/credit', { usd: 0.5 });
   await expectRow(app, ofAccount('usd_total', 0.51, COST_USD));
   await admin(app, 'POST', '/accounts/alice/credit', { usd: 5 });
@@ -113,7 +114,7 @@ test('a limit in all counts with credit', async () => {
   await runDurableObjectAlarm(bindings.ACCOUNT.getByName('bob'));
   const prepaid = (limit_usd: number) => ({
     tightest: expect.objectContaining({ limit: 'usd_total', limit_usd, prepaid: true }),
-    blocked: false,
+    blocked_by: null,
   });
   await expectRow(app, prepaid(0), 'bob');
   await admin(app, 'POST', '/accounts/bob/credit', { usd: COST_USD });
@@ -151,24 +152,28 @@ test("a token's own limit may be the tightest, while the token is valid", async 
 
 test('an account is blocked where a limit of 0 refuses all of its requests, and only then', async () => {
   const app = shared();
-  for (const limits of [
-    { requests_per_minute: 0 },
-    { concurrent_requests: 0 },
-    { models: [] },
-    { input_tokens_per_minute: 0 },
-    { output_tokens_per_minute: 0 },
-    { usd_per_hour: 0 },
-    { usd_per_month: 0 },
-  ]) {
+  const names: readonly BlockingLimit[] = [
+    'requests_per_minute',
+    'concurrent_requests',
+    'models',
+    'input_tokens_per_minute',
+    'output_tokens_per_minute',
+    'usd_per_hour',
+    'usd_per_day',
+    'usd_per_week',
+    'usd_per_month',
+  ];
+  for (const blocking of names) {
+    const limits = { [blocking]: blocking === 'models' ? [] : 0 };
     await admin(app, 'PUT', '/accounts/alice/limits', limits);
     await app.settled();
     await runDurableObjectAlarm(bindings.ACCOUNT.getByName('alice'));
-    await expectRow(app, { blocked: true });
+    await expectRow(app, { blocked_by: blocking });
     const response = await app.post('/v1/messages', ask, bearer(await tokenOf('alice')));
     expect(response.ok, JSON.stringify(limits)).toBe(false);
     await response.text();
     await admin(app, 'PUT', '/accounts/alice/limits', { requests_per_minute: 9, count_requests_per_minute: 0 });
-    await expectRow(app, { blocked: false });
+    await expectRow(app, { blocked_by: null });
   }
   await spend(app, await tokenOf('alice'));
 });
@@ -195,7 +200,7 @@ test('of the limits that are told the tightest is shown: of some windows, of non
     await runInDurableObject(pool(), (object: Pool) => object.leaseJson(JSON.stringify(call)));
   };
   await tell('alice', { usd_per_day: 0.01, usd_per_week: 0.005 });
-  await tell('bob', { usd_per_month: 0, blocked: true });
+  await tell('bob', { usd_per_month: 0, blockedBy: 'usd_per_month' });
   await tell('carol', {});
   await tell('dave', undefined);
   const rows = Object.fromEntries(
@@ -203,8 +208,8 @@ test('of the limits that are told the tightest is shown: of some windows, of non
   );
   expect(Object.keys(rows)).toEqual(['bob', 'alice', 'carol', 'dave']);
   const monday = '2026-11-23T00:00:00.000Z';
-  expect(rows.alice).toMatchObject({ ...ofAccount('usd_per_week', 0.005, COST_USD, monday), blocked: false });
-  expect(rows.bob).toMatchObject({ tightest: { limit: 'usd_per_month', limit_usd: 0 }, blocked: true });
+  expect(rows.alice).toMatchObject({ ...ofAccount('usd_per_week', 0.005, COST_USD, monday), blocked_by: null });
+  expect(rows.bob).toMatchObject({ tightest: { limit: 'usd_per_month', limit_usd: 0 }, blocked_by: 'usd_per_month' });
   const token = { jti: 'phone', limit_usd: 1, used_usd: 0.5, until: Date.now() + HOUR_MS };
   await tell('erin', { token });
   expect(await rowOf(app, '/accounts?sort=spent', 'erin')).toMatchObject({
@@ -212,7 +217,7 @@ test('of the limits that are told the tightest is shown: of some windows, of non
   });
   passTime(HOUR_MS);
   expect(await rowOf(app, '/accounts?sort=spent', 'erin')).toMatchObject({ tightest: null });
-  for (const id of ['carol', 'dave']) expect(rows[id]).toMatchObject({ tightest: null, blocked: false });
+  for (const id of ['carol', 'dave']) expect(rows[id]).toMatchObject({ tightest: null, blocked_by: null });
 });
 
 test("a group's list has the limits of its accounts with all that they have spent", async () => {
@@ -285,7 +290,7 @@ test('of the requests of a day it is told how many were refused, also by an obje
   passTime(2_000);
   await refused();
   await tell();
-  await expectRow(app, { refused_today: 2, blocked: true });
+  await expectRow(app, { refused_today: 2, blocked_by: 'usd_per_day' });
   await app.settled();
   await abortAllDurableObjects();
   passTime(2_000);

@@ -1,7 +1,7 @@
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
 import type { Overview } from '../../../health/overview-answers.schema.ts';
 import type { BindingLimit } from '../../../money/account/usage-answers.schema.ts';
-import type { PoolLimits, PoolLimitsPatch } from '../../../money/budget/limits.schema.ts';
+import type { BlockingLimit, PoolLimits, PoolLimitsPatch } from '../../../money/budget/limits.schema.ts';
 import type { HeldByBatches } from '../../../money/budget/purses.ts';
 import type { ListedOutcome, RefusedOfDay } from '../../../money/contracts/account.ts';
 import type { LiveToken } from '../../../money/contracts/admission.ts';
@@ -65,8 +65,8 @@ export interface LeaseCall {
 export interface ToldLimits extends Omit<PoolLimits, 'alerts'> {
   /** Whether all of `usd_total` is credit. */
   prepaid?: boolean | undefined;
-  /** Whether a limit of 0 refuses all of its requests. */
-  blocked?: boolean | undefined;
+  /** The limit that refuses all of its requests. */
+  blockedBy?: BlockingLimit | undefined;
   /** Of its tokens the one that has used up most of its own limit. */
   token?: LiveToken | undefined;
 }
@@ -120,7 +120,7 @@ export interface PoolOverview {
 export interface SpendQuery extends PageOf {
   period: Extract<LeasePeriod, 'day' | 'week' | 'month'>;
   /** `used` is the share of its tightest limit that an account has spent. */
-  sort: 'spent' | 'limit' | 'used' | 'last_seen' | 'group';
+  sort: 'spent' | 'limit' | 'used' | 'refused' | 'last_seen' | 'group';
   groups?: GroupLimits | undefined;
 }
 

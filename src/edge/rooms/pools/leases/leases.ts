@@ -5,7 +5,7 @@ import { isVisitor } from '../../../gate/identity/identity.ts';
 import { settingsOf } from '../../../gate/settings/settings.ts';
 import type { AccountState } from '../../../money/account/account-state.ts';
 import type { Demand, HoldEnd, SharedBudgets, Want } from '../../../money/account/payers.ts';
-import { isBlocked, isPrepaid } from '../../../money/budget/binding.ts';
+import { blockingLimit, isPrepaid } from '../../../money/budget/binding.ts';
 import { leftInAll, limitIn, type Purse, pursesOf } from '../../../money/budget/purses.ts';
 import { heldByBatchesOf } from '../../../money/budget/refusals.ts';
 import { type Hold, type WindowTotal, windowsOfGroup } from '../../../money/budget/state.ts';
@@ -149,9 +149,9 @@ export class Leases implements SharedBudgets {
     const { usd_per_hour, usd_per_day, usd_per_week, usd_per_month } = limits.limits;
     const windows = { usd_per_hour, usd_per_day, usd_per_week, usd_per_month };
     const usd_total = total === undefined ? undefined : toUsd(total);
-    const blocked = isBlocked(limits.limits, rules) || undefined;
+    const blockedBy = blockingLimit(limits.limits);
     const prepaid = isPrepaid(rules) || undefined;
-    return { group, limits: { ...windows, usd_total, prepaid, blocked, token: limitedTokens.tightest(budget.last) } };
+    return { group, limits: { ...windows, usd_total, prepaid, blockedBy, token: limitedTokens.tightest(budget.last) } };
   }
 
   /** If the account is not in use, what it does not hold is returned. */

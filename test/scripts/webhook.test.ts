@@ -75,7 +75,7 @@ describe('a sample is signed as its sender does, and the answer is printed', () 
   });
 
   test('for each source that is shipped', () => {
-    expect(senders.map(([source]) => source)).toEqual(SHIPPED_SOURCES);
+    expect(new Set(senders.map(([source]) => source))).toEqual(new Set(SHIPPED_SOURCES));
   });
 
   test('under an id that is given, by the first of several secrets, from any file', async () => {

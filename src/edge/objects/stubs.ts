@@ -3,6 +3,12 @@ import { getOrMake } from '../kit/cache/get-or-make.ts';
 import { LruCache } from '../kit/cache/lru.ts';
 import type { AccountBinding, Bindings } from '../kit/rooms/bindings.ts';
 
+declare module '../kit/rooms/bindings.ts' {
+  interface Bindings {
+    POOL: DurableObjectNamespace<Rpc.DurableObjectBranded>;
+  }
+}
+
 export type InboxBinding = Pick<Bindings, 'INBOX'>;
 export type PoolBinding = Pick<Bindings, 'POOL'>;
 

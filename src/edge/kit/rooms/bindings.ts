@@ -1,10 +1,12 @@
+// Imported, not global: scripts and the page read what names these, and do not have the Worker's globals.
+import type { KVNamespace, Queue, RateLimit } from '@cloudflare/workers-types';
+
 /**
  * The Worker's bindings, from wrangler.toml, secrets and variables. The settings are strings. Whoever has the class of an object
  * adds its binding.
  */
 export interface Bindings {
   STORE: KVNamespace;
-  POOL: DurableObjectNamespace<Rpc.DurableObjectBranded>;
   /** The queue with the ids of webhook events to work on. */
   QUEUE: Queue<string>;
   /** Counts new visitors by their address; absent where there are none. */

@@ -20,9 +20,9 @@ import { type AgentError, workOnEvent } from './agent-work.ts';
 import type { Conclusion, InboxObject, Work } from './contracts/inbox.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 import { sourceOf } from './receive.ts';
+import { shippedWebhooks } from './shipped-sources.ts';
 import { sourcesOf } from './source-settings.ts';
 import { type Webhook, webhooksBySource } from './sources/define-webhook.ts';
-import { shippedWebhooks } from './sources/shipped.ts';
 import { targetOf } from './target.ts';
 import type { Attempt, Delivered, DeliveredAnswer, EventResult } from './webhooks-answers.schema.ts';
 

@@ -10,9 +10,9 @@ import type { Remote } from '../../objects/call-object.ts';
 import type { InboxObject } from './contracts/inbox.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 import { receive } from './receive.ts';
+import { shippedWebhooks } from './shipped-sources.ts';
 import { sourcesOf } from './source-settings.ts';
 import { type Webhook, webhooksBySource } from './sources/define-webhook.ts';
-import { shippedWebhooks } from './sources/shipped.ts';
 import { eventsQuery } from './webhooks.schema.ts';
 
 export interface WebhooksOptions {

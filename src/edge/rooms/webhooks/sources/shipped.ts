@@ -1,8 +1,5 @@
-import type { Webhook } from './define-webhook.ts';
-import { github } from './github.ts';
-import { slack } from './slack.ts';
-import { standard } from './standard-source.ts';
-import { stripe } from './stripe.ts';
-
-/** The sources that Sluice comes with. A source without its secret is closed. */
-export const shippedWebhooks: readonly Webhook[] = [github, stripe, slack, standard];
+/** The sources that Sluice comes with, one line each, by their names. A source without its secret is closed. */
+export { github } from './github.ts';
+export { slack } from './slack.ts';
+export { standard } from './standard-source.ts';
+export { stripe } from './stripe.ts';

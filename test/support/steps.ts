@@ -1,19 +1,21 @@
-import { type Mock, onTestFinished, vi } from 'vitest';
+import { onTestFinished, vi } from 'vitest';
+import { Pacer } from '../../src/edge/kit/async/in-steps.ts';
 
 /**
  * Holds work in steps at the first break for which something is true. Objects wait by themselves: none may wait for what another
  * context does.
  */
 export function holdStep(isIt: () => boolean): { readonly isReached: boolean; open(): void } {
-  const { setTimeout } = globalThis;
+  const { before } = Pacer.prototype;
   let [isReached, isOpen] = [false, false];
-  const gate = vi.spyOn(globalThis, 'setTimeout') as unknown as Mock<(run: () => void, ms?: number) => unknown>;
-  gate.mockImplementation((run, ms) => {
-    if (ms !== 0) return setTimeout(run, ms);
-    if (isReached || !isIt()) return setTimeout(run, 0);
+  const held = async () => {
+    while (!isOpen) await new Promise((resolve) => setTimeout(resolve, 2));
+  };
+  const gate = vi.spyOn(Pacer.prototype, 'before').mockImplementation(function holding(this: Pacer, bytes) {
+    const turn = before.call(this, bytes);
+    if (!turn || isReached || !isIt()) return turn;
     isReached = true;
-    const look = () => void (isOpen ? run() : setTimeout(look, 2));
-    return setTimeout(look, 2);
+    return turn.then(held);
   });
   onTestFinished(() => gate.mockRestore());
   return {

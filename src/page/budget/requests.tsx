@@ -10,13 +10,14 @@ import { type BudgetView, budgetView, go } from '../ui/route.ts';
 import { Tabs } from '../ui/tabs.tsx';
 import { Usd } from '../ui/usd.tsx';
 import { DaysPicker } from './days-picker.tsx';
+import { orderByRefusals } from './figures/accounts-order.ts';
 import { chosenDays, daysName, minuteListed, range } from './figures/days.ts';
 import { inputTokens } from './figures/input-tokens.ts';
 import { listedKind, type RequestKind } from './figures/listed-requests.ts';
 import { account } from './figures/report.ts';
 import { FindRequest } from './find-request.tsx';
 import { LedHeading } from './led-heading.tsx';
-import { AccountLink } from './links.tsx';
+import { ACCOUNTS, AccountLink } from './links.tsx';
 import { Outcome, sayWhy } from './outcome.tsx';
 import { PartOf } from './part-of.tsx';
 import { RequestDetails } from './request-details.tsx';
@@ -123,6 +124,11 @@ function AllRequests({ kind }: { kind: 'refused' | 'failed' }) {
       </LedHeading>
       <div class="row filters">
         <Days />
+        {kind === 'refused' && (
+          <a href={ACCOUNTS} onClick={orderByRefusals}>
+            Who was refused most today
+          </a>
+        )}
       </div>
       <List<ListedRequest>
         key={kind}

@@ -58,8 +58,8 @@ interface ListProps<Row, Answer> {
 }
 
 const A_PAGE = 10;
-/** How many rows are read for a page of lines that may each stand for several. */
-const READ_FOR_LINES = 100;
+/** How many rows a page has whose lines may each stand for several. */
+const A_PAGE_OF_LINES = 100;
 const LIST_AGAIN_MS = 5_000;
 
 /** Shows a list of the edge, up to date while the page is visible, ten rows at a time. */
@@ -111,19 +111,16 @@ interface Line<Row> {
   times: number;
 }
 
-/** @returns the lines of rows, so many at most: those that say the same are one; and how many rows are in them */
-function linesOf<Row>(rows: readonly Row[], { key, says = key }: RowOf<Row>, most: number) {
+/** @returns the lines of rows: those that say the same are one */
+function linesOf<Row>(rows: readonly Row[], { key, says = key }: RowOf<Row>): Line<Row>[] {
   const lines = new Map<string, Line<Row>>();
-  let count = 0;
   for (const row of rows) {
     const said = says(row);
     const line = lines.get(said);
     if (line) line.times += 1;
-    else if (lines.size === most) break;
     else lines.set(said, { key: said, row, times: 1 });
-    count += 1;
   }
-  return { lines: [...lines.values()], count };
+  return [...lines.values()];
 }
 
 /** Loads a list page by page. */
@@ -180,18 +177,16 @@ class ListPages<Row, Answer> {
       const after = first + size;
       return {
         answer,
-        rows: linesOf(rows.slice(first, after), row, size).lines,
+        rows: linesOf(rows.slice(first, after), row),
         next: after < rows.length ? String(after) : undefined,
       };
     }
     const after = start === undefined ? {} : { after_id: start };
     const page = await readJson<Page<Row>>(path, {
-      query: { ...all, ...after, limit: row.says ? READ_FOR_LINES : size },
+      query: { ...all, ...after, limit: row.says ? A_PAGE_OF_LINES : size },
     });
-    const { lines, count } = linesOf(page.data, row, size);
-    const last = page.data[count - 1];
-    const end = count < page.data.length && last !== undefined ? row.key(last) : page.has_more ? page.last_id : null;
-    return { answer: page as Answer, rows: lines, next: end ?? undefined };
+    const next = page.has_more ? (page.last_id ?? undefined) : undefined;
+    return { answer: page as Answer, rows: linesOf(page.data, row), next };
   }
 }
 

@@ -127,23 +127,26 @@ test('whoever sees their own requests alone reads what they were told', async ()
   listedKind.value = 'sent';
 });
 
-test('refusals that say the same are one line with their number, also over the end of a page', async () => {
+test('refusals of a page that say the same are one line with their number, wherever they stand', async () => {
   const { refusal: own } = REFUSED;
   const refused = (at: number, more: object = {}) => ({
     ...{ ...REFUSED, request_id: `req_${String(99 - at).padStart(2, '0')}` },
     refusal: { ...own, message: `Wait ${at} s.` },
     ...more,
   });
-  const inTurns = Array.from({ length: 24 }, (_, at) => refused(at, at % 2 === 0 ? {} : { account: 'other-0' }));
-  const others = Array.from({ length: 10 }, (_, at) => refused(30 + at, { account: `other-${at}` }));
-  const asked = open(BudgetRequests, () => list([...inTurns, ...others]));
+  const others = Array.from({ length: 11 }, (_, at) => refused(at, { account: `other-${at}` }));
+  const inTurns = Array.from({ length: 24 }, (_, at) => refused(20 + at, at % 2 === 0 ? {} : { account: 'other-0' }));
+  const asked = open(BudgetRequests, () => ({ ...list([...others, ...inTurns]), has_more: true, last_id: 'req_56' }));
   goTo('#/budget/refused');
-  await expect.poll(() => rows().length).toBe(10);
-  expect(rows()[0]).toMatch(/umbrellarefused: dollars per day\u00a0×\u00a012Wait 0 s\./);
-  expect(rows()[1]).toMatch(/other-0refused: dollars per day\u00a0×\u00a013Wait 1 s\./);
-  expect(rows()[2]).not.toContain('×');
+  await expect.poll(() => rows().length).toBe(12);
+  expect(rows()[0]).toMatch(/other-0refused: dollars per day\u00a0×\u00a013Wait 0 s\./);
+  expect(rows()[1]).not.toContain('×');
+  expect(rows()[11]).toMatch(/umbrellarefused: dollars per day\u00a0×\u00a012Wait 20 s\./);
   await click(root, 'Next');
-  await expect.poll(() => queryOf(asked).after_id).toBe('req_61');
+  await expect.poll(() => queryOf(asked).after_id).toBe('req_56');
+  const link = [...root.querySelectorAll('a')].find(({ textContent }) => textContent === 'Who was refused most today');
+  link?.click();
+  await expect.poll(() => [location.hash, accountsOrder.value]).toEqual(['#/budget/accounts', 'refused']);
 });
 
 test('whoever turns to the last page, or back to the first, by the keyboard is led to the heading of the list', async () => {

@@ -307,6 +307,21 @@ test('of the requests of a day it is told how many were refused, also by an obje
   await expectRow(app, { refused_today: 0 });
 });
 
+test('an account was last seen when it asked last, also where that was refused, and its object has slept', async () => {
+  const app = shared();
+  const seenIn = async () => (await rowOf(app, '/accounts'))?.last_seen_at?.slice(0, 16);
+  await spend(app, await tokenOf('alice'));
+  passTime(HOUR_MS);
+  await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 0 });
+  expect((await app.post('/v1/messages', ask, bearer(await tokenOf('alice')))).ok).toBe(false);
+  await app.settled();
+  await abortAllDurableObjects();
+  passTime(HOUR_MS);
+  await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 3 });
+  await runInDurableObject(bindings.ACCOUNT.getByName('alice'), (account: Account) => account.reportTo('deployment'));
+  await expect.poll(seenIn).toBe('2026-11-20T13:00');
+});
+
 test('a change that the list does not show calls no pool', async () => {
   const app = shared();
   await mint(app, 0.01);

@@ -355,8 +355,12 @@ export class Leases implements SharedBudgets {
 
   /** @returns when the account was last used; undefined if that is not known, or was before it was erased */
   #lastUse(): number | undefined {
-    if (this.#seenAt !== undefined || !this.#identity.isNamed) return this.#seenAt;
-    return this.#holder.ledger.read<{ at: number }>('select at from ledger order by id desc limit 1')[0]?.at;
+    if (!this.#identity.isNamed) return this.#seenAt;
+    const { ledger, refusals } = this.#holder;
+    // An object that has slept knows no more when it was used.
+    const at =
+      this.#seenAt ?? ledger.read<{ at: number }>('select at from ledger order by id desc limit 1')[0]?.at ?? 0;
+    return Math.max(at, refusals.lastAt) || undefined;
   }
 
   #isUnreported(name: string): boolean {

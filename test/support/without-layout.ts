@@ -7,6 +7,7 @@ class Unsized implements ResizeObserver {
   disconnect(): void {}
 }
 globalThis.ResizeObserver ??= Unsized;
+Element.prototype.scrollIntoView ??= () => undefined;
 HTMLDialogElement.prototype.showModal ??= function (this: HTMLDialogElement) {
   this.open = true;
 };

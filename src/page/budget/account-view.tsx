@@ -1,15 +1,16 @@
 import { useEffect } from 'preact/hooks';
+import type { AccountQuota } from '../edge/account.ts';
 import { identity } from '../edge/identity.ts';
 import { FirstFault } from '../edge/retry-fault.tsx';
-import { go } from '../ui/route.ts';
 import { Binding } from './binding.tsx';
 import { Breakdown } from './breakdown.tsx';
 import { Credit } from './credit.tsx';
 import { LIMITS } from './figures/limit-names.ts';
 import { listNewest } from './figures/listed-requests.ts';
-import { account, keepReporting, reportedQuota, reportFault, spend } from './figures/report.ts';
+import { account, keepReporting, ledTo, reportedQuota, reportFault, spend } from './figures/report.ts';
 import { LedHeading } from './led-heading.tsx';
 import { LimitsForm } from './limits-form.tsx';
+import { ACCOUNTS, showRequests } from './links.tsx';
 import { GroupOf } from './membership.tsx';
 import { Savings } from './savings-view.tsx';
 import { SpendChart } from './spend-chart.tsx';
@@ -29,7 +30,7 @@ export function AccountView() {
           type="button"
           class="link"
           onClick={() => {
-            go('budget', ['requests', ...(id === identity.value.account ? [] : [id])]);
+            showRequests(id);
             void listNewest(id);
           }}
         >
@@ -38,6 +39,9 @@ export function AccountView() {
       </ViewHead>
       <FirstFault of={[reportFault]} />
       <Binding stands={stands} />
+      {stands && isUnused(stands) && (
+        <p class="quiet">It has spent nothing and has no limits of its own. Is the name right?</p>
+      )}
       {stands && (
         <div class="budget-columns" key={id}>
           <section class="panel stack" aria-labelledby="limits">
@@ -68,6 +72,11 @@ export function AccountView() {
   );
 }
 
+/** @returns whether nothing is known of an account: it may be one that does not exist */
+function isUnused({ total, own_limits: own, group }: AccountQuota): boolean {
+  return total.settled_usd === 0 && total.held_usd === 0 && own === null && group === null;
+}
+
 interface ViewHeadProps {
   kind: 'Account' | 'Group';
   id: string;
@@ -83,7 +92,9 @@ export function ViewHead({ kind, id, children }: ViewHeadProps) {
       </LedHeading>
       <span class="inline">
         {children}
-        <a href="#/budget/accounts">All accounts</a>
+        <a href={ACCOUNTS} onClick={() => (ledTo.value = ACCOUNTS)}>
+          All accounts
+        </a>
       </span>
     </header>
   );

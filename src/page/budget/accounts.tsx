@@ -5,13 +5,13 @@ import type { AccountSpendRow, GroupReport } from '../../edge/answers.ts';
 import { readJson } from '../edge/client.ts';
 import { type Column, List, type RowOf } from '../edge/list.tsx';
 import { Form, Select, SubmitButton } from '../ui/form.tsx';
-import { formatMoment } from '../ui/format.ts';
+import { formatCount, formatMoment } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
 import { BindingCell } from './binding.tsx';
 import { accountsOrder, isOrderChosen, orderByNeed } from './figures/accounts-order.ts';
 import { NEARLY, usedShare } from './figures/limit-names.ts';
 import { LedHeading } from './led-heading.tsx';
-import { ACCOUNTS, AccountLink, GroupLink, showAccount, showGroup } from './links.tsx';
+import { ACCOUNTS, AccountLink, GroupLink, showAccount, showGroup, showRefusedToday } from './links.tsx';
 
 type Period = 'day' | 'week' | 'month';
 
@@ -105,7 +105,12 @@ function accountColumns(of: Period): Column<AccountSpendRow>[] {
       name: 'Refused today',
       kind: 'number',
       sort: 'refused',
-      cell: ({ refused_today }) => (refused_today === 0 ? '' : refused_today),
+      cell: ({ id, refused_today }) =>
+        refused_today > 0 && (
+          <button type="button" class="link" onClick={() => showRefusedToday(id)}>
+            {formatCount(refused_today)}
+          </button>
+        ),
     },
     { name: 'Group', sort: 'group', spare: true, cell: ({ group }) => group && <GroupLink group={group} /> },
     {

@@ -33,7 +33,7 @@ export function Binding({ stands }: { stands: AccountQuota | undefined }) {
       {zero !== null && (
         <p class="state" data-look="refused">
           Blocked: the limit “{limitTitle(zero)}” {zero === 'models' ? 'is empty' : 'is 0'}, so every request is
-          refused.
+          refused.{identity.value.admin && ' Change it or remove it below.'}
         </p>
       )}
       <BindingCards
@@ -140,16 +140,17 @@ function BindingCard({ limit, isOwn }: { limit: BindingLimit; isOwn: boolean }) 
   const title = isPrepaid ? 'Credit' : [limitTitle(limit.limit), whose && [', ', whose]];
   // A shared budget refuses before all of it is used: “used up” is not said beside 99.5%.
   const spent = used < most ? 'too little is left' : 'used up';
+  const why = isPrepaid ? [`${spent}: `, <GiveCredit key="credit" />] : most === 0 ? EVERY_ONE : `${spent}: ${resets}`;
   const healthy = isPrepaid ? 'prepaid' : resets;
   return (
     <Gauge
       title={title}
-      value={<Usd isSum of={most} value={isPrepaid ? Math.max(0, most - used) : used} />}
+      value={<Usd isSum of={most} value={isPrepaid ? most - used : used} />}
       of={`${isPrepaid ? 'left ' : ''}of ${exactUsd(most)}${isPrepaid ? ' prepaid' : ''} · ${formatShare(usedShare(limit))}${isPrepaid ? ' used' : ''}`}
       full={most <= 0 ? 1 : partOf(used, most)}
       held={0}
       refuses={refuses}
-      note={refuses ? [`${spent}: `, isPrepaid ? <GiveCredit key="credit" /> : resets] : healthy}
+      note={refuses ? why : healthy}
     />
   );
 }

@@ -1,6 +1,9 @@
 /** Leads to views of accounts and groups. */
+
+import { identity } from '../edge/identity.ts';
 import { go } from '../ui/route.ts';
-import { range } from './figures/days.ts';
+import { minuteListed, range } from './figures/days.ts';
+import { listedKind } from './figures/listed-requests.ts';
 import { ledTo } from './figures/report.ts';
 
 /** The address of the list of accounts. */
@@ -26,6 +29,23 @@ export function showAccount(id: string, days = range.value): void {
 export function showGroup(id: string): void {
   ledTo.value = id;
   go('budget', ['groups', id]);
+}
+
+/** Shows the requests of an account, and leads there whoever has chosen them. */
+export function showRequests(id: string): void {
+  ledTo.value = requestsOf(id);
+  go('budget', ['requests', ...(id === identity.value.account ? [] : [id])]);
+}
+
+/** @returns what `ledTo` names an account's requests by */
+export function requestsOf(id: string): string {
+  return `requests of ${id}`;
+}
+
+/** Shows which requests of an account were refused today. */
+export function showRefusedToday(id: string): void {
+  [range.value, minuteListed.value, listedKind.value] = ['today', '', 'refused'];
+  showRequests(id);
 }
 
 /** Leads to what is shown of an account. */

@@ -58,7 +58,7 @@ function typeIn(errorType: string): string {
 /** Says which limit has refused, and whose it was. */
 function RefusedBy({ refusal: { limit, limited_by, group, reason } }: { refusal: ToldRefusal }) {
   if (reason === 'unpriced') return <>a model without a price</>;
-  if (reason === 'model') return <>a blocked model</>;
+  if (reason === 'model') return <>a model that is not allowed</>;
   if (limited_by === '' || limit === '') return <>busy</>;
   const title = limitTitle(limit).toLowerCase();
   if (limited_by === 'account') return <>{title}</>;

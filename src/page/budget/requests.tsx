@@ -10,14 +10,14 @@ import { type BudgetView, budgetView, go } from '../ui/route.ts';
 import { Tabs } from '../ui/tabs.tsx';
 import { Usd } from '../ui/usd.tsx';
 import { DaysPicker } from './days-picker.tsx';
-import { orderByRefusals } from './figures/accounts-order.ts';
 import { chosenDays, daysName, minuteListed, range } from './figures/days.ts';
 import { inputTokens } from './figures/input-tokens.ts';
 import { listedKind, type RequestKind } from './figures/listed-requests.ts';
 import { account } from './figures/report.ts';
 import { FindRequest } from './find-request.tsx';
 import { LedHeading } from './led-heading.tsx';
-import { ACCOUNTS, AccountLink } from './links.tsx';
+import { AccountLink, requestsOf } from './links.tsx';
+import { MostRefused } from './most-refused.tsx';
 import { Outcome, sayWhy } from './outcome.tsx';
 import { PartOf } from './part-of.tsx';
 import { RequestDetails } from './request-details.tsx';
@@ -79,7 +79,9 @@ function AccountRequests() {
   const token = tokenListed.value === '' ? {} : { token: tokenListed.value };
   return (
     <section class="stack" aria-labelledby="requests">
-      <h2 id="requests">Requests of {account.value}</h2>
+      <LedHeading id="requests" to={requestsOf(account.value)}>
+        Requests of {account.value}
+      </LedHeading>
       <div class="row filters">
         {identity.value.admin && <ChooseAccount key={account.value} />}
         <label class="inline">
@@ -124,12 +126,8 @@ function AllRequests({ kind }: { kind: 'refused' | 'failed' }) {
       </LedHeading>
       <div class="row filters">
         <Days />
-        {kind === 'refused' && (
-          <a href={ACCOUNTS} onClick={orderByRefusals}>
-            Who was refused most today
-          </a>
-        )}
       </div>
+      {kind === 'refused' && <MostRefused />}
       <List<ListedRequest>
         key={kind}
         name="Requests"
@@ -149,15 +147,15 @@ function Days() {
     <>
       {minuteListed.value === '' && (
         <span class="inline">
-          <span class="quiet">Days</span>
+          <span class="quiet">Days (UTC)</span>
           <DaysPicker of="the requests" />
         </span>
       )}
       <label class="inline">
-        <span class="quiet">Around (UTC)</span>
+        <span class="quiet">Around</span>
         <input
           type="datetime-local"
-          title="Five minutes before and after it"
+          title="Five minutes before and after it, in your time"
           value={minuteListed.value}
           onChange={(event) => (minuteListed.value = event.currentTarget.value)}
         />
@@ -207,7 +205,7 @@ const WHY: Column<ListedRequest> = {
   cell: (row, times) => (
     <>
       <Outcome row={row} />
-      {times > 1 && <strong>{`\u00a0×\u00a0${formatCount(times)}`}</strong>}
+      <strong>{times}</strong>
       <p>{sayWhy(row)}</p>
     </>
   ),
@@ -269,12 +267,12 @@ function coversToday(): boolean {
 }
 
 function when(): string {
-  return minuteListed.value === '' ? daysName() : `around ${minuteListed.value.replace('T', ' ')} UTC`;
+  return minuteListed.value === '' ? daysName() : `around ${minuteListed.value.replace('T', ' ')}`;
 }
 
 /** @returns the minutes before and after one; undefined if none is chosen, or it is no time */
 function timesAround(minute: string): { from: string; to: string } | undefined {
-  const at = Date.parse(`${minute}Z`);
+  const at = Date.parse(minute);
   if (Number.isNaN(at)) return undefined;
   const [from = '', to = ''] = [at - AROUND_MS, at + AROUND_MS].map((time) => new Date(time).toISOString());
   return { from, to };

@@ -6,6 +6,7 @@ import { useEffect, useMemo, useRef } from 'preact/hooks';
 import type { Page } from '../../client/index.ts';
 import type { ServedPath } from '../../edge/answers.ts';
 import { SmallButton } from '../ui/button.tsx';
+import { formatCount } from '../ui/format.ts';
 import { TableFrame } from '../ui/table.tsx';
 import { readJson } from './client.ts';
 import { poll } from './poll.ts';
@@ -20,8 +21,8 @@ export interface Column<Row> {
   spare?: boolean;
   /** The order of the edge that its heading asks for. */
   sort?: string;
-  /** @param times how many rows this one stands for: more than one where equal ones are one line */
-  cell(row: Row, times: number): ComponentChildren;
+  /** @param times how many rows this one stands for, in words: empty for one */
+  cell(row: Row, times: string): ComponentChildren;
 }
 
 /** What a row is, beside its cells. */
@@ -92,7 +93,14 @@ export function List<Row, Answer = Page<Row>>(props: ListProps<Row, Answer>) {
             </thead>
             <tbody aria-busy={rows === undefined}>
               {rows?.map((line) => (
-                <ListRow key={line.key} line={line} of={row} columns={columns} opened={pages.opened} />
+                <ListRow
+                  key={line.key}
+                  line={line}
+                  times={sayCount(line.times, !pages.isFirst || pages.shown.value?.next !== undefined)}
+                  of={row}
+                  columns={columns}
+                  opened={pages.opened}
+                />
               ))}
             </tbody>
           </table>
@@ -109,6 +117,11 @@ interface Line<Row> {
   /** The row that is shown: the first of those that say the same. */
   row: Row;
   times: number;
+}
+
+/** @returns how many rows a line stands for, in words. Of a page among several it is not all of them, and says so */
+function sayCount(times: number, isPart: boolean): string {
+  return times === 1 ? '' : `\u00a0×\u00a0${formatCount(times)}${isPart ? ' on this page' : ''}`;
 }
 
 /** @returns the lines of rows: those that say the same are one */
@@ -260,12 +273,14 @@ function Heading<Row>({ column, sort }: { column: Column<Row>; sort: Signal<stri
 
 interface ListRowProps<Row> {
   line: Line<Row>;
+  /** As `Column` has it. */
+  times: string;
   of: RowOf<Row>;
   columns: readonly Column<Row>[];
   opened: Signal<string | undefined>;
 }
 
-function ListRow<Row>({ line: { key, row, times }, of, columns, opened }: ListRowProps<Row>) {
+function ListRow<Row>({ line: { key, row }, times, of, columns, opened }: ListRowProps<Row>) {
   const isOpen = opened.value === key;
   const look = of.look?.(row);
   const cells = columns.map((column, index) => {

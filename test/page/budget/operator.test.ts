@@ -9,6 +9,7 @@ import { Breakdown } from '../../../src/page/budget/breakdown.tsx';
 import { onlyKey } from '../../../src/page/budget/breakdown-of.ts';
 import { accountsOrder, isOrderChosen } from '../../../src/page/budget/figures/accounts-order.ts';
 import { dayAgo, minuteListed, range } from '../../../src/page/budget/figures/days.ts';
+import { sayBinding } from '../../../src/page/budget/figures/limit-names.ts';
 import { listedKind } from '../../../src/page/budget/figures/listed-requests.ts';
 import { ledTo } from '../../../src/page/budget/figures/report.ts';
 import { FindRequest } from '../../../src/page/budget/find-request.tsx';
@@ -18,6 +19,7 @@ import { Tokens } from '../../../src/page/budget/tokens.tsx';
 import { Upstreams } from '../../../src/page/budget/upstreams.tsx';
 import { Webhooks } from '../../../src/page/budget/webhooks.tsx';
 import { WhoSpent } from '../../../src/page/budget/who-spent.tsx';
+import { pollNow } from '../../../src/page/edge/poll.ts';
 import { TokenDialog } from '../../../src/page/token.tsx';
 import { actAs } from '../../support/act-as.ts';
 import { type Asked, choose, click, fakeEdge, fill, goTo, named, refusal, show, shows } from '../../support/dom.ts';
@@ -54,11 +56,13 @@ function open(part: FunctionComponent, answer: (asked: Asked) => unknown): Asked
 }
 
 const list = (data: object[]) => ({ data, has_more: false, first_id: null, last_id: null });
-const queryOf = (asked: Asked[]) => Object.fromEntries(new URLSearchParams(asked.at(-1)?.path.split('?')[1]));
+const queryOf = (asked: Asked[], of = '/') =>
+  Object.fromEntries(new URLSearchParams(asked.findLast(({ path }) => path.startsWith(of))?.path.split('?')[1]));
 const rows = () => [...root.querySelectorAll('tbody tr')].map(({ textContent }) => textContent ?? '');
 
 beforeEach(() => {
   goTo('#/budget');
+  listedKind.value = 'sent';
   [range.value, minuteListed.value, ledTo.value] = ['week', '', undefined];
   [accountsOrder.value, isOrderChosen.value] = ['spent', false];
   onlyKey.value = undefined;
@@ -124,7 +128,6 @@ test('whoever sees their own requests alone reads what they were told', async ()
   goTo('#/budget/requests');
   open(BudgetRequests, () => list([{ ...SENT, error_type: 'upstream_redirect' }]));
   await shows(root, 'Its operator must set ANTHROPIC_BASE_URL, or base_url in UPSTREAMS, to the final address.');
-  listedKind.value = 'sent';
 });
 
 test('refusals of a page that say the same are one line with their number, wherever they stand', async () => {
@@ -136,16 +139,44 @@ test('refusals of a page that say the same are one line with their number, where
   });
   const others = Array.from({ length: 11 }, (_, at) => refused(at, { account: `other-${at}` }));
   const inTurns = Array.from({ length: 24 }, (_, at) => refused(20 + at, at % 2 === 0 ? {} : { account: 'other-0' }));
-  const asked = open(BudgetRequests, () => ({ ...list([...others, ...inTurns]), has_more: true, last_id: 'req_56' }));
+  const all = [...others, ...inTurns];
+  let isPart = false;
+  const asked = open(BudgetRequests, ({ path }) =>
+    path.startsWith('/accounts') ? list([]) : { ...list(all), has_more: isPart, last_id: 'req_56' },
+  );
   goTo('#/budget/refused');
   await expect.poll(() => rows().length).toBe(12);
   expect(rows()[0]).toMatch(/other-0refused: dollars per day\u00a0×\u00a013Wait 0 s\./);
   expect(rows()[1]).not.toContain('×');
   expect(rows()[11]).toMatch(/umbrellarefused: dollars per day\u00a0×\u00a012Wait 20 s\./);
+  // Of several pages one does not have all that say the same.
+  isPart = true;
+  pollNow();
+  await expect.poll(() => rows()[0]).toMatch(/×\u00a013 on this pageWait 0 s\./);
   await click(root, 'Next');
-  await expect.poll(() => queryOf(asked).after_id).toBe('req_56');
-  const link = [...root.querySelectorAll('a')].find(({ textContent }) => textContent === 'Who was refused most today');
-  link?.click();
+  await expect.poll(() => queryOf(asked, '/usage').after_id).toBe('req_56');
+});
+
+test('above all refusals stands who was refused most today; each leads to their refusals of today', async () => {
+  const refusedOf = (id: string, refused_today: number) => ({ id, refused_today });
+  const most = [refusedOf('umbrella', 1_219), refusedOf('globex', 144), refusedOf('dev', 0)];
+  const asked = open(BudgetRequests, ({ path }) => list(path.startsWith('/accounts') ? most : [REFUSED]));
+  goTo('#/budget/refused');
+  await shows(root, 'Refused most todayumbrella × 1,219globex × 144All by refusals');
+  expect(queryOf(asked, '/accounts')).toEqual({ sort: 'refused', limit: '5' });
+  await click(root, 'umbrella × 1,219');
+  expect(location.hash).toBe('#/budget/requests/umbrella');
+  await expect.poll(() => document.activeElement?.textContent).toBe('Requests of umbrella');
+  await expect
+    .poll(() => queryOf(asked, '/usage'))
+    .toMatchObject({ account: 'umbrella', outcome: 'refused', from: dayAgo(0), to: dayAgo(-1) });
+  goTo('#/budget/refused');
+  const all = await vi.waitFor(() => {
+    const link = [...root.querySelectorAll('a')].find(({ textContent }) => textContent === 'All by refusals');
+    expect(link).toBeDefined();
+    return link;
+  });
+  all?.click();
   await expect.poll(() => [location.hash, accountsOrder.value]).toEqual(['#/budget/accounts', 'refused']);
 });
 
@@ -213,10 +244,10 @@ test('lists requests of an account and those refused or failed of all, of some d
   await expect
     .poll(rows)
     .toEqual([expect.stringMatching(/refused: dollars per day.*larger than this account’s whole daily limit/)]);
-  choose(named(root, 'Around (UTC)'), '2026-01-01T10:14');
-  await expect.poll(() => queryOf(asked).from).toBe('2026-01-01T10:09:00.000Z');
-  expect(queryOf(asked).to).toBe('2026-01-01T10:19:00.000Z');
-  choose(named(root, 'Around (UTC)'), '');
+  choose(named(root, 'Around'), '2026-01-01T10:14');
+  await expect.poll(() => queryOf(asked).from).toBe(new Date('2026-01-01T10:09').toISOString());
+  expect(queryOf(asked).to).toBe(new Date('2026-01-01T10:19').toISOString());
+  choose(named(root, 'Around'), '');
   choose(named(root, 'Token'), 'nobody');
   await expect.poll(() => queryOf(asked).token).toBe('nobody');
 
@@ -225,7 +256,7 @@ test('lists requests of an account and those refused or failed of all, of some d
   expect(location.hash).toBe('#/budget/refused');
   await expect.poll(heads).toEqual(['Time', 'Account', 'Outcome and why', 'Model']);
   await expect
-    .poll(() => queryOf(asked))
+    .poll(() => queryOf(asked, '/usage'))
     .toEqual({ outcome: 'refused', limit: '100', from: dayAgo(6), to: dayAgo(-1) });
   expect(root.querySelectorAll('tbody tr:first-child :is(th, td)')).toHaveLength(heads().length);
   root.querySelector<HTMLButtonElement>('tbody button')?.click();
@@ -272,7 +303,7 @@ test('of an account what refuses stands first, each limit with its owner, and a 
     ['Dollars per day, of this account', ''],
     ['Input tokens per minute', ''],
   ]);
-  await shows(root, 'Blocked: the limit “Requests per minute” is 0');
+  await shows(root, 'Blocked: the limit “Requests per minute” is 0, so every request is refused. Change it');
   await click(root, 'blue');
   expect(location.hash).toBe('#/budget/groups/blue');
 });
@@ -283,6 +314,33 @@ test('an account that may use no model has a red card that says so, before what 
     ['Models', 'refused'],
     ['Dollars per day, of this account', ''],
   ]);
+});
+
+test('a limit of dollars that is 0 does not seem to allow anything once it resets', async () => {
+  const refuses = { limit_usd: 0, used_usd: 0, resets_at: '2026-12-01T00:00:00Z', refuses: true };
+  cardsOf({ binds: [{ ...BIND, by: 'group', id: 'blue', ...refuses }] });
+  await shows(root, 'refuses every one');
+  expect(root.textContent).not.toContain('resets');
+  expect(sayBinding({ ...BIND, ...refuses, by: 'group', id: 'blue', limit: 'usd_per_day' })).toBe(
+    'no budget left: dollars per day of group blue is 0',
+  );
+});
+
+test('more than the credit that was given is spent: the card shows what is owed', async () => {
+  cardsOf({
+    binds: [{ ...BIND, limit: 'usd_total', limit_usd: 0.01, used_usd: 0.033, prepaid: true, refuses: true }],
+  });
+  await shows(root, '−$0.023 left of $0.01 prepaid');
+});
+
+test.each([
+  ['a name that may be wrong', { own_limits: null }, true],
+  ['one that has spent something', { own_limits: null, total: { ...OF_DAY, settled_usd: 1 } }, false],
+  ['one that has limits', { own_limits: {} }, false],
+])('an account of which nothing is known is doubted (%s)', async (_, account, isDoubted) => {
+  cardsOf({ ...account, running_requests: 3 });
+  await shows(root, '3 requests are running.');
+  expect(root.textContent?.includes('Is the name right?')).toBe(isDoubted);
 });
 
 test('the card of credit that is used up leads to the form for it', async () => {
@@ -316,13 +374,12 @@ test.each([
 test.each([
   ['sent', '', 'No requests in the last 7 days.'],
   ['refused', '', 'No requests were refused in the last 7 days.'],
-  ['failed', '2026-01-01T10:14', 'No requests failed around 2026-01-01 10:14 UTC.'],
+  ['failed', '2026-01-01T10:14', 'No requests failed around 2026-01-01 10:14.'],
 ] as const)('where there are no requests (%s, %s) that is said', async (kind, minute, said) => {
   [listedKind.value, minuteListed.value, tokenListed.value] = [kind, minute, ''];
   goTo('#/budget/requests');
   open(BudgetRequests, () => list([]));
   await shows(root, said);
-  [listedKind.value, minuteListed.value] = ['sent', ''];
 });
 
 test('who spent most is asked for by days, and leads to what it was spent on', async () => {

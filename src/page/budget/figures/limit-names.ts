@@ -78,10 +78,11 @@ export function ownerOf({ by, id }: Pick<BindingLimit, 'by' | 'id'>): string {
 /** @returns a limit as one says it, with how much of it is used: `85% of $5.00, dollars per day of group blue`, and whether it refuses */
 export function sayBinding(limit: BindingLimit): string {
   if (limit.prepaid && limit.refuses) return 'no budget left: no credit';
-  const none = limit.refuses ? 'no budget left: ' : '';
+  const title = limitTitle(limit.limit).toLowerCase();
   const whose = ownerOf(limit);
+  if (limit.limit_usd === 0 && !limit.prepaid) return `no budget left: ${title}${whose && ` ${whose}`} is 0`;
+  const none = limit.refuses ? 'no budget left: ' : '';
   const used = `${none}${formatShare(usedShare(limit))} of ${exactUsd(limit.limit_usd)}`;
   if (limit.prepaid) return `${used} credit`;
-  const title = limitTitle(limit.limit).toLowerCase();
   return `${used}, ${title}${whose && ` ${whose}`}`;
 }

@@ -27,7 +27,7 @@ export function MostRefused() {
       <PartFault name="Who was refused most today" of={fault} />
       {refused.length > 0 && (
         <p class="row">
-          <span class="quiet">Refused most today</span>
+          <span class="quiet">Refused most today, as told up to a minute ago:</span>
           {refused.map(({ id, refused_today }) => (
             <button key={id} type="button" class="link" onClick={() => showRefusedToday(id)}>
               {id} × {formatCount(refused_today)}

@@ -127,12 +127,13 @@ function AllRequests({ kind }: { kind: 'refused' | 'failed' }) {
       <div class="row filters">
         <Days />
       </div>
-      {kind === 'refused' && <MostRefused />}
       <List<ListedRequest>
         key={kind}
         name="Requests"
         path="/usage/requests"
         query={() => ({ ...days(), outcome: kind })}
+        // The lines of one page count all that there is.
+        about={(_, isPart) => kind === 'refused' && isPart && <MostRefused />}
         columns={OF_ALL}
         row={WRONG_ROW}
         empty={`${NONE[kind]} ${when()}.`}

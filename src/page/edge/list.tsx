@@ -50,8 +50,8 @@ interface ListProps<Row, Answer> {
   empty: ComponentChildren;
   /** Takes the rows out of an answer that has all of them. Default: the edge has pages of them. */
   rowsIn?(answer: Answer): readonly Row[];
-  /** What is said of the whole answer, above the rows. */
-  about?(answer: Answer): ComponentChildren;
+  /** What is said of the whole answer, above the rows. @param isPart whether there are other pages of it */
+  about?(answer: Answer, isPart: boolean): ComponentChildren;
   /** The order that is asked for, where headings choose it. */
   sort?: Signal<string>;
   /** How many rows a page has. */
@@ -71,14 +71,15 @@ export function List<Row, Answer = Page<Row>>(props: ListProps<Row, Answer>) {
   // biome-ignore lint/correctness/useExhaustiveDependencies: the question is a text of all that it is made of.
   const pages = useMemo(() => new ListPages(props), [wanted]);
   useEffect(() => pages.keep(), [pages]);
-  const { answer, rows } = pages.shown.value ?? {};
+  const { answer, rows, next } = pages.shown.value ?? {};
+  const isPart = !pages.isFirst || next !== undefined;
   // While another order is read the headings stay: whoever has pressed one is still there.
   const hasTable = useRef(false);
   hasTable.current = rows ? rows.length > 0 || !pages.isFirst : hasTable.current && pages.fault.value === undefined;
   return (
     <>
       <PartFault name={name} of={pages.fault} />
-      {answer !== undefined && about?.(answer)}
+      {answer !== undefined && about?.(answer, isPart)}
       {rows === undefined && !hasTable.current && pages.fault.value === undefined && <p class="quiet">…</p>}
       {rows?.length === 0 && pages.isFirst && <p class="quiet">{empty}</p>}
       {hasTable.current && (
@@ -96,7 +97,7 @@ export function List<Row, Answer = Page<Row>>(props: ListProps<Row, Answer>) {
                 <ListRow
                   key={line.key}
                   line={line}
-                  times={sayCount(line.times, !pages.isFirst || pages.shown.value?.next !== undefined)}
+                  times={sayCount(line.times, isPart)}
                   of={row}
                   columns={columns}
                   opened={pages.opened}

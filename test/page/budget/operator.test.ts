@@ -157,12 +157,20 @@ test('refusals of a page that say the same are one line with their number, where
   await expect.poll(() => queryOf(asked, '/usage').after_id).toBe('req_56');
 });
 
-test('above all refusals stands who was refused most today; each leads to their refusals of today', async () => {
+test('above refusals of several pages stands who was refused most today; each leads to their refusals of today', async () => {
   const refusedOf = (id: string, refused_today: number) => ({ id, refused_today });
   const most = [refusedOf('umbrella', 1_219), refusedOf('globex', 144), refusedOf('dev', 0)];
-  const asked = open(BudgetRequests, ({ path }) => list(path.startsWith('/accounts') ? most : [REFUSED]));
+  let isPart = false;
+  const asked = open(BudgetRequests, ({ path }) =>
+    path.startsWith('/accounts') ? list(most) : { ...list([REFUSED]), has_more: isPart, last_id: 'req_2' },
+  );
   goTo('#/budget/refused');
-  await shows(root, 'Refused most todayumbrella × 1,219globex × 144All by refusals');
+  // The lines of one page count all of them.
+  await expect.poll(() => rows().length).toBe(1);
+  expect(root.textContent).not.toContain('Refused most today');
+  isPart = true;
+  pollNow();
+  await shows(root, 'Refused most today, as told up to a minute ago:umbrella × 1,219globex × 144All by refusals');
   expect(queryOf(asked, '/accounts')).toEqual({ sort: 'refused', limit: '5' });
   await click(root, 'umbrella × 1,219');
   expect(location.hash).toBe('#/budget/requests/umbrella');

@@ -196,6 +196,6 @@ async function callModel(
 }
 
 function isCrowded({ failure }: Called): boolean {
-  const { reason } = (failure?.error.cause ?? {}) as Partial<Refusal>;
-  return reason === 'concurrency' || reason === 'held';
+  const { reason, never } = (failure?.error.cause ?? {}) as Partial<Refusal>;
+  return (reason === 'concurrency' && !never) || reason === 'held';
 }

@@ -112,6 +112,7 @@ export function refusalError(refusal: Refusal, quota: QuotaStatus): ApiError {
       return errorOf('rate_limit_error', heldSentence(refusal), headers);
     }
     case 'concurrency':
+      if (refusal.never) return errorOf('rate_limit_error', zeroSentence(refusal), DO_NOT_RETRY);
       return errorOf(
         'rate_limit_error',
         `This account has as many requests running as it may (${refusal.limit}). Wait for one of them to end.`,
@@ -136,11 +137,14 @@ function heldSentence(refusal: Refusal): string {
 
 function rateSentence({ by, limit, never, needed, left, retryAfter }: Refusal): string {
   // One request is more than this limit only if the limit is 0.
-  if (never && limit === 'requests_per_minute')
-    return `The limit ${limit} of ${OWNER_NAMES[by]} is 0: nothing may be sent until an admin raises it.`;
+  if (never && limit === 'requests_per_minute') return zeroSentence({ by, limit });
   return never
     ? `This request is larger than ${OWNER_NAMES[by]}'s limit ${limit} (it needs ${needed}). Send a smaller one, or lower max_tokens.`
     : `This would exceed ${OWNER_NAMES[by]}'s limit ${limit} (it needs ${needed}, ${Math.floor(left)} are left). Try again in ${retryAfter} s.`;
+}
+
+function zeroSentence({ by, limit }: Pick<Refusal, 'by' | 'limit'>): string {
+  return `The limit ${limit} of ${OWNER_NAMES[by]} is 0: nothing may be sent until an admin raises it.`;
 }
 
 function periodOf({ limit }: Refusal): Period {

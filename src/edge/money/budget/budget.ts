@@ -205,7 +205,8 @@ function refusalByMoney({ budget, rules, time, worstCase, purses, own, leastToke
 function refusalByRequests({ budget, rules, time, repeats = false }: HoldQuestion): Refusal | undefined {
   const running = runningIn(budget, rules.concurrent);
   if (running >= rules.concurrent) {
-    return refusalBy('concurrency', 'concurrent_requests', time, time + 1_000, 1, rules.concurrent - running, false);
+    const left = rules.concurrent - running;
+    return refusalBy('concurrency', 'concurrent_requests', time, time + 1_000, 1, left, rules.concurrent === 0);
   }
   const fullAt = budget.fullAt.requests;
   if (rules.requests === undefined || repeats || level(fullAt, rules.requests, time) >= 1) return undefined;

@@ -3,6 +3,7 @@ import { settingsOf } from '../../gate/settings/settings.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
 import type { Bindings } from '../../kit/rooms/bindings.ts';
 import { AlertOutbox, OF_NO_ACCOUNT } from '../../money/alerts/alert-outbox.ts';
+import { tightestFirst } from '../../money/budget/binding.ts';
 import { type PoolLimits, type PoolLimitsPatch, patched } from '../../money/budget/limits.schema.ts';
 import { rulesOf } from '../../money/budget/rules.ts';
 import { thresholdsReached } from '../../money/budget/thresholds.ts';
@@ -35,7 +36,15 @@ import { DEPLOYMENT_POOL, groupPool, poolOf } from './pool-name.ts';
 import { type PoolLease, PoolStore } from './pool-store.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from './pools-answers.schema.ts';
 import { RefusedKey } from './refused-key.ts';
-import { joinRefused, overviewOf, pageOfSpenders, spendersOf, withGroup } from './spenders.ts';
+import {
+  joinRefused,
+  limitsOfPool,
+  overviewOf,
+  pageOfSpenders,
+  spendersOf,
+  withGroup,
+  withShared,
+} from './spenders.ts';
 import { VISITORS_LEASE } from './tables.ts';
 import { UsedSums } from './used-sums.ts';
 
@@ -131,7 +140,7 @@ export class Pool extends CallingObject implements PoolObject {
   /** @returns a page of the accounts that share the pool, as the query sorts them. */
   accounts(query: SpendQuery): Page<AccountSpendRow> {
     const { groups = {} } = query;
-    const rows = spendersOf(this.#store, this.now()).map((row) => withGroup(row, groups));
+    const rows = this.#spenders().map((row) => withGroup(row, groups));
     return pageOfSpenders(rows, query);
   }
 
@@ -140,14 +149,22 @@ export class Pool extends CallingObject implements PoolObject {
     const now = this.now();
     const { total } = this.#used.usage({ from: spanId('day', spanAt('day', now).start), group_by: 'day' });
     return overviewOf(
-      spendersOf(this.#store, now).map((row) => withGroup(row, groups)),
+      this.#spenders().map((row) => withGroup(row, groups)),
       total,
     );
   }
 
   /** @returns what is known of these accounts; nothing of those that the pool does not know */
   accountsNamed(names: readonly string[]): AccountSpendRow[] {
-    return spendersOf(this.#store, this.now(), names);
+    return this.#spenders(names);
+  }
+
+  /** @returns a row of each account. Where the budget of all accounts is spent, that is what binds each of them */
+  #spenders(names?: readonly string[]): AccountSpendRow[] {
+    const rows = spendersOf(this.#store, this.now(), names);
+    if (this.#name !== DEPLOYMENT_POOL) return rows;
+    const [tightest] = tightestFirst(limitsOfPool('deployment', null, this.standing()));
+    return tightest?.refuses ? rows.map((row) => withShared(row, tightest)) : rows;
   }
 
   /** @returns what accounts have reported that they have spent. */

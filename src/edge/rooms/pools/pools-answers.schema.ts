@@ -59,7 +59,7 @@ export const accountSpendRow = z.object({
   limit_usd: z.described(perPeriod(z.nullable(usd)), 'The limits in force.'),
   tightest: z.described(
     z.nullable(bindingLimitSchema),
-    'Of the limits in USD of the account, its tokens and its group, the one that is used up most; null where there is none.',
+    'Of the limits in USD of the account, its tokens, its group and, once it is spent, of all accounts the one that is used up most; null where there is none.',
   ),
   blocked_by: blockedBy,
   refused_today: z.described(z.int(), 'Requests of this day in UTC that a limit has refused, told within a minute.'),

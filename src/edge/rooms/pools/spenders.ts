@@ -90,7 +90,11 @@ export function limitsOfPool(by: PoolKind, id: string | null, standing: PoolQuot
 
 /** @param groups the tightest limit of groups, by their names. @returns a row with that of its group, where it is tighter */
 export function withGroup(row: AccountSpendRow, groups: GroupLimits): AccountSpendRow {
-  const shared = row.group === null ? undefined : groups[row.group];
+  return withShared(row, row.group === null ? undefined : groups[row.group]);
+}
+
+/** @returns a row with the limit of a shared budget, where it is tighter than its own */
+export function withShared(row: AccountSpendRow, shared: UsedLimit | undefined): AccountSpendRow {
   return shared
     ? { ...row, tightest: tightestFirst(row.tightest ? [shared, row.tightest] : [shared])[0] ?? null }
     : row;

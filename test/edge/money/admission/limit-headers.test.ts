@@ -261,17 +261,26 @@ describe('a refused request', () => {
   });
 
   test('by an account that may send nothing hears that, and not to send less', () => {
-    const { message } = refused({ requests_per_minute: 0 });
-    expect(message).toBe(
-      'The limit requests_per_minute of this account is 0: nothing may be sent until an admin raises it.',
-    );
+    for (const limit of ['requests_per_minute', 'concurrent_requests'] as const) {
+      const { message, headers } = refused({ [limit]: 0 });
+      expect(message).toBe(`The limit ${limit} of this account is 0: nothing may be sent until an admin raises it.`);
+      expect(headers).toMatchObject({ 'x-should-retry': 'false' });
+    }
   });
 
   test('by what already runs may try again in a second', () => {
-    const error = refused({ concurrent_requests: 0 });
+    const budget = emptyBudget(NOON);
+    const hold = { id: 'running', at: NOON, deadline: NOON + 1, nanodollars: 0, stage: '' };
+    addHold(budget, { ...hold, inputTokens: 0, outputTokens: 0, maxTokens: 0 }, budget.fullAt);
+    const rules = rulesOf({ concurrent_requests: 1 });
+    const decision = decide(budget, rules, worstCaseWith(), NOON);
+    if (decision.kind !== 'refused') throw new Error(decision.kind);
+    const error = refusalError(decision, quotaStatusOf(budget, rules, NOON));
     expect(error).toMatchObject({ type: 'rate_limit_error', status: 429 });
     expect(error.headers).toEqual({ 'sluice-limited-by': 'account', 'retry-after': '1' });
-    expect(error.message).toContain('concurrent_requests');
+    expect(error.message).toBe(
+      'This account has as many requests running as it may (concurrent_requests). Wait for one of them to end.',
+    );
   });
 
   test('by the models that it may use is forbidden, by the model’s name', () => {

@@ -278,6 +278,21 @@ test('a member of a spent group is told to be refused by it, first, in the list 
   expect(own.binds.map(({ by }) => by)).toEqual(['account']);
 });
 
+test('once the budget of all accounts is spent, it is what binds each of them', async () => {
+  const app = shared();
+  await admin(app, 'PUT', '/pools/deployment/limits', { usd_per_day: 0.01 });
+  await spend(app, await tokenOf('alice'));
+  await admin(app, 'PUT', '/accounts/bob/limits', { usd_per_day: 4 * COST_USD });
+  await spend(app, await tokenOf('bob'));
+  const ofAll = { by: 'deployment', id: null, limit: 'usd_per_day', refuses: true };
+  await expectRow(app, { tightest: null });
+  expect(await admin(app, 'GET', '/overview')).toMatchObject({ accounts: { blocked: 0, spent: 0 } });
+  await admin(app, 'PUT', '/pools/deployment/limits', { usd_per_day: 2 * COST_USD });
+  await expectRow(app, { tightest: expect.objectContaining(ofAll) });
+  await expectRow(app, { tightest: expect.objectContaining(ofAll) }, 'bob');
+  expect(await admin(app, 'GET', '/overview')).toMatchObject({ accounts: { blocked: 0, spent: 2 } });
+});
+
 test('of the requests of a day it is told how many were refused, also by an object that has woken', async () => {
   const app = shared();
   await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 0, on_shortfall: 'refuse' });

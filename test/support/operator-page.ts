@@ -84,7 +84,9 @@ export async function withAccounts(page: Page, url: string): Promise<void> {
   await page.route(`${url}/overview`, (route) => route.fulfill({ json: overview }));
   await page.route(`${url}/accounts/account-0007?*`, (route) => route.fulfill({ json: standing }));
   await page.route(`${url}/groups/research`, (route) => route.fulfill({ json: research }));
-  await page.route(`${url}/pools/deployment`, (route) => route.fulfill({ json: { limits: {}, ...windows } }));
+  await page.route(`${url}/pools/deployment`, (route) =>
+    route.fulfill({ json: { limits: {}, binds: [], ...windows } }),
+  );
   await page.route(`${url}/groups?*`, (route) => {
     return route.fulfill({ json: list([research]) });
   });

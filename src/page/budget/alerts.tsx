@@ -55,7 +55,7 @@ function sentenceFor({ kind, node, limit, window, threshold, limit_usd, subject 
   const who = node.type === 'deployment' ? 'The deployment' : node.id;
   switch (kind) {
     case 'threshold':
-      return `${who} has spent ${formatShare(threshold ?? 0)} of ${exactUsd(limit_usd ?? 0)} (${limitTitle(limit ?? '').toLowerCase()}, ${window})`;
+      return `${who} has passed ${formatShare(threshold ?? 0)} of ${exactUsd(limit_usd ?? 0)} (${limitTitle(limit ?? '').toLowerCase()}, ${window})`;
     case 'over_hold':
       return `${who} was billed more than was set aside: ${subject}`;
     case 'webhook_parked':

@@ -130,10 +130,12 @@ export function BindingCards({ binds, spent, isOwn = false, first, children }: B
 function whoseLimit({ by, id }: BindingLimit): ComponentChildren {
   if (!identity.value.admin) return ownerOf({ by, id });
   if (by === 'group' && id !== null) return ['of group ', <GroupLink key={id} group={id} />];
+  if (by === 'deployment') return <a href="#/budget">{ownerOf({ by, id })}</a>;
   return by === 'account' ? 'of this account' : ownerOf({ by, id });
 }
 
-function BindingCard({ limit, isOwn }: { limit: BindingLimit; isOwn: boolean }) {
+/** Shows a limit in dollars. @param isOwn whether it is clear whose it is */
+export function BindingCard({ limit, isOwn }: { limit: BindingLimit; isOwn: boolean }) {
   const { limit_usd: most, used_usd: used, prepaid: isPrepaid = false, resets_at, refuses } = limit;
   const whose = isOwn ? '' : whoseLimit(limit);
   const resets = resets_at === null ? 'does not reset' : `resets ${formatReset(resets_at)}`;

@@ -49,10 +49,10 @@ export function showRefusedToday(id: string): void {
 }
 
 /** Leads to what is shown of an account. */
-export function AccountLink({ account }: { account: string }) {
+export function AccountLink({ account, name = account }: { account: string; name?: string }) {
   return (
     <button type="button" class="link" onClick={() => showAccount(account)}>
-      {account}
+      {name}
     </button>
   );
 }

@@ -8,7 +8,7 @@ import { sayFailed, sayRefused } from './figures/told-operators.ts';
 import { GroupLink } from './links.tsx';
 
 type ToldRefusal = NonNullable<ListedRequest['refusal']>;
-type EndedRequest = Pick<ListedRequest, 'status' | 'stop_reason' | 'error_type'> & {
+type EndedRequest = Pick<ListedRequest, 'status' | 'stop_reason' | 'error_type' | 'upstream_request_id'> & {
   refusal?: ToldRefusal | null | undefined;
 };
 
@@ -39,7 +39,7 @@ export function sayWhy(request: EndedRequest): string {
   const { refusal, error_type } = request;
   if (!identity.value.admin) return sayToCaller(request);
   if (refusal) return sayRefused(sayToCaller(request));
-  return error_type === null ? '' : sayFailed(typeIn(error_type));
+  return error_type === null ? '' : sayFailed(typeIn(error_type), isOfUpstream(request));
 }
 
 /** @returns why a request was refused or has failed, as its caller read it; an empty text for one that went well */
@@ -48,6 +48,12 @@ export function sayToCaller({ refusal, error_type }: EndedRequest): string {
   const own = typeIn(error_type ?? '');
   const said = refusal ? sayTimes(refusal.message) : (sayOwnFailure(own) ?? sentenceOfType(own));
   return said.replaceAll('`', '');
+}
+
+/** @returns whether a request has failed by an error that the upstream itself has answered: its caller read that one's words */
+export function isOfUpstream({ status, error_type, upstream_request_id }: EndedRequest): boolean {
+  const isOwn = sayOwnFailure(typeIn(error_type ?? '')) !== undefined;
+  return status === 'refused_upstream' && upstream_request_id !== null && !isOwn;
 }
 
 /** What the ledger has behind a colon is for the log. */
@@ -92,6 +98,7 @@ export function helpFor({ limited_by, group, limit, reason, never }: ToldRefusal
     case 'storage':
       return `Raise the account’s limit “${title}”, or have its caller delete something.`;
     case 'concurrency':
+      if (never) return `Raise the account’s limit “${title}”: it is 0.`;
       return `Nothing has to be raised: it can be sent again once another request has ended. Raise “${title}” where that happens often.`;
     case 'held':
       return 'Nothing has to be raised: running requests hold the money, and it is free again when they end.';

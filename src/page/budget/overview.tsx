@@ -2,7 +2,7 @@ import { useEffect } from 'preact/hooks';
 import { identity } from '../edge/identity.ts';
 import { FirstFault, PartFault } from '../edge/retry-fault.tsx';
 import { Alerts } from './alerts.tsx';
-import { Binding } from './binding.tsx';
+import { Binding, BindingCard } from './binding.tsx';
 import { Breakdown } from './breakdown.tsx';
 import { Broken } from './broken.tsx';
 import { SHARED_LIMITS } from './figures/limit-names.ts';
@@ -40,11 +40,16 @@ function OwnView() {
 
 /**
  * Shows what is broken, then what everybody has spent: today, on each day, and who. Longer windows only where they have a
- * limit.
+ * limit; a limit that refuses everybody stands first, with its form open.
  */
 function DeploymentView() {
   useEffect(keepOverview, []);
   const shared = deployment.value;
+  const refusing = shared?.binds.filter(({ refuses }) => refuses) ?? [];
+  const isShown = (period: (typeof PERIODS)[number]) => {
+    const isRefusing = refusing.some(({ limit }) => limit === `usd_per_${period}`);
+    return !isRefusing && (period === 'day' || shared?.[period].limit_usd != null);
+  };
   return (
     <>
       <Broken />
@@ -52,21 +57,24 @@ function DeploymentView() {
       <section class="stack operator" aria-label="The deployment">
         <div class="deployment-columns">
           <ul class="gauges">
-            {PERIODS.filter((period) => period === 'day' || shared?.[period].limit_usd != null).map((period) => {
+            {refusing.map((limit) => (
+              <BindingCard key={limit.limit} limit={limit} isOwn={false} />
+            ))}
+            {PERIODS.filter(isShown).map((period) => {
               const window = shared && { ...shared[period], held_usd: shared[period].leased_usd };
               return <SpendGauge key={period} title={TITLES[period]} window={window} />;
             })}
           </ul>
           <SpendChart days={deploymentSpend.value} isOwn />
         </div>
-        <WhoSpent />
-        <Alerts />
         {shared?.limits && (
-          <details class="aside">
+          <details class="aside" open={refusing.length > 0}>
             <summary>Limits of all accounts together</summary>
             <LimitsForm of={{ kind: 'deployment', id: '' }} own={shared.limits} names={SHARED_LIMITS} />
           </details>
         )}
+        <WhoSpent />
+        <Alerts />
         <Upstreams />
       </section>
     </>

@@ -6,7 +6,7 @@ import { Facts } from '../ui/facts.tsx';
 import { formatMoment } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
 import { AccountLink } from './links.tsx';
-import { helpFor, Outcome, sayToCaller, sayWhy } from './outcome.tsx';
+import { helpFor, isOfUpstream, Outcome, sayToCaller, sayWhy } from './outcome.tsx';
 import { PartOf } from './part-of.tsx';
 
 type Refusal = NonNullable<ListedRequest['refusal']>;
@@ -18,7 +18,7 @@ interface RequestDetailsProps {
 /** Shows what one request was, what it cost, or why it was refused and what helps. */
 export function RequestDetails({ request }: RequestDetailsProps) {
   const { request_id, account, created_at, model, route, status, refusal, error_type } = request;
-  const { cost_usd, estimated, token, conversation, agent, tags } = request;
+  const { cost_usd, estimated, token, conversation, agent, tags, upstream_request_id: upstreamId } = request;
   const isPart = conversation !== null || agent !== null || Object.keys(tags).length > 0;
   return (
     <div class="stack">
@@ -31,6 +31,7 @@ export function RequestDetails({ request }: RequestDetailsProps) {
           ['Model', nameOf(model)],
           ['Route', route],
           ['Outcome', <Outcome key="outcome" row={request} />],
+          ...(upstreamId === null ? [] : ([['At the upstream', <code key="upstream">{upstreamId}</code>]] as const)),
           ...(status === 'refused'
             ? []
             : ([['Cost', [<Usd key="cost" value={cost_usd} />, estimated && ' (estimated)']]] as const)),
@@ -52,7 +53,11 @@ function WhyFailed({ request }: RequestDetailsProps) {
       <p>
         {sayWhy(request)} The log line of this request has the reason: look for <code>{request.request_id}</code>.
       </p>
-      <p class="quiet">Its caller read: {sayToCaller(request)}</p>
+      <p class="quiet">
+        {isOfUpstream(request)
+          ? 'Its caller read what the upstream answered.'
+          : `Its caller read: ${sayToCaller(request)}`}
+      </p>
     </div>
   );
 }

@@ -83,7 +83,12 @@ function AccountRequests() {
         Requests of {account.value}
       </LedHeading>
       <div class="row filters">
-        {identity.value.admin && <ChooseAccount key={account.value} />}
+        {identity.value.admin && (
+          <>
+            <ChooseAccount key={account.value} />
+            <AccountLink account={account.value} name="Its limits" />
+          </>
+        )}
         <label class="inline">
           <span class="quiet">Which</span>
           <Select value={kind} options={KINDS} onChoose={(one) => (listedKind.value = one as RequestKind)} />

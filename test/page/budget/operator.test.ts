@@ -32,6 +32,7 @@ const SENT = {
   ...{ request_id: 'req_1', created_at: '2026-11-20T10:00:00Z', model: 'claude-opus-5', route: '/messages', ms: 5 },
   ...{ status: 'settled', stop_reason: 'end_turn', error_type: null, cost_usd: 0.01, hold_usd: 0, estimated: false },
   ...{ tags: { feature: 'search' }, conversation: null, agent: null, token: null, usage: USAGE },
+  upstream_request_id: null as string | null,
 };
 const REFUSED = {
   ...{ ...SENT, request_id: 'req_2', status: 'refused', account: 'umbrella', tags: {} },
@@ -122,6 +123,28 @@ test('a failure is said to an admin as what has happened; an opened row has wher
   await shows(root, 'Its caller read: The upstream could not be reached. Try again in a moment.');
 });
 
+test('an error that the upstream has answered is said to be that, with its id there', async () => {
+  const answered = { error_type: 'api_error', status: 'refused_upstream', upstream_request_id: 'req_011C' };
+  open(BudgetRequests, () => list([{ ...SENT, ...answered, account: 'globex' }]));
+  goTo('#/budget/failed');
+  await expect.poll(rows).toEqual([expect.stringMatching(/failed: api_errorThe upstream answered with an error\./)]);
+  root.querySelector<HTMLButtonElement>('tbody button')?.click();
+  await shows(root, 'At the upstreamreq_011C');
+  await shows(root, 'Its caller read what the upstream answered.');
+});
+
+test.each([
+  [true, 'Raise the account’s limit “Requests at a time”: it is 0.'],
+  [false, 'Nothing has to be raised'],
+])('what helps where too many run at a time depends on whether any may (none may: %s)', async (never, helps) => {
+  const refusal = { ...REFUSED.refusal, limit: 'concurrent_requests', reason: 'concurrency', never };
+  open(BudgetRequests, () => list([{ ...REFUSED, refusal }]));
+  goTo('#/budget/refused');
+  await expect.poll(() => rows().length).toBe(1);
+  root.querySelector<HTMLButtonElement>('tbody button')?.click();
+  await shows(root, `What helps: ${helps}`);
+});
+
 test('whoever sees their own requests alone reads what they were told', async () => {
   actAs('ada', 'messages');
   listedKind.value = 'failed';
@@ -175,6 +198,9 @@ test('above refusals of several pages stands who was refused most today; each le
   await click(root, 'umbrella × 1,219');
   expect(location.hash).toBe('#/budget/requests/umbrella');
   await expect.poll(() => document.activeElement?.textContent).toBe('Requests of umbrella');
+  await click(root, 'Its limits');
+  expect(location.hash).toBe('#/budget/accounts/umbrella');
+  goTo('#/budget/requests/umbrella');
   await expect
     .poll(() => queryOf(asked, '/usage'))
     .toMatchObject({ account: 'umbrella', outcome: 'refused', from: dayAgo(0), to: dayAgo(-1) });
@@ -455,7 +481,7 @@ test('alerts are listed as sentences', async () => {
         { ...alert, ...more, event_id: 'b', ...vain, error },
       ]),
   );
-  await shows(root, /dev has spent 1% of \$5\.00 \(dollars per month, 2026-11\).*not sent: ALERT_URL is not set/);
+  await shows(root, /dev has passed 1% of \$5\.00 \(dollars per month, 2026-11\).*not sent: ALERT_URL is not set/);
   await shows(root, /not delivered: tried 5 times, next try on 20 November.*: the receiver could not be reached/);
   expect(root.textContent).not.toContain('being sent');
 });
@@ -522,7 +548,7 @@ test('an admin’s Overview is the deployment’s, and not their own: one number
   const asked = open(BudgetOverview, ({ path }) => {
     if (path === '/overview') return { type: 'overview' };
     if (path === '/pools/deployment')
-      return { limits: {}, hour: shared, day: shared, week: shared, month: limited, total: shared };
+      return { limits: {}, binds: [], hour: shared, day: shared, week: shared, month: limited, total: shared };
     return { ...list([]), total: { requests: 0, cost_usd: 0, saved_usd: 0, usage: {} } };
   });
   const cards = () => [...root.querySelectorAll('.gauge')].map(({ textContent }) => textContent ?? '');
@@ -545,7 +571,7 @@ test('what is broken stands above everything else, each with a link to its list,
   };
   let told: object = nothing;
   const shared = { limit_usd: null, spent_usd: 0, leased_usd: 0, resets_at: '2026-12-01T00:00:00Z' };
-  const windows = { limits: null, hour: shared, day: shared, week: shared, month: shared };
+  const windows = { limits: null, binds: [], hour: shared, day: shared, week: shared, month: shared };
   const answer = ({ path }: Asked) =>
     path === '/overview' ? told : { ...list([]), ...windows, total: { ...shared, usage: {} } };
   open(BudgetOverview, answer);

@@ -102,6 +102,29 @@ test.each([
   await expect.poll(faults).toEqual([]);
 });
 
+test('a budget of all accounts that is spent stands first, in red, with its form open', async () => {
+  const bind = { by: 'deployment', id: null, limit_usd: 0.15, used_usd: 0.15, resets_at: '2026-12-01T00:00:00Z' };
+  let refuses = false;
+  fakeEdge((one) => ({
+    ...(answer(one) as object),
+    ...(one.path === '/pools/deployment' ? { binds: [{ ...bind, limit: 'usd_per_day', refuses }] } : {}),
+  }));
+  const root = show(h(BudgetOverview, {}));
+  const cards = () =>
+    [...root.querySelectorAll('.gauge')].map((card) => [
+      card.querySelector('h2')?.textContent,
+      card.getAttribute('data-look'),
+    ]);
+  const isFormOpen = () => root.querySelector('details')?.open;
+  await shows(root, 'Limits of all accounts together');
+  expect([cards(), isFormOpen()]).toEqual([[['Everybody, today', null]], false]);
+  refuses = true;
+  pollNow();
+  await expect.poll(cards).toEqual([['Dollars per day, of all accounts', 'refused']]);
+  await shows(root, 'used up: resets');
+  expect(isFormOpen()).toBe(true);
+});
+
 test('while the Overview is shown, the header says the same of today', async () => {
   fakeEdge(answer);
   show(h(BudgetOverview, {}));

@@ -19,13 +19,19 @@ const FAILURES: Readonly<Record<string, string>> = {
   timeout_error: 'The answer took too long.',
   overloaded_error: 'Claude was very busy.',
 };
+const ANSWERED = 'The upstream answered with an error.';
 const OTHER = 'Something went wrong at the edge or at the upstream.';
 
-/** @param type without what the ledger has behind a colon. @returns what has failed, of which the log has the reason */
-export function sayFailed(type: string): string {
+/**
+ * @param type without what the ledger has behind a colon
+ * @param isOfUpstream whether the upstream itself has answered so
+ * @returns what has failed, of which the log has the reason
+ */
+export function sayFailed(type: string, isOfUpstream: boolean): string {
   const [, status] = /^upstream_(\d{3})$/.exec(type) ?? [];
   if (status) return `The upstream answered ${status} without an explanation.`;
-  return Object.hasOwn(FAILURES, type) ? (FAILURES[type] ?? OTHER) : OTHER;
+  const other = isOfUpstream ? ANSWERED : OTHER;
+  return Object.hasOwn(FAILURES, type) ? (FAILURES[type] ?? other) : other;
 }
 
 /** @returns why a caller was refused, of whom an operator is not one: `your` limit is the account's */

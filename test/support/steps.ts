@@ -8,9 +8,11 @@ import { Pacer } from '../../src/edge/kit/async/in-steps.ts';
 export function holdStep(isIt: () => boolean): { readonly isReached: boolean; open(): void } {
   const { before } = Pacer.prototype;
   let [isReached, isOpen] = [false, false];
-  const held = async () => {
-    while (!isOpen) await new Promise((resolve) => setTimeout(resolve, 2));
-  };
+  const held = () =>
+    new Promise<void>((resolve) => {
+      const look = () => void (isOpen ? resolve() : setTimeout(look, 2));
+      look();
+    });
   const gate = vi.spyOn(Pacer.prototype, 'before').mockImplementation(function holding(this: Pacer, bytes) {
     const turn = before.call(this, bytes);
     if (!turn || isReached || !isIt()) return turn;

@@ -1,5 +1,6 @@
 import { onTestFinished, vi } from 'vitest';
 import { Pacer } from '../../src/edge/kit/async/in-steps.ts';
+import { untilSo } from './eventually.ts';
 
 /**
  * Holds work in steps at the first break for which something is true. Objects wait by themselves: none may wait for what another
@@ -8,11 +9,7 @@ import { Pacer } from '../../src/edge/kit/async/in-steps.ts';
 export function holdStep(isIt: () => boolean): { readonly isReached: boolean; open(): void } {
   const { before } = Pacer.prototype;
   let [isReached, isOpen] = [false, false];
-  const held = () =>
-    new Promise<void>((resolve) => {
-      const look = () => void (isOpen ? resolve() : setTimeout(look, 2));
-      look();
-    });
+  const held = () => untilSo(() => isOpen);
   const gate = vi.spyOn(Pacer.prototype, 'before').mockImplementation(function holding(this: Pacer, bytes) {
     const turn = before.call(this, bytes);
     if (!turn || isReached || !isIt()) return turn;

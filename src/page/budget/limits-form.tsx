@@ -94,6 +94,12 @@ export function LimitsForm({ of, own, names, inForce = own }: LimitsFormProps) {
           </Field>
         )}
       </div>
+      {isRemoved('usd_total') && of.kind === 'account' && (
+        <p class="state" data-look="nearly">
+          Without “{LIMITS.usd_total.title}” credit limits nothing: this account may then spend what its other limits
+          allow.
+        </p>
+      )}
       {fault.value && !shownFault.field && <Fault text={shownFault.message} />}
       <p class="row">
         <SubmitButton name="Save limits" disabled={busy.value} /> <span class="quiet">{saved.value}</span>

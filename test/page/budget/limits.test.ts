@@ -55,6 +55,21 @@ test('the limits that are set have a field, others are added; what is saved leav
   ]);
 });
 
+test.each([
+  ['account', true],
+  ['group', false],
+] as const)(
+  'whoever removes the limit that credit adds to reads what that means (of a %s: %s)',
+  async (kind, isSaid) => {
+    fakeEdge(() => ({}));
+    const root = show(h(LimitsForm, { of: { kind, id: 'ada' }, own: { usd_total: 0 }, names: ['usd_total'] }));
+    expect(root.textContent).not.toContain('credit limits nothing');
+    await click(root, 'Remove Dollars in total');
+    await shows(root, 'All limits are removed once you save.');
+    expect(root.textContent?.includes('Without “Dollars in total” credit limits nothing')).toBe(isSaid);
+  },
+);
+
 test('what is refused of a limit stands at its field, in the words of the edge or of the page', async () => {
   fakeEdge(() => refusal(400, 'invalid_request_error', 'alerts.0: expected a share above 0'));
   const root = show(h(LimitsForm, { of: ACCOUNT, own: { alerts: [0.5] }, names: NAMES }));

@@ -3,6 +3,7 @@ import type { AccountSpendRow, BindingLimit, Limits } from '../../edge/answers.t
 import type { AccountQuota } from '../edge/account.ts';
 import { identity } from '../edge/identity.ts';
 import { exactUsd, formatCount, formatReset, formatShare } from '../ui/format.ts';
+import { budgetView } from '../ui/route.ts';
 import { Usd } from '../ui/usd.tsx';
 import { limitTitle, NEARLY, ownerOf, sayBinding, usedShare } from './figures/limit-names.ts';
 import { Gauge, partOf } from './gauge.tsx';
@@ -130,7 +131,7 @@ export function BindingCards({ binds, spent, isOwn = false, first, children }: B
 function whoseLimit({ by, id }: BindingLimit): ComponentChildren {
   if (!identity.value.admin) return ownerOf({ by, id });
   if (by === 'group' && id !== null) return ['of group ', <GroupLink key={id} group={id} />];
-  if (by === 'deployment') return <a href="#/budget">{ownerOf({ by, id })}</a>;
+  if (by === 'deployment' && budgetView.value !== 'overview') return <a href="#/budget">{ownerOf({ by, id })}</a>;
   return by === 'account' ? 'of this account' : ownerOf({ by, id });
 }
 

@@ -183,7 +183,7 @@ export function BindingCell({ row, isOwn = false }: BindingCellProps) {
         blocked: {zero === 'models' ? 'no models' : `${limitTitle(zero).toLowerCase()} is 0`}
       </span>
     );
-  if (!tightest) return <span class="quiet">no limit in dollars</span>;
+  if (!tightest) return <span class="quiet">no limit of its own in dollars</span>;
   const look = tightest.refuses ? 'refused' : usedShare(tightest) >= NEARLY ? 'nearly' : undefined;
   return (
     <span class={look && 'state'} data-look={look}>

@@ -1,4 +1,4 @@
-import { useEffect } from 'preact/hooks';
+import { useEffect, useRef } from 'preact/hooks';
 import { identity } from '../edge/identity.ts';
 import { FirstFault, PartFault } from '../edge/retry-fault.tsx';
 import { Alerts } from './alerts.tsx';
@@ -46,6 +46,9 @@ function DeploymentView() {
   useEffect(keepOverview, []);
   const shared = deployment.value;
   const refusing = shared?.binds.filter(({ refuses }) => refuses) ?? [];
+  // Once it is open it stays so: whoever has raised a limit reads that it is saved.
+  const hasRefused = useRef(false);
+  hasRefused.current ||= refusing.length > 0;
   const isShown = (period: (typeof PERIODS)[number]) => {
     const isRefusing = refusing.some(({ limit }) => limit === `usd_per_${period}`);
     return !isRefusing && (period === 'day' || shared?.[period].limit_usd != null);
@@ -56,23 +59,25 @@ function DeploymentView() {
       <PartFault name="What everybody has spent" of={overviewFault} />
       <section class="stack operator" aria-label="The deployment">
         <div class="deployment-columns">
-          <ul class="gauges">
-            {refusing.map((limit) => (
-              <BindingCard key={limit.limit} limit={limit} isOwn={false} />
-            ))}
-            {PERIODS.filter(isShown).map((period) => {
-              const window = shared && { ...shared[period], held_usd: shared[period].leased_usd };
-              return <SpendGauge key={period} title={TITLES[period]} window={window} />;
-            })}
-          </ul>
+          <div class="stack">
+            <ul class="gauges">
+              {refusing.map((limit) => (
+                <BindingCard key={limit.limit} limit={limit} isOwn={false} />
+              ))}
+              {PERIODS.filter(isShown).map((period) => {
+                const window = shared && { ...shared[period], held_usd: shared[period].leased_usd };
+                return <SpendGauge key={period} title={TITLES[period]} window={window} />;
+              })}
+            </ul>
+            {shared?.limits && (
+              <details class="aside" open={hasRefused.current}>
+                <summary>Limits of all accounts together</summary>
+                <LimitsForm of={{ kind: 'deployment', id: '' }} own={shared.limits} names={SHARED_LIMITS} />
+              </details>
+            )}
+          </div>
           <SpendChart days={deploymentSpend.value} isOwn />
         </div>
-        {shared?.limits && (
-          <details class="aside" open={refusing.length > 0}>
-            <summary>Limits of all accounts together</summary>
-            <LimitsForm of={{ kind: 'deployment', id: '' }} own={shared.limits} names={SHARED_LIMITS} />
-          </details>
-        )}
         <WhoSpent />
         <Alerts />
         <Upstreams />

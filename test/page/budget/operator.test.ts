@@ -646,7 +646,7 @@ test('Accounts has what binds each account, whosever limit it is, and asks for t
     ['gus', '90% of $5.00 credit', 'nearly'],
     ['fay', '85% of $2.00, dollars in total of a token', 'nearly'],
     ['ada', '68% of $0.0005, dollars per day', ''],
-    ['dan', 'no limit in dollars', ''],
+    ['dan', 'no limit of its own in dollars', ''],
     ['blue', 'no budget left: 99.5% of $2.00, dollars per day', 'refused'],
   ]);
   expect(root.querySelector('[aria-sort=descending]')?.textContent).toBe('Tightest limit');

@@ -123,6 +123,11 @@ test('a budget of all accounts that is spent stands first, in red, with its form
   await expect.poll(cards).toEqual([['Dollars per day, of all accounts', 'refused']]);
   await shows(root, 'used up: resets');
   expect(isFormOpen()).toBe(true);
+  // It was raised: the form stays, and says that this is saved.
+  refuses = false;
+  pollNow();
+  await expect.poll(cards).toEqual([['Everybody, today', null]]);
+  expect(isFormOpen()).toBe(true);
 });
 
 test('while the Overview is shown, the header says the same of today', async () => {

@@ -44,7 +44,7 @@ function leadTo(href: string): void {
 }
 
 function thingsIn({ requests, accounts, undelivered_events: events = [], undelivered_alerts: alerts = 0 }: Overview) {
-  const { spent = 0 } = accounts ?? {};
+  const { blocked = 0, spent = 0 } = accounts ?? {};
   const undelivered = events.reduce((sum, one) => sum + one.events, 0);
   return [
     { count: requests?.refused ?? 0, words: 'refused today', href: REFUSED },
@@ -59,15 +59,13 @@ function thingsIn({ requests, accounts, undelivered_events: events = [], undeliv
       words: alerts === 1 ? 'alert undelivered' : 'alerts undelivered',
       href: addressOf(ALERTS),
     },
-    {
-      count: accounts?.blocked ?? 0,
-      words: accounts?.blocked === 1 ? 'account blocked' : 'accounts blocked',
-      href: ACCOUNTS,
-    },
-    {
-      count: spent,
-      words: spent === 1 ? 'account has no budget left' : 'accounts have no budget left',
-      href: ACCOUNTS,
-    },
+    { count: blocked + spent, words: sayRefusedAccounts(blocked, spent), href: ACCOUNTS },
   ];
+}
+
+/** They stand first in one list, so they are one link. */
+function sayRefusedAccounts(blocked: number, spent: number): string {
+  if (blocked > 0 && spent > 0) return `accounts can ask for nothing: ${blocked} blocked, ${spent} without budget`;
+  if (blocked > 0) return blocked === 1 ? 'account blocked' : 'accounts blocked';
+  return spent === 1 ? 'account has no budget left' : 'accounts have no budget left';
 }

@@ -217,7 +217,7 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
         ['59 refused today', 'Refused of all accounts'],
         ['2 events undelivered', 'Events from github'],
         ['1 alert undelivered', 'Alerts'],
-        ['1 account blocked', 'Accounts'],
+        ['3 accounts can ask for nothing: 1 blocked, 2 without budget', 'Accounts'],
       ] as const) {
         await page.goto(`${server.url}/#/budget/overview`);
         await page.getByRole('link', { name: link }).focus();

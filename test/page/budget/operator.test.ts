@@ -588,8 +588,7 @@ test('what is broken stands above everything else, each with a link to its list,
     ['4 failed today', '#/budget/failed'],
     ['2 events undelivered', '#/budget/webhooks/github'],
     ['1 alert undelivered', '#/budget/webhooks/alerts'],
-    ['1 account blocked', '#/budget/accounts'],
-    ['2 accounts have no budget left', '#/budget/accounts'],
+    ['3 accounts can ask for nothing: 1 blocked, 2 without budget', '#/budget/accounts'],
   ]);
   // Each leads to what was counted: that of today, and whoever can ask for nothing first, whatever was looked at before.
   const press = (words: string) =>
@@ -598,8 +597,18 @@ test('what is broken stands above everything else, each with a link to its list,
   press('refused today');
   expect([range.value, minuteListed.value]).toEqual(['today', '']);
   accountsOrder.value = 'name';
-  press('account blocked');
+  press('without budget');
   expect(accountsOrder.value).toBe('used');
+  for (const [blocked, spent, words] of [
+    [1, 0, '1 account blocked'],
+    [2, 0, '2 accounts blocked'],
+    [0, 1, '1 account has no budget left'],
+    [0, 2, '2 accounts have no budget left'],
+  ] as const) {
+    told = { ...nothing, accounts: { blocked, spent } };
+    pollNow();
+    await expect.poll(links).toEqual([[words, '#/budget/accounts']]);
+  }
 });
 
 test('Accounts has what binds each account, whosever limit it is, and asks for the tightest first where somebody is near one', async () => {

@@ -6,7 +6,7 @@ import { readJson } from '../edge/client.ts';
 import { pollInto } from '../edge/poll.ts';
 import { PartFault } from '../edge/retry-fault.tsx';
 import { formatCount } from '../ui/format.ts';
-import { orderByRefusals } from './figures/accounts-order.ts';
+import { accountsOrder, isOrderChosen } from './figures/accounts-order.ts';
 import { ledTo } from './figures/report.ts';
 import { ACCOUNTS, showRefusedToday } from './links.tsx';
 
@@ -36,8 +36,7 @@ export function MostRefused() {
           <a
             href={ACCOUNTS}
             onClick={() => {
-              orderByRefusals();
-              ledTo.value = ACCOUNTS;
+              [accountsOrder.value, isOrderChosen.value, ledTo.value] = ['refused', true, ACCOUNTS];
             }}
           >
             All by refusals

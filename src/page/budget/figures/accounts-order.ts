@@ -10,8 +10,3 @@ export const isOrderChosen = signal(false);
 export function orderByNeed(): void {
   [accountsOrder.value, isOrderChosen.value] = ['used', true];
 }
-
-/** Lists first who was refused most today. */
-export function orderByRefusals(): void {
-  [accountsOrder.value, isOrderChosen.value] = ['refused', true];
-}

@@ -23,7 +23,7 @@ export const spentRange = signal<RangeName>('today');
 /** The days that were chosen one by one; both are looked at. */
 export const ownDays = signal({ first: dayAgo(6), last: dayAgo(0) });
 
-/** The minute around which requests are looked at, `YYYY-MM-DDTHH:MM` where the user is, as the list has its times; empty for the chosen days. */
+/** The minute around which requests are looked at, `YYYY-MM-DDTHH:MM` where the user is; empty for the chosen days. */
 export const minuteListed = signal('');
 
 /** @returns the days that are looked at now: from the first, to before the second */

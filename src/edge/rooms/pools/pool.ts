@@ -139,30 +139,33 @@ export class Pool extends CallingObject implements PoolObject {
 
   /** @returns a page of the accounts that share the pool, as the query sorts them. */
   accounts(query: SpendQuery): Page<AccountSpendRow> {
-    const { groups = {} } = query;
-    const rows = this.#spenders().map((row) => withGroup(row, groups));
+    const { groups = {}, isShared = false } = query;
+    const rows = this.#spenders(isShared).map((row) => withGroup(row, groups));
     return pageOfSpenders(rows, query);
   }
 
   /** @returns what went wrong on this day in UTC, and how many accounts can ask for nothing now */
-  overview(groups: GroupLimits): PoolOverview {
+  overview(groups: GroupLimits, isShared: boolean): PoolOverview {
     const now = this.now();
     const { total } = this.#used.usage({ from: spanId('day', spanAt('day', now).start), group_by: 'day' });
     return overviewOf(
-      this.#spenders().map((row) => withGroup(row, groups)),
+      this.#spenders(isShared).map((row) => withGroup(row, groups)),
       total,
     );
   }
 
   /** @returns what is known of these accounts; nothing of those that the pool does not know */
-  accountsNamed(names: readonly string[]): AccountSpendRow[] {
-    return this.#spenders(names);
+  accountsNamed(names: readonly string[], isShared: boolean): AccountSpendRow[] {
+    return this.#spenders(isShared, names);
   }
 
-  /** @returns a row of each account. Where the budget of all accounts is spent, that is what binds each of them */
-  #spenders(names?: readonly string[]): AccountSpendRow[] {
+  /**
+   * @param isShared whether the limits of all accounts hold: they stay stored without their setting
+   * @returns a row of each account. Where the budget of all accounts is spent, that is what binds each of them
+   */
+  #spenders(isShared: boolean, names?: readonly string[]): AccountSpendRow[] {
     const rows = spendersOf(this.#store, this.now(), names);
-    if (this.#name !== DEPLOYMENT_POOL) return rows;
+    if (!isShared) return rows;
     const [tightest] = tightestFirst(limitsOfPool('deployment', null, this.standing()));
     return tightest?.refuses ? rows.map((row) => withShared(row, tightest)) : rows;
   }

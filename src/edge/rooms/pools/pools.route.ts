@@ -37,7 +37,9 @@ export const ACCOUNT_LIST_ROUTES = [
     if (sort !== 'name') {
       // How much of a group's budget is used decides where its members stand.
       const groups = sort === 'used' ? await allGroupLimits(c) : undefined;
-      const list = await deploymentPool(c)((pool) => pool.accounts({ ...page, sort, period, groups }));
+      const list = await deploymentPool(c)((pool) =>
+        pool.accounts({ ...page, sort, period, groups, isShared: hasDeploymentLimits(c) }),
+      );
       return c.json(groups ? list : { ...list, data: await withGroups(c, list.data) });
     }
     const { limit, after_id: after, before_id: before } = page;
@@ -137,7 +139,7 @@ export const DEPLOYMENT_ROUTES = [
 /** @returns what went wrong today, and how many accounts can ask for nothing, by their own limits or by their group's */
 export async function overviewOfAll(c: Context<AppEnv>): Promise<PoolOverview> {
   const groups = await allGroupLimits(c);
-  return await deploymentPool(c)((pool) => pool.overview(groups));
+  return await deploymentPool(c)((pool) => pool.overview(groups, hasDeploymentLimits(c)));
 }
 
 /** @returns the tightest limit in USD of each of these groups that has one */
@@ -184,7 +186,7 @@ export const toldByAll: AllAccounts = {
     return [...(ofGroup?.binds ?? []), ...(ofAll?.binds ?? [])];
   },
   knows: async (c, account) => {
-    const rows = await deploymentPool(c)((pool) => pool.accountsNamed([account]));
+    const rows = await deploymentPool(c)((pool) => pool.accountsNamed([account], false));
     // A visitor's may be told of by the row of all visitors.
     return rows.some(({ id }) => id === account);
   },
@@ -194,7 +196,8 @@ export const toldByAll: AllAccounts = {
 
 /** @returns what the deployment's pool knows of these accounts, by their names */
 async function spentBy(c: Context<AppEnv>, names: readonly string[]): Promise<Map<string, AccountSpendRow>> {
-  const rows = names.length === 0 ? [] : await deploymentPool(c)((pool) => pool.accountsNamed(names));
+  const rows =
+    names.length === 0 ? [] : await deploymentPool(c)((pool) => pool.accountsNamed(names, hasDeploymentLimits(c)));
   return new Map(rows.map((row) => [row.id, row]));
 }
 

@@ -291,6 +291,10 @@ test('once the budget of all accounts is spent, it is what binds each of them', 
   await expectRow(app, { tightest: expect.objectContaining(ofAll) });
   await expectRow(app, { tightest: expect.objectContaining(ofAll) }, 'bob');
   expect(await admin(app, 'GET', '/overview')).toMatchObject({ accounts: { blocked: 0, spent: 2 } });
+  // Without the setting they stay stored, and hold no more.
+  const unshared = testApp(message, DEPLOYED);
+  await expectRow(unshared, { tightest: null });
+  expect(await admin(unshared, 'GET', '/overview')).toMatchObject({ accounts: { blocked: 0, spent: 0 } });
 });
 
 test('of the requests of a day it is told how many were refused, also by an object that has woken', async () => {

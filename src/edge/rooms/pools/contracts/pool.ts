@@ -19,8 +19,8 @@ export interface PoolObject extends Rpc.DurableObjectBranded {
   setLimits(limits: PoolLimits | null): void;
   patchLimits(patch: PoolLimitsPatch): PoolLimits;
   accounts(query: SpendQuery): Page<AccountSpendRow>;
-  overview(groups: GroupLimits): PoolOverview;
-  accountsNamed(names: readonly string[]): AccountSpendRow[];
+  overview(groups: GroupLimits, isShared: boolean): PoolOverview;
+  accountsNamed(names: readonly string[], isShared: boolean): AccountSpendRow[];
   usage(query: SharedUsageQuery): SharedUsageReport;
   joinVisitors(id: string): void;
   noteKey(news: string | null, upstream?: string): void;
@@ -122,6 +122,8 @@ export interface SpendQuery extends PageOf {
   /** `used` is the share of its tightest limit that an account has spent. */
   sort: 'spent' | 'limit' | 'used' | 'refused' | 'last_seen' | 'group';
   groups?: GroupLimits | undefined;
+  /** Whether the limits of all accounts hold. Default: they do not. */
+  isShared?: boolean;
 }
 
 /** The tightest limit in USD of groups, by their names. */

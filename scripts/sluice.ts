@@ -1,8 +1,9 @@
 #!/usr/bin/env node
-/** The command of the package, `sluice`: makes a folder with an edge, deploys that, and mints a credential. */
+/** The command of the package, `sluice`: makes a folder with an edge, starts and deploys that, and mints a credential. */
 
 const USAGE = `sluice init DIR [--rooms webhooks,agents]   makes a folder with an edge of your own
 In that folder:
+sluice start [--port 9000]                  runs it on this machine, by wrangler dev
 sluice build                                is run by wrangler: it adds the simulator for wrangler dev alone
 sluice deploy [--dry-run]                   deploys it, with its queues and its store
 sluice token --account you --scopes admin   mints a credential by SIGNING_SECRET`;
@@ -10,6 +11,7 @@ sluice token --account you --scopes admin   mints a credential by SIGNING_SECRET
 const COMMANDS: Readonly<Record<string, () => Promise<unknown>>> = {
   init: () => import('./init.ts'),
   build: () => import('./build-edge.ts'),
+  start: () => import('./start.ts'),
   deploy: () => import('./deploy.ts'),
   token: () => import('./token.ts'),
 };

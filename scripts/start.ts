@@ -1,23 +1,28 @@
 /**
- * Starts the edge on this machine: `npm start [-- --port 9000 --var NAME:value …]`. It checks the settings, says where the edge is
- * and who answers, and hands its terminal to `wrangler dev`, which gets the same arguments.
+ * Starts the edge on this machine: `npm start [-- --port 9000 --var NAME:value …]`, which is `sluice start` in a folder that
+ * `sluice init` made. It checks the settings, prints where the edge is and who answers, and hands its terminal to `wrangler dev`,
+ * which gets the same arguments.
  */
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { flushCompileCache } from 'node:module';
+import { createRequire, flushCompileCache } from 'node:module';
 import { type AddressInfo, createServer } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { openUpstreams } from '../src/edge/claude/kinds/entry.ts';
 import { parseSettings, type Settings } from '../src/edge/gate/settings/settings.ts';
 import './all-rooms.mjs';
 import { tellUsage } from './arguments.ts';
 import { readDevVars, readEnvFile } from './dev-vars.ts';
 import { misspeltSettings } from './misspelt-settings.ts';
-import { root } from './root.ts';
+import { isInPackage, root } from './root.ts';
 
-/** As wrangler.toml has it. */
+/** The files in which wrangler looks for its configuration, in its order. */
+const CONFIGURATIONS = ['wrangler.json', 'wrangler.jsonc', 'wrangler.toml'];
+/** The port if the configuration has none: wrangler's own default. */
 const PORT = '8787';
+/** The options by which `wrangler dev` calls the Worker with another host than the one in the request. */
+const HOST_OPTIONS = ['--host', '--local-upstream'];
 const TOKEN = 'npm run token -- --account dev --scopes admin';
 const TRY = `-H 'content-type: application/json' \\
     -d '{"model":"claude-haiku-5-5","max_tokens":2048,"messages":[{"role":"user","content":"Hello, who are you?"}]}'`;
@@ -26,8 +31,13 @@ tellUsage('npm start [-- --port 9000 --var NAME:value --env-file FILE], with the
 const args = process.argv.slice(2);
 
 try {
-  const settings = await readSettings();
-  const wanted = Number(valuesOf('--port').at(-1) ?? PORT);
+  const path = configurationPath();
+  const text = path === undefined ? '' : await readFile(path, 'utf8');
+  const config = await readConfiguration(path, text);
+  refuseOtherHost(config?.dev.host);
+  const settings = await readSettings(config?.vars);
+  const [, configured = PORT] = /^\s*"?port"?\s*[=:]\s*(\d+)/m.exec(text) ?? [];
+  const wanted = Number(valuesOf('--port').at(-1) ?? configured);
   if (!Number.isInteger(wanted)) throw new Error('A port is a number: npm start -- --port 9000');
   const port = await freePort(wanted);
   const protocol = valuesOf('--local-protocol').at(-1) ?? 'http';
@@ -40,7 +50,7 @@ Try:
   curl -N ${url}/messages ${TRY}
 
 Or point any Claude client at it: ANTHROPIC_BASE_URL=${url}
-Stop with Ctrl+C. Forget all local state with: npm run reset
+Stop with Ctrl+C. To delete all local state: ${isInPackage ? 'rm -r .wrangler/state' : 'npm run reset'}
 `);
   const others = args.filter((arg, at) => !/^--port(=|$)/.test(arg) && args[at - 1] !== '--port');
   run(['dev', ...others, '--port', String(port)]);
@@ -49,28 +59,60 @@ Stop with Ctrl+C. Forget all local state with: npm run reset
   process.exit(1);
 }
 
+/** @returns the path of wrangler's configuration; undefined if there is none */
+function configurationPath(): string | undefined {
+  const named = [...valuesOf('--config'), ...valuesOf('-c')].at(-1);
+  if (named !== undefined) return resolve(root, named);
+  return CONFIGURATIONS.map((name) => join(root, name)).find((path) => existsSync(path));
+}
+
 /**
- * Reads the settings as wrangler does, and names those that are probably misspelt.
+ * Reads the variables and the host in wrangler's configuration. Reading it as wrangler does takes half a second, so it is only
+ * read if it may have either.
+ */
+async function readConfiguration(config: string | undefined, text: string) {
+  if (config === undefined || !/^[^#\n]*\b(vars|host)\b/m.test(text)) return undefined;
+  const { unstable_readConfig } = await import('wrangler');
+  return unstable_readConfig({ config, env: environmentName() }, { hideWarnings: true });
+}
+
+/**
+ * Refuses to start under another host: wrangler then rewrites the host in all headers, so that the edge cannot compare them.
  *
+ * @throws Error that names the option
+ */
+function refuseOtherHost(configured: string | undefined): void {
+  const given = args.map(optionName).find((name) => HOST_OPTIONS.includes(name));
+  const where = given ?? (configured === undefined ? undefined : '`host` in the section [dev] of the configuration');
+  if (where === undefined) return;
+  throw new Error(
+    `Remove ${where}. With it, wrangler rewrites the host in every header, and a web page under a name that was made to point to this machine looks like a page of localhost.`,
+  );
+}
+
+/** @returns the name of an option as `--help` prints it: wrangler also accepts camelCase and `--name=value` */
+function optionName(arg: string): string {
+  return (arg.split('=')[0] ?? '').replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+function environmentName(): string | undefined {
+  return [...valuesOf('--env'), ...valuesOf('-e')].at(-1);
+}
+
+/**
+ * Reads the settings as wrangler does, and prints those that are probably misspelt.
+ *
+ * @param vars the variables in wrangler's configuration
  * @throws Error that names a malformed one
  */
-async function readSettings(): Promise<Settings> {
-  const environment = [...valuesOf('--env'), ...valuesOf('-e')].at(-1);
+async function readSettings(vars: Record<string, unknown> = {}): Promise<Settings> {
   const named = await Promise.all(valuesOf('--env-file').map(readEnvFile));
-  const files = named.length > 0 ? named : [await readDevVars(environment)];
-  const given = Object.assign({}, await varsOf(environment), ...files, ...valuesOf('--var').map(pairOf));
+  const files = named.length > 0 ? named : [await readDevVars(environmentName())];
+  const given = Object.assign({}, vars, ...files, ...valuesOf('--var').map(pairOf));
   for (const remark of misspeltSettings(Object.keys(given))) console.error(remark);
   const settings = parseSettings(given, true);
   openUpstreams(settings);
   return settings;
-}
-
-/** @returns the variables in wrangler.toml. To read it as wrangler does, half a second passes: few have any for development */
-async function varsOf(environment: string | undefined): Promise<Record<string, unknown>> {
-  const config = join(root, 'wrangler.toml');
-  if (!/^\[(env\.[\w-]+\.)?vars\]/m.test(await readFile(config, 'utf8'))) return {};
-  const { unstable_readConfig } = await import('wrangler');
-  return unstable_readConfig({ config, env: environment }, { hideWarnings: true }).vars;
 }
 
 /** @returns the values of an option, which may be a list, as wrangler takes them */
@@ -133,7 +175,8 @@ function whoAnswers(settings: Settings): string {
 function run(command: string[]): void {
   // The build command reads the same modules as this script.
   flushCompileCache();
-  const child = spawn(process.execPath, [join(root, 'node_modules/wrangler/bin/wrangler.js'), ...command], {
+  const wrangler = dirname(createRequire(join(root, 'package.json')).resolve('wrangler/package.json'));
+  const child = spawn(process.execPath, [join(wrangler, 'bin/wrangler.js'), ...command], {
     cwd: root,
     stdio: 'inherit',
     env: {

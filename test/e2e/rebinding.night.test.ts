@@ -1,6 +1,8 @@
 /** Pages whose names were made to point here, in Chromium. By day `gate/auth` has the rule, and `e2e/start` an edge without a key. */
 import { execFileSync } from 'node:child_process';
-import { cp, mkdtemp, rm, symlink } from 'node:fs/promises';
+import { once } from 'node:events';
+import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { type IncomingMessage, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Browser } from 'playwright-core';
@@ -87,6 +89,71 @@ describe.skipIf(noBrowser()).each([
     expect(await page.evaluate(async () => (await fetch('/conversations')).status)).toBe(200);
   });
 });
+
+/** What wrangler calls the Worker with instead of the host in the request. */
+const OTHER = 'localhost:9999';
+
+describe.skipIf(noBrowser()).each([
+  ['--local-upstream', ['--local-upstream', OTHER]],
+  ['--host', ['--host', OTHER]],
+  ['--local-upstream over http', ['--local-upstream', OTHER, '--upstream-protocol', 'http']],
+  ['--route', ['--route', 'localhost/*']],
+  ['host in [dev]', ['--config', 'wrangler.host.toml']],
+])('with a key and another host by %s, wrangler dev', (_, options) => {
+  let edge: Started;
+  let browser: Browser;
+
+  beforeAll(async () => {
+    const configured = (await readFile(join(clone, 'wrangler.toml'), 'utf8')).replace(
+      '[dev]',
+      `[dev]\nhost = "${OTHER}"`,
+    );
+    await writeFile(join(clone, 'wrangler.host.toml'), configured);
+    const where = { folder: clone, command: WRANGLER };
+    [edge, browser] = await Promise.all([npmStart([...KEY, ...options], undefined, where), launchDeceivedBrowser()]);
+  });
+
+  afterAll(async () => {
+    await browser?.close();
+    await edge?.stop();
+  });
+
+  test('rejects a page whose name was made to point here, by every route and however it names itself', async () => {
+    const { port } = new URL(edge.url);
+    const routes = (await routesOf(edge.url)).filter(([, path]) => !isCommon(path));
+    expect(routes.length).toBeGreaterThan(40);
+    for (const forged of [null, `http://localhost:${port}`, `http://${EVIL}:${port}`, `http://${OTHER}`]) {
+      const statuses = await statusesForReboundPage(browser, Number(port), routes, forged);
+      expect(statuses, String(forged)).toEqual(routes.map((route) => [...route, route[0] === 'GET' ? 401 : 403]));
+    }
+  });
+
+  test('rejects the same requests from a socket', async () => {
+    const { port } = new URL(edge.url);
+    for (const name of [EVIL, 'localhost', '127.0.0.1', `localhost.${EVIL}`]) {
+      for (const forged of [{}, { 'mf-original-url': `http://${name}:${port}/messages` }]) {
+        const headers = { host: `${name}:${port}`, origin: `http://${name}:${port}`, ...forged };
+        expect(await statusOfPost(port, headers), JSON.stringify(headers)).toBe(403);
+      }
+    }
+  });
+});
+
+/** Sends a message with exactly these headers. */
+async function statusOfPost(port: string, headers: Record<string, string>): Promise<number | undefined> {
+  const type = { 'content-type': 'application/json' };
+  const outgoing = request({
+    host: '127.0.0.1',
+    port,
+    method: 'POST',
+    path: '/messages',
+    headers: { ...headers, ...type },
+  });
+  const [incoming] = (await once(outgoing.end('{}'), 'response')) as [IncomingMessage];
+  incoming.resume();
+  await once(incoming, 'end');
+  return incoming.statusCode;
+}
 
 test('wrangler dev in a fresh clone builds, and answers by the simulator', async () => {
   const edge = await npmStart([], undefined, { folder: clone, command: WRANGLER });

@@ -50,7 +50,9 @@ describe('with a key', () => {
       expect(await statusOf(port, path, { ...forged, origin: 'http://evil.test' })).toBe(403);
       expect(await statusOf(port, path, { host: 'evil.test' })).toBe(403);
       expect(await statusOf(port, path, { host: `localhost:${port}` })).toBe(401);
-      expect(await statusOf(port, path, { host: `localhost:${port}`, origin: 'http://localhost:3000' })).toBe(200);
+      const page = { host: `localhost:${port}`, origin: 'http://localhost:3000' };
+      expect(await statusOf(port, path, page)).toBe(403);
+      expect(await statusOf(port, path, { ...page, 'sec-fetch-site': 'same-site' })).toBe(200);
     }
   });
 });

@@ -128,7 +128,8 @@ test('a page from another site, or a name that was made to point here, gets noth
     expect(refused.status, origin).toBe(403);
     expect(refused.headers.get('sluice-upstream')).toBeNull();
   }
-  const welcome = await post({ origin: 'http://localhost:3000' });
+  expect((await post({ origin: 'http://localhost:3000' })).status).toBe(403);
+  const welcome = await post({ origin: 'http://localhost:3000', 'sec-fetch-site': 'cross-site' });
   expect(welcome.status).toBe(200);
   expect(welcome.headers.get('access-control-allow-origin')).toBe('http://localhost:3000');
   const { port } = new URL(url);

@@ -44,20 +44,26 @@ export async function openAttack(browser: Browser, host: string, port: number) {
 /**
  * Has a rebound page call routes, each with the header by which the local runtime is told another URL.
  *
+ * @param forged the beginning of that URL; null for no such header
  * @returns each route with the status that the page got
  */
-export async function statusesForReboundPage(browser: Browser, port: number, routes: readonly Route[]) {
+export async function statusesForReboundPage(
+  browser: Browser,
+  port: number,
+  routes: readonly Route[],
+  forged: string | null = `http://localhost:${port}`,
+) {
   const page = await openAttack(browser, EVIL, port);
   try {
     return await page.evaluate(
       async ({ all, base }) =>
         await Promise.all(
           all.map(async ([method, path]): Promise<[string, string, number]> => {
-            const headers = { 'mf-original-url': base + path };
+            const headers: Record<string, string> = base === null ? {} : { 'mf-original-url': base + path };
             return [method, path, (await fetch(path, { method, headers })).status];
           }),
         ),
-      { all: [...routes], base: `http://localhost:${port}` },
+      { all: [...routes], base: forged },
     );
   } finally {
     await page.close();

@@ -8,18 +8,25 @@ import { MarkedRoutes } from './marked-routes.ts';
 /**
  * Restricts a development server to its own machine. Otherwise any web page (by its `Origin`) or any name that points here
  * (by its `Host`: DNS rebinding) could spend the developer's key.
+ *
+ * `wrangler dev` calls the Worker with another host where it is told one (`--local-upstream`, `--host`, `[dev] host`, a route),
+ * and rewrites the host in every header, `Origin` too. A page under a rebound name then looks like a page of localhost. But its
+ * URL is not trustworthy, so the browser sends no `Sec-Fetch-Site` with its requests, and no page can set that header.
  */
 export const loopbackOnly = createMiddleware<AppEnv>((c, next) => {
+  if (!c.get('settings').development) return next();
   const origin = c.req.header('origin');
-  const isOwn = isLoopback(c.req.url) && (origin === undefined || isLoopback(origin));
-  if (c.get('settings').development && !isOwn) {
-    throw finalError(
-      'permission_error',
-      'A development server answers to its own machine only: call it as http://localhost, from a page on this machine.',
-    );
-  }
+  if (!isLoopback(c.req.url) || (origin !== undefined && !isLoopback(origin)))
+    throw finalError('permission_error', FOREIGN);
+  if (origin !== undefined && !c.req.header(FETCH_SITE)) throw finalError('permission_error', UNKNOWN_PAGE);
   return next();
 });
+
+const FETCH_SITE = 'sec-fetch-site';
+const FOREIGN =
+  'A development server accepts requests from its own machine only. Call it as http://localhost, from a page on this machine.';
+const UNKNOWN_PAGE =
+  'This request has an `Origin` but no `Sec-Fetch-Site`, so it may come from a page whose name was made to point to this machine. Use a current browser (Chrome 76, Edge 79, Firefox 90, Safari 16.4 or newer). From a program, leave out `Origin`.';
 
 const OWN_SITES: readonly (string | null)[] = ['same-origin', 'same-site', 'none'];
 const publicRoutes = new MarkedRoutes();
@@ -37,5 +44,5 @@ export function openToPages(handler: Handler<AppEnv>): void {
 export function mayBeRebound(c: Context<AppEnv>): boolean {
   const { method, headers } = c.req.raw;
   if ((method !== 'GET' && method !== 'HEAD') || headers.has('origin')) return false;
-  return !OWN_SITES.includes(headers.get('sec-fetch-site')) && !publicRoutes.answers(c);
+  return !OWN_SITES.includes(headers.get(FETCH_SITE)) && !publicRoutes.answers(c);
 }

@@ -452,7 +452,9 @@ test.each([
     'access-control-request-method': 'POST',
     'access-control-request-headers': 'x-of-the-future,x-api-key',
   };
-  const preflight = await app.fetch(url, { method: 'OPTIONS', headers: { origin, ...asked } });
+  // A page at localhost that calls 127.0.0.1 is of another site.
+  const page = { origin, 'sec-fetch-site': 'cross-site' };
+  const preflight = await app.fetch(url, { method: 'OPTIONS', headers: { ...page, ...asked } });
   expect(preflight.status).toBe(204);
   expect(preflight.headers.get('access-control-allow-origin')).toBe(origin);
   expect(preflight.headers.get('access-control-allow-headers')?.split(',')).toContain('x-of-the-future');
@@ -461,7 +463,7 @@ test.each([
     [ASK, 200],
     ['{', 400],
   ] as const) {
-    const response = await app.post(url, body, { origin });
+    const response = await app.post(url, body, page);
     expect(response.status).toBe(status);
     expect(response.headers.get('access-control-allow-origin')).toBe(origin);
     const exposed = response.headers.get('access-control-expose-headers')?.split(',') ?? [];
@@ -500,7 +502,7 @@ describe('a page whose name was made to point here', () => {
     const app = answering({ MODE: 'development' });
     const own = [
       ...['same-origin', 'same-site', 'none'].map((site) => ({ 'sec-fetch-site': site })),
-      { ...REBOUND, origin: 'http://localhost:3000' },
+      { origin: 'http://localhost:3000', 'sec-fetch-site': 'cross-site' },
       { ...REBOUND, ...bearer(await tokenOf('dev', ['admin'])) },
     ];
     for (const headers of own)
@@ -525,6 +527,25 @@ describe('a page whose name was made to point here', () => {
     // A program on this machine has none.
     expect((await app.post('/messages', ASK)).status).toBe(200);
   });
+});
+
+test('a development server rejects an origin of this machine without Sec-Fetch-Site, by every route and method', async () => {
+  // `wrangler dev --local-upstream localhost:80` makes this of the origin of a page under a rebound name.
+  const rewritten = { origin: 'http://localhost', 'sec-fetch-site': '' };
+  const { touched, ...bound } = watched();
+  const app = answering({ ...bound, MODE: 'development' });
+  const token = bearer(await tokenOf('dev', ['admin']));
+  for (const { method, url } of ROUTES) {
+    for (const one of [method, 'OPTIONS', 'HEAD']) {
+      const response = await app.fetch(url, { method: one, headers: { ...rewritten, ...token } });
+      expect(response.status, `${one} ${url}`).toBe(403);
+      expect(response.headers.has('access-control-allow-origin')).toBe(false);
+      const text = await response.text();
+      if (one !== 'HEAD') expect(text).toMatch(/Sec-Fetch-Site.*Safari 16\.4 or newer/);
+    }
+  }
+  expect((await app.post('/messages', ASK, rewritten)).status).toBe(403);
+  expect([touched, app.sent]).toEqual([[], []]);
 });
 
 test('a deployed edge allows the origins that are configured, also on a 401, and no loopback of its own accord', async () => {

@@ -1,0 +1,39 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { root } from '../support/root.ts';
+import { runScript } from '../support/run-script.ts';
+
+let folder = '';
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'sluice-start-'));
+});
+
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+const start = (...args: string[]) => runScript(join(root, 'scripts/start.ts'), args);
+
+test.each([
+  [['--local-upstream', 'localhost:9000'], '--local-upstream'],
+  [['--local-upstream=localhost:9000'], '--local-upstream'],
+  [['--localUpstream', 'localhost:9000'], '--local-upstream'],
+  [['--port', '9000', '--host', 'localhost:9000'], '--host'],
+])('npm start rejects %j, with which an edge cannot tell pages apart', async (args, named) => {
+  const { status, stderr } = await start(...args);
+  expect([status, stderr]).toEqual([
+    1,
+    expect.stringContaining(`Remove ${named}. With it, wrangler rewrites the host`),
+  ]);
+});
+
+test.each([
+  ['wrangler.toml', 'name = "edge"\n[dev]\nhost = "localhost:9000"\n'],
+  ['wrangler.jsonc', '{ "name": "edge", "dev": { "host": "localhost:9000" } }'],
+])('npm start rejects a host in [dev] of %s', async (name, text) => {
+  const file = join(folder, name);
+  await writeFile(file, text);
+  const { status, stderr } = await start('--config', file);
+  expect([status, stderr]).toEqual([1, expect.stringContaining('Remove `host` in the section [dev]')]);
+});

@@ -35,7 +35,8 @@ export async function signIn(c: Context<AppEnv>): Promise<void> {
   const requestId = withMark(c.get('requestId'), await accountMark(identity.account, c.get('settings')));
   c.set('requestId', requestId);
   line.request_id = requestId;
-  c.get('share').ofCaller(identity.account, memoryGroup(identity.account));
+  const { account, token } = identity;
+  c.get('share').ofCaller({ account, token: token?.jti, group: memoryGroup(account) });
   if (identity.only) checkBoundRoute(c, identity.only);
   c.set('identity', tagged(identity, c.req.raw.headers.get('sluice-tags')));
 }

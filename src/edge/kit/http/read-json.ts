@@ -150,7 +150,7 @@ export interface Reading {
   stretchMs?: number;
   /** How long the rest of a refused body is read, in milliseconds. */
   discardMs?: number;
-  /** Called with a long body whose announced length is believed, and with undefined once no more of it is read. */
+  /** Called with a body that is read piece by piece, and with undefined once no more of it is read. */
   onComing?(body: ComingBody | undefined): void;
 }
 
@@ -177,7 +177,9 @@ export async function readBytes(
   if (declared !== undefined && declared > limitBytes) throw tooLarge(limitBytes);
   const trusted = isDoubted ? undefined : declared;
   try {
-    if (trusted === undefined) return await readPieces(request, limitBytes, onLength, { mostMs, shortMs, stretchMs });
+    if (trusted === undefined) {
+      return await readPieces(request, limitBytes, onLength, { mostMs, shortMs, stretchMs, onComing });
+    }
     const asking = onLength(trusted);
     if (asking instanceof Promise) await asking;
     // The runtime ensures that a body has its declared length.
@@ -193,20 +195,42 @@ export async function readBytes(
   }
 }
 
+/** Options for reading a body whose length is not known. */
+interface PieceOptions {
+  mostMs: number | undefined;
+  shortMs: number;
+  stretchMs: number;
+  onComing: Reading['onComing'] | undefined;
+}
+
 async function readPieces(
   { body }: Request,
   limitBytes: number,
   onLength: OnLength,
-  { mostMs, shortMs, stretchMs }: { mostMs: number | undefined; shortMs: number; stretchMs: number },
+  { mostMs, shortMs, stretchMs, onComing = () => {} }: PieceOptions,
 ): Promise<Uint8Array> {
   const pieces: Uint8Array[] = [];
   const reader = body && new PieceReader(body);
   if (!reader) return joinedPieces(pieces);
   let length = 0;
+  let refusal: ApiError | undefined;
   const pace = new Pace(reader, () => length, { stretchMs, mostMs, shortMs, longFrom: LONG_BODY });
+  onComing({
+    get length() {
+      return length;
+    },
+    come: () => length,
+    giveWay(why) {
+      refusal = why;
+      // Its memory is free at once, whenever the sender goes on.
+      pieces.length = 0;
+      reader.cancel().catch(ignoreBroken);
+    },
+  });
   try {
     for (;;) {
       const piece = await reader.read();
+      if (refusal) throw refusal;
       pace.check();
       if (!piece) return joinedPieces(pieces);
       length += piece.length;
@@ -218,8 +242,9 @@ async function readPieces(
     }
   } catch (thrown) {
     reader.cancel().catch(ignoreBroken);
-    throw thrown;
+    throw refusal ?? thrown;
   } finally {
+    onComing(undefined);
     pace.stop();
   }
 }

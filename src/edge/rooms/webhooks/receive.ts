@@ -45,7 +45,11 @@ export async function receive(
   const limit = Math.min(limitBytes, maxBodyBytes);
   const share = new MemoryShare(bodyMemory, true);
   try {
-    const bytes = await readBytes(request, limit, (length) => share.grow(length), { isDoubted: true, mostMs: MOST_MS });
+    const bytes = await readBytes(request, limit, (length) => share.grow(length), {
+      isDoubted: true,
+      mostMs: MOST_MS,
+      onComing: (body) => share.receives(body),
+    });
     const verdict = await signature.verify({ headers, bytes, now }, secrets);
     if (verdict !== 'valid') throw refusedError(verdict);
     const { json } = await inSteps(parsingJson(bytes));

@@ -36,7 +36,7 @@ export async function reserveMemory(
   leftMs: number,
   taker: MemoryOwner,
 ): Promise<void> {
-  share.ofCaller(taker.account, memoryGroup(taker.account));
+  share.ofCaller({ account: taker.account, group: memoryGroup(taker.account) });
   await share.wait(bytes * FORMS, memoryOwner(taker), Math.min(leftMs, MOST_WAIT_MS), taker.signal);
 }
 

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { BodyMemory, MemoryShare } from '../../../../src/edge/kit/http/body-memory.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { tryCases } from '../../../support/runs.ts';
@@ -17,7 +17,8 @@ test('whatever comes and goes, all memory is given back, and there is never more
   tryCases(100, fc.array(fc.boolean(), { minLength: 10, maxLength: 10 }), fc.array(step), (strange, steps) => {
     const memory = new BodyMemory();
     const shares = strange.map((isStrange) => new MemoryShare(memory, isStrange));
-    for (const [index, share] of shares.entries()) if (index % 2 === 0) share.ofCaller(`caller ${index % 3}`);
+    for (const [index, share] of shares.entries())
+      if (index % 2 === 0) share.ofCaller({ account: `caller ${index % 3}`, token: index % 4 === 0 ? 'a' : undefined });
     for (const { who, does } of steps) {
       const share = shares[who];
       if (does === 'leaves') share?.leave();
@@ -50,7 +51,7 @@ test('visitors take the memory of one together, and each of them half of it at m
   const memory = new BodyMemory();
   const of = (visitor: string) => {
     const share = new MemoryShare(memory);
-    share.ofCaller(`visitor:${visitor}`, 'visitor:');
+    share.ofCaller({ account: `visitor:${visitor}`, group: 'visitor:' });
     return share;
   };
   const first = of('a');
@@ -66,7 +67,7 @@ test('one caller leaves memory for the others, whatever they send at a time', ()
   const memory = new BodyMemory();
   const of = (caller: string) => {
     const share = new MemoryShare(memory);
-    share.ofCaller(caller);
+    share.ofCaller({ account: caller });
     return share;
   };
   for (const _ of [1, 2, 3, 4, 5]) of('alice').grow(6 * MB);
@@ -79,7 +80,7 @@ test('one caller leaves memory for the others, whatever number of short bodies i
   const memory = new BodyMemory();
   const of = (caller: string) => {
     const share = new MemoryShare(memory);
-    share.ofCaller(caller);
+    share.ofCaller({ account: caller });
     return share;
   };
   const alices = Array.from({ length: 200 }, () => of('alice'));
@@ -99,7 +100,7 @@ test('one caller leaves memory for the others, whatever number of short bodies i
 test('the largest body of a caller fits alone, also one that grows while it comes', () => {
   const memory = new BodyMemory();
   const share = new MemoryShare(memory);
-  share.ofCaller('alice');
+  share.ofCaller({ account: 'alice' });
   for (const size of [1, 8, 21, 31]) share.grow(size * MB);
   share.leave();
   expect(() => share.grow(31 * MB)).not.toThrow();
@@ -110,6 +111,95 @@ test('strangers leave memory for callers', () => {
   new MemoryShare(memory, true).grow(25 * MB);
   expect(() => new MemoryShare(memory, true).grow(2 * MB)).toThrow('Too many large requests');
   expect(() => new MemoryShare(memory).grow(12 * MB)).not.toThrow();
+});
+
+test('strangers hold 8 MB together, beside one longer body at a time', () => {
+  const memory = new BodyMemory();
+  const stranger = (bytes: number) => {
+    const share = new MemoryShare(memory, true);
+    share.grow(bytes);
+    return share;
+  };
+  for (let count = 0; count < 8; count += 1) stranger(MB);
+  const long = stranger(9 * MB);
+  long.grow(18 * MB);
+  expect(() => stranger(MB)).toThrow('Too many large requests');
+  expect(() => stranger(9 * MB)).toThrow('Too many large requests');
+  long.leave();
+  expect(() => stranger(18 * MB)).not.toThrow();
+});
+
+describe('tokens of one account', () => {
+  const of = (memory: BodyMemory, token: string | undefined, account = 'alice') => {
+    const share = new MemoryShare(memory);
+    share.ofCaller({ account, token });
+    return share;
+  };
+  /** Announces a body of which so many bytes come each second. */
+  const announce = (share: MemoryShare, bytes: number, pace = 0) => {
+    const body = { gaveWay: false };
+    const begun = Date.now();
+    share.grow(bytes);
+    share.receives({
+      length: bytes,
+      come: () => (Date.now() - begun) * (pace / 1_000),
+      giveWay: () => {
+        body.gaveWay = true;
+      },
+    });
+    return body;
+  };
+
+  beforeEach(() => void vi.useFakeTimers());
+  afterEach(() => void vi.useRealTimers());
+
+  test('find memory beside one that holds all that one may', () => {
+    const memory = new BodyMemory();
+    const page = announce(of(memory, 'page'), 30 * MB, MB);
+    for (const _ of [1, 2]) expect(() => of(memory, 'server').grow(2.5 * MB)).not.toThrow();
+    expect(() => of(memory, 'page').grow(2.5 * MB)).toThrow('Too many large requests');
+    expect(page.gaveWay).toBe(false);
+    const short = Array.from({ length: 200 }, () => of(memory, 'many'));
+    expect(() => {
+      for (const share of short) share.grow(200_000);
+    }).toThrow('Too many large requests');
+    expect(() => of(memory, undefined, 'bob').grow(200_000)).not.toThrow();
+  });
+
+  test('are not kept out when one of them had to give way', () => {
+    const memory = new BodyMemory();
+    const silent = announce(of(memory, 'page'), 30 * MB);
+    vi.advanceTimersByTime(1_000);
+    // What one token takes beyond its own share is its own trouble, and does not make others wait.
+    of(memory, 'page').grow(2.5 * MB);
+    expect(silent.gaveWay).toBe(true);
+    expect(() => of(memory, 'page').grow(MB)).toThrow('Too many large requests');
+    expect(memory.isWanted(Date.now())).toBe(false);
+    for (const token of ['server', 'phone', undefined]) expect(() => of(memory, token).grow(2.5 * MB)).not.toThrow();
+  });
+
+  test('are kept out together when several of them had to give way to others', () => {
+    const memory = new BodyMemory();
+    const fill = of(memory, undefined, 'fill');
+    for (const [token, isOut] of [
+      ['one', false],
+      ['two', false],
+      ['three', true],
+    ] as const) {
+      fill.leave();
+      const silent = announce(of(memory, token), 20 * MB);
+      vi.advanceTimersByTime(1_000);
+      fill.grow(30 * MB);
+      expect(silent.gaveWay).toBe(true);
+      fill.leave();
+      const other = of(memory, 'server');
+      if (isOut) expect(() => other.grow(MB)).toThrow('Too many large requests');
+      else expect(() => other.grow(MB)).not.toThrow();
+      other.leave();
+    }
+    vi.advanceTimersByTime(60_000);
+    expect(() => of(memory, 'server').grow(MB)).not.toThrow();
+  });
 });
 
 test('the memory of what was kept is given back with the share', () => {
@@ -126,7 +216,7 @@ describe('who waits', () => {
   const LONG_MS = 3_600_000;
   const waiting = (memory: BodyMemory, bytes: number, { of = 'alice', object = 'one', stops = signal } = {}) => {
     const share = new MemoryShare(memory);
-    share.ofCaller(of);
+    share.ofCaller({ account: of });
     const state = { has: false };
     const done = share.wait(bytes, object, LONG_MS, stops).then(() => {
       state.has = true;
@@ -166,7 +256,7 @@ describe('who waits', () => {
   test('lets others pass where its own caller holds what it waits for', async () => {
     const memory = new BodyMemory();
     const own = new MemoryShare(memory);
-    own.ofCaller('alice');
+    own.ofCaller({ account: 'alice' });
     own.grow(12 * MB);
     const waits = waiting(memory, 36 * MB, { of: 'alice' });
     const other = waiting(memory, MB, { of: 'bob', object: 'other' });
@@ -185,7 +275,7 @@ describe('who waits', () => {
     const memory = new BodyMemory();
     const sends = (of: string) => {
       const share = new MemoryShare(memory);
-      share.ofCaller(of);
+      share.ofCaller({ account: of });
       share.grow(MB);
       return share;
     };
@@ -259,7 +349,7 @@ describe('who waits', () => {
     const stop = new AbortController();
     const stopped = waiting(memory, 28 * MB, { stops: stop.signal });
     const late = new MemoryShare(memory);
-    late.ofCaller('alice');
+    late.ofCaller({ account: 'alice' });
     stop.abort(new Error('stopped'));
     await expect(stopped.done).rejects.toThrow('stopped');
     await expect(late.wait(28 * MB, 'alice', 0, signal)).rejects.toMatchObject({ status: 503 });

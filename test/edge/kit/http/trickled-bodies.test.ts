@@ -4,16 +4,20 @@ import { errorOf, type TestApp, testApp } from '../../../support/app.ts';
 import { passTime } from '../../../support/calendar.ts';
 import { SMALL_MESSAGE } from '../../../support/small-message.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
+import { webhookVars } from '../../../support/webhook-vars.ts';
 
 const KB = 1_000;
 /** Two of them fill the room for long bodies. */
 const ANNOUNCED = 20_900 * KB;
 const PIECE = 66 * KB;
 
-const headersOf = async (name: string) => ({
-  ...bearer(await tokenOf(name, ['messages'])),
-  'content-type': 'application/json',
-});
+/** One token for each name. */
+const tokens = new Map<string, Promise<string>>();
+const headersOf = async (name: string) => {
+  const token = tokens.get(name) ?? tokenOf(name, ['messages']);
+  tokens.set(name, token);
+  return { ...bearer(await token), 'content-type': 'application/json' };
+};
 
 /** Announces a long body, of which a piece comes when it is asked for. */
 async function trickle(app: TestApp, name: string) {
@@ -91,5 +95,38 @@ test('a phone that sends 20 kB a second gets its 300 kB through', async () => {
   const response = await answered;
   expect(response.status).toBe(200);
   await response.body?.cancel();
+  await app.settled();
+});
+
+test('a silent stranger with a well-formed signature gives way after a second, and sends no other long body for a minute', async () => {
+  const app = testApp(() => Response.json(SMALL_MESSAGE), {
+    ...DEPLOYED,
+    ...webhookVars('github'),
+    GITHUB_WEBHOOK_SECRET: 'w'.repeat(32),
+  });
+  const send = async (bytes: number, isSilent: boolean) => {
+    const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+    const writer = writable.getWriter();
+    const headers = { 'content-type': 'application/json', 'x-hub-signature-256': `sha256=${'0'.repeat(64)}` };
+    const answered = Promise.resolve(app.fetch('/webhooks/github', { method: 'POST', headers, body: readable }));
+    const broken: unknown[] = [];
+    for (let sent = 0; sent < bytes && broken.length === 0; sent += 500 * KB) {
+      await writer.write(new Uint8Array(500 * KB).fill(32)).catch((thrown) => broken.push(thrown));
+    }
+    if (!isSilent) await writer.close().catch((thrown) => broken.push(thrown));
+    return { answered, end: () => writer.abort(new Error('left')).catch((thrown) => broken.push(thrown)) };
+  };
+  const silent = await send(24_500 * KB, true);
+  expect(await say(app, 'early', 20_000 * KB)).toBe(503);
+  passTime(1_000);
+  expect(await say(app, 'later', 20_000 * KB)).toBe(200);
+  expect((await silent.answered).status).toBe(503);
+  expect((await (await send(24_500 * KB, false)).answered).status).toBe(503);
+  // The signature of what strangers send within their limit is still verified.
+  expect((await (await send(5_000 * KB, false)).answered).status).toBe(401);
+  expect(await say(app, 'again', 20_000 * KB)).toBe(200);
+  passTime(60_000);
+  expect((await (await send(24_500 * KB, false)).answered).status).toBe(401);
+  await silent.end();
   await app.settled();
 });

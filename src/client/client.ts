@@ -95,7 +95,7 @@ export function createClient(options: ClientOptions) {
       ...stored<PrefixPut, PrefixAnswer, StoredPrefix>(transport, '/prefixes'),
     },
     /**
-     * Labels one text, or several texts in one request.
+     * Labels one text, or several texts in one request. With a `schema` the result has the whole object as `output`.
      *
      * @throws SluiceError if the only input cannot be labelled; of several inputs each has its own error
      * @example

@@ -31,6 +31,22 @@ export const said = (text: string, more: object = {}) => ({
 
 export const labelled = (label: unknown, more: object = {}) => said(JSON.stringify({ label, ...more }));
 
+/** A schema as Pydantic 2 generates it: each enum is a definition of its own. */
+export const PYDANTIC = {
+  $defs: {
+    Category: { enum: ['billing', 'bug', 'other'], title: 'Category', type: 'string' },
+    Priority: { enum: ['low', 'high'], title: 'Priority', type: 'string' },
+  },
+  properties: {
+    priority: { $ref: '#/$defs/Priority' },
+    category: { anyOf: [{ $ref: '#/$defs/Category' }, { type: 'null' }], default: null },
+    requires_human: { title: 'Requires Human', type: 'boolean' },
+  },
+  required: ['priority', 'requires_human'],
+  title: 'Ticket',
+  type: 'object',
+};
+
 /** The text between the tags of a request that has gone up. */
 export function inputIn({ text }: Pick<Sent, 'text'>): string {
   const { messages } = JSON.parse(text) as { messages: { content: { text: string }[] }[] };

@@ -11,6 +11,15 @@ import { classifyAnswer, classifyResults } from './classify-answers.schema.ts';
 
 const version = 'tickets@de2c16f90b30cb81a5d9fa6ff0b5cb2e';
 const labels = [{ name: 'billing', description: 'charges, invoices, refunds' }, { name: 'bug' }, { name: 'other' }];
+const schema = {
+  type: 'object',
+  properties: {
+    priority: { type: 'string', enum: ['low', 'medium', 'high'] },
+    category: { type: 'string', enum: ['billing', 'bug', 'other'] },
+    requires_human: { type: 'boolean' },
+  },
+  required: ['priority', 'category', 'requires_human'],
+};
 const named = { type: 'classifier', name: 'tickets', version, owner: 'account' };
 const stored = { ...named, labels, multi: false, allow_none: false };
 const usage = { input_tokens: 259, output_tokens: 9, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
@@ -52,7 +61,10 @@ const evaluationContent: Content = {
     z.withMeta(classifyResults, { id: 'Classifications' }),
     z.withMeta(classifyAnswer, { id: 'Classification' }),
   ]),
-  example: { ...askOnce, ...spent },
+  example: {
+    ...{ label: 'high', confidence: null, fields: null, cached: false },
+    ...{ output: { priority: 'high', category: 'billing', requires_human: true }, ...spent },
+  },
 };
 
 const classifier = z.withMeta(classifierContent, { id: 'Classifier' });
@@ -72,7 +84,7 @@ export const classification: Resource = {
         description: `Several are answered in their order, each admitted and paid for by itself: one that is refused has an error of its own. An answer that is kept is free, and says so.\n\n${STREAMS}`,
         body: {
           id: 'ClassifyRequest',
-          example: { input: 'I was charged twice', labels },
+          example: { input: 'I was charged twice', schema },
         },
         answers: {
           200: {

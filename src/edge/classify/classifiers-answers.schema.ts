@@ -2,10 +2,10 @@ import * as z from '../kit/http/zod.ts';
 import { storedVersion } from '../named/versions/versions-answers.schema.ts';
 import { label, putClassifier } from './classifiers.schema.ts';
 
-/** A version as it is stored: labels are objects, and a `schema` has become labels and fields. */
+/** A version as it is stored: labels are objects, and those of a `schema` stand beside it. */
 export const classifierContent = z.object({
   ...storedVersion('classifier'),
-  ...z.omit(putClassifier.fields, { schema: true }).shape,
+  ...putClassifier.fields.shape,
   labels: z.array(label),
   multi: z.boolean(),
   allow_none: z.boolean(),

@@ -30,12 +30,13 @@ export const label = z.strictObject({
 });
 const jsonSchema = z.looseObject({}, { error: 'Input should be a JSON schema: an object' });
 
-/** An example of the whole task: a text and its answer. */
+/** An example of the whole task: a text and its result. */
 const classifierExample = z.strictObject({
   input: text.check(z.minLength(1), z.maxLength(16_000)),
   label: z.optionally(z.nullable(name), 'null: none of them.'),
   labels: z.optionally(z.array(name), 'In place of `label`, with `multi`.'),
   fields: z.optional(z.looseObject({})),
+  output: z.optionally(z.looseObject({}), 'With a `schema`, in place of the others: the whole object.'),
 });
 
 const labels = z
@@ -52,7 +53,11 @@ export const classifierParts = {
   labels: z.optional(labels),
   schema: z.optionally(
     jsonSchema,
-    'In place of `labels`: a JSON schema that is an enum of strings, or an object with a property that is one (`label`, or the only enum, whatever its name; or `labels`, an array of one). Its other properties are `fields`.',
+    'In place of `labels`: a JSON schema of the whole answer, an object. At least one property is an enum of two or more strings, or an array of one. The result has the object as `output`. An enum by itself is a list of labels.',
+  ),
+  label_property: z.optionally(
+    text.check(z.minLength(1), z.maxLength(256)),
+    'The property of `schema` that is the label. Default: `label` or `labels`, the only enum, the first one in `required`, the first one.',
   ),
   multi: z.optionally(z.boolean(), 'Any number of labels in place of one.'),
   allow_none: z.optionally(z.boolean(), 'Whether none of the labels is an answer.'),

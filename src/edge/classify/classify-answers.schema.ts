@@ -13,6 +13,10 @@ export const classifiedFields = {
   labels: z.optionally(z.array(z.string()), 'In place of `label`, with `multi`.'),
   confidence: z.described(z.nullable(z.number()), 'The share of the votes that agree; null with one vote.'),
   fields: z.nullable(z.record(z.string(), z.unknown())),
+  output: z.optionally(
+    z.nullable(z.record(z.string(), z.unknown())),
+    'With a `schema`: the whole object; null in an error.',
+  ),
   cached: z.described(z.boolean(), 'Served from the cache, and free.'),
 };
 const spent = { usage: classifyUsage, cost_usd: usd, model: z.string() };
@@ -33,6 +37,6 @@ export const classifyResults = z.object({ results: z.array(classifyResult), ...s
 
 export type ClassifyAnswer = z.output<typeof classifyAnswer>;
 /** The part of an answer that is cached. Its cost is not, because a cached answer costs nothing. */
-export type KeptAnswer = Pick<ClassifyAnswer, 'label' | 'labels' | 'confidence' | 'fields'>;
+export type KeptAnswer = Pick<ClassifyAnswer, 'label' | 'labels' | 'confidence' | 'fields' | 'output'>;
 export type ClassifyUsage = z.output<typeof classifyUsage>;
 export type ClassifyResult = z.output<typeof classifyResult>;

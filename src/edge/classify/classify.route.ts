@@ -13,7 +13,7 @@ import { withoutUndefined } from '../kit/json/object.ts';
 import { pluggedOne, singleSeam } from '../kit/rooms/rooms.ts';
 import { endHeaders, noteEnd } from '../money/admission/answer-end.ts';
 import { readJson } from '../money/admission/read-body.ts';
-import { classifyRequest } from './classify.schema.ts';
+import { classifyRequest, withIds } from './classify.schema.ts';
 import type { ClassifyResult } from './classify-answers.schema.ts';
 import { formatAsked, type StreamedResult, streamResults } from './result-stream.ts';
 import { type Classified, classify } from './task/classify.ts';
@@ -43,7 +43,8 @@ export const CLASSIFY_ROUTES = [
     async (c, { body }) => {
       const { json, bytes } = await readJson(c, 'price');
       const request = validate(body, json);
-      const { input, inputs, stream, batch, deliver_url: deliverUrl, ...classifier } = request;
+      const { input, inputs: asked, stream, batch, deliver_url: deliverUrl, ...classifier } = request;
+      const inputs = asked && withIds(asked);
       const bound = boundClassifier(c.get('identity'), request, c.req.raw.headers);
       const by = classifyingIn(c);
       const task = await taskOf({ ...classifier, prefix: askedMember('prefix', c.req.raw.headers, json) }, by, bound);
@@ -123,13 +124,14 @@ type Unlabelled = Pick<NotClassified, 'outcome'> & { error: { type: string; mess
 
 /** @returns the result of one of several inputs, as it is sent */
 export function resultOf(
-  { classifier: { multi } }: { classifier: Pick<Task['classifier'], 'multi'> },
+  { classifier: { multi, schema } }: { classifier: Pick<Task['classifier'], 'multi' | 'schema'> },
   outcome: Pick<Classified, 'outcome' | 'result'> | Unlabelled,
 ): Omit<ClassifyResult, 'id'> {
   if (outcome.outcome === 'classified') return { ...outcome.result, error: null };
   const { type, message } = outcome.error;
   const none = multi ? { labels: null } : { label: null };
-  return { ...none, confidence: null, fields: null, cached: false, error: { type, message } };
+  const output = schema ? { output: null } : {};
+  return { ...none, confidence: null, fields: null, ...output, cached: false, error: { type, message } };
 }
 
 /**

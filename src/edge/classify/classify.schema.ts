@@ -19,13 +19,20 @@ export const taskAsked = z.strictObject(taskFields);
 /** The `input` is not checked here: a wrong one gets its own error, and the others are still labelled. */
 const item = z.strictObject({ id: z.string().check(z.minLength(1), z.maxLength(256)), input: z.optional(z.unknown()) });
 
+type Item = z.output<typeof item>;
+
+/** @returns inputs as objects: the id of a plain text is its index in the list */
+export function withIds(inputs: readonly (string | Item)[]): Item[] {
+  return inputs.map((input, index) => (typeof input === 'string' ? { id: String(index), input } : input));
+}
+
 export const classifyRequest = z
   .strictObject({
     ...taskFields,
     input: z.optional(z.string({ error: 'Input should be a valid string' })),
     inputs: z.optional(
       z
-        .array(item)
+        .array(z.union([z.string(), item], { error: 'Input should be a text, or an object with an id and an input' }))
         .check(
           z.minLength(1, 'Input should have at least one input'),
           z.maxLength(MOST_BATCH_INPUTS, `Input should have at most ${MOST_BATCH_INPUTS} inputs`),
@@ -55,10 +62,10 @@ export const classifyRequest = z
       error: 'deliver_url: only the end of a batch is delivered. Send `batch: true` with it.',
     }),
     z.refine(({ input, inputs }) => (input === undefined) !== (inputs === undefined), {
-      error: 'Send `input`, or `inputs` with an id each: one of them.',
+      error: 'Send `input`, or `inputs`, a list of texts: one of them.',
     }),
-    z.refine(({ inputs = [] }) => new Set(inputs.map(({ id }) => id)).size === inputs.length, {
-      error: 'inputs: each needs an id of its own',
+    z.refine(({ inputs = [] }) => new Set(withIds(inputs).map(({ id }) => id)).size === inputs.length, {
+      error: 'inputs: two of them have the same id. The id of a plain text is its index',
     }),
   );
 

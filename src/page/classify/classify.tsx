@@ -19,6 +19,7 @@ import {
   formFault,
   formText,
   isOutdated,
+  isSchema,
   labels,
   labelsOf,
   multi,
@@ -73,15 +74,17 @@ function ClassifyForm() {
         {inline && (
           <>
             <TextArea
-              label="Labels"
+              label="Labels, or a JSON schema"
               rows={5}
               placeholder={'billing: invoices and refunds\nbug: something is broken'}
               value={labels}
             />
-            <p class="row">
-              <CheckboxChip name="Allow several" value={multi} />
-              <CheckboxChip name="Allow none" value={allowNone} />
-            </p>
+            {!isSchema.value && (
+              <p class="row">
+                <CheckboxChip name="Allow several" value={multi} />
+                <CheckboxChip name="Allow none" value={allowNone} />
+              </p>
+            )}
           </>
         )}
         <p class="row">
@@ -123,6 +126,7 @@ function Result() {
             ))}
             {labelsOf(found).length === 0 && <span>none of these</span>}
           </p>
+          {found.output && <pre class="raw">{JSON.stringify(found.output, undefined, 2)}</pre>}
           <Facts facts={factsOf(found)} />
           <p class="quiet">
             {isOutdated.value

@@ -8,7 +8,7 @@ import { announce } from '../ui/announcer.tsx';
 import type { Sample } from './samples.ts';
 
 export const formText = signal('');
-/** The labels: one in each line, with an optional description after a colon. */
+/** The labels: one in each line, with an optional description after a colon; or a JSON schema. */
 export const labels = signal('');
 export const multi = signal(false);
 export const allowNone = signal(false);
@@ -49,7 +49,8 @@ export async function run(): Promise<void> {
 }
 
 function formAsks(): string {
-  return JSON.stringify([formText.value, stored.value === '' ? parts() : stored.value]);
+  const by = stored.value === '' ? [labels.value, multi.value, allowNone.value] : stored.value;
+  return JSON.stringify([formText.value, by]);
 }
 
 /** Fills the form with a sample, and classifies it. */
@@ -72,13 +73,25 @@ export function labelsOf({ label, labels: several }: Pick<ClassifyAnswer, 'label
   return several ?? (label == null ? [] : [label]);
 }
 
+/** Whether the labels are a JSON schema. */
+export const isSchema = computed(() => labels.value.trimStart().startsWith('{'));
+
 function parts(): ClassifierPut {
+  if (isSchema.value) return { schema: parseSchema(labels.value) };
   const lines = labels.value.split('\n').map((line) => line.trim());
   return {
     labels: lines.filter((line) => line !== '').map(labelOf),
     ...(multi.value ? { multi: true } : {}),
     ...(allowNone.value ? { allow_none: true } : {}),
   };
+}
+
+function parseSchema(text: string): Record<string, unknown> {
+  try {
+    return JSON.parse(text) as Record<string, unknown>;
+  } catch (thrown) {
+    throw new Error(`The schema is not valid JSON: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
+  }
 }
 
 function labelOf(line: string) {

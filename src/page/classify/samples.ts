@@ -14,11 +14,26 @@ const TICKETS = [
   'account: login, password, profile, email address',
 ];
 
+const TICKET_SCHEMA = `{
+  "type": "object",
+  "properties": {
+    "priority": { "type": "string", "enum": ["low", "medium", "high"], "description": "high: urgent, today" },
+    "category": { "type": "string", "enum": ["billing", "bug", "other"], "description": "billing: charged, invoice" },
+    "requires_human": { "type": "boolean" }
+  },
+  "required": ["priority", "category", "requires_human"]
+}`;
+
 export const SAMPLES: readonly Sample[] = [
   {
     title: 'A support ticket',
     text: 'I was charged twice this month. Please send the second payment back.',
     labels: TICKETS,
+  },
+  {
+    title: 'A ticket by a schema',
+    text: 'I was charged twice this month. Please call me back today, this is urgent.',
+    labels: [TICKET_SCHEMA],
   },
   {
     title: 'The mood of a review',

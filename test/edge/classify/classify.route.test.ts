@@ -1,9 +1,23 @@
-import { expect, test } from 'vitest';
+import { transformJSONSchema } from '@anthropic-ai/sdk/lib/transform-json-schema';
+import { describe, expect, test } from 'vitest';
 import type { ClassifyAnswer, classifyResults } from '../../../src/edge/classify/classify-answers.schema.ts';
+import { refusedSchemas } from '../../../src/edge/claude/request/refused-schemas.ts';
 import type * as z from '../../../src/edge/kit/http/zod.ts';
+import { resolveReferences } from '../../../src/edge/kit/json/schema-references.ts';
 import type { AdmissionDecision } from '../../../src/edge/money/contracts/admission.ts';
 import { errorOf } from '../../support/app.ts';
-import { bindings, COST, caller, HAIKU, inputIn, LABELS, labelled, said, USAGE } from '../../support/classification.ts';
+import {
+  bindings,
+  COST,
+  caller,
+  HAIKU,
+  inputIn,
+  LABELS,
+  labelled,
+  PYDANTIC,
+  said,
+  USAGE,
+} from '../../support/classification.ts';
 import { untilSo } from '../../support/eventually.ts';
 import { rounds } from '../../support/rounds.ts';
 import { bearer, tokenOf } from '../../support/tokens.ts';
@@ -157,21 +171,142 @@ test('several labels, none, and fields come as they were asked for, and are held
   });
 });
 
-test('a schema alone gives the labels and the fields', async () => {
-  const { ask, app } = await caller(() => labelled('urgent', { fields: { summary: 'short' } }));
+/** Schemas that people write first, an object that follows each, and its label. */
+const FIRST_SCHEMAS = {
+  'two enums and a boolean': {
+    schema: {
+      type: 'object',
+      properties: {
+        priority: { type: 'string', enum: ['low', 'medium', 'high'] },
+        category: { type: 'string', enum: ['billing', 'bug', 'other'] },
+        requires_human: { type: 'boolean' },
+      },
+      required: ['priority', 'category', 'requires_human'],
+    },
+    output: { priority: 'high', category: 'billing', requires_human: true },
+    label: 'high',
+  },
+  'two enums and a text, nothing required': {
+    schema: {
+      type: 'object',
+      properties: {
+        category: { enum: ['billing', 'bug', 'other'] },
+        urgency: { enum: ['now', 'later'] },
+        summary: { type: 'string', minLength: 1 },
+      },
+    },
+    output: { category: 'bug', urgency: 'now', summary: 'It crashes.' },
+    label: 'bug',
+  },
+  'a model of Pydantic': {
+    schema: PYDANTIC,
+    output: { priority: 'low', category: null, requires_human: false },
+    label: 'low',
+  },
+};
+
+describe.each(Object.entries(FIRST_SCHEMAS))('a schema with %s', (_, { schema, output, label }) => {
+  test('is answered by the model itself, and the result has the label and the whole object', async () => {
+    const { ask, app } = await caller(() => said(JSON.stringify(output)));
+    expect(await answerOf(await ask({ input: 'x', schema }))).toEqual({
+      ...{ label, confidence: null, fields: null, output, cached: false },
+      ...{ usage: { ...USAGE, ...NO_USAGE }, cost_usd: usd(COST), model: HAIKU },
+    });
+    const sent = JSON.parse(app.sent[0]?.text ?? '') as { output_config: { format: { schema: object } } };
+    const { schema: resolved } = resolveReferences(schema);
+    expect(sent.output_config.format.schema).toEqual(transformJSONSchema({ ...resolved }));
+    expect(refusedSchemas(sent)).toEqual([]);
+  });
+
+  test('is kept by a stored classifier, which gives the same result', async () => {
+    const { ask } = await caller(() => said(JSON.stringify(output)));
+    const stored = await ask(
+      { schema, examples: [{ input: 'y', output }] },
+      { path: '/classifiers/first', method: 'PUT' },
+    );
+    expect(await stored.json()).toMatchObject({ schema, examples: [{ input: 'y', output }] });
+    expect(await answerOf(await ask({ input: 'x', classifier: 'first' }))).toMatchObject({ label, output });
+    // From the cache.
+    expect(await answerOf(await ask({ input: 'x', classifier: 'first' }))).toMatchObject({
+      label,
+      output,
+      cached: true,
+    });
+  });
+});
+
+test('the label is the property that `label_property` names', async () => {
+  const { schema, output } = FIRST_SCHEMAS['two enums and a boolean'];
+  const { ask } = await caller(() => said(JSON.stringify(output)));
+  const answer = await answerOf(await ask({ input: 'x', schema, label_property: 'category' }));
+  expect(answer).toMatchObject({ label: 'billing', output });
+});
+
+test('a label that is null or absent is null, and a list gives labels', async () => {
+  const answered = async (properties: object, output: object) => {
+    const { ask } = await caller(() => said(JSON.stringify(output)));
+    return await answerOf(await ask({ input: 'x', schema: { type: 'object', properties } }));
+  };
+  const mood = { anyOf: [{ enum: ['good', 'bad'] }, { type: 'null' }] };
+  expect(await answered({ mood }, { mood: null })).toMatchObject({ label: null, output: { mood: null } });
+  expect(await answered({ mood }, {})).toMatchObject({ label: null, output: {} });
+  const topics = { type: 'array', items: { enum: ['a', 'b', 'c'] } };
+  const several = await answered({ topics }, { topics: ['c', 'a', 'c'] });
+  expect(several).toMatchObject({ labels: ['a', 'c'], output: { topics: ['c', 'a', 'c'] } });
+  expect(several).not.toHaveProperty('label');
+});
+
+test('an object that does not follow its schema is asked for once more, and is then an error of its input', async () => {
   const schema = {
     type: 'object',
-    properties: {
-      label: { anyOf: [{ const: 'urgent', description: 'today' }, { const: 'later' }, { type: 'null' }] },
-      summary: { type: 'string' },
-    },
-    required: ['label', 'summary'],
+    properties: { mood: { enum: ['good', 'bad'] }, score: { type: 'integer', maximum: 5 } },
   };
-  expect(await answerOf(await ask({ input: 'x', schema }))).toMatchObject({
-    label: 'urgent',
-    fields: { summary: 'short' },
+  const wrong = { mood: 'good', score: 9 };
+  const { ask, app } = await caller((_, nth) => said(JSON.stringify(nth === 1 ? { mood: 'bad', score: 5 } : wrong)));
+  const corrected = await answerOf(await ask({ input: 'x', schema }));
+  expect(corrected).toMatchObject({ label: 'bad', output: { score: 5 }, cost_usd: usd(2 * COST) });
+  expect(app.sent[1]?.text).toContain('output.score was not as the schema has it');
+  const { results } = await resultsOf(await ask({ inputs: ['y'], schema }));
+  expect(results[0]).toMatchObject({ id: '0', label: null, fields: null, output: null, error: { type: 'api_error' } });
+});
+
+test('votes are counted by the label, and the first object with it is the result', async () => {
+  const schema = { type: 'object', properties: { mood: { enum: ['good', 'bad'] }, why: { type: 'string' } } };
+  const votes = ['bad', 'good', 'good'].map((mood, nth) => said(JSON.stringify({ mood, why: `vote ${nth}` })));
+  const { ask } = await caller((_, nth) => votes[nth] ?? said('{}'));
+  expect(await answerOf(await ask({ input: 'x', schema, votes: 3 }))).toMatchObject({
+    ...{
+      label: 'good',
+      confidence: 2 / 3,
+      output: { mood: 'good', why: expect.stringMatching(/vote [12]/) as string },
+    },
   });
-  expect(app.sent[0]?.text).toContain('- urgent: today');
+});
+
+test('a model without structured output is given the schema as that of a tool', async () => {
+  const { schema, output } = FIRST_SCHEMAS['a model of Pydantic'];
+  const content = [{ type: 'tool_use', id: 't', name: 'classify', input: output }];
+  const { ask, app } = await caller(() => said('', { content, stop_reason: 'tool_use' }));
+  expect(await answerOf(await ask({ input: 'x', schema, model: 'some-model' }))).toMatchObject({
+    label: 'low',
+    output,
+  });
+  const sent = JSON.parse(app.sent[0]?.text ?? '') as { tools: { input_schema: object }[] };
+  expect(sent.tools[0]?.input_schema).toMatchObject({ properties: { priority: { enum: ['low', 'high'] } } });
+});
+
+test('plain texts are inputs, whose ids are their indexes', async () => {
+  const { ask } = await caller(() => labelled('bug'));
+  const inputs = ['It crashes', { id: 'own', input: 'It hangs' }, 'It burns'];
+  const { results } = await resultsOf(await ask({ inputs, labels: LABELS }));
+  expect(results.map(({ id, label }) => [id, label])).toEqual([
+    ['0', 'bug'],
+    ['own', 'bug'],
+    ['2', 'bug'],
+  ]);
+  const twice = await ask({ inputs: ['a', { id: '0', input: 'b' }], labels: LABELS });
+  expect([twice.status, (await errorOf(twice)).message]).toEqual([400, expect.stringContaining('same id') as string]);
+  expect((await ask({ inputs: [7], labels: LABELS })).status).toBe(400);
 });
 
 test('a model of which nothing is known is asked to call a tool, and only that call is an answer', async () => {

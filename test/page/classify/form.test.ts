@@ -1,10 +1,11 @@
 import { expect, test, vi } from 'vitest';
-import { fill, formText, isOutdated, labels, run, stored } from '../../../src/page/classify/form.ts';
+import { fill, formFault, formText, isOutdated, labels, run, stored } from '../../../src/page/classify/form.ts';
 
 const asked = vi.hoisted((): unknown[] => []);
 
 // The page's client needs a browser.
 vi.mock('../../../src/page/edge/client.ts', () => ({
+  sentenceOf: String,
   edge: () => ({
     classify: (request: unknown) => {
       asked.push(request);
@@ -39,4 +40,16 @@ test('a result is outdated as soon as the text or the labels are others, and not
   expect(isOutdated.value).toBe(true);
   await run();
   expect(isOutdated.value).toBe(false);
+});
+
+test('a JSON schema in the place of the labels is sent as one', async () => {
+  asked.length = 0;
+  const schema = { type: 'object', properties: { mood: { enum: ['good', 'bad'] } } };
+  fill({ title: 'A mood', text: 'Well', labels: [JSON.stringify(schema)], multi: true });
+  await run();
+  expect(asked).toEqual([{ schema, input: 'Well' }]);
+  labels.value = '{"type":';
+  await run();
+  expect(asked).toHaveLength(1);
+  expect(formFault.value).toContain('JSON');
 });

@@ -4,31 +4,38 @@
 
 import { MOST_OPTIONAL, optionalMembers } from '../../claude/request/refused-schemas.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
-import { faultInSchema } from '../../kit/json/json-schema.ts';
+import { faultInSchema, valueChecker } from '../../kit/json/json-schema.ts';
 import { isObject, type Json, withoutUndefined } from '../../kit/json/object.ts';
+import { resolveReferences } from '../../kit/json/schema-references.ts';
 import type { StoredKind } from '../../named/versions/find-stored.ts';
 import type { ClassifierFields, Label } from '../classifiers.schema.ts';
 import { checkedLabels } from './labels.ts';
 
-/** A classifier as it is stored: its `schema` has become labels and fields. */
-export interface Classifier extends Omit<ClassifierFields, 'schema' | 'fields'> {
+/** A classifier as it is stored. The labels of one with a `schema` are read from it. */
+export interface Classifier extends Omit<ClassifierFields, 'fields' | 'schema'> {
   labels: Label[];
   multi: boolean;
   allow_none: boolean;
   /** A JSON schema of an object. */
   fields?: Json;
+  /** The schema of the whole answer, as it was sent. */
+  schema?: Json;
+  /** With `schema`: the property that is the label. */
+  label_property?: string;
 }
+
+/** The labels of a classifier, and the form of its answers. */
+type AnswerForm = Pick<Classifier, 'labels' | 'multi' | 'allow_none' | 'fields' | 'schema' | 'label_property'>;
 
 const MOST_LABELS = 500;
 const LONGEST_LABEL = 256;
 /** The API takes too long to compile a grammar from a longer schema. */
 const MOST_SCHEMA_CHARACTERS = 32_768;
-/** What a schema with labels is. */
-const LABEL_RULE =
-  'it should be an enum of strings, or an object with a property that is one (`label`, or the only one), or with `labels`, an array of one.';
+const SCHEMA_EXAMPLE =
+  '{"type":"object","properties":{"category":{"type":"string","enum":["billing","bug","other"]}},"required":["category"]}';
 
 /**
- * Brings what was sent into the form that is stored: labels are objects, and a `schema` becomes labels and fields.
+ * Brings what was sent into the form that is stored: labels are objects, and those of a `schema` are read from it.
  *
  * @throws ApiError 400 that names the fault, if it cannot be a classifier
  */
@@ -39,96 +46,188 @@ export function classifierOf(members: ClassifierFields): Classifier {
   if (members.schema && (members.multi ?? members.allow_none ?? members.fields) !== undefined) {
     throw invalidRequest('schema: it says by itself what `multi`, `allow_none` and `fields` would. Leave them out.');
   }
-  const parts: Pick<Classifier, 'labels' | 'multi' | 'allow_none' | 'fields'> = members.schema
-    ? partsOf(checkedSchema(members.schema, 'schema'))
+  if (!members.schema && members.label_property !== undefined) {
+    throw invalidRequest('label_property: it names a property of `schema`. Remove it, or send a schema.');
+  }
+  const form = members.schema
+    ? formOfSchema(members.schema, members.label_property)
     : {
         labels: (members.labels ?? []).map((label) => (typeof label === 'string' ? { name: label } : label)),
         multi: members.multi ?? false,
         allow_none: members.allow_none ?? false,
-        ...(members.fields === undefined ? {} : { fields: checkedSchema(members.fields, 'fields') }),
+        ...(members.fields === undefined ? {} : { fields: members.fields }),
       };
-  if (parts.fields && (parts.fields.type !== 'object' || !isObject(parts.fields.properties))) {
+  if (form.fields && (form.fields.type !== 'object' || !isObject(form.fields.properties))) {
     throw invalidRequest('fields: Input should be a JSON schema of an object, with its properties.');
   }
-  const optional = parts.fields ? optionalMembers(parts.fields) : 0;
+  const path = members.schema ? 'schema' : 'fields';
+  const checked = form.schema ?? form.fields;
+  const optional = checked ? optionalMembers(checkedSchema(checked, path)) : 0;
   if (optional > MOST_OPTIONAL) {
     throw invalidRequest(
-      `${members.schema ? 'schema' : 'fields'}: ${optional} of its members are optional, and Claude takes ${MOST_OPTIONAL} at the most. List the others in \`required\`; a type may be \`["string", "null"]\`.`,
+      `${path}: ${optional} of its members are optional, and Claude takes ${MOST_OPTIONAL} at the most. List the others in \`required\`; a type may be \`["string", "null"]\`.`,
     );
   }
-  const names = parts.labels.map(({ name }) => name);
+  const names = form.labels.map(({ name }) => name);
   const repeated = names.find((name, index) => names.indexOf(name) !== index);
   if (names.length > MOST_LABELS || names.some((name) => name.length > LONGEST_LABEL)) {
     throw invalidRequest(`schema: it has ${MOST_LABELS} labels of ${LONGEST_LABEL} characters at the most.`);
   }
   if (repeated !== undefined) throw invalidRequest(`labels: ${JSON.stringify(repeated)} stands there twice.`);
-  for (const [index, example] of (members.examples ?? []).entries()) {
-    const path = `examples.${index}`;
-    checkedLabels(example, path, parts, 'this classifier');
-    if (example.fields && !parts.fields) throw invalidRequest(`${path}.fields: this classifier extracts none.`);
-  }
-  const { labels, multi, allow_none, fields } = parts;
+  checkExamples(members.examples ?? [], form);
+  const { labels, multi, allow_none, fields, schema, label_property } = form;
   const { instructions, examples, model, votes, cache_seconds, description } = members;
   return {
     labels: labels.map(({ name, description, examples }) => withoutUndefined({ name, description, examples }) as Label),
     multi,
     allow_none,
-    ...withoutUndefined({ instructions, examples, fields, model, votes, cache_seconds, description }),
+    ...withoutUndefined({ schema, label_property, instructions, examples, fields }),
+    ...withoutUndefined({ model, votes, cache_seconds, description }),
   };
+}
+
+/** @throws ApiError 400 for an example that the classifier could not answer */
+function checkExamples(examples: NonNullable<ClassifierFields['examples']>, form: AnswerForm): void {
+  const check = form.schema && valueChecker(resolvedSchema(form.schema), { root: 'output', closed: true });
+  for (const [index, example] of examples.entries()) {
+    const path = `examples.${index}`;
+    if (!check) {
+      if (example.output) throw invalidRequest(`${path}.output: only a classifier with a \`schema\` has it.`);
+      checkedLabels(example, path, form, 'this classifier');
+      if (example.fields && !form.fields) throw invalidRequest(`${path}.fields: this classifier extracts none.`);
+      continue;
+    }
+    const { output, input: _, ...others } = example;
+    const [other] = Object.keys(withoutUndefined(others));
+    if (output === undefined || other !== undefined) {
+      throw invalidRequest(
+        `${path}: it needs \`output\`, the whole object that the schema describes${other === undefined ? '' : `, in place of \`${other}\``}.`,
+      );
+    }
+    const fault = check(output);
+    if (fault) throw invalidRequest(`${path}.${fault.path}: it does not match the schema. ${fault.problem}`);
+  }
 }
 
 export function readClassifier(text: string): Classifier {
   return JSON.parse(text) as Classifier;
 }
 
+/** @returns the schema with its references resolved. @throws ApiError 400 that names the fault */
 function checkedSchema(schema: Json, path: string): Json {
-  const fault = faultInSchema(schema);
-  if (fault) throw invalidRequest(`${path}: ${fault}.`);
   if (JSON.stringify(schema).length > MOST_SCHEMA_CHARACTERS) {
     throw invalidRequest(`${path}: a schema has ${MOST_SCHEMA_CHARACTERS} characters at the most.`);
   }
-  return schema;
+  const { schema: resolved, fault } = resolveReferences(schema);
+  const found = fault ?? faultInSchema(resolved);
+  if (found !== undefined || !resolved) throw invalidRequest(`${path}: ${found}.`);
+  return resolved;
 }
 
-/** Reads the labels out of a schema that has them as an enum. Its other properties become fields. */
-function partsOf(schema: Json): Pick<Classifier, 'labels' | 'multi' | 'allow_none' | 'fields'> {
-  const choices = choicesOf(schema);
-  if (choices) return { ...choices, multi: false };
-  const properties = isObject(schema.properties) ? schema.properties : {};
-  const items = isObject(properties.labels) ? properties.labels : undefined;
-  const many = items?.type === 'array' ? choicesOf(items.items) : undefined;
-  const enums = Object.keys(properties).filter((name) => choicesOf(properties[name]));
-  const name = enums.includes('label') ? 'label' : many || enums.length !== 1 ? undefined : enums[0];
-  if ((name === undefined) === (many === undefined)) throw invalidRequest(`schema: ${LABEL_RULE}`);
-  const { [name ?? 'labels']: label, ...others } = properties;
-  const one = many ? undefined : choicesOf(label);
-  const required = ((schema.required as string[] | undefined) ?? []).filter((name) => Object.hasOwn(others, name));
-  const fields =
-    Object.keys(others).length === 0
-      ? {}
-      : { fields: { type: 'object', properties: others, ...(required.length > 0 ? { required } : {}) } };
-  if (one) return { ...one, multi: false, ...fields };
-  const none = !(Number(items?.minItems ?? 0) >= 1);
-  return { labels: many?.labels ?? [], multi: true, allow_none: none, ...fields };
+/** @returns a stored schema with its references resolved. @throws Error for a schema that was not checked */
+export function resolvedSchema(schema: Json): Json {
+  const { schema: resolved, fault } = resolveReferences(schema);
+  if (!resolved) throw new Error(`A stored schema cannot be resolved: ${fault}`);
+  return resolved;
 }
 
-/** @returns the labels of an enum of strings, or of alternatives of one string each; null among them means no label */
-function choicesOf(schema: unknown): Pick<Classifier, 'labels' | 'allow_none'> | undefined {
-  if (!isObject(schema)) return undefined;
-  const branches = schema.anyOf ?? schema.oneOf;
-  const choices: Json[] = Array.isArray(schema.enum)
-    ? schema.enum.map((value: unknown) => ({ const: value }))
-    : Array.isArray(branches)
-      ? (branches as Json[]).map((branch) => (branch.type === 'null' ? { const: null } : branch))
-      : [];
-  if (choices.length === 0) return undefined;
-  const labels: Label[] = [];
-  for (const { const: name, description } of choices) {
-    if (name === null) continue;
-    if (typeof name !== 'string' || name.trim() !== name || name === '') return undefined;
-    labels.push(typeof description === 'string' ? { name, description } : { name });
+/** A property that can be the label: an enum of strings, or with `multi` a list of them. */
+interface LabelProperty extends Pick<Classifier, 'labels' | 'multi' | 'allow_none'> {
+  name: string;
+}
+
+/**
+ * Reads the labels from a schema.
+ *
+ * @param wanted the property that is the label, if the caller names one
+ * @throws ApiError 400 for a schema without an enum of two or more strings
+ */
+function formOfSchema(sent: Json, wanted: string | undefined): AnswerForm {
+  // Many leave the type out, which the API requires.
+  const schema = isObject(sent.properties) ? { type: 'object', ...sent } : sent;
+  const resolved = checkedSchema(schema, 'schema');
+  const choices = choicesOf(resolved);
+  // An enum by itself is a list of labels.
+  if (choices && wanted === undefined) return { ...choices, multi: false };
+  const properties = isObject(resolved.properties) ? resolved.properties : {};
+  const required = (Array.isArray(resolved.required) ? resolved.required : []) as string[];
+  const possible = Object.entries(properties).flatMap(
+    ([name, property]) => labelProperty(name, property, required.includes(name)) ?? [],
+  );
+  if (wanted !== undefined && !possible.some(({ name }) => name === wanted)) {
+    const names = possible.map(({ name }) => JSON.stringify(name)).join(', ');
+    throw invalidRequest(
+      `label_property: ${JSON.stringify(wanted)} is not a property of the schema with an enum of two or more strings. ${names === '' ? `Such a schema is ${SCHEMA_EXAMPLE}` : `It can be ${names}`}.`,
+    );
   }
-  return labels.length === 0 ? undefined : { labels, allow_none: labels.length < choices.length };
+  const single = possible.filter(({ multi }) => !multi);
+  const labels = single.length > 0 ? single : possible;
+  const isNamed = (wantedName: string) => possible.find(({ name }) => name === wantedName);
+  const chosen =
+    (wanted === undefined ? undefined : isNamed(wanted)) ??
+    single.find(({ name }) => name === 'label') ??
+    isNamed('labels') ??
+    labels.find(({ name }) => required.includes(name)) ??
+    labels[0];
+  if (!chosen) {
+    throw invalidRequest(
+      `schema: no property is an enum of two or more strings, so there is no label to choose. Add one, as in ${SCHEMA_EXAMPLE}.`,
+    );
+  }
+  const { name: label_property, ...labelled } = chosen;
+  return { ...labelled, schema, label_property };
+}
+
+function labelProperty(name: string, property: unknown, isRequired: boolean): LabelProperty | undefined {
+  const choices = choicesOf(property);
+  if (choices) return { ...choices, name, multi: false, allow_none: choices.allow_none || !isRequired };
+  const list = withoutNull(property);
+  const several = isObject(list) && list.type === 'array' ? choicesOf(list.items) : undefined;
+  if (!several || !isObject(list)) return undefined;
+  const needsOne = isRequired && list === property && Number(list.minItems ?? 0) >= 1;
+  return { ...several, name, multi: true, allow_none: !needsOne };
+}
+
+/** @returns the only alternative to null of a schema that has one; else the schema itself */
+function withoutNull(schema: unknown): unknown {
+  const branches = isObject(schema) ? (schema.anyOf ?? schema.oneOf) : undefined;
+  if (!Array.isArray(branches)) return schema;
+  const others = branches.filter((branch) => !(isObject(branch) && branch.type === 'null'));
+  return others.length === 1 ? others[0] : schema;
+}
+
+/** @returns the labels of an enum of two or more strings, or of alternatives of strings; null among them means no label */
+function choicesOf(schema: unknown): Pick<Classifier, 'labels' | 'allow_none'> | undefined {
+  const choices = stringChoices(schema);
+  if (!choices) return undefined;
+  const labels = choices.flatMap(({ name, description }) =>
+    name === null ? [] : description === undefined ? { name } : { name, description },
+  );
+  return labels.length < 2 ? undefined : { labels, allow_none: labels.length < choices.length };
+}
+
+interface StringChoice {
+  name: string | null;
+  description?: string;
+}
+
+/** @returns the strings, and null, that a schema allows; undefined if it allows anything else */
+function stringChoices(schema: unknown): StringChoice[] | undefined {
+  if (!isObject(schema)) return undefined;
+  const { type, enum: values, description, anyOf, oneOf, allOf } = schema;
+  if (Array.isArray(values)) {
+    const names = values.filter((value): value is string | null => value === null || typeof value === 'string');
+    return names.length === values.length ? names.map((name) => ({ name })) : undefined;
+  }
+  if (type === 'null' || schema.const === null) return [{ name: null }];
+  if (typeof schema.const === 'string') {
+    return [{ name: schema.const, ...(typeof description === 'string' && { description }) }];
+  }
+  if (Array.isArray(allOf)) return allOf.length === 1 ? stringChoices(allOf[0]) : undefined;
+  const branches: unknown = anyOf ?? oneOf;
+  if (!Array.isArray(branches)) return undefined;
+  const choices = branches.map(stringChoices);
+  return choices.every((one) => one !== undefined) ? choices.flat() : undefined;
 }
 
 export const CLASSIFIERS: StoredKind<Classifier, '/classifiers'> = {

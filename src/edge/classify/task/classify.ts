@@ -91,12 +91,13 @@ export function elected(
   for (const choice of choices) counts.set(keyOf(choice), (counts.get(keyOf(choice)) ?? 0) + 1);
   const most = Math.max(...counts.values());
   const chosen = choices.find((choice) => counts.get(keyOf(choice)) === most);
-  const { labels = [], fields = null } = chosen ?? {};
+  const { labels = [], fields = null, output } = chosen ?? {};
   return {
     ...(multi ? { labels } : { label: labels[0] ?? null }),
     // The share is of all votes that were asked for, so votes that failed lower it.
     confidence: votes === 1 ? null : most / votes,
     fields,
+    ...(output && { output }),
   };
 }
 

@@ -8,6 +8,7 @@
 
 import { isType } from '../../kit/json/json-schema.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
+import { referencedSchema } from '../../kit/json/schema-references.ts';
 
 const OF_NUMBERS = ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum', 'multipleOf'];
 
@@ -124,7 +125,7 @@ function findingsIn(root: Json, path: string, tool?: number): Findings {
       found.optional += names.filter((name) => !required.has(name)).length;
     }
     for (const [inner, where] of innerSchemas(schema)) walk(inner, at === '' ? where : `${at}.${where}`);
-    if (typeof schema.$ref === 'string') walk(referenced(schema.$ref, root), schema.$ref);
+    if (typeof schema.$ref === 'string') walk(referencedSchema(schema.$ref, root), schema.$ref);
     open.delete(schema);
     done.add(schema);
   };
@@ -174,15 +175,4 @@ function* innerSchemas(schema: Json): Generator<[inner: unknown, where: string]>
     }
   }
   for (const name of ['items', 'not']) yield [schema[name], name];
-}
-
-/** @returns what a reference within the same schema points to; undefined for any other */
-function referenced(reference: string, root: Json): unknown {
-  if (!reference.startsWith('#')) return undefined;
-  const keys = reference.slice(1).split('/').slice(1);
-  return keys.reduce<unknown>((target, key) => {
-    const name = key.replaceAll('~1', '/').replaceAll('~0', '~');
-    if (Array.isArray(target)) return target[Number(name)];
-    return isObject(target) && Object.hasOwn(target, name) ? target[name] : undefined;
-  }, root);
 }

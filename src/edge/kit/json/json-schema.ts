@@ -1,8 +1,11 @@
 /**
- * Checks values by the part of JSON Schema that describes extracted fields: what the API's structured output supports, and
- * the bounds that the API does not check. `format` and `pattern` go to the model, but are not checked here.
+ * Checks JSON Schemas, and values against them. `pattern` and `format` are sent to the model and are not checked here: a
+ * caller's regular expression may be malformed, or take too long.
  */
+
+import { type Schema, Validator } from '@cfworker/json-schema';
 import { isObject, type Json } from './object.ts';
+import { DEEPEST_SCHEMA, SCHEMA_KEYWORDS, SCHEMA_LIST_KEYWORDS, SCHEMA_MAP_KEYWORDS } from './schema-references.ts';
 
 const SCHEMA_TYPES = ['string', 'number', 'integer', 'boolean', 'null', 'array', 'object'];
 const SCHEMA_LISTS = ['anyOf', 'oneOf', 'allOf'] as const;
@@ -18,23 +21,22 @@ const BOUNDS = [
   'multipleOf',
 ] as const;
 const TEXTS = ['title', 'description', 'format', 'pattern'] as const;
-const OTHER_KEYWORDS = [
-  ...['type', 'enum', 'const', 'properties', 'required', 'additionalProperties', 'items'],
-  ...['default', 'examples', '$schema', '$comment'],
-];
-const KEYWORDS: ReadonlySet<string> = new Set([...OTHER_KEYWORDS, ...SCHEMA_LISTS, ...BOUNDS, ...TEXTS]);
-const DEEPEST_SCHEMA = 16;
-/** For `multipleOf`: 0.3 counts as a multiple of 0.1, although it is not quite one in binary numbers. */
-const TOLERANCE = 1e-9;
+/** Bounds that structured output does not know. */
+const OTHER_BOUNDS = ['minProperties', 'maxProperties', 'minContains', 'maxContains'] as const;
+/** The longest description of a fault in a value: an enum may have hundreds of choices. */
+const LONGEST_FAULT = 300;
 
-/** @returns why a value is not a schema that is understood here, with the path of the fault; undefined if it is one */
+/**
+ * Finds what Claude could not follow in a schema for structured output. Unknown keywords pass: the model reads them.
+ *
+ * @param schema a schema whose references are resolved
+ * @returns the first fault with its path; undefined for a schema without faults
+ */
 export function faultInSchema(schema: unknown, path = '', depth = 0): string | undefined {
   const at = (rest: string) => (path === '' ? rest : `${path}.${rest}`);
   const here = path === '' ? 'the schema' : path;
   if (depth > DEEPEST_SCHEMA) return `${here} is nested too deep: ${DEEPEST_SCHEMA} levels at the most`;
   if (!isObject(schema)) return `${here} should be an object`;
-  const unknown = Object.keys(schema).find((key) => !KEYWORDS.has(key));
-  if (unknown !== undefined) return `${at(unknown)} is not supported. Write the schema without it`;
   const { type, enum: choices, properties, required, items, additionalProperties } = schema;
   const types = Array.isArray(type) ? type : [type];
   if (type !== undefined && (types.length === 0 || !types.every((name) => SCHEMA_TYPES.includes(name)))) {
@@ -48,8 +50,10 @@ export function faultInSchema(schema: unknown, path = '', depth = 0): string | u
     return `${here} should have a type, an enum, a const, anyOf, oneOf or allOf`;
   }
   if (!isPrimitive(schema.const ?? null)) return `${at('const')} should be a string, number, boolean or null`;
-  if (typeof (additionalProperties ?? false) !== 'boolean') return `${at('additionalProperties')} should be a boolean`;
-  if (required !== undefined && !(Array.isArray(required) && required.every((name) => typeof name === 'string'))) {
+  if (typeof (additionalProperties ?? false) !== 'boolean' && !isObject(additionalProperties)) {
+    return `${at('additionalProperties')} should be a boolean or a schema`;
+  }
+  if (required !== undefined && !isListOfNames(required)) {
     return `${at('required')} should be a list of names`;
   }
   const bound = BOUNDS.find((name) => schema[name] !== undefined && !Number.isFinite(schema[name]));
@@ -59,7 +63,9 @@ export function faultInSchema(schema: unknown, path = '', depth = 0): string | u
   const text = TEXTS.find((name) => schema[name] !== undefined && typeof schema[name] !== 'string');
   if (text) return `${at(text)} should be a string`;
   if (properties !== undefined && !isObject(properties)) return `${at('properties')} should be an object of schemas`;
-  const absent = (required as string[] | undefined)?.find((name) => !Object.hasOwn(properties ?? {}, name));
+  const union = SCHEMA_LISTS.find((name) => schema[name] !== undefined);
+  if (union && properties) return `${at(union)} is not supported beside properties. Put the properties into each part`;
+  const absent = required?.find((name) => !Object.hasOwn(properties ?? {}, name));
   if (absent !== undefined) return `${at('required')} names ${absent}, which is not in properties`;
   for (const [name, inner] of Object.entries(properties ?? {})) {
     const fault = faultInSchema(inner, at(`properties.${name}`), depth + 1);
@@ -82,47 +88,79 @@ export function faultInSchema(schema: unknown, path = '', depth = 0): string | u
   return undefined;
 }
 
+/** A fault in a value: where it is, such as `fields.tags.1`, and what is wrong there, as a sentence. */
+export interface ValueFault {
+  path: string;
+  problem: string;
+}
+
 /**
- * @param schema a schema without faults
- * @returns the path of the first value that does not satisfy the schema; undefined if all do
+ * Prepares a schema for checking values.
+ *
+ * @param schema the result of `resolveReferences`; malformed keywords are ignored
+ * @param closed whether objects may only have the properties that their schema lists, as in structured output
+ * @returns a function that returns the first fault in a value, whose path begins with `root`; undefined if there is none
  */
-export function faultInValue(value: unknown, schema: Json, path = 'fields'): string | undefined {
-  const { type, enum: choices, anyOf, oneOf, allOf } = schema;
-  const fits = (branch: unknown) => faultInValue(value, branch as Json, path) === undefined;
-  if (type !== undefined && !(Array.isArray(type) ? type : [type]).some((name) => isType(value, name))) return path;
-  if (Array.isArray(choices) && !choices.includes(value)) return path;
-  if (Object.hasOwn(schema, 'const') && schema.const !== value) return path;
-  if (Array.isArray(allOf) && !allOf.every(fits)) return path;
-  if (Array.isArray(anyOf) && !anyOf.some(fits)) return path;
-  if (Array.isArray(oneOf) && oneOf.filter(fits).length !== 1) return path;
-  if (typeof value === 'string') return isWithin([...value].length, schema, 'Length') ? undefined : path;
-  if (typeof value === 'number') return isNumberWithin(value, schema) ? undefined : path;
-  if (Array.isArray(value)) {
-    if (!isWithin(value.length, schema, 'Items')) return path;
-    const { items } = schema;
-    if (!isObject(items)) return undefined;
-    for (const [index, item] of value.entries()) {
-      const fault = faultInValue(item, items, `${path}.${index}`);
-      if (fault) return fault;
+export function valueChecker(
+  schema: Json,
+  { root, closed = false }: { root: string; closed?: boolean },
+): (value: unknown) => ValueFault | undefined {
+  const validator = new Validator(checkedPart(schema, closed) as Schema, '2020-12');
+  return (value) => {
+    if (value === undefined) return { path: root, problem: 'It is missing.' };
+    try {
+      const { valid, errors } = validator.validate(value);
+      if (valid) return undefined;
+      // Errors are listed from the outermost value to the innermost.
+      const { instanceLocation = '#', keyword, error = '' } = errors.at(-1) ?? {};
+      const keys = decodeURIComponent(instanceLocation).split('/').slice(1);
+      const path = [root, ...keys.map((key) => key.replaceAll('~1', '/').replaceAll('~0', '~'))].join('.');
+      return { path, problem: keyword === 'false' ? 'The schema does not allow it.' : error.slice(0, LONGEST_FAULT) };
+    } catch (thrown) {
+      // The library writes names into URLs, which cannot hold half a surrogate pair.
+      if (thrown instanceof URIError) return { path: root, problem: 'A name in it has half a surrogate pair.' };
+      throw thrown;
     }
-    return undefined;
+  };
+}
+
+/** @returns a copy of a schema with the keywords that are checked, and whose form is right */
+function checkedPart(schema: unknown, closed: boolean): Json | boolean {
+  if (!isObject(schema)) return schema !== false;
+  const copy: Json = {};
+  const { type, enum: choices, required, dependentRequired, patternProperties } = schema;
+  const types: unknown[] = Array.isArray(type) ? type : [type];
+  if (types.length > 0 && types.every((name) => SCHEMA_TYPES.includes(String(name)))) copy.type = type;
+  if (Array.isArray(choices)) copy.enum = choices;
+  if (Object.hasOwn(schema, 'const')) copy.const = schema.const;
+  if (isListOfNames(required)) copy.required = required;
+  if (isObject(dependentRequired) && Object.values(dependentRequired).every(isListOfNames)) {
+    copy.dependentRequired = dependentRequired;
   }
-  if (!isObject(value)) return undefined;
-  const properties = isObject(schema.properties) ? schema.properties : {};
-  for (const name of (schema.required as string[] | undefined) ?? []) {
-    if (!Object.hasOwn(value, name)) return `${path}.${name}`;
+  for (const name of [...BOUNDS, ...OTHER_BOUNDS]) if (Number.isFinite(schema[name])) copy[name] = schema[name];
+  for (const name of SCHEMA_KEYWORDS) {
+    if (isObject(schema[name]) || typeof schema[name] === 'boolean') copy[name] = checkedPart(schema[name], closed);
   }
-  for (const [name, inner] of Object.entries(value)) {
-    const property = Object.hasOwn(properties, name) ? properties[name] : undefined;
-    if (property === undefined) {
-      // A member that is not in `properties` is a fault. The API is also told that there must be none.
-      if (type !== undefined) return `${path}.${name}`;
-      continue;
-    }
-    const fault = faultInValue(inner, property as Json, `${path}.${name}`);
-    if (fault) return fault;
+  for (const name of SCHEMA_LIST_KEYWORDS) {
+    const list = schema[name];
+    if (!Array.isArray(list) || list.length === 0) continue;
+    // Closed by itself, each part of an `allOf` would reject the properties of the others.
+    const isClosed = closed && !(name === 'allOf' && list.length > 1);
+    copy[name] = list.map((inner) => checkedPart(inner, isClosed));
   }
-  return undefined;
+  for (const name of SCHEMA_MAP_KEYWORDS) {
+    const map = schema[name];
+    if (!isObject(map) || map === patternProperties) continue;
+    copy[name] = Object.fromEntries(Object.entries(map).map(([key, inner]) => [key, checkedPart(inner, closed)]));
+  }
+  // What a pattern allows is not checked, so it cannot be told from what nothing allows.
+  if (patternProperties !== undefined) delete copy.additionalProperties;
+  if (closed && types.includes('object')) copy.additionalProperties = false;
+  return copy;
+}
+
+function isListOfNames(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((name) => typeof name === 'string');
 }
 
 /** @returns whether a value is of a type of JSON Schema */
@@ -132,21 +170,6 @@ export function isType(value: unknown, type: unknown): boolean {
   if (type === 'object') return isObject(value);
   if (type === 'integer') return Number.isInteger(value);
   return typeof value === type;
-}
-
-function isWithin(size: number, schema: Json, what: 'Length' | 'Items'): boolean {
-  return !(size < Number(schema[`min${what}`] ?? 0) || size > Number(schema[`max${what}`] ?? Infinity));
-}
-
-function isNumberWithin(value: number, schema: Json): boolean {
-  const { minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf } = schema;
-  if (minimum !== undefined && value < Number(minimum)) return false;
-  if (maximum !== undefined && value > Number(maximum)) return false;
-  if (exclusiveMinimum !== undefined && value <= Number(exclusiveMinimum)) return false;
-  if (exclusiveMaximum !== undefined && value >= Number(exclusiveMaximum)) return false;
-  if (multipleOf === undefined) return true;
-  const times = value / Number(multipleOf);
-  return Math.abs(times - Math.round(times)) <= TOLERANCE * Math.max(1, Math.abs(times));
 }
 
 function isPrimitive(value: unknown): boolean {

@@ -1,5 +1,6 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { classifierOf, readClassifier } from '../../../../src/edge/classify/task/classifier.ts';
+import { PYDANTIC } from '../../../support/classification.ts';
 
 test('what says the same is stored as the same text', () => {
   const stored = JSON.stringify(
@@ -18,62 +19,96 @@ test('what says the same is stored as the same text', () => {
   expect(JSON.stringify(readClassifier(stored))).toBe(stored);
 });
 
-test('a schema is read as the labels and fields in it', () => {
-  const labels = [{ name: 'a' }, { name: 'b' }];
-  expect(classifierOf({ schema: { type: 'string', enum: ['a', 'b'] } })).toEqual({
-    labels,
-    multi: false,
-    allow_none: false,
-  });
-  expect(classifierOf({ schema: { enum: ['a', null, 'b'] } })).toMatchObject({ labels, allow_none: true });
-  const several = { type: 'array', items: { enum: ['a', 'b'] } };
-  expect(classifierOf({ schema: { type: 'object', properties: { labels: several } } })).toMatchObject({
-    labels,
-    multi: true,
-    allow_none: true,
-  });
-  expect(
-    classifierOf({ schema: { type: 'object', properties: { labels: { ...several, minItems: 1 } } } }),
-  ).toMatchObject({ allow_none: false });
-  expect(
-    classifierOf({
-      schema: {
-        type: 'object',
-        properties: { label: { oneOf: [{ const: 'a', description: 'A' }, { const: 'b' }] }, n: { type: 'integer' } },
-        required: ['label', 'n'],
-      },
-    }),
-  ).toEqual({
-    labels: [{ name: 'a', description: 'A' }, { name: 'b' }],
-    multi: false,
-    allow_none: false,
-    fields: { type: 'object', properties: { n: { type: 'integer' } }, required: ['n'] },
+const text = { type: 'string' };
+const choice = { type: 'string', enum: ['good', 'bad'] };
+const labels = [{ name: 'good' }, { name: 'bad' }];
+const object = (properties: object, required: string[] = Object.keys(properties)) => ({
+  type: 'object',
+  properties,
+  required,
+});
+
+describe('an enum by itself', () => {
+  test('is a list of labels', () => {
+    expect(classifierOf({ schema: choice })).toEqual({ labels, multi: false, allow_none: false });
+    expect(classifierOf({ schema: { enum: ['good', null, 'bad'] } })).toEqual({
+      labels,
+      multi: false,
+      allow_none: true,
+    });
   });
 });
 
-test('the only enum of a schema is the label, whatever its name', () => {
-  const choice = { type: 'string', enum: ['good', 'bad'] };
-  const text = { type: 'string' };
-  for (const name of ['category', 'sentiment', 'class']) {
-    const schema = { type: 'object', properties: { [name]: choice, why: text }, required: [name, 'why'] };
-    expect(classifierOf({ schema })).toEqual({
-      ...{ labels: [{ name: 'good' }, { name: 'bad' }], multi: false, allow_none: false },
-      fields: { type: 'object', properties: { why: text }, required: ['why'] },
-    });
-  }
-  const properties = { label: text, category: { enum: ['good', 'bad', null] } };
-  expect(classifierOf({ schema: { type: 'object', properties } })).toMatchObject({
-    allow_none: true,
-    fields: { properties: { label: text } },
+describe('the label of a schema', () => {
+  test.each([
+    ['the only enum', object({ sentiment: choice, why: text }), 'sentiment'],
+    ['`label`', object({ priority: { enum: ['low', 'high'] }, label: choice }), 'label'],
+    ['`labels`', object({ priority: { enum: ['low', 'high'] }, labels: { type: 'array', items: choice } }), 'labels'],
+    [
+      'the only enum of two or more',
+      object({ kind: { enum: ['ticket'] }, label: { enum: ['x'] }, mood: choice }),
+      'mood',
+    ],
+    [
+      'an enum before a list of one',
+      object({ tags: { type: 'array', items: { enum: ['a', 'b'] } }, mood: choice }),
+      'mood',
+    ],
+    ['the only list of an enum', object({ tags: { type: 'array', items: choice }, why: text }), 'tags'],
+    ['the first in `required`', object({ a: { enum: ['x', 'y'] }, b: choice, c: choice }, ['c', 'b']), 'b'],
+    ['the first', object({ a: choice, b: { enum: ['x', 'y'] } }, []), 'a'],
+  ])('is %s', (_, schema, name) => {
+    expect(classifierOf({ schema })).toMatchObject({ schema, label_property: name, labels });
   });
-  // With `label` or `labels`, another enum is a field.
-  for (const own of [{ label: choice }, { labels: { type: 'array', items: choice } }]) {
-    const schema = { type: 'object', properties: { priority: { enum: ['low', 'high'] }, ...own } };
-    expect(classifierOf({ schema })).toMatchObject({
-      labels: [{ name: 'good' }, { name: 'bad' }],
-      fields: { properties: { priority: { enum: ['low', 'high'] } } },
+
+  test('is what `label_property` names', () => {
+    const schema = object({ label: { enum: ['x', 'y'] }, mood: choice });
+    expect(classifierOf({ schema, label_property: 'mood' })).toEqual({
+      ...{ labels, multi: false, allow_none: false },
+      ...{ schema, label_property: 'mood' },
     });
-  }
+  });
+
+  test('may be null, absent or several, as the schema says', () => {
+    const read = (property: object, required = true) =>
+      classifierOf({ schema: object({ mood: property }, required ? ['mood'] : []) });
+    expect(read(choice)).toMatchObject({ multi: false, allow_none: false });
+    expect(read(choice, false)).toMatchObject({ allow_none: true });
+    expect(read({ anyOf: [choice, { type: 'null' }] })).toMatchObject({ labels, allow_none: true });
+    expect(read({ enum: ['good', 'bad', null] })).toMatchObject({ labels, allow_none: true });
+    expect(read({ allOf: [choice] })).toMatchObject({ labels, allow_none: false });
+    const list = { type: 'array', items: choice };
+    expect(read(list)).toMatchObject({ labels, multi: true, allow_none: true });
+    expect(read({ ...list, minItems: 1 })).toMatchObject({ multi: true, allow_none: false });
+    expect(read({ anyOf: [{ ...list, minItems: 1 }, { type: 'null' }] })).toMatchObject({
+      multi: true,
+      allow_none: true,
+    });
+  });
+
+  test('keeps the descriptions of its alternatives', () => {
+    const mood = { oneOf: [{ const: 'good', description: 'A smile.' }, { const: 'bad' }] };
+    expect(classifierOf({ schema: object({ mood }) }).labels).toEqual([
+      { name: 'good', description: 'A smile.' },
+      { name: 'bad' },
+    ]);
+  });
+
+  test('is found behind references, and the schema is stored as it was sent', () => {
+    const classifier = classifierOf({ schema: PYDANTIC });
+    expect(classifier).toMatchObject({ label_property: 'priority', labels: [{ name: 'low' }, { name: 'high' }] });
+    expect(classifier.schema).toEqual(PYDANTIC);
+  });
+
+  test('needs no `type` beside `properties`', () => {
+    expect(classifierOf({ schema: { properties: { mood: choice } } })).toMatchObject({ label_property: 'mood' });
+  });
+});
+
+test('examples of a schema have the whole object', () => {
+  const schema = object({ mood: choice, why: text });
+  const example = { input: 'x', output: { mood: 'good', why: 'y' } };
+  expect(classifierOf({ schema, examples: [example] }).examples).toEqual([example]);
 });
 
 /** Fields of which so many may be left out. */
@@ -89,20 +124,21 @@ test('24 fields may be left out', () => {
 test.each([
   [{ labels: ['a'], fields: open(25) }, 'fields: 25 of its members are optional, and Claude takes 24 at the most.'],
   [
-    { schema: { type: 'object', properties: { ...open(25).properties, label: { enum: ['a'] } } } },
-    'schema: 25 of its members are optional',
+    { schema: { type: 'object', properties: { ...open(25).properties, label: { enum: ['a', 'b'] } } } },
+    'schema: 26 of its members are optional',
   ],
-  [{ schema: { type: 'object', properties: { a: { enum: ['a'] }, b: { enum: ['b'] } } } }, 'the only one'],
+  [{ schema: { type: 'object', properties: { a: { enum: ['a'] }, b: text } } }, 'as in {"type":"object"'],
   [{}, 'labels'],
   [{ labels: ['a'], schema: { enum: ['a'] } }, 'one of them'],
   [{ labels: ['a', 'b', 'a'] }, '"a" stands there twice'],
   [{ labels: ['a', { name: 'a' }] }, 'twice'],
-  [{ schema: { type: 'string' } }, 'enum of strings'],
+  [{ schema: { type: 'string' } }, 'enum of two or more strings'],
+  [{ schema: { enum: ['a'] } }, 'enum of two or more strings'],
   [{ schema: { enum: ['a', 'a'] } }, 'twice'],
-  [{ schema: { enum: [1, 2] } }, 'enum of strings'],
-  [{ schema: { enum: [null] } }, 'enum of strings'],
-  [{ schema: { enum: ['x'.repeat(300)] } }, '256 characters'],
-  [{ schema: { enum: ['a'] }, multi: true }, 'schema: it says by itself'],
+  [{ schema: { enum: [1, 2] } }, 'enum of two or more strings'],
+  [{ schema: { enum: [null] } }, 'enum of two or more strings'],
+  [{ schema: { enum: ['a', 'x'.repeat(300)] } }, '256 characters'],
+  [{ schema: { enum: ['a', 'b'] }, multi: true }, 'schema: it says by itself'],
   [{ schema: { type: 'nonsense' } }, 'schema: type should be one of'],
   [{ labels: ['a'], fields: { type: 'string' } }, 'fields: Input should be a JSON schema of an object'],
   [{ labels: ['a'], fields: { type: 'object', properties: { x: {} } } }, 'fields: properties.x should have a type'],
@@ -113,6 +149,16 @@ test.each([
     },
     '32768 characters',
   ],
+  [{ labels: ['a'], label_property: 'a' }, 'label_property: it names a property of `schema`'],
+  [{ schema: object({ a: choice, b: text }), label_property: 'b' }, 'It can be "a"'],
+  [{ schema: choice, label_property: 'b' }, 'Such a schema is'],
+  [{ schema: { $ref: '#' } }, 'schema: $ref is recursive'],
+  [{ schema: object({ a: choice }), examples: [{ input: 'x', label: 'good' }] }, 'examples.0: it needs `output`'],
+  [
+    { schema: object({ a: choice }), examples: [{ input: 'x', output: { a: 'so' } }] },
+    'examples.0.output.a: it does not match',
+  ],
+  [{ labels: ['a'], examples: [{ input: 'x', output: {} }] }, 'examples.0.output: only a classifier with a `schema`'],
   [{ labels: ['a'], examples: [{ input: 'x' }] }, 'examples.0: it needs `label`'],
   [{ labels: ['a'], examples: [{ input: 'x', label: 'b' }] }, '"b" is none of the labels'],
   [{ labels: ['a'], examples: [{ input: 'x', label: null }] }, 'allow_none'],

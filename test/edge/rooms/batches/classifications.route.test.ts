@@ -5,6 +5,7 @@ import { HOUR_MS } from '../../../../src/edge/kit/async/durations.ts';
 import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
 import { accountStub, batchStub } from '../../../../src/edge/objects/stubs.ts';
 import { errorOf } from '../../../support/app.ts';
+import { PYDANTIC } from '../../../support/classification.ts';
 import { byId, inputsOf, jobEdge, LABELS, ticket } from '../../../support/classification-jobs.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { bearer, tokenOf } from '../../../support/tokens.ts';
@@ -43,6 +44,34 @@ describe('a classification by batch', () => {
     expect(await batch.json()).toMatchObject({ id: begun.id, results_url: expect.stringMatching(/batches/) as string });
     // Its labels are in no cache.
     expect((await bindings.STORE.list({ prefix: 'classified:ada:' })).keys).toEqual([]);
+  });
+
+  test('has the whole object of a schema in its results, as a single request has', async () => {
+    const edge = jobEdge();
+    const inputs = [ticket(0), ticket(1)];
+    const body = { labels: undefined, schema: PYDANTIC };
+    const { rows } = await edge.resultsOf(await edge.finish(await edge.begin({ ...body, inputs })));
+    expect(rows).toMatchObject([
+      { id: '0', fields: null, output: { requires_human: expect.any(Boolean) as boolean }, error: null },
+      { id: '1', error: null },
+    ]);
+    expect(rows.map(({ label }) => label)).toEqual(rows.map(({ output }) => output?.priority));
+    const alone = await edge.classified(
+      { ...body, inputs: inputs.map((input, id) => ({ id: `${id}`, input })) },
+      'grace',
+    );
+    expect(rows).toEqual(alone.rows);
+  });
+
+  test('labels by a stored classifier that has a schema', async () => {
+    const edge = jobEdge();
+    const headers = bearer(await tokenOf('ada', ['prefixes']));
+    const body = JSON.stringify({ schema: PYDANTIC });
+    const stored = await edge.app.fetch('/classifiers/first', { method: 'PUT', headers, body });
+    expect(await stored.json()).toMatchObject({ label_property: 'priority' });
+    const begun = await edge.begin({ labels: undefined, classifier: 'first', inputs: [ticket(0)] });
+    const { rows } = await edge.resultsOf(await edge.finish(begun));
+    expect(rows).toMatchObject([{ label: rows[0]?.output?.priority, error: null }]);
   });
 
   test('a batch of messages is none', async () => {
@@ -198,7 +227,7 @@ describe('a classification by batch', () => {
   test.each([
     ['a single input', { input: 'x' }, /batch: it takes `inputs`/],
     ['a stream', { inputs: inputsOf(1), stream: true }, /batch: it takes `inputs`/],
-    ['two ids that are the same', { inputs: [...inputsOf(1), ...inputsOf(1)] }, /each needs an id of its own/],
+    ['two ids that are the same', { inputs: [...inputsOf(1), ...inputsOf(1)] }, /same id/],
     ['more than one vote', { inputs: inputsOf(1), votes: 3 }, /^votes: .*without `batch`/],
     ['keeping', { inputs: inputsOf(1), cache_seconds: 60 }, /^cache_seconds: /],
     ['an id that no item can have', { inputs: [{ id: 'a b', input: 'x' }] }, /^inputs\.0\.id: /],

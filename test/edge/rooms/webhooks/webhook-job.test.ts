@@ -7,6 +7,7 @@ import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { Inbox } from '../../../../src/edge/rooms/webhooks/inbox/inbox.ts';
 import type { Deliver } from '../../../../src/edge/rooms/webhooks/sources/define-webhook.ts';
 import { defineWebhook } from '../../../../src/edge/rooms/webhooks/sources/define-webhook.ts';
+import { PYDANTIC } from '../../../support/classification.ts';
 import { webhookVars } from '../../../support/webhook-vars.ts';
 import { accountOf, eventOf, inboxOf, WEBHOOK_SECRET, type Works, worksOf } from '../../../support/webhooks.ts';
 import { settleAt } from '../../money/account/admission-requests.ts';
@@ -69,6 +70,21 @@ describe('an event', () => {
     });
     const ledger = await accountOf('webhook-github').requests({});
     expect(ledger.data).toMatchObject([{ route: 'webhook', status: 'complete', cost_usd: report.result?.cost_usd }]);
+  });
+
+  test('by a schema has the whole object in its record, and in what is delivered', async () => {
+    const { posted, deliveryFetch } = receiver();
+    const tickets = defineWebhook({
+      ...{ source: 'tickets', verify: hmac({ header: 'x' }), text: () => undefined, schema: PYDANTIC },
+      deliver: URL,
+    });
+    const works = worksOf({ webhooks: [tickets], deliveryFetch }, { DELIVER_HOSTS: 'hooks.example.com' });
+    await accept(works, 'tickets_1', 'I was charged twice: a high priority');
+    expect(await works.consume()).toEqual([]);
+    const { label, result } = await works.report('tickets_1');
+    expect(result).toMatchObject({ label: 'high', fields: null, output: { priority: 'high' } });
+    expect(label).toBe('high');
+    expect(posted).toMatchObject([{ body: { ...result, event_id: 'tickets_1' } }]);
   });
 
   test('waits once its source has spent a dollar that day, unless somebody allows it more', async () => {

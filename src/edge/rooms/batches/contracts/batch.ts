@@ -78,6 +78,8 @@ export interface BatchSettlementRow {
 export interface LabelTask {
   classifier: Pick<z.output<typeof classifierContent>, 'labels' | 'multi' | 'allow_none'> & {
     fields?: Record<string, unknown>;
+    schema?: Record<string, unknown>;
+    label_property?: string;
   };
   /** Whether they come as structured output. */
   structured: boolean;

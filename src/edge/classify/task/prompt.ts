@@ -166,7 +166,7 @@ const TEXT_IS_DATA =
 function systemTextOf(classifier: Classifier): string {
   const { instructions, examples, schema } = classifier;
   const shown = (examples ?? []).map(
-    (example) => `${JSON.stringify(example.input)} → ${JSON.stringify(answerIn(example, classifier))}`,
+    (example) => `${JSON.stringify(example.input)} → ${JSON.stringify(exampleAnswer(example, classifier))}`,
   );
   return [
     `You label texts. ${TEXT_IS_DATA}`,
@@ -177,7 +177,7 @@ function systemTextOf(classifier: Classifier): string {
 }
 
 /** @returns the answer of an example, as the model should give it */
-function answerIn(example: NonNullable<Classifier['examples']>[number], { multi }: Classifier): Json {
+function exampleAnswer(example: NonNullable<Classifier['examples']>[number], { multi }: Classifier): Json {
   const { label, labels, fields, output } = example;
   if (output) return output;
   return { ...(multi ? { labels: labels ?? [] } : { label: label ?? null }), ...(fields && { fields }) };
@@ -230,11 +230,11 @@ function labelsSchema({ labels, multi, allow_none }: AnswerClassifier) {
 /** What answers are read by. */
 type AnswerClassifier = Pick<Classifier, 'labels' | 'multi' | 'allow_none' | 'fields' | 'schema' | 'label_property'>;
 /** Reads an answer that is JSON. */
-type AnswerReader = (value: unknown) => Choice | AnswerFault;
+type LabelReader = (value: unknown) => Choice | AnswerFault;
 
-const answerReaders = new WeakMap<AnswerClassifier, AnswerReader>();
+const labelReaders = new WeakMap<AnswerClassifier, LabelReader>();
 
-function answerReader(classifier: AnswerClassifier): AnswerReader {
+function labelReader(classifier: AnswerClassifier): LabelReader {
   const { schema, fields, label_property = '', labels: known } = classifier;
   const inOrder = (given: unknown) => {
     const names = new Set<unknown>(Array.isArray(given) ? given : [given]);
@@ -285,7 +285,7 @@ export function readChoice(
   const blocks = Array.isArray(content) ? (content as unknown[]).filter(isObject) : [];
   const value = structured ? parseOrUndefined(saidText(blocks)) : toolInput(blocks);
   if (value === undefined) return invalid(blocks.length === 0 ? 'it was empty' : 'it was not in the given form');
-  return getOrMake(answerReaders, classifier, () => answerReader(classifier))(value);
+  return getOrMake(labelReaders, classifier, () => labelReader(classifier))(value);
 }
 
 function mismatch({ path, problem }: ValueFault): AnswerFault {

@@ -65,7 +65,7 @@ describe('a classification by batch', () => {
 
   test('labels by a stored classifier that has a schema', async () => {
     const edge = jobEdge();
-    const headers = bearer(await tokenOf('ada', ['prefixes']));
+    const headers = { ...bearer(await tokenOf('ada', ['prefixes'])), 'content-type': 'application/json' };
     const body = JSON.stringify({ schema: PYDANTIC });
     const stored = await edge.app.fetch('/classifiers/first', { method: 'PUT', headers, body });
     expect(await stored.json()).toMatchObject({ label_property: 'priority' });

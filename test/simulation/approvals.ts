@@ -9,7 +9,7 @@ import { ApprovalsModel } from './approvals-model.ts';
 import { hostOf, inWorld } from './bindings.ts';
 import { ACCOUNT, Caller, ID } from './caller.ts';
 import { Violation } from './host.ts';
-import { mishaps } from './mishaps.ts';
+import { failingWrites, mishaps } from './mishaps.ts';
 import { OUTCOMES, type Outcome, PAYMENTS, payingScript, Till, TOOLS } from './payments.ts';
 import { findFailure } from './property.ts';
 import { ANSWERS, type Answer, apiOf } from './upstream.ts';
@@ -61,6 +61,7 @@ const scenarios: fc.Arbitrary<Scenario> = fc.record({
   crashes: fc.array(fc.record({ step: fc.integer({ min: 1, max: 150 }), host: fc.nat(2), keeps: fc.boolean() }), {
     maxLength: 3,
   }),
+  writes: failingWrites(250),
 });
 
 /** Looks for a schedule under which something does not hold. */

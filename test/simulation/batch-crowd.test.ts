@@ -12,7 +12,7 @@ import { env, hostOf, inWorld } from './bindings.ts';
 import { type Clock, settle } from './clock.ts';
 import { type Host, Violation } from './host.ts';
 import { PATIENCE_MS } from './property.ts';
-import { FAULTS, type Mishaps, type Scheduler, World } from './world.ts';
+import { FAULTS, type Mishaps, type Scheduler, World, WRITE_FAILURES } from './world.ts';
 
 // By day a tenth of the accounts that it has at night, with as much for each.
 const { CROWD_ACCOUNTS = '30' } = process.env;
@@ -30,6 +30,7 @@ const MESSAGE_MS = 8_000;
 const REST_MS = 3 * 60 * 60_000;
 const CRASHES = Math.ceil(ACCOUNTS / 4);
 const LOST_CALLS = Math.ceil(ACCOUNTS / 4);
+const FAILED_WRITES = Math.ceil(ACCOUNTS / 4);
 
 /** Each call is made by somebody who counts them, so none comes twice by itself: that is the matter of other schedules. */
 const REAL_FAULTS = FAULTS.filter((fault) => fault !== 'doubled');
@@ -85,6 +86,10 @@ function mishapsOf(dice: () => number): Mishaps {
     faults: Array.from({ length: LOST_CALLS }, () => ({
       call: 20 + upTo(3_000),
       fault: REAL_FAULTS[upTo(REAL_FAULTS.length)] ?? 'lost',
+    })),
+    writes: Array.from({ length: FAILED_WRITES }, () => ({
+      write: 200 + upTo(3_000),
+      failure: WRITE_FAILURES[upTo(WRITE_FAILURES.length)] ?? 'before',
     })),
   };
 }

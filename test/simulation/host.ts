@@ -2,13 +2,20 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Clock } from './clock.ts';
 import { Storage } from './storage.ts';
+import type { WriteFailure } from './world.ts';
 
 /** What an object needs of its world. */
 export interface Surroundings {
   clock: Clock;
   hop(label: string): Promise<void>;
   fail(failure: string): void;
+  writeFailure(): WriteFailure | undefined;
 }
+
+const READS = /^\s*(?:select|pragma)\b/i;
+
+/** The error of a write that fails in a schedule. */
+export class FailedWrite extends Error {}
 
 /** Times that an alarm may come in one millisecond. */
 const MOST_RINGS = 3;
@@ -71,6 +78,11 @@ export class Host {
     return this.#instance?.object;
   }
 
+  /** Whether it is reset at the end of this step. */
+  get isBroken(): boolean {
+    return this.#broken;
+  }
+
   /** Has something leave the object once what was written before it is stored. */
   leave(send: () => void): void {
     this.#outbox.push(send);
@@ -120,10 +132,13 @@ export class Host {
     this.#during(instance, 'alarm', []).then(
       () => {
         if (instance.dead) return;
-        this.#isRinging = false;
-        this.#alarmFailures = 0;
-        this.#notBefore = 0;
-        this.storage.endAlarm(true);
+        // An object that is reset in its handler's last step has its alarm again.
+        this.leave(() => {
+          this.#isRinging = false;
+          this.#alarmFailures = 0;
+          this.#notBefore = 0;
+          this.storage.endAlarm(true);
+        });
       },
       (thrown: unknown) => {
         if (instance.dead) return;
@@ -214,12 +229,30 @@ export class Host {
       await this.#world.hop(`${name}: ${what} is done`);
       if (instance.dead) await new Promise(() => {});
     };
+    const abort = () => {
+      if (!instance.dead) this.#broken = true;
+    };
+    /** @returns how a write fails that can only fail before it takes effect */
+    const failWrite = (what: string): WriteFailure | undefined => {
+      const failure = this.#world.writeFailure();
+      if (failure === 'fatal') abort();
+      if (failure === 'after' && what === 'alarm') return failure;
+      if (failure !== undefined) throw new FailedWrite(`${name}: the ${what} failed (${failure})`);
+      return undefined;
+    };
+    /** Changes the alarm, or everything. */
+    const changeAlarm = (change: () => void) => {
+      const failure = failWrite('alarm');
+      change();
+      if (failure !== undefined) throw new FailedWrite(`${name}: the alarm failed (${failure})`);
+    };
     const context = {
       id: { name: id, toString: () => id },
       storage: {
         sql: {
           exec: (query: string, ...bindings: SqlStorageValue[]) => {
             alive();
+            if (!READS.test(query)) failWrite('statement');
             return storage.exec(query, bindings);
           },
           get databaseSize() {
@@ -229,19 +262,29 @@ export class Host {
         },
         transactionSync: <T>(work: () => T) => {
           alive();
-          return storage.transactionSync(work);
+          return storage.transactionSync(() => {
+            const result = work();
+            failWrite('transaction');
+            return result;
+          });
         },
         getAlarm: async () => storage.alarm,
         setAlarm: async (time: number) => {
-          if (!instance.dead) storage.alarm = time;
+          if (instance.dead) return;
+          changeAlarm(() => {
+            storage.alarm = time;
+          });
         },
         deleteAlarm: async () => {
           alive();
-          storage.alarm = null;
+          changeAlarm(() => {
+            storage.alarm = null;
+          });
           await afterwards('deleteAlarm');
         },
         deleteAll: async () => {
           alive();
+          failWrite('deletion');
           storage.deleteAll();
           await afterwards('deleteAll');
         },
@@ -256,10 +299,7 @@ export class Host {
         instance.ready = done;
         return await done;
       },
-      abort: () => {
-        if (instance.dead) return;
-        this.#broken = true;
-      },
+      abort,
     };
     return context as unknown as DurableObjectState;
   }

@@ -12,6 +12,7 @@ import { worstCaseWith } from '../edge/money/account/admission-requests.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { settle } from './clock.ts';
 import type { Host } from './host.ts';
+import { failingWrites } from './mishaps.ts';
 import { PoolModel, SHARES, UNLIMITED } from './pool-model.ts';
 import { findFailure } from './property.ts';
 import { FAULTS, type Mishaps, type Scheduler, World } from './world.ts';
@@ -92,6 +93,7 @@ const scenarios: fc.Arbitrary<Scenario> = fc.record({
     fc.record({ step: fc.integer({ min: 10, max: 160 }), host: fc.integer({ min: 0, max: 5 }), keeps: fc.boolean() }),
     { maxLength: 3 },
   ),
+  writes: failingWrites(300, 20),
 });
 
 /** Looks for a schedule under which something does not hold. */

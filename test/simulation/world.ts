@@ -1,6 +1,6 @@
 /** A world of Durable Objects in one process: their calls, crashes and time, in the order that a scheduler chooses. */
 import { Clock, install, settle, uninstall } from './clock.ts';
-import { bound, current, Dead, Host, lost, type Make, stackOf, Violation } from './host.ts';
+import { bound, current, Dead, FailedWrite, Host, lost, type Make, stackOf, Violation } from './host.ts';
 import { addStreams } from './streams.ts';
 
 /** Chooses what comes next; fast-check has one. */
@@ -25,12 +25,21 @@ export interface Crash {
   keeps: boolean;
 }
 
+/**
+ * How a write fails: `before` it takes effect; `after` it did, which only a call of the alarm can; or `fatal`, as SQLite fails on a
+ * full disk: the platform resets the object, and undoes what the step has written.
+ */
+export const WRITE_FAILURES = ['before', 'after', 'fatal'] as const;
+export type WriteFailure = (typeof WRITE_FAILURES)[number];
+
 export interface Mishaps {
   faults: readonly { call: number; fault: Fault }[];
   crashes: readonly Crash[];
+  /** Writes that fail, by their number among all statements that write, transactions and calls of alarms. */
+  writes: readonly { write: number; failure: WriteFailure }[];
 }
 
-export const NO_MISHAPS: Mishaps = { faults: [], crashes: [] };
+export const NO_MISHAPS: Mishaps = { faults: [], crashes: [], writes: [] };
 
 /** No message is under way for longer. */
 const MOST_UNDERWAY_MS = 60 * 60_000;
@@ -41,8 +50,10 @@ export class World {
   readonly #scheduler: Scheduler;
   readonly #faults: Map<number, Fault>;
   readonly #crashes: Map<number, Crash>;
+  readonly #writeFailures: Map<number, WriteFailure>;
   readonly #byName = new Map<string, Host>();
   #calls = 0;
+  #writes = 0;
   #steps = 0;
   #isTimeOffered = false;
   /** What has been sent and has not come, the oldest first. */
@@ -53,10 +64,11 @@ export class World {
   /** How far time may pass: what comes later is not waited for. */
   #latest = Number.POSITIVE_INFINITY;
 
-  constructor(scheduler: Scheduler, { faults, crashes }: Mishaps) {
+  constructor(scheduler: Scheduler, { faults, crashes, writes }: Mishaps) {
     this.#scheduler = scheduler;
     this.#faults = new Map(faults.map(({ call, fault }) => [call, fault]));
     this.#crashes = new Map(crashes.map((crash) => [crash.step, crash]));
+    this.#writeFailures = new Map(writes.map(({ write, failure }) => [write, failure]));
     addStreams();
     install(this.clock, bound);
   }
@@ -93,6 +105,12 @@ export class World {
   fault(): Fault | undefined {
     this.#calls += 1;
     return this.isCalm ? undefined : this.#faults.get(this.#calls);
+  }
+
+  /** Counts a write. @returns how it fails; undefined for one that succeeds */
+  writeFailure(): WriteFailure | undefined {
+    this.#writes += 1;
+    return this.isCalm ? undefined : this.#writeFailures.get(this.#writes);
   }
 
   /** Calls an object over a network that may lose the call, or its answer, and says so in the end. */
@@ -222,7 +240,9 @@ export class World {
       try {
         this.clock.fire();
       } catch (thrown) {
-        if (!(thrown instanceof Dead)) this.fail(`a timer: ${stackOf(thrown)}`);
+        // A timer of an object that is reset takes nothing with it.
+        const isReset = thrown instanceof FailedWrite && this.hosts.some(({ isBroken }) => isBroken);
+        if (!(thrown instanceof Dead || isReset)) this.fail(`a timer: ${stackOf(thrown)}`);
       }
       return;
     }

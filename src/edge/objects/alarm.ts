@@ -5,6 +5,7 @@ const OVERDUE_MS = 60_000;
 export class Alarm {
   readonly #storage: DurableObjectStorage;
   readonly #now: () => number;
+  readonly #abort: (thrown: unknown) => void;
   readonly #grain: number;
   /** When it comes; null while none is set. */
   #at: number | null = null;
@@ -13,11 +14,13 @@ export class Alarm {
 
   /**
    * @param now milliseconds since 1970
+   * @param abort resets the object. Called when the alarm cannot be set, because rows that rely on it must not be stored without it
    * @param grain times are rounded up to multiples of this many milliseconds, so that many requests share one alarm
    */
-  constructor(storage: DurableObjectStorage, now: () => number, grain = 1) {
+  constructor(storage: DurableObjectStorage, now: () => number, abort: (thrown: unknown) => void, grain = 1) {
     this.#storage = storage;
     this.#now = now;
+    this.#abort = abort;
     this.#grain = grain;
   }
 
@@ -67,14 +70,17 @@ export class Alarm {
     // While an alarm is answered, one for the same millisecond may be lost.
     const at = Math.max(time, this.#now() + 1);
     if (this.#at !== null && this.#at <= at) return;
-    this.#at = at;
-    void this.#storage.setAlarm(at);
+    this.#set(at);
   }
 
   /** Sets the alarm back to the earliest time at which something is due. Call it when nothing needs the watch any more. */
   endWatch(): void {
     if (this.#at === null || this.#due === null || this.#at >= this.#due) return;
-    this.#at = this.#due;
-    void this.#storage.setAlarm(this.#due);
+    this.#set(this.#due);
+  }
+
+  #set(at: number): void {
+    this.#at = at;
+    this.#storage.setAlarm(at).catch(this.#abort);
   }
 }

@@ -1,5 +1,6 @@
 import { DurableObject } from 'cloudflare:workers';
 import { type Settings, settingsOf } from '../gate/settings/settings.ts';
+import { logFailure } from '../kit/http/log.ts';
 import type { Bindings } from '../kit/rooms/bindings.ts';
 import { Alarm } from './alarm.ts';
 
@@ -11,6 +12,11 @@ export interface Surroundings {
   now(): number;
   settings(): Settings;
   waitUntil(work: Promise<unknown>): void;
+  /**
+   * Resets the object as a crash does: what was written since the last wait is undone, running calls fail, and the next call rebuilds
+   * the memory from the rows. Call it when a write has failed and memory may no longer match the rows.
+   */
+  abort(thrown: unknown): void;
   /** Deletes everything stored, and the alarm, in one step. Rows without an alarm would stay for ever. */
   deleteAll(): Promise<void>;
 }
@@ -27,10 +33,19 @@ export abstract class EdgeObject extends DurableObject<Bindings> {
       get env() {
         return currentEnv();
       },
-      alarm: new Alarm(ctx.storage, () => this.now(), grainMs),
+      alarm: new Alarm(
+        ctx.storage,
+        () => this.now(),
+        (thrown) => this.around.abort(thrown),
+        grainMs,
+      ),
       now: () => this.now(),
       settings: () => this.settings(),
       waitUntil: (work) => ctx.waitUntil(work),
+      abort: (thrown) => {
+        logFailure({ object: ctx.id.name ?? '' }, thrown);
+        ctx.abort(thrown instanceof Error ? thrown.message : 'a write failed');
+      },
       deleteAll: async () => {
         const deletions = [ctx.storage.deleteAlarm(), ctx.storage.deleteAll()];
         this.around.alarm.fired();

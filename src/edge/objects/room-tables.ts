@@ -21,12 +21,12 @@ class RoomTables extends Tables {
 
   override write(statement: string, ...bindings: SqlStorageValue[]): number {
     if (this.areUnmade && statement.startsWith('insert')) this.#schema.make();
-    return this.areUnmade ? 0 : this.#all.write(statement, ...bindings);
+    return this.areUnmade ? 0 : this.#all.byPlugin(() => this.#all.write(statement, ...bindings));
   }
 
-  override insertAll(...of: Parameters<Tables['insertAll']>): void {
+  override insertAll(...of: Parameters<Tables['insertAll']>): number {
     if (this.areUnmade) this.#schema.make();
-    this.#all.insertAll(...of);
+    return this.#all.byPlugin(() => this.#all.insertAll(...of));
   }
 
   override select<Row extends Record<string, SqlStorageValue>>(query: string, ...bindings: SqlStorageValue[]) {
@@ -36,7 +36,7 @@ class RoomTables extends Tables {
   }
 
   override figure(query: string, ...bindings: SqlStorageValue[]): number | undefined {
-    return this.areUnmade ? undefined : this.#all.figure(query, ...bindings);
+    return this.areUnmade ? undefined : this.#all.byPlugin(() => this.#all.figure(query, ...bindings));
   }
 
   override together<T>(change: () => T): T {

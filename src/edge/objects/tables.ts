@@ -47,11 +47,18 @@ export class Tables {
   rowsWritten = 0;
   protected readonly storage: DurableObjectStorage;
   #make: (() => void) | undefined;
+  readonly #abort: ((thrown: unknown) => void) | undefined;
+  #isPluginWriting = false;
 
-  /** @param make makes the tables where they do not exist. It is called before the first row; until then nothing is found */
-  constructor(storage: DurableObjectStorage, make?: () => void) {
+  /**
+   * @param make makes the tables where they do not exist. It is called before the first row; until then nothing is found
+   * @param abort resets the object. Called with the error of a failed write, for an object whose memory follows its rows in many
+   *   places. Absent where the callers of these tables handle a failed write
+   */
+  constructor(storage: DurableObjectStorage, make?: () => void, abort?: (thrown: unknown) => void) {
     this.storage = storage;
     this.#make = make;
+    this.#abort = abort;
   }
 
   /** @returns whether the tables do not exist yet, because nothing was ever written. */
@@ -67,25 +74,57 @@ export class Tables {
 
   #makeTables(): void {
     const make = this.#make;
+    if (!make) return;
+    // What makes the tables may write rows, too.
     this.#make = undefined;
-    make?.();
+    try {
+      this.storage.transactionSync(make);
+    } catch (thrown) {
+      this.#make = make;
+      this.#fail(thrown);
+    }
+  }
+
+  #fail(thrown: unknown): never {
+    if (!this.#isPluginWriting) this.#abort?.(thrown);
+    throw thrown;
+  }
+
+  /** Makes writes of a plugin. One that fails is the plugin's to handle: it does not reset the object. */
+  byPlugin<T>(write: () => T): T {
+    const before = this.#isPluginWriting;
+    this.#isPluginWriting = true;
+    try {
+      return write();
+    } finally {
+      this.#isPluginWriting = before;
+    }
   }
 
   /** Runs one statement. @returns how many rows it has written */
   write(statement: string, ...bindings: SqlStorageValue[]): number {
     if (!this.#hasTablesFor(statement)) return 0;
-    const { rowsWritten } = this.storage.sql.exec(statement, ...bindings);
-    this.rowsWritten += rowsWritten;
-    return rowsWritten;
+    try {
+      const { rowsWritten } = this.storage.sql.exec(statement, ...bindings);
+      this.rowsWritten += rowsWritten;
+      return rowsWritten;
+    } catch (thrown) {
+      this.#fail(thrown);
+    }
   }
 
-  /** Adds a row, given by the names of its columns. */
-  insert(table: string, row: RawRow, verb?: string): void {
-    this.insertAll(table, [row], verb);
+  /** Adds a row, given by the names of its columns. @returns how many rows it has written */
+  insert(table: string, row: RawRow, verb?: string): number {
+    return this.insertAll(table, [row], verb);
   }
 
-  /** Adds rows that have the same columns, as many with each statement as it can bind. */
-  insertAll(table: string, rows: readonly RawRow[], verb = 'insert'): void {
+  /**
+   * Adds rows that have the same columns, as many with each statement as it can bind.
+   *
+   * @returns how many rows it has written
+   */
+  insertAll(table: string, rows: readonly RawRow[], verb = 'insert'): number {
+    let written = 0;
     const names = Object.keys(rows[0] ?? {});
     const most = Math.floor(MOST_BINDINGS / names.length);
     for (let at = 0; at < rows.length; at += most) {
@@ -94,8 +133,9 @@ export class Tables {
         const places = `(${names.map(() => '?').join(', ')})`;
         return `${verb} into ${table} (${names.join(', ')}) values ${some.map(() => places).join(', ')}`;
       });
-      this.write(statement, ...some.flatMap((row) => Object.values(row)));
+      written += this.write(statement, ...some.flatMap((row) => Object.values(row)));
     }
+    return written;
   }
 
   /**
@@ -155,11 +195,15 @@ export class Tables {
    */
   figure(query: string, ...bindings: SqlStorageValue[]): number | undefined {
     if (!this.#hasTablesFor(query)) return undefined;
-    const cursor = this.storage.sql.exec(query, ...bindings);
-    const [row = []] = [...cursor.raw()];
-    this.rowsWritten += cursor.rowsWritten;
-    const [figure = null] = row;
-    return figure === null ? undefined : Number(figure);
+    try {
+      const cursor = this.storage.sql.exec(query, ...bindings);
+      const [row = []] = [...cursor.raw()];
+      this.rowsWritten += cursor.rowsWritten;
+      const [figure = null] = row;
+      return figure === null ? undefined : Number(figure);
+    } catch (thrown) {
+      this.#fail(thrown);
+    }
   }
 
   /** @returns the number that a query selects, such as a count or a sum; 0 if there is none. */
@@ -181,6 +225,17 @@ export class Tables {
   together<T>(change: () => T): T {
     // Within the transaction they would be undone with it.
     this.#makeTables();
-    return this.storage.transactionSync(change);
+    let isChanged = false;
+    try {
+      return this.storage.transactionSync(() => {
+        const result = change();
+        isChanged = true;
+        return result;
+      });
+    } catch (thrown) {
+      // The change itself has succeeded, so memory may have followed it.
+      if (isChanged) this.#fail(thrown);
+      throw thrown;
+    }
   }
 }

@@ -16,6 +16,10 @@ function storageWith(alarm: number | null) {
   return { held, storage };
 }
 
+const failing = (thrown: unknown) => {
+  throw thrown;
+};
+
 const time = fc.integer({ min: 0, max: 50 });
 const step = fc.oneof(
   fc.record({ does: fc.constantFrom('wakeFor', 'watch', 'ring'), time }),
@@ -25,7 +29,7 @@ const step = fc.oneof(
 test('nothing that is due is forgotten, and what is only watched leaves no alarm', async () => {
   await tryAsyncCases(runs(2_000), fc.option(time), fc.array(step, { maxLength: 12 }), async (begun, steps) => {
     const { held, storage } = storageWith(begun);
-    const alarm = new Alarm(storage, () => -1);
+    const alarm = new Alarm(storage, () => -1, failing);
     await alarm.load();
     let due = begun === null ? [] : [begun];
     for (const { does, time } of steps) {
@@ -55,7 +59,7 @@ test('nothing that is due is forgotten, and what is only watched leaves no alarm
 
 test('an alarm is written only where it changes', async () => {
   const { held, storage } = storageWith(null);
-  const alarm = new Alarm(storage, () => 0);
+  const alarm = new Alarm(storage, () => 0, failing);
   await alarm.load();
   alarm.watch(30);
   alarm.watch(40);
@@ -70,7 +74,7 @@ test('a time that has been over for more than a minute is set again when the obj
   const NOW = 500_000;
   const setTo = async (at: number) => {
     const { held, storage } = storageWith(at);
-    const alarm = new Alarm(storage, () => NOW);
+    const alarm = new Alarm(storage, () => NOW, failing);
     await alarm.load();
     return { ...held, known: alarm.at };
   };
@@ -82,7 +86,7 @@ test('a time that has been over for more than a minute is set again when the obj
 
 test('what is due at once while an alarm is answered has the next millisecond', async () => {
   const { held, storage } = storageWith(70);
-  const alarm = new Alarm(storage, () => 70);
+  const alarm = new Alarm(storage, () => 70, failing);
   await alarm.load();
   held.alarm = null;
   alarm.fired(70);

@@ -34,3 +34,21 @@ test('an object has all of its tables, or none', async () => {
     expect(readMeta(storage.sql)).toEqual(new Map());
   });
 });
+
+test('makes the tables with the next write after making them has failed, with all that belongs to them', async () => {
+  await inNew('once', (storage) => {
+    let failures = 1;
+    const make = () => {
+      makeTables(storage, TABLE);
+      tables.setMeta('first', '1');
+      if (failures-- > 0) throw new Error('the write failed');
+    };
+    const tables: Tables = new Tables(storage, make);
+    expect(() => tables.insert('things', { id: 'a' })).toThrow('failed');
+    expect(readMeta(storage.sql)).toBeUndefined();
+    expect(tables.read('select id from things')).toEqual([]);
+    tables.insert('things', { id: 'a' });
+    expect(tables.read('select id from things')).toEqual([{ id: 'a' }]);
+    expect(tables.meta('first')).toBe('1');
+  });
+});

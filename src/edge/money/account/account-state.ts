@@ -82,10 +82,11 @@ export class AccountState {
     this.alarm = around.alarm;
     this.line = new Line(around.now);
     this.accountId = ctx.id.name;
-    const ledger = new Ledger(ctx.storage, () => {
+    const begin = () => {
       this.limits.store();
       this.visit.begin(this.now());
-    });
+    };
+    const ledger = new Ledger(ctx.storage, begin, around.abort);
     this.ledger = ledger;
     const { budget, hasCredit } = recallBudget(ledger, this.now());
     this.budget = budget;

@@ -279,6 +279,8 @@ function placeHold(
   const hold: Hold = { ...whose, ...amounts, model, at: now, deadline, stage: 'admitted' };
   const buckets = bucketsAfterAdmission(budget, rules, request.repeats);
   if (jti !== null) state.requestCounts.add(jti, requestId, request.route);
+  // Armed before the row is written: a hold without an alarm would never be settled.
+  state.alarm.wakeFor(hold.deadline);
   // The row comes first: an id that was used before throws here, before anything has changed.
   ledger.open(
     hold,
@@ -292,7 +294,6 @@ function placeHold(
   if (conversation !== undefined) state.conversations.begin(conversation, now, request.parent);
   ledger.fold();
   for (const lease of leases) lease.noteHold(now);
-  state.alarm.wakeFor(hold.deadline);
   return admitHeld(state, request, hold, now, purses);
 }
 

@@ -61,8 +61,8 @@ export class LimitsInForce extends Rows {
   /** Stores the deployment's limits, if they are not: settlements and alarms come without them. */
   store(): void {
     if (this.#areStored) return;
-    this.#areStored = true;
     this.tables.setMeta('defaults', this.#defaults);
+    this.#areStored = true;
   }
 
   #apply(): void {

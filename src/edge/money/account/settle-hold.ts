@@ -110,10 +110,10 @@ function recordUnheld(state: AccountState, settlement: Settlement, now: number):
     group: settlement.opening?.group ?? undefined,
   };
   const buckets = bucketsAfterSettlement(budget, limits.rules, usedBy(closing));
+  alarm.wakeFor(now + (state.retention ?? UNREADABLE_MS));
   ledger.open(hold, openingOf({ model: settlement.answeredBy, ...settlement.opening }), buckets);
   ledger.close(hold.id, closing, buckets);
   budget.fullAt = buckets;
   correctAll(state, hold, cost);
-  alarm.wakeFor(now + (state.retention ?? UNREADABLE_MS));
   return { outcome: 'unheld', cost, overHold };
 }

@@ -43,9 +43,9 @@ export class Visit extends Rows {
 
   #store(): void {
     if (this.#isStored) return;
-    this.#isStored = true;
-    this.tables.setMeta(UNTIL, String(this.#until));
     this.#alarm.wakeFor(this.#until);
+    this.tables.setMeta(UNTIL, String(this.#until));
+    this.#isStored = true;
   }
 
   /** Sets the alarm for the end. Before the others of an alarm, which come later: each earlier time would write a row. */

@@ -78,9 +78,9 @@ export class AlertOutbox {
     if (added.length === 0) return;
     const now = this.#around.now();
     const current = Object.fromEntries(Object.entries(told).filter(([, until]) => until > now));
-    this.#save({ due: [...due, ...added.map((one) => ({ ...one, account }))], told: current });
     // The alarm is set first, so that it rings even if the object dies during the call to the inbox.
     this.#around.alarm.wakeFor(now + RETRY_MS, ALERT_GRAIN_MS);
+    this.#save({ due: [...due, ...added.map((one) => ({ ...one, account }))], told: current });
     this.#around.waitUntil(this.send());
   }
 
@@ -109,8 +109,8 @@ export class AlertOutbox {
   }
 
   #save(stored: Stored): void {
-    this.#stored = stored;
     this.#tables.setMeta(OUTBOX_KEY, JSON.stringify(stored));
+    this.#stored = stored;
   }
 }
 

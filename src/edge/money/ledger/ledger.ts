@@ -46,14 +46,17 @@ export class Ledger extends Tables {
   /** The content of the table `meta` when the object woke; undefined after the wake, or after a write to it. */
   #metaAtWake: ReadonlyMap<string, string> | undefined;
 
-  /** @param onMade called once the tables are made, before the first row is written */
-  constructor(storage: DurableObjectStorage, onMade: () => void = () => {}) {
+  /**
+   * @param onMade called once the tables are made, before the first row is written
+   * @param abort resets the object after a failed write; see `Tables`
+   */
+  constructor(storage: DurableObjectStorage, onMade: () => void = () => {}, abort?: (thrown: unknown) => void) {
     const meta = readMeta(storage.sql);
     const make = () => {
       makeTables(storage, LEDGER_TABLES);
       onMade();
     };
-    super(storage, meta ? undefined : make);
+    super(storage, meta ? undefined : make, abort);
     this.#tablesOfRooms = new TablesOfRooms(storage, this);
     this.#tablesOfRooms.recall(meta?.keys() ?? []);
     // One read serves all parts that wake.
@@ -91,10 +94,15 @@ export class Ledger extends Tables {
     return this.#fold.marker;
   }
 
-  /** Writes the row of a request that was admitted; `hold.id` must be new. @param keep is kept until it is settled */
+  /**
+   * Writes the row of a request that was admitted.
+   *
+   * @param keep is kept until it is settled
+   * @throws Error if the ledger already has a row with `hold.id`; nothing has changed then
+   */
   open(hold: Hold, opening: Opening, buckets: Buckets, keep?: string): void {
     const { unpriced, group, about, ...columns } = opening;
-    this.insert('ledger', {
+    const row = {
       id: hold.id,
       at: hold.at,
       ...columns,
@@ -112,7 +120,10 @@ export class Ledger extends Tables {
       pool_group: group,
       ...(keep !== undefined && { keep }),
       about: aboutColumn(about),
-    });
+    };
+    // A used id is the caller's fault and no failed write, so it must not reset the object.
+    if (this.insert('ledger', row, 'insert or ignore') === 0)
+      throw new Error(`${hold.id}: this request id was used before. Send the request with a new one.`);
     if (hold.id > this.#fold.marker) this.#unfolded += 1;
     else this.#setFold({ ...this.#fold, open: [...this.#fold.open, hold.id] });
   }

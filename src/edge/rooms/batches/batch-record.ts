@@ -123,10 +123,10 @@ export class BatchRecord {
   }
 
   #tables(): Tables {
-    return new Tables(this.#storage, makeOnWrite(this.#storage, RECORD_TABLE));
+    return new Tables(this.#storage, makeOnWrite(this.#storage, RECORD_TABLE), this.#around.abort);
   }
 
-  #save(journal: Journal, tables = new Tables(this.#storage)): void {
+  #save(journal: Journal, tables = new Tables(this.#storage, undefined, this.#around.abort)): void {
     tables.insert('record', { one: 1, journal: JSON.stringify(journal) }, 'insert or replace');
     this.#journal = journal;
   }

@@ -36,8 +36,9 @@ export interface ListedLease
 }
 
 export class PoolStore extends Tables {
-  constructor(storage: DurableObjectStorage) {
-    super(storage, makeOnWrite(storage, POOL_TABLES));
+  /** @param abort resets the object after a failed write; see `Tables` */
+  constructor(storage: DurableObjectStorage, abort?: (thrown: unknown) => void) {
+    super(storage, makeOnWrite(storage, POOL_TABLES), abort);
   }
 
   /** @returns every lease, one after the other: all of them together would be too much to keep. */

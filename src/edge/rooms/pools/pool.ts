@@ -86,7 +86,7 @@ export class Pool extends CallingObject implements PoolObject {
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env, ASK_GRAIN_MS);
     this.#name = ctx.id.name ?? DEPLOYMENT_POOL;
-    this.#store = new PoolStore(ctx.storage);
+    this.#store = new PoolStore(ctx.storage, this.around.abort);
     this.#used = new UsedSums(this.#store);
     this.#alerts = new AlertOutbox(this.#store, this.around);
     this.#key = new RefusedKey(this.#store, this.#alerts, this.around);

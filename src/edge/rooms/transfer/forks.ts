@@ -214,12 +214,11 @@ export async function storeCopy(
   place: ConversationPlace,
   lines: ReadableStream<Uint8Array>,
 ): Promise<void> {
-  const { transcript, maintenance, now } = conversation;
+  const { transcript, maintenance } = conversation;
   let retained: RetainedPrefix | undefined;
   try {
-    startConversation(conversation, place);
     // If the object crashes before the end, the alarm deletes what was written.
-    conversation.alarm.watch(now() + GRACE_MS);
+    startConversation(conversation, place, GRACE_MS);
     const copied = await storeCopiedLines(transcript, lines);
     if (copied?.prefix) {
       retained = await retainPrefix(conversation, place, copied.prefix);

@@ -4,6 +4,7 @@ import { retentionOf, UNREADABLE_MS } from '../../gate/settings/retention.ts';
 import { within } from '../../kit/async/timeout.ts';
 import { GRACE_MS } from '../history/storage/rows.ts';
 import { WATCH_MS } from './begin-turn.ts';
+import { callHooks } from './call-hooks.ts';
 import { type ConversationState, STOP_MS } from './conversation-state.ts';
 import { eraseConversation } from './erase.ts';
 import { eraseDamaged } from './profile-changes.ts';
@@ -27,8 +28,8 @@ async function tendReadable(state: ConversationState): Promise<void> {
   state.recover();
   const { profile } = transcript;
   if (!profile) return;
-  for (const part of state.parts) part.settle?.();
-  for (const part of state.parts) part.alarm?.();
+  callHooks(state, 'settle', (part) => part.settle?.());
+  callHooks(state, 'alarm', (part) => part.alarm?.());
   if (state.runner) {
     const next = now() + WATCH_MS;
     // What is due now is done once the turn has ended.

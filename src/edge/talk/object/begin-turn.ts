@@ -20,6 +20,7 @@ import { Turn } from '../turn/turn.ts';
 import type { TurnContext, TurnOptions } from '../turn/turn-context.ts';
 import { listedParentOf } from '../turn/turn-ending.ts';
 import { TurnRunner } from '../turn/turn-runner.ts';
+import { callHooks } from './call-hooks.ts';
 import type { AskedBeginning, BegunRequest, CountedPrompt, PromptRequest, TurnRequest } from './contract.ts';
 import type { ConversationState } from './conversation-state.ts';
 import { failedResult, receivedText } from './crossing-answer.ts';
@@ -125,7 +126,7 @@ export function runnerOfTurn(
     onEnd: (settled) => {
       conversation.ended();
       maintenance.noteEnd(turn);
-      if (!isRefused(transcript, turn)) for (const part of conversation.parts) part.tell?.(turn);
+      if (!isRefused(transcript, turn)) callHooks(conversation, 'tell', (part) => part.tell?.(turn));
       maintenance.settlements.follow(turn.row, settled);
       maintenance.reportSoon();
     },
@@ -141,7 +142,7 @@ function startWithDefaults(
   beginning: Beginning | undefined,
 ): void {
   const { transcript } = conversation;
-  startConversation(conversation, place, {
+  startConversation(conversation, place, WATCH_MS, {
     model,
     maxTokens,
     history: beginning?.history ?? null,
@@ -241,7 +242,7 @@ export function runnerOf(
     lay: layerOf(conversation, transcript.profile),
     about: Object.assign(
       say(OF_PREFIX, prefix ? refOf(prefix) : undefined),
-      ...conversation.parts.map((part) => part.about?.(planned.memory)),
+      ...callHooks(conversation, 'about', (part) => part.about?.(planned.memory)),
     ) as About,
     settings: conversation.settings(),
     upstream,

@@ -18,6 +18,7 @@ import { memoryOwner } from '../turn/reserve-memory.ts';
 import { restoreCrashed } from '../turn/restore-turn.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import { stopped } from '../turn/turn-abort.ts';
+import { callHooks, stopPart } from './call-hooks.ts';
 import type { CrossingText, Result } from './contract.ts';
 import type { StopQuery } from './conversations.schema.ts';
 import type { LeftOut } from './conversations-answers.schema.ts';
@@ -41,11 +42,13 @@ export class ConversationState implements OpenConversation {
   readonly upstream: CallingSurroundings['upstream'];
   readonly waitUntil: CallingSurroundings['waitUntil'];
   readonly deleteAll: CallingSurroundings['deleteAll'];
+  readonly abort: CallingSurroundings['abort'];
   /** The turn that runs: it has the lock. */
   runner: Runner | undefined;
   readonly #ctx: DurableObjectState;
   readonly #around: CallingSurroundings;
-  #recovered = false;
+  #recovery: 'pending' | 'running' | 'done' = 'pending';
+  #failedRecoveries = 0;
   #isCopying = false;
   /** The turns that wait before they begin. */
   readonly #waiting = new Set<{ key: string | undefined; isStopped: boolean }>();
@@ -60,12 +63,13 @@ export class ConversationState implements OpenConversation {
     this.upstream = around.upstream;
     this.waitUntil = around.waitUntil;
     this.deleteAll = around.deleteAll;
+    this.abort = around.abort;
     this.transcript = new Transcript(ctx.storage);
     const isBusy = () =>
       this.runner !== undefined ||
       this.#isCopying ||
       this.transcript.firstOf(({ isBusy }) => isBusy || undefined) === true;
-    const isOpen = () => this.parts.some((part) => part.isOpen?.());
+    const isOpen = () => callHooks(this, 'isOpen', (part) => part.isOpen?.()).some((one) => one);
     this.maintenance = new Maintenance({ ...around, transcript: this.transcript, isBusy, isOpen, erase });
     for (const { open } of partsInUse()) if (open) this.parts.push(open(this));
   }
@@ -74,19 +78,35 @@ export class ConversationState implements OpenConversation {
     return this.#around.env;
   }
 
-  /** Ends the turns that a crash has interrupted, and resumes runs. Runs once, before anything else. */
+  /**
+   * Ends the turns that a crash has interrupted, and resumes runs. Runs before anything else, until it has succeeded once: a
+   * recovery that throws is repeated by the next call or alarm.
+   */
   recover(): void {
-    if (this.#recovered) return;
-    this.#recovered = true;
+    // Plugins that it calls ask for the profile, which recovers first.
+    if (this.#recovery !== 'pending') return;
+    this.#recovery = 'running';
+    try {
+      this.#recover();
+      this.#recovery = 'done';
+    } catch (thrown) {
+      this.#recovery = 'pending';
+      this.#failedRecoveries += 1;
+      throw thrown;
+    }
+  }
+
+  #recover(): void {
     const { readable } = this.transcript;
     if (readable) bodyMemory.forget(memoryOwner({ account: readable.account, conversation: readable.id }));
     try {
-      endCrashedTurns(this, (runner) => {
+      const goesOn = (runner: Runner) => {
         this.runner = runner;
         // A run asks by itself. If the account cannot be asked, it refuses the turn itself: that only misses a secret that has ended.
         if (runner.turn.row.run === null) this.#ctx.waitUntil(this.checkCredential().catch(() => {}));
-      });
-      for (const part of this.parts) part.settle?.();
+      };
+      endCrashedTurns(this, { goesOn, isLastTry: this.#failedRecoveries > 0 });
+      callHooks(this, 'settle', (part) => part.settle?.());
     } catch (thrown) {
       this.endDamaged(thrown);
     }
@@ -106,9 +126,8 @@ export class ConversationState implements OpenConversation {
     this.recover();
     const { runner } = this;
     if (runner && (await isRevokedCaller(accountRequestOf(this, runner.identity)))) runner.revoke();
-    for (const part of this.parts) {
-      const by = part.by?.();
-      if (by && (await isRevokedCaller(accountRequestOf(this, by)))) await part.stop?.();
+    for (const { part, by } of callHooks(this, 'by', (part) => ({ part, by: part.by?.() }))) {
+      if (by && (await isRevokedCaller(accountRequestOf(this, by)))) await stopPart(this, part);
     }
   }
 
@@ -144,7 +163,7 @@ export class ConversationState implements OpenConversation {
 
   readonly ended = (): void => {
     this.runner = undefined;
-    for (const part of this.parts) part.ended?.();
+    callHooks(this, 'ended', (part) => part.ended?.());
   };
 
   // An abort also undoes what was written since the last wait. What is damaged would break the turn again after it.
@@ -215,8 +234,9 @@ export class ConversationState implements OpenConversation {
 
   /** Stops what rooms have under way, and waits for its end a while. */
   async stopParts(isMeant = (part: OpenPart) => part.by?.() !== undefined): Promise<void> {
-    const stopping = this.parts.filter(isMeant).map((part) => part.stop?.());
-    if (stopping.some((one) => one)) await within(Promise.all(stopping), STOP_MS).catch(() => {});
+    const meant = callHooks(this, 'by', (part) => (isMeant(part) ? [part] : [])).flat();
+    const stopping = meant.map((part) => stopPart(this, part));
+    if (stopping.some((one) => one)) await within(Promise.all(stopping), STOP_MS).catch(() => undefined);
   }
 
   /**
@@ -240,30 +260,63 @@ export class ConversationState implements OpenConversation {
 /**
  * Ends the turns that were running when the object crashed, and settles what is not settled.
  *
- * @param goesOn called with the runner of what goes on
+ * @param goesOn called with the runner of what goes on, as soon as it does: it must not be begun again if something throws later
+ * @param isLastTry whether a run whose plugin throws is ended without its plugin
  */
-function endCrashedTurns(conversation: OpenConversation, goesOn: (runner: Runner) => void): void {
+function endCrashedTurns(
+  conversation: OpenConversation,
+  { goesOn, isLastTry }: { goesOn: (runner: Runner) => void; isLastTry: boolean },
+): void {
   const { transcript, maintenance } = conversation;
   const unsettled = wakingTurns(transcript);
-  const running = unsettled.filter(({ status }) => status === 'running');
-  const going = [
-    ...running.filter(({ run, seq }) => run === seq).map((row) => byParts(conversation, (part) => part.resume?.(row))),
-    ...running.filter(({ run }) => run === null).map((row) => endOrBegin(conversation, row)),
-  ].filter((runner) => runner !== undefined);
-  for (const runner of going) goesOn(runner);
+  const running = unsettled.filter(
+    ({ status, seq }) => status === 'running' && seq !== conversation.runner?.turn.row.seq,
+  );
+  for (const row of running) {
+    if (row.run !== null && row.run !== row.seq) continue;
+    const runner = row.run === null ? endOrBegin(conversation, row) : endOrResume(conversation, row, isLastTry);
+    if (runner) goesOn(runner);
+  }
   const { profile } = transcript;
   // A first turn must not continue a copy that was interrupted.
-  if (profile && !profile.exists && !profile.deleted && going.length === 0) transcript.dropUnborn();
+  if (profile && !profile.exists && !profile.deleted && !conversation.runner) transcript.dropUnborn();
   maintenance.confirmSoon(unsettled.length > 0);
 }
 
-/** @returns what the first room makes that goes on; undefined if none does */
+/**
+ * @returns what the first plugin makes that goes on; undefined if none does
+ * @throws what a plugin has thrown, after the others were asked
+ */
 function byParts({ parts }: OpenConversation, goOn: (part: OpenPart) => Runner | undefined): Runner | undefined {
+  const errors: unknown[] = [];
   for (const part of parts) {
-    const runner = goOn(part);
-    if (runner) return runner;
+    try {
+      const runner = goOn(part);
+      if (runner) return runner;
+    } catch (thrown) {
+      if (damageIn(thrown)) throw thrown;
+      errors.push(thrown);
+    }
   }
+  if (errors.length > 0) throw errors[0];
   return undefined;
+}
+
+/** Ends a run that was interrupted, unless it goes on. */
+function endOrResume(conversation: OpenConversation, row: TurnRow, isLastTry: boolean): Runner | undefined {
+  const { transcript, now } = conversation;
+  try {
+    return byParts(conversation, (part) => part.resume?.(row));
+  } catch (thrown) {
+    if (damageIn(thrown)) throw thrown;
+    logFailure({ conversation: transcript.readable?.id ?? '', hook: 'resume' }, thrown);
+    // Another plugin may have ended it.
+    if (transcript.statusOf(row.seq) !== 'running') return undefined;
+    // The next recovery may succeed, and keeps what the run has said.
+    if (!isLastTry) throw thrown;
+    endDamagedTurns(transcript, now());
+    return undefined;
+  }
 }
 
 /** Ends a turn that was interrupted, unless it begins again. */
@@ -282,7 +335,7 @@ function endOrBegin(conversation: OpenConversation, row: TurnRow): Runner | unde
   const meter = maintenance.settlements.meterOf(turn.row);
   const settled = transcript.together(() => {
     const confirmed = turn.end({ kind: 'cut', error, end: 'cut' }, meter, now());
-    for (const part of conversation.parts) part.tell?.(turn);
+    callHooks(conversation, 'tell', (part) => part.tell?.(turn));
     return confirmed;
   });
   if (settled !== undefined) waitUntil(maintenance.settlements.confirm(turn.row, settled));

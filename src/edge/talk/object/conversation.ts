@@ -214,10 +214,10 @@ export class Conversation extends CallingObject implements ConversationObject {
     const profile = this.#state.profile();
     if (!profile) return unknownConversation();
     if (this.#state.runner) return failedResult(conflict(profile.id, this.#state.runner.turn.row.id));
-    const change = rewindTo(this.#state.transcript, before);
-    if (!change) return noMessage(before);
     // What was settled together with a turn that has gone may have to be settled by itself.
     this.around.alarm.wakeFor(this.now() + CONFIRM_AGAIN_MS);
+    const change = rewindTo(this.#state.transcript, before);
+    if (!change) return noMessage(before);
     this.#state.maintenance.change(change);
     return this.read();
   }

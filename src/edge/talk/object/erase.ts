@@ -1,6 +1,7 @@
 /** Deletes a conversation. */
 
 import { within } from '../../kit/async/timeout.ts';
+import { stopPart } from './call-hooks.ts';
 import type { ConversationPlace } from './contract.ts';
 import { type ConversationState, STOP_MS } from './conversation-state.ts';
 import { CONFIRM_AGAIN_MS } from './maintenance.ts';
@@ -37,9 +38,9 @@ async function eraseReadable(state: ConversationState, ends: boolean): Promise<b
     await within(state.runner.done, STOP_MS);
   }
   // The turn may have ended by itself, and a summary begun behind it. Its end is settled by the alarm.
-  for (const part of state.parts) void part.stop?.();
-  storeDeletion(state, transcript.profile ?? profile);
+  for (const part of state.parts) void stopPart(state, part);
   state.alarm.wakeFor(state.now() + CONFIRM_AGAIN_MS);
+  storeDeletion(state, transcript.profile ?? profile);
   await maintenance.clear();
   return existed;
 }

@@ -273,8 +273,8 @@ export class Maintenance {
     if (!profile) return;
     const updatedAt = now();
     const version = Math.max(profile.version + 1, updatedAt);
-    transcript.save({ ...profile, ...change, version, updatedAt, unreported: true });
     this.#watchReport();
+    transcript.save({ ...profile, ...change, version, updatedAt, unreported: true });
     waitUntil(this.#report());
   }
 

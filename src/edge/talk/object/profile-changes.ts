@@ -6,17 +6,24 @@ import { GRACE_MS, type Profile, type RetainedPrefix } from '../history/storage/
 import { countHistory } from '../history/storage/turn-queries.ts';
 import type { ConversationPlace } from './contract.ts';
 import type { ConversationFields, ConversationPatch } from './conversations.schema.ts';
+import { CONFIRM_AGAIN_MS } from './maintenance.ts';
 import type { Beginning } from './named-beginning.ts';
 import type { ImportedHistory, OpenConversation } from './parts.ts';
 import { releaseInBackground } from './retained-prefix.ts';
 
-/** Stores the profile of a new conversation. First it deletes what a failed turn or copy has left here. */
+/**
+ * Stores the profile of a new conversation. First it deletes what a failed turn or copy has left here.
+ *
+ * @param watchMs when the alarm looks after it at the latest, if the object dies. It is armed before the first row is written
+ */
 export function startConversation(
   conversation: OpenConversation,
   place: ConversationPlace,
+  watchMs: number,
   fields: Partial<Profile> = {},
 ): void {
   const { transcript, now } = conversation;
+  conversation.alarm.watch(now() + watchMs);
   const { prefix, nextTurn = 1, version = 0 } = transcript.profile ?? {};
   if (prefix) releaseInBackground(conversation, prefix);
   const profile: Profile = { ...newProfile(place, now(), version), ...fields };
@@ -73,9 +80,9 @@ export async function storeCreated(
 ): Promise<void> {
   const { transcript, maintenance, now } = conversation;
   const { model = null, maxTokens = null, history = null, agent = null, retained } = beginning ?? {};
-  startConversation(conversation, place, { prefix: retained ?? null });
   // If the object crashes before the end, the alarm deletes what was written.
-  if (begins.history) conversation.alarm.watch(now() + GRACE_MS);
+  const watchMs = begins.history ? GRACE_MS : CONFIRM_AGAIN_MS;
+  startConversation(conversation, place, watchMs, { prefix: retained ?? null });
   const storing = begins.history?.store(transcript, { model: fields.model ?? model, now: now() });
   const imported =
     storing && (await inSteps(storing).catch((thrown: unknown) => leaveNothing(conversation, retained, thrown)));
@@ -124,8 +131,8 @@ export async function eraseDamaged(conversation: OpenConversation, { account, id
   const prefix = transcript.readable?.prefix;
   await conversation.deleteAll();
   transcript.forget();
-  transcript.create({ ...newProfile({ account, id }, now(), 0), deleted: true, unreported: true });
   alarm.wakeFor(now());
+  transcript.create({ ...newProfile({ account, id }, now(), 0), deleted: true, unreported: true });
   if (prefix) releaseInBackground(conversation, prefix);
   await maintenance.clear();
 }

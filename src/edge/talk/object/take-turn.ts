@@ -9,6 +9,7 @@ import { withoutEdgeBlocks } from '../shown/edge-blocks.ts';
 import { hiddenAnswer } from '../shown/hidden-answer.ts';
 import type { TurnAnswer } from '../shown/turn-answer.ts';
 import { beginTurn, planTurn, turnIdOf } from './begin-turn.ts';
+import { callHooks } from './call-hooks.ts';
 import type { TurnRequest } from './contract.ts';
 import type { ConversationState } from './conversation-state.ts';
 import { failedAnswer, interruptedCall, receivedText } from './crossing-answer.ts';
@@ -125,7 +126,7 @@ function checkBound(state: ConversationState, { request, beginning }: AskedTurn)
 /** @returns the answer with what rooms tell in its headers. @param hides whether the caller is not told how the agent works */
 function withTold(state: ConversationState, answer: TurnAnswer, hides: boolean): TurnAnswer {
   if (answer.kind === 'error') return answer;
-  const headers = state.parts.map((part) => part.headers?.(answer.turn, hides));
+  const headers = callHooks(state, 'headers', (part) => part.headers?.(answer.turn, hides));
   return { ...answer, headers: Object.assign({}, answer.headers, ...headers) as Record<string, string> };
 }
 

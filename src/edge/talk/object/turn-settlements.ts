@@ -157,10 +157,9 @@ export class TurnSettlements {
     // Another confirmation may have corrected it already.
     const stored = turnAt(transcript, seq);
     if (stored?.id !== id || !transcript.profile) return;
+    if (settled !== stored.cost) this.#wake();
     transcript.changeTurn(stored, { cost: settled, ...(isReadOn && { outcome }) });
-    if (settled === stored.cost) return;
-    addCost(transcript, settled - stored.cost, now(), { unreported: true });
-    this.#wake();
+    if (settled !== stored.cost) addCost(transcript, settled - stored.cost, now(), { unreported: true });
   }
 
   /** Deletes the row of a failed turn that is settled and has shown no event. Steps are kept until their run has ended. */

@@ -134,7 +134,6 @@ export class EventLog {
   store(time?: { at: number; unseenMs: number }): void {
     if (this.#frames.length === 0) return;
     const first = (this.#gapAfter ?? this.#stored) + 1;
-    this.#gapAfter = undefined;
     // Most of what is stored is shown now, so one text serves both.
     const text = this.#shownText(0);
     const fresh = this.#shown === this.#stored ? text : this.#unshownText;
@@ -150,6 +149,7 @@ export class EventLog {
     const { log } = this.#transcript;
     const grown = this.#growing && log.grow(this.#turn.seq, this.#growing, text, time);
     const written = grown ? undefined : log.write(this.#turn, row, first, frames, text, time);
+    this.#gapAfter = undefined;
     this.#rows = written?.next ?? row;
     this.#growing = grown ?? written?.growing;
     const isOne = written?.next === row + 1;

@@ -12,6 +12,7 @@ const STORE_CHARACTERS = 65_536;
 export class Publisher {
   readonly #turn: Turn;
   readonly #now: () => number;
+  readonly #onFailure: (thrown: unknown) => void;
   /** Whether a delta has come. */
   hasDelta = false;
   /** When something was shown last; milliseconds since 1970. */
@@ -27,9 +28,11 @@ export class Publisher {
   /** Milliseconds from one storing to the next. */
   #storeAfterMs = storeAfterMs(0);
 
-  constructor(turn: Turn, now: () => number) {
+  /** @param onFailure called with the error of a write by the timer. It is repeated */
+  constructor(turn: Turn, now: () => number, onFailure: (thrown: unknown) => void) {
     this.#turn = turn;
     this.#now = now;
+    this.#onFailure = onFailure;
   }
 
   /** Publishes the events of a piece that the turn has taken. */
@@ -42,7 +45,7 @@ export class Publisher {
       this.#store();
       return;
     }
-    this.#timer ??= setTimeout(() => this.#store(), this.#storeAfterMs);
+    this.#timer ??= setTimeout(() => this.#storeLater(), this.#storeAfterMs);
     this.at = Date.now();
     if (!this.#hasEnded) log.show();
   }
@@ -64,8 +67,8 @@ export class Publisher {
     const now = this.#now();
     const leftMs = this.#turn.runsTool ? this.#storedAt + TOUCH_MS - now : TOUCH_MS;
     if (leftMs > 0) return leftMs;
-    this.#storedAt = now;
     this.#turn.log.touch({ at: now, unseenMs: this.#turn.unseenUntil(now) });
+    this.#storedAt = now;
     return TOUCH_MS;
   }
 
@@ -79,17 +82,28 @@ export class Publisher {
     this.#clearTimer();
   }
 
+  /** Stores what was shown. What cannot be stored now is stored with the next events, by the next timer, or at the end. */
+  #storeLater(): void {
+    try {
+      this.#store();
+    } catch (thrown) {
+      this.#onFailure(thrown);
+      this.#timer ??= setTimeout(() => this.#storeLater(), this.#storeAfterMs);
+    }
+  }
+
   #store(): void {
     this.#clearTimer();
-    this.#storesFirst = false;
     this.at = Date.now();
     if (this.#hasEnded) return;
     const now = this.#now();
     if (this.hasDelta) this.#beganAt ??= now;
     this.#storeAfterMs = storeAfterMs(now - (this.#beganAt ?? now), this.#isServed);
-    if (this.#turn.log.unstored > 0) this.#storedAt = now;
+    const hasEvents = this.#turn.log.unstored > 0;
     this.#turn.grants.store();
     this.#turn.log.store({ at: now, unseenMs: this.#turn.unseenUntil(now) });
+    this.#storesFirst = false;
+    if (hasEvents) this.#storedAt = now;
   }
 
   #clearTimer(): void {

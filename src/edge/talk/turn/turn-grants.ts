@@ -65,9 +65,9 @@ export class TurnGrants {
   /** Stores the grant of the try that has gone up, unless it is stored already. */
   store(): void {
     if (this.#isStored || this.#hasEnded) return;
-    this.#isStored = true;
     const { grant, sentAt, coversUntil } = this.#row;
     this.#transcript.changeTurn(this.#row, { grant, sentAt, coversUntil });
+    this.#isStored = true;
   }
 
   /** Stores during a silence that the turn still runs, so that a crash is settled for this time as well. */

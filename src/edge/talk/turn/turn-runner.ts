@@ -12,6 +12,7 @@ import type { Identity } from '../../gate/identity/caller.ts';
 import { type JsonBody, RELEASED } from '../../kit/http/body/json-body.ts';
 import { NO_BYTES } from '../../kit/http/bytes.ts';
 import { type ApiError, toApiError, tryAgain } from '../../kit/http/errors.ts';
+import { logFailure } from '../../kit/http/log.ts';
 import { itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
 import type { Admission } from '../../money/admission/metered-request.ts';
@@ -77,7 +78,9 @@ export class TurnRunner implements Runner {
     this.#context = context;
     this.identity = context.identity;
     this.#renewedAt = context.now();
-    this.#publisher = new Publisher(turn, context.now);
+    const onFailure = (thrown: unknown) =>
+      logFailure({ conversation: context.conversation, turn: turn.row.id }, thrown);
+    this.#publisher = new Publisher(turn, context.now, onFailure);
     this.#timer = new TurnTimer(this.#publisher, context.settings, {
       onTimeout: (reason) => this.#abort.abort(reason),
       onSilence: () => this.#ping(),
@@ -88,6 +91,7 @@ export class TurnRunner implements Runner {
         this.turn.grants.store();
         return true;
       },
+      onFailure,
     });
     this.#timer.expect(ADMIT_MS, accountSilent);
   }

@@ -12,11 +12,13 @@ interface TimerEvents {
   onSilence(): void;
   /** Called every `FIRST_TICKS_MS` at first. @returns true when these quick ticks are no longer needed */
   onFirstTick(): boolean;
+  /** Called with the error of a tick that has failed. The next one comes nevertheless. */
+  onFailure(thrown: unknown): void;
 }
 
 /** The only timer of a turn. It notices silences, and aborts what takes too long. */
 export class TurnTimer {
-  readonly #publisher: Publisher;
+  readonly #publisher: Pick<Publisher, 'at' | 'touch'>;
   /** The longest time between two ticks; milliseconds. */
   readonly #stepMs: number;
   readonly #events: TimerEvents;
@@ -26,7 +28,7 @@ export class TurnTimer {
   #expected: { ms: number; since: number; reason: () => ApiError; endAt: (() => number) | undefined } | undefined;
 
   constructor(
-    publisher: Publisher,
+    publisher: Pick<Publisher, 'at' | 'touch'>,
     { STREAM_IDLE_MS, UPSTREAM_TIMEOUT_MS }: Pick<Settings, 'STREAM_IDLE_MS' | 'UPSTREAM_TIMEOUT_MS'>,
     events: TimerEvents,
   ) {
@@ -70,10 +72,18 @@ export class TurnTimer {
       this.#events.onTimeout(reason());
       return;
     }
-    const touchMs = this.#publisher.touch();
-    if (now - this.#publisher.at >= PING_MS) this.#events.onSilence();
-    if (this.#isQuick) this.#isQuick = !this.#events.onFirstTick();
+    let touchMs = Number.POSITIVE_INFINITY;
+    // This is the turn's only timer: a write that fails must not end it.
+    try {
+      touchMs = this.#publisher.touch();
+      if (now - this.#publisher.at >= PING_MS) this.#events.onSilence();
+      if (this.#isQuick) this.#isQuick = !this.#events.onFirstTick();
+    } catch (thrown) {
+      this.#events.onFailure(thrown);
+    }
     const step = this.#isQuick ? Math.min(FIRST_TICKS_MS, this.#stepMs) : this.#stepMs;
-    this.#tickIn(Math.min(timeoutAt - now, this.#publisher.at + PING_MS - now, touchMs, step));
+    const pingMs = this.#publisher.at + PING_MS - now;
+    // A ping that has failed is sent with the next step.
+    this.#tickIn(Math.min(timeoutAt - now, pingMs > 0 ? pingMs : step, touchMs, step));
   }
 }

@@ -138,7 +138,7 @@ describe('admit and settle', () => {
     expect((await stub().standing()).day.held_usd).toBe(usd(11_000));
     await settleAt(stub(), ended(ask.requestId));
     await inAccount((account) => {
-      expect(() => admitInside(account, ask)).toThrow(/UNIQUE/);
+      expect(() => admitInside(account, ask)).toThrow(/was used before/);
       expect(account.standing().day.held_usd).toBe(0);
     });
   });

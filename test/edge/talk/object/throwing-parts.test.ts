@@ -1,15 +1,16 @@
-import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
-import { expect, onTestFinished, test } from 'vitest';
+import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { shareRooms } from '../../../../src/edge/kit/rooms/rooms.ts';
 import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { operatorRoom } from '../../../../src/edge/rooms/operator/room.ts';
 import { ROOMS } from '../../../../src/edge/rooms.ts';
 import type { ConversationPart, OpenPart } from '../../../../src/edge/talk/object/parts.ts';
-import { bindings, readOf, rowsOf, stubOf } from '../../../support/conversations.ts';
+import { atRest, bindings, readOf, rowsOf, simulate, stubOf } from '../../../support/conversations.ts';
+import { eventually } from '../../../support/eventually.ts';
 import { answeringBy, call, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';
-import { ask, bodyOf, say, textOf } from '../../../support/turns.ts';
+import { ask, bodyOf, requestOf, say, textOf, turnOf } from '../../../support/turns.ts';
 
-type Phase = 'plan' | 'before' | 'begin' | 'run' | 'about';
+type Phase = keyof OpenPart;
 
 /** Has the last room in conversations throw in a phase of a turn. @returns what mends it */
 async function throwingIn(phase: Phase): Promise<() => void> {
@@ -18,10 +19,7 @@ async function throwingIn(phase: Phase): Promise<() => void> {
     if (isBroken) throw new Error(`broken in ${phase}`);
   };
   const open = (): OpenPart => ({
-    [phase]: () => {
-      fail();
-      return phase === 'about' ? {} : undefined;
-    },
+    [phase]: fail,
   });
   const plugs: { conversation: ConversationPart[] } = { conversation: [{ open }] };
   Object.assign(operatorRoom, plugs);
@@ -46,7 +44,7 @@ const countsOf = async () =>
       .filter((count) => count > 0),
   );
 
-const PHASES = ['plan', 'before', 'begin', 'run', 'about'] as const;
+const PHASES = ['plan', 'before', 'begin', 'run'] as const;
 const TURNS = PHASES.flatMap((phase) => [
   { phase, what: 'a turn', more: {} },
   // The room of runs begins a run, and asks no other.
@@ -87,3 +85,57 @@ test.each(TURNS)('$what that is the first of its conversation, too ($phase)', as
   expect(textOf((await say(bodyOf('Hi.', more), asked)).events)).toBe('So.');
   expect((await rowsOf()).map(({ role }) => role)).toEqual(['user', 'assistant']);
 });
+
+const LOGGED = ['headers', 'about', 'tell', 'ended', 'settle', 'alarm', 'by', 'isOpen', 'stop'] as const;
+
+/** Follows the log of failures. @returns the hooks that it names */
+function hooksInLog(): () => (string | undefined)[] {
+  const logging = vi.spyOn(console, 'error').mockImplementation(() => {});
+  return () => logging.mock.calls.map(([line]) => (JSON.parse(String(line)) as { hook?: string }).hook);
+}
+
+const heldUsd = async () => (await accountStub(bindings, {}, 'alice').standing()).day.held_usd;
+
+test.each(
+  LOGGED.flatMap((phase) => [false, true].map((isRun) => ({ phase, isRun, what: isRun ? 'a run' : 'a turn' }))),
+)('logs what a part throws in `$phase`, and ends $what', async ({ phase, isRun }) => {
+  servingTools(() => new Response('sun'));
+  answeringBy(({ messages }) => (isRun && messages.length === 1 ? calls(call('toolu_1', 'Bern')) : says('So.')));
+  const logged = hooksInLog();
+  await throwingIn(phase);
+  const { events } = await say(bodyOf('Hello.', isRun ? { tools: [weather()] } : {}));
+  expect(textOf(events)).toContain('So.');
+  await stubOf().checkCredential();
+  await runDurableObjectAlarm(stubOf());
+  await atRest();
+  expect(await heldUsd()).toBe(0);
+  expect(await stubOf().erase()).toBe(true);
+  expect(await readOf()).toBeUndefined();
+  expect(logged()).toContain(phase);
+});
+
+test.each(['resume', 'beginAgain'] as const)(
+  'ends a turn as interrupted whose part throws in `%s` after a crash, and settles its hold',
+  async (phase) => {
+    simulate();
+    servingTools(() => new Response('sun'));
+    const isRun = phase === 'resume';
+    const body = bodyOf('Hello', { max_tokens: 2_000, ...(isRun ? { tools: [weather()] } : {}) });
+    const request = requestOf(body, { simulate: 'tps=50;flush' });
+    const answer = await turnOf({ ...request, asked: isRun ? {} : { background: true } });
+    expect(answer).not.toMatchObject({ kind: 'error' });
+    await throwingIn(phase);
+    // The crash came before the request was sent.
+    if (!isRun)
+      await runInDurableObject(stubOf(), (_, { storage }) => void storage.sql.exec('update turns set sent_at = null'));
+    // The first wake may fail.
+    await eventually(async () => await stubOf().wake());
+    const { length } = await rowsOf();
+    await runDurableObjectAlarm(stubOf());
+    await atRest();
+    expect(await heldUsd()).toBe(0);
+    answeringBy(() => says('So.'));
+    expect(textOf((await say(bodyOf('Go on.'))).events)).toBe('So.');
+    expect(await rowsOf()).toHaveLength(length + 2);
+  },
+);

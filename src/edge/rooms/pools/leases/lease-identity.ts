@@ -63,15 +63,15 @@ export class LeaseIdentity extends Rows {
   /** Notes that the account is used. An erased account gets its name again. */
   name(): void {
     if (this.#isNamed) return;
-    this.#isNamed = true;
     // Stored, because after a wake the object may report before it is used again.
     this.tables.setMeta(USED_SINCE_ERASURE, '1');
+    this.#isNamed = true;
   }
 
   /** Notes that the account is erased. */
   loseName(): void {
-    this.#isNamed = false;
     this.tables.setMeta(USED_SINCE_ERASURE, undefined);
+    this.#isNamed = false;
   }
 
   /** Takes a higher incarnation before the first call after a wake, and notes a pool before its first call. */
@@ -80,8 +80,13 @@ export class LeaseIdentity extends Rows {
     const { incarnation, pools } = current;
     if (this.#isIncarnate && pools.includes(pool)) return current;
     const next = this.#isIncarnate ? incarnation : incarnation + 1;
+    const stored = this.#store({
+      ...current,
+      incarnation: next,
+      pools: pools.includes(pool) ? pools : [...pools, pool],
+    });
     this.#isIncarnate = true;
-    return this.#store({ ...current, incarnation: next, pools: pools.includes(pool) ? pools : [...pools, pool] });
+    return stored;
   }
 
   /** @returns the account's windows without what a pool counts under other ids. */

@@ -84,8 +84,9 @@ const LISTED = `seq, id, account, state, received_at, runs, label, conversation,
 export class EventStore extends Tables {
   readonly #source: string;
 
-  constructor(storage: DurableObjectStorage, source: string) {
-    super(storage, makeOnWrite(storage, EVENT_TABLES));
+  /** @param abort resets the object after a failed write; see `Tables` */
+  constructor(storage: DurableObjectStorage, source: string, abort?: (thrown: unknown) => void) {
+    super(storage, makeOnWrite(storage, EVENT_TABLES), abort);
     this.#source = source;
   }
 

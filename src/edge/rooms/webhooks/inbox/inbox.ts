@@ -53,7 +53,7 @@ export class Inbox extends EdgeObject implements InboxObject {
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env, WAKE_GRAIN_MS);
-    this.#events = new EventStore(ctx.storage, ctx.id.name ?? '');
+    this.#events = new EventStore(ctx.storage, ctx.id.name ?? '', this.around.abort);
     this.#alerts = new AlertOutbox(this.#events, this.around);
   }
 

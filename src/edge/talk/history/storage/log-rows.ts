@@ -66,16 +66,19 @@ export class LogRows extends Rows {
     }
     let batch = '';
     let begins = first;
-    for (const [index, frame] of frames().entries()) {
-      if (batch !== '' && batch.length + frame.length > PIECE_CHARACTERS) {
-        insert(begins, batch);
-        batch = '';
+    // All rows or none: events that could not be stored are written again, from the same row on.
+    this.tables.together(() => {
+      for (const [index, frame] of frames().entries()) {
+        if (batch !== '' && batch.length + frame.length > PIECE_CHARACTERS) {
+          insert(begins, batch);
+          batch = '';
+        }
+        if (batch === '') begins = first + index;
+        if (frame.length <= PIECE_CHARACTERS) batch += frame;
+        else for (const [part, piece] of divideText(frame).entries()) insert(part === 0 ? begins : begins + 1, piece);
       }
-      if (batch === '') begins = first + index;
-      if (frame.length <= PIECE_CHARACTERS) batch += frame;
-      else for (const [part, piece] of divideText(frame).entries()) insert(part === 0 ? begins : begins + 1, piece);
-    }
-    if (batch !== '') insert(begins, batch);
+      if (batch !== '') insert(begins, batch);
+    });
     return { next: n };
   }
 

@@ -217,10 +217,11 @@ export class Transcript extends Tables {
     return super.write(statement, ...bindings);
   }
 
-  override insertAll(table: string, rows: readonly RawRow[], verb?: string): void {
-    super.insertAll(table, rows, verb);
+  override insertAll(table: string, rows: readonly RawRow[], verb?: string): number {
+    const written = super.insertAll(table, rows, verb);
     if (this.#size)
       for (const { text } of rows) this.#size.added += ROW_BYTES + (typeof text === 'string' ? text.length : 0);
+    return written;
   }
 
   /** The JSON texts of the frozen `system` and `tools`. */

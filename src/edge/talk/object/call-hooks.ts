@@ -1,0 +1,46 @@
+/** Calls the hooks of plugins that must not keep a turn, or another plugin, from its end. */
+
+import { logFailure } from '../../kit/http/log.ts';
+import { damageIn } from '../history/storage/damaged-row.ts';
+import type { OpenConversation, OpenPart } from './parts.ts';
+
+/** Hooks whose errors are logged. An error in any other one rejects the turn. */
+type LoggedHook = 'headers' | 'about' | 'tell' | 'ended' | 'settle' | 'alarm' | 'by' | 'isOpen' | 'stop';
+
+/**
+ * Calls a hook of each plugin. An error is logged, and the other plugins are still called.
+ *
+ * @param call calls the hook named `hook`
+ * @returns what the hooks that did not throw have returned, in the order of the plugins
+ * @throws DamagedRow if stored rows cannot be read, which ends more than this hook
+ */
+export function callHooks<T>(
+  conversation: Pick<OpenConversation, 'transcript' | 'parts'>,
+  hook: LoggedHook,
+  call: (part: OpenPart) => T,
+): T[] {
+  return conversation.parts.flatMap((part) => {
+    try {
+      return [call(part)];
+    } catch (thrown) {
+      logHook(conversation, hook, thrown);
+      return [];
+    }
+  });
+}
+
+/** Stops what one plugin has under way. An error is logged. @returns undefined if it has nothing to stop */
+export function stopPart(
+  conversation: Pick<OpenConversation, 'transcript'>,
+  part: OpenPart,
+): Promise<void> | undefined {
+  const [stopping] = callHooks({ transcript: conversation.transcript, parts: [part] }, 'stop', ({ stop }) =>
+    stop?.call(part),
+  );
+  return stopping?.catch((thrown: unknown) => logHook(conversation, 'stop', thrown));
+}
+
+function logHook({ transcript }: Pick<OpenConversation, 'transcript'>, hook: LoggedHook, thrown: unknown): void {
+  if (damageIn(thrown)) throw thrown;
+  logFailure({ conversation: transcript.readable?.id ?? '', hook }, thrown);
+}

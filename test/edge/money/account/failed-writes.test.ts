@@ -1,0 +1,89 @@
+/** What an account remembers as stored is stored: each part that has such a memory writes again after a failed write. */
+import { expect, test } from 'vitest';
+import { LimitsInForce } from '../../../../src/edge/money/account/limits-in-force.ts';
+import { Visit } from '../../../../src/edge/money/account/visit.ts';
+import type { Alarm } from '../../../../src/edge/objects/alarm.ts';
+import type { Tables } from '../../../../src/edge/objects/tables.ts';
+import { LeaseIdentity } from '../../../../src/edge/rooms/pools/leases/lease-identity.ts';
+import type { TurnRow } from '../../../../src/edge/talk/history/storage/rows.ts';
+import type { Transcript } from '../../../../src/edge/talk/history/storage/transcript.ts';
+import { TurnGrants } from '../../../../src/edge/talk/turn/turn-grants.ts';
+
+/** Tables of which only `meta` has rows. @param failures how many writes fail, from the next one on */
+function metaTables(stored: Record<string, string> = {}) {
+  const meta = new Map(Object.entries(stored));
+  const held = { meta, failures: 0, writes: 0 };
+  const tables = {
+    areUnmade: false,
+    meta: (key: string) => meta.get(key),
+    setMeta: (key: string, value: string | undefined) => {
+      held.writes += 1;
+      if (held.failures > 0) {
+        held.failures -= 1;
+        throw new Error('the write failed');
+      }
+      if (value === undefined) meta.delete(key);
+      else meta.set(key, value);
+    },
+  };
+  return { held, tables: tables as unknown as Tables };
+}
+
+test("stores the deployment's limits after a failed write", () => {
+  const { held, tables } = metaTables();
+  const limits = new LimitsInForce(tables);
+  held.failures = 1;
+  expect(() => limits.noteDefaults({ usd_per_day: 1 })).toThrow('failed');
+  limits.store();
+  expect(held.meta.get('defaults')).toBe('{"usd_per_day":1}');
+});
+
+test("stores the end of a visitor's session after a failed write, and arms the alarm before the write", () => {
+  const { held, tables } = metaTables();
+  const armed: number[] = [];
+  const alarm = { wakeFor: (time: number) => void armed.push(time) } as unknown as Alarm;
+  const visit = new Visit(tables, { account: `visitor:${'a'.repeat(32)}`, alarm });
+  expect(visit.isVisitor).toBe(true);
+  held.failures = 1;
+  expect(() => visit.note({ exp: 100, jti: 'j', iat: 1 })).toThrow('failed');
+  expect(armed).toEqual([100_000]);
+  visit.begin(0);
+  expect(held.meta.get('visit_until')).toBe('100000');
+});
+
+test('stores that an erased account is used again after a failed write', () => {
+  const { held, tables } = metaTables({ erased_at: '5' });
+  const identity = new LeaseIdentity(tables);
+  held.failures = 1;
+  expect(() => identity.name()).toThrow('failed');
+  expect(identity.isNamed).toBe(false);
+  identity.name();
+  expect(held.meta.get('used_since_erasure')).toBe('1');
+});
+
+test('takes a higher incarnation after a failed write', () => {
+  const { held, tables } = metaTables({
+    lease: '{"id":"a","incarnation":3,"pools":["deployment"],"base":{},"joining":[]}',
+  });
+  const identity = new LeaseIdentity(tables);
+  held.failures = 1;
+  expect(() => identity.incarnate('deployment')).toThrow('failed');
+  expect(identity.incarnate('deployment').incarnation).toBe(4);
+  expect(held.meta.get('lease')).toContain('"incarnation":4');
+});
+
+test('stores the grant of a turn after a failed write', () => {
+  const stored: object[] = [];
+  let failures = 1;
+  const transcript = {
+    changeTurn: (_: unknown, change: object) => {
+      if (failures-- > 0) throw new Error('the write failed');
+      stored.push(change);
+    },
+  } as unknown as Transcript;
+  const grants = new TurnGrants(transcript, { requestId: 'req_1', grant: null, beganAt: 0 } as TurnRow);
+  grants.take({ requestId: 'req_1', isKept: false } as Parameters<TurnGrants['take']>[0], undefined, 0);
+  expect(() => grants.store()).toThrow('failed');
+  grants.store();
+  expect(stored).toMatchObject([{ sentAt: 0 }]);
+});

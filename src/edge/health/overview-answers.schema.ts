@@ -1,4 +1,4 @@
-import { count } from '../kit/http/fields.ts';
+import { count, time } from '../kit/http/fields.ts';
 import * as z from '../kit/http/zod.ts';
 
 /** What is broken. Members of rooms that are not in use are absent. */
@@ -27,6 +27,16 @@ export const overviewAnswer = z.object({
     'The sources of webhooks with events that were tried in vain: they are tried again, or parked.',
   ),
   undelivered_alerts: z.optionally(count, 'Alerts that were tried in vain.'),
+  failing_tasks: z.optionally(
+    z.array(
+      z.object({
+        task: z.described(z.string(), 'What fails, for example `alert` or `settlement`.'),
+        failing_since: z.described(time, 'When it failed first.'),
+        last_reported_at: z.described(time, 'When an object reported it last.'),
+      }),
+    ),
+    'Background work that has failed for at least ten minutes, and is repeated until it succeeds. The log names the object.',
+  ),
 });
 
 export type Overview = z.output<typeof overviewAnswer>;

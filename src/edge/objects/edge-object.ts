@@ -3,11 +3,14 @@ import { type Settings, settingsOf } from '../gate/settings/settings.ts';
 import { logFailure } from '../kit/http/log.ts';
 import type { Bindings } from '../kit/rooms/bindings.ts';
 import { Alarm } from './alarm.ts';
+import { Retries } from './retries.ts';
 
 /** What an object passes to the modules that do its work. */
 export interface Surroundings {
   readonly env: Bindings;
   readonly alarm: Alarm;
+  /** Makes visible what the alarm repeats. */
+  readonly retries: Retries;
   /** The clock; milliseconds since 1970. */
   now(): number;
   settings(): Settings;
@@ -39,6 +42,13 @@ export abstract class EdgeObject extends DurableObject<Bindings> {
         (thrown) => this.around.abort(thrown),
         grainMs,
       ),
+      retries: new Retries(`${new.target.name.toLowerCase()} ${ctx.id.name ?? ''}`, {
+        get env() {
+          return currentEnv();
+        },
+        now: () => this.now(),
+        waitUntil: (work) => ctx.waitUntil(work),
+      }),
       now: () => this.now(),
       settings: () => this.settings(),
       waitUntil: (work) => ctx.waitUntil(work),

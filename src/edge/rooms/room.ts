@@ -14,6 +14,7 @@ import type { ALERT_INBOX } from '../money/alerts/alert-outbox.ts';
 import type { DIMENSIONS } from '../money/contracts/about.ts';
 import type { ALL_ACCOUNTS } from '../money/contracts/all-accounts.ts';
 import type { TOOL_KINDS } from '../named/tools/tool-kind.ts';
+import type { FAILING_TASKS } from '../objects/retries.ts';
 import type { GUARD } from '../talk/history/guard.ts';
 import type { STRATEGIES } from '../talk/history/history.schema.ts';
 import type { COPIED } from '../talk/history/storage/copied-rows.ts';
@@ -38,6 +39,7 @@ export interface Room
     Plugged<typeof ACCOUNT_PARTS>,
     Plugged<typeof ALL_ACCOUNTS>,
     Plugged<typeof ALERT_INBOX>,
+    Plugged<typeof FAILING_TASKS>,
     Plugged<typeof DIMENSIONS>,
     Plugged<typeof CONVERSATION_PARTS>,
     Plugged<typeof GUARD>,

@@ -114,6 +114,21 @@ export function logFailure(of: Readonly<Record<string, string>>, thrown: unknown
   console.error(masked(JSON.stringify({ ...of, failed_after_answer: failure })));
 }
 
+/** The log line of a task that has failed and is repeated by the alarm of its object. It never contains content. */
+export interface RetryLine {
+  object: string;
+  task: string;
+  /** The class of the error. */
+  error: string;
+  attempt: number;
+  next_try_at: string;
+}
+
+/** Writes the line of a failed task that is repeated. */
+export function logRetry(line: RetryLine): void {
+  console.error(masked(JSON.stringify(line)));
+}
+
 /** Writes a line about the settings. */
 export function logWarning(warning: string): void {
   console.warn(JSON.stringify({ warning }));

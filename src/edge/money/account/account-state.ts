@@ -124,6 +124,10 @@ export class AccountState {
     else this.credentials.see(token, now);
   }
 
+  get retries(): Surroundings['retries'] {
+    return this.#around.retries;
+  }
+
   get env(): Bindings {
     return this.#around.env;
   }

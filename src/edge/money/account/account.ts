@@ -20,7 +20,7 @@ import { AccountState } from './account-state.ts';
 import { refuse } from './ask-payers.ts';
 import { decideAdmission, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
 import { continueRows, endVisit, eraseAccount, eraseInOtherObjects, pruneLedger } from './erasure.ts';
-import { answerByRoom, lookAtSums, partsOfAccounts } from './parts.ts';
+import { answerByRoom, doWhatIsDue, lookAtSums } from './parts.ts';
 import { settleOrphans, settleRequest } from './settle-hold.ts';
 import { noteEnded, tellEnded } from './tell-ended.ts';
 import { tendFiles } from './tend-files.ts';
@@ -279,7 +279,7 @@ export class Account extends AccountLists implements AccountObject {
     pruneLedger(this.state, now, retention);
     refusals.prune(now - retention);
     await tellEnded(this.state);
-    for (const part of partsOfAccounts()) await part.due?.(this.state);
+    await doWhatIsDue(this.state);
     if (await endVisit(this.state)) return await this.#end();
     await this.state.shared?.reportChanges();
     await eraseInOtherObjects(this.state);

@@ -8,7 +8,7 @@ import type { Erasure } from '../contracts/account.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { Listed } from '../lists/listed-rows.ts';
 import type { AccountState } from './account-state.ts';
-import { partsOfAccounts } from './parts.ts';
+import { listKeptBy, partsOfAccounts } from './parts.ts';
 import { noteEnded } from './tell-ended.ts';
 
 /** How soon the alarm goes on with what is left; milliseconds. */
@@ -38,7 +38,7 @@ export function eraseAccount(state: AccountState): Erasure {
 
 /** @returns how much of what was made up to a time is left elsewhere: in other objects, and at upstreams */
 function countOthers(state: AccountState, until: number): number {
-  const ofRooms = partsOfAccounts().flatMap((part) => part.listKept?.(state) ?? []);
+  const ofRooms = partsOfAccounts().flatMap((part) => listKeptBy(state, part) ?? []);
   const lists: Listed[] = [state.conversations, state.belongings, ...ofRooms];
   return lists.reduce((sum, list) => sum + list.count(until), 0);
 }
@@ -88,9 +88,10 @@ export async function eraseInOtherObjects(state: AccountState, until = state.era
     // It answers whether it was there. One that was gone already is done, too.
     return erased.then(() => true);
   });
-  for (const { listKept, erase } of partsOfAccounts()) {
-    const list = listKept?.(state);
-    if (list && erase) await eraseSome(state, until, list, (id) => erase(state, { account: accountId, id }, until));
+  for (const part of partsOfAccounts()) {
+    const list = listKeptBy(state, part);
+    const erase = (id: string) => part.erase?.(state, { account: accountId, id }, until) ?? Promise.resolve(false);
+    if (list && part.erase) await eraseSome(state, until, list, erase);
   }
   await eraseAnswers(state, accountId);
 }
@@ -114,8 +115,12 @@ async function eraseSome(
 ): Promise<void> {
   const ids = list.until(until, ERASED_AT_ONCE);
   if (ids.length === 0) return;
-  await Promise.allSettled(ids.map((id) => erase(id).then((isDone) => isDone && list.forget(id))));
-  wakeSoon(state, state.now());
+  // The async function also catches what a plugin throws before it returns a promise.
+  const ended = await Promise.allSettled(ids.map(async (id) => (await erase(id)) && list.forget(id)));
+  const nextAt = wakeSoon(state, state.now());
+  const failed = ended.filter((one) => one.status === 'rejected');
+  for (const { reason } of failed) state.retries.failed('erasure', reason, nextAt);
+  if (failed.length === 0) state.retries.succeeded('erasure');
 }
 
 /** Deletes a page of the answers that KV keeps for the account. */
@@ -127,15 +132,19 @@ async function eraseAnswers(state: AccountState, account: string): Promise<void>
     const next = await forgetAnswers(env.STORE, account, page === FIRST_PAGE ? undefined : page);
     // If the account was erased again meanwhile, the erasure starts again with the first page.
     if (ledger.meta('answers_kept') === page) ledger.setMeta('answers_kept', next);
-  } catch {
+    state.retries.succeeded('erasure');
+  } catch (thrown) {
     // KV may no longer know the cursor, so it starts again.
     ledger.setMeta('answers_kept', FIRST_PAGE);
+    state.retries.failed('erasure', thrown, state.now() + CONTINUE_MS);
   }
   if (ledger.meta('answers_kept') !== undefined) wakeSoon(state, state.now());
 }
 
-function wakeSoon({ alarm }: AccountState, now: number): void {
+/** @returns when the alarm goes on; milliseconds since 1970 */
+function wakeSoon({ alarm }: AccountState, now: number): number {
   alarm.wakeFor(now + CONTINUE_MS, 1);
+  return now + CONTINUE_MS;
 }
 
 /**

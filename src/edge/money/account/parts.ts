@@ -1,5 +1,7 @@
 /** What rooms have inside the object of an account. Their rows are in its tables. */
 
+import { MINUTE_MS } from '../../kit/async/durations.ts';
+import { logFailure } from '../../kit/http/log.ts';
 import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import type { AccountObject } from '../contracts/account.ts';
 import type { Listed } from '../lists/listed-rows.ts';
@@ -17,7 +19,7 @@ export interface AccountPart {
   listKept?(state: AccountState): Listed;
   /** Looks at sums that have changed. @param overHold the id of a request that has just cost more than its hold */
   summed?(state: AccountState, overHold?: string): void;
-  /** Does what is due, by the alarm. It never throws. */
+  /** Does what is due, by the alarm. */
   due?(state: AccountState): Promise<void>;
   /**
    * Has one of its objects erase what it keeps for the account, up to a time.
@@ -47,5 +49,40 @@ export function answerByRoom<M extends keyof AccountObject>(
 
 /** Has rooms look at the sums of an account, which have changed. @param overHold as for a part */
 export function lookAtSums(state: AccountState, overHold?: string): void {
-  for (const part of partsOfAccounts()) part.summed?.(state, overHold);
+  for (const part of partsOfAccounts()) {
+    try {
+      part.summed?.(state, overHold);
+    } catch (thrown) {
+      logFailure({ account: state.accountId ?? '', hook: 'summed' }, thrown);
+    }
+  }
 }
+
+/** Has plugins do what is due. One that throws is called again by a later alarm, and the others are called now. */
+export async function doWhatIsDue(state: AccountState): Promise<void> {
+  for (const part of partsOfAccounts()) {
+    try {
+      await part.due?.(state);
+    } catch (thrown) {
+      const nextAt = state.now() + MINUTE_MS;
+      state.alarm.wakeFor(nextAt);
+      state.retries.failed('plugin', thrown, nextAt);
+    }
+  }
+}
+
+/** @returns what objects of a plugin keep for the account; undefined for a plugin that has none, or throws */
+export function listKeptBy(state: AccountState, part: AccountPart): Listed | undefined {
+  try {
+    return part.listKept?.(state);
+  } catch (thrown) {
+    const nextAt = state.now() + MINUTE_MS;
+    state.alarm.wakeFor(nextAt);
+    state.retries.failed('plugin', thrown, nextAt);
+    // It may keep something: what is erased with the account stays owed until it can be listed.
+    return UNKNOWN_LIST;
+  }
+}
+
+/** The list of a plugin that cannot list what it keeps: at least one thing, which cannot be erased yet. */
+const UNKNOWN_LIST: Listed = { count: () => 1, until: () => [], forget: () => {} };

@@ -33,7 +33,7 @@ export function noteEnded({ ledger, alarm }: AccountState, now: number, jti: str
 }
 
 /** Tells the next conversations. Each stays noted until it has answered, and whatever is told twice changes nothing. */
-export async function tellEnded({ accountId, env, ledger, alarm, now }: AccountState): Promise<void> {
+export async function tellEnded({ accountId, env, ledger, alarm, now, retries }: AccountState): Promise<void> {
   const ids = untold(ledger).slice(0, TOLD_AT_ONCE);
   if (accountId === undefined || ids.length === 0) return;
   const settings = settingsOf(env);
@@ -42,13 +42,15 @@ export async function tellEnded({ accountId, env, ledger, alarm, now }: AccountS
       .checkCredential()
       .then(
         () => [],
-        () => [id],
+        (thrown: unknown) => [{ id, thrown }],
       ),
   );
   const failed = (await Promise.all(calls)).flat();
-  const left = [...untold(ledger).slice(ids.length), ...failed];
+  const left = [...untold(ledger).slice(ids.length), ...failed.map(({ id }) => id)];
   ledger.setMeta(UNTOLD, left.length === 0 ? undefined : JSON.stringify(left));
   if (left.length > 0) alarm.wakeFor(now() + (failed.length > 0 ? TELL_AGAIN_MS : 0), 1);
+  for (const { thrown } of failed) retries.failed('credential_check', thrown, now() + TELL_AGAIN_MS);
+  if (failed.length === 0) retries.succeeded('credential_check');
 }
 
 function untold(ledger: Ledger): string[] {

@@ -51,9 +51,12 @@ async function tend(state: AccountState, row: DueRow): Promise<void> {
     } else if ((await mayBeThere(state, row)) && row.created_at > state.erasedUntil) {
       belongings.postpone(id, state.now() + LOOK_AGAIN_MS);
     } else belongings.forget(id);
-  } catch {
+    state.retries.succeeded('file');
+  } catch (thrown) {
     // Every failure is tried again. It may be the operator's fault, and last for a while.
-    belongings.postpone(id, state.now() + Math.min(FIRST_TEND_MS * 2 ** tries, LONGEST_TEND_MS));
+    const nextAt = state.now() + Math.min(FIRST_TEND_MS * 2 ** tries, LONGEST_TEND_MS);
+    belongings.postpone(id, nextAt);
+    state.retries.failed('file', thrown, nextAt, tries + 1);
   }
 }
 

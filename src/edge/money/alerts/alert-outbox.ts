@@ -99,10 +99,13 @@ export class AlertOutbox {
       if (!next) return;
       try {
         await sendAlert(this.#around.env, next);
-      } catch {
-        this.#around.alarm.wakeFor(this.#around.now() + RETRY_MS, ALERT_GRAIN_MS);
+      } catch (thrown) {
+        const nextAt = this.#around.now() + RETRY_MS;
+        this.#around.alarm.wakeFor(nextAt, ALERT_GRAIN_MS);
+        this.#around.retries.failed('alert', thrown, nextAt);
         return;
       }
+      this.#around.retries.succeeded('alert');
       const { due, told } = this.#stored;
       this.#save({ due: due.filter(({ key }) => key !== next.key), told: { ...told, [next.key]: next.until } });
     }

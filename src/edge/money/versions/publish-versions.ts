@@ -25,19 +25,25 @@ export class VersionPublisher {
     if (this.#versions.untold) this.#around.alarm.wakeFor(this.#around.now() + TOLD_MS);
     try {
       await this.#versions.tell(kind, name);
+      this.#around.retries.succeeded('version_copy');
       return true;
-    } catch {
-      this.#wakeSoon();
+    } catch (thrown) {
+      this.#retry(thrown);
       return false;
     }
   }
 
   /** Writes all changes that KV does not have yet. */
   async publishAll(): Promise<void> {
-    if (this.#versions.untold && !(await this.#versions.tellAll())) this.#wakeSoon();
+    if (!this.#versions.untold) return;
+    const failed = await this.#versions.tellAll();
+    if (failed) this.#retry(failed.thrown);
+    else this.#around.retries.succeeded('version_copy');
   }
 
-  #wakeSoon(): void {
-    this.#around.alarm.wakeFor(this.#around.now() + RETRY_TELLING_MS, 1);
+  #retry(thrown: unknown): void {
+    const nextAt = this.#around.now() + RETRY_TELLING_MS;
+    this.#around.alarm.wakeFor(nextAt, 1);
+    this.#around.retries.failed('version_copy', thrown, nextAt);
   }
 }

@@ -226,9 +226,10 @@ export class Versions {
   }
 
   /** Writes all changes to KV. @returns whether all writes have succeeded */
-  async tellAll(): Promise<boolean> {
+  async tellAll(): Promise<{ thrown: unknown } | undefined> {
     const results = await Promise.allSettled(this.#untold().map(({ kind, name }) => this.tell(kind, name)));
-    return results.every(({ status }) => status === 'fulfilled');
+    const failed = results.find((one) => one.status === 'rejected');
+    return failed && { thrown: failed.reason };
   }
 
   async #tell(place: VersionPlace): Promise<void> {

@@ -10,6 +10,9 @@ const example = {
   accounts: { blocked: 1, spent: 3 },
   undelivered_events: [{ source: 'github', events: 2 }],
   undelivered_alerts: 1,
+  failing_tasks: [
+    { task: 'alert', failing_since: '2026-11-20T12:00:00.000Z', last_reported_at: '2026-11-20T12:10:10.000Z' },
+  ],
 };
 
 export const overview: Resource = {

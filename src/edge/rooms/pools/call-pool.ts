@@ -1,6 +1,9 @@
+import { settingsOf } from '../../gate/settings/settings.ts';
 import { within } from '../../kit/async/timeout.ts';
+import type { Bindings } from '../../kit/rooms/bindings.ts';
 import type { AccountRequest } from '../../money/contracts/call-account.ts';
 import { callObject, type Remote } from '../../objects/call-object.ts';
+import type { FailingTask } from '../../objects/retries.ts';
 import { type Jurisdiction, type PoolBinding, stubOf } from '../../objects/stubs.ts';
 import type { PoolObject } from './contracts/pool.ts';
 import { DEPLOYMENT_POOL } from './pool-name.ts';
@@ -21,6 +24,14 @@ export async function tellOfKey(
 ): Promise<void> {
   if (POOL)
     await callPool({ pools: { POOL }, settings, name: DEPLOYMENT_POOL }, (pool) => pool.noteKey(news, upstream));
+}
+
+/** Reports a failing task to the deployment's pool, where one is bound. */
+export async function reportFailing(env: Bindings, failing: FailingTask): Promise<void> {
+  const { POOL } = env as Partial<Bindings>;
+  if (!POOL) return;
+  const place = { pools: { POOL }, settings: settingsOf(env), name: DEPLOYMENT_POOL };
+  await callPool(place, (pool) => pool.noteFailing(failing));
 }
 
 /**

@@ -12,6 +12,7 @@ import type { ListedOutcome } from '../../money/contracts/account.ts';
 import type { LastOfAccount, SharedUsageQuery } from '../../money/contracts/all-accounts.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
 import type { Page } from '../../objects/page.ts';
+import type { FailingTask, RetriedTask } from '../../objects/retries.ts';
 import type {
   GroupLimits,
   LeaseAnswer,
@@ -21,6 +22,7 @@ import type {
   PoolOverview,
   SpendQuery,
 } from './contracts/pool.ts';
+import { FailingTasks } from './failing-tasks.ts';
 import {
   answerFor,
   booksOf,
@@ -75,6 +77,7 @@ export class Pool extends CallingObject implements PoolObject {
   readonly #name: string;
   readonly #alerts: AlertOutbox;
   readonly #key: RefusedKey;
+  readonly #failing: FailingTasks;
   readonly #books: LeaseBooks<PoolLease>;
   #own: PoolLimits | null;
   #rules: PoolRules | undefined;
@@ -90,6 +93,7 @@ export class Pool extends CallingObject implements PoolObject {
     this.#used = new UsedSums(this.#store);
     this.#alerts = new AlertOutbox(this.#store, this.around);
     this.#key = new RefusedKey(this.#store, this.#alerts, this.around);
+    this.#failing = new FailingTasks(this.#store);
     this.#books = booksOf(this.#store.leases(), this.now());
     this.#own = JSON.parse(this.#store.meta('limits') ?? 'null') as PoolLimits | null;
   }
@@ -148,10 +152,23 @@ export class Pool extends CallingObject implements PoolObject {
   overview(groups: GroupLimits, isShared: boolean): PoolOverview {
     const now = this.now();
     const { total } = this.#used.usage({ from: spanId('day', spanAt('day', now).start), group_by: 'day' });
-    return overviewOf(
-      this.#spenders(isShared).map((row) => withGroup(row, groups)),
-      total,
-    );
+    return {
+      ...overviewOf(
+        this.#spenders(isShared).map((row) => withGroup(row, groups)),
+        total,
+      ),
+      failing_tasks: this.#failing.current(now),
+    };
+  }
+
+  /** Notes a task that has failed in an object for some time. A lost answer makes the report come twice, which counts twice. */
+  noteFailing(failing: FailingTask): void {
+    this.#failing.note(failing, this.now());
+  }
+
+  /** @returns how often each task has failed, as far as objects have reported it */
+  taskFailures(): { task: RetriedTask; failures: number }[] {
+    return this.#failing.totals();
   }
 
   /** @returns what is known of these accounts; nothing of those that the pool does not know */
@@ -283,9 +300,14 @@ export class Pool extends CallingObject implements PoolObject {
     if (account === null) return;
     const request = { identity: { account }, accounts: this.env, settings: settingsOf(this.env) };
     // Until it answers, what it has stays counted.
-    await callAccount(request, (object) => object.reportTo(this.#name)).catch(() => {});
+    const failed = await callAccount(request, (object) => object.reportTo(this.#name)).then(
+      () => undefined,
+      (thrown: unknown) => ({ thrown }),
+    );
     // While its request goes on, or it cannot be reached, it is asked less and less often.
     const waitMs = Math.min(MOST_SILENT_MS, Math.max(SILENT_MS, 2 * (this.#asked.get(id)?.waitMs ?? SILENT_MS)));
+    if (failed) this.around.retries.failed('account_report', failed.thrown, this.now() + waitMs);
+    else this.around.retries.succeeded('account_report');
     if (this.#books.open.has(id)) this.#asked.set(id, { at: this.now(), waitMs });
     else this.#asked.delete(id);
   }

@@ -66,9 +66,11 @@ export class RefusedKey {
       const body = JSON.stringify({ model, messages: [{ role: 'user', content: '.' }] });
       const request = { upstream, settings, model, headers: {}, only: one?.name };
       await countTokens((changes) => edit(body, changes), request);
+      this.#around.retries.succeeded('key_check');
       this.note(null, name);
-    } catch {
+    } catch (thrown) {
       // Refused as before, or not reached: the next alarm tries again.
+      this.#around.retries.failed('key_check', thrown, this.#around.now() + TRY_KEY_MS);
     }
   }
 }

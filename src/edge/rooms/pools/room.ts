@@ -1,4 +1,5 @@
 import type { Room } from '../room.ts';
+import { reportFailing } from './call-pool.ts';
 import { Leases } from './leases/leases.ts';
 import { ACCOUNT_LIST_ROUTES, DEPLOYMENT_ROUTES, GROUP_ROUTES, overviewOfAll, toldByAll } from './pools.route.ts';
 import { poolFamilies } from './spent-families.ts';
@@ -12,4 +13,5 @@ export const poolsRoom: Room = {
   overview: overviewOfAll,
   sharedBudgets: (state, around) => new Leases(state, around),
   allAccounts: toldByAll,
+  failingTasks: reportFailing,
 };

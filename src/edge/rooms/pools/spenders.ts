@@ -101,7 +101,10 @@ export function withShared(row: AccountSpendRow, shared: UsedLimit | undefined):
 }
 
 /** @param total of this day in UTC. @returns what went wrong on it, and how many accounts can ask for nothing now */
-export function overviewOf(rows: readonly AccountSpendRow[], { requests, failed }: UsageReport['total']): PoolOverview {
+export function overviewOf(
+  rows: readonly AccountSpendRow[],
+  { requests, failed }: UsageReport['total'],
+): Omit<PoolOverview, 'failing_tasks'> {
   const blocked = rows.filter((row) => row.blocked_by !== null).length;
   const spent = rows.filter((row) => row.blocked_by === null && row.tightest?.refuses).length;
   const refused = rows.reduce((sum, { refused_today }) => sum + refused_today, 0);

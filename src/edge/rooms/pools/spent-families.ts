@@ -124,16 +124,27 @@ function budgetFamilies(standing: PoolQuotaReport): Family[] {
   ];
 }
 
-/** Tells the sums of the deployment's pool, in three calls of it at most. */
+/** @returns how often background work has failed */
+function failureFamily(failures: readonly { task: string; failures: number }[]): Family {
+  return {
+    name: 'sluice_task_failures',
+    type: 'counter',
+    help: 'Failures of background work that has failed for at least ten minutes, by task. Objects report them once an hour.',
+    samples: failures.map(({ task, failures }) => ({ suffix: '_total', labels: { task }, value: failures })),
+  };
+}
+
+/** Tells the sums of the deployment's pool, in four calls of it at most. */
 export async function poolFamilies(c: Context<AppEnv>, upstreams: UpstreamPool | undefined): Promise<Family[]> {
   const { models } = c.get('settings');
   const from = spanId('day', spanAt('day', Date.now()).start);
   const call = deploymentPool(c);
   const makeAll = async (): Promise<Family[]> => {
-    const [byModel, byUpstream, standing] = await Promise.all([
+    const [byModel, byUpstream, standing, failures] = await Promise.all([
       call((object) => object.usage({ from, group_by: 'model' })),
       upstreams && call((object) => object.usage({ from, group_by: 'upstream' })),
       call((object) => object.standing()),
+      call((object) => object.taskFailures()),
     ]);
     const names = new Set(upstreams?.all.map(({ name }) => name));
     return [
@@ -142,6 +153,7 @@ export async function poolFamilies(c: Context<AppEnv>, upstreams: UpstreamPool |
         ? spentFamilies('sluice_upstream_', 'upstream', byUpstream, (name) => (names.has(name) ? name : undefined))
         : []),
       ...budgetFamilies(standing),
+      failureFamily(failures),
     ];
   };
   // What the isolate knows is told even while the pool cannot be reached: that is when it is asked.

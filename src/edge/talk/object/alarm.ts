@@ -2,21 +2,32 @@
 
 import { retentionOf, UNREADABLE_MS } from '../../gate/settings/retention.ts';
 import { within } from '../../kit/async/timeout.ts';
+import { damageIn } from '../history/storage/damaged-row.ts';
 import { GRACE_MS } from '../history/storage/rows.ts';
 import { WATCH_MS } from './begin-turn.ts';
 import { callHooks } from './call-hooks.ts';
 import { type ConversationState, STOP_MS } from './conversation-state.ts';
 import { eraseConversation } from './erase.ts';
+import { CONFIRM_AGAIN_MS } from './maintenance.ts';
 import { eraseDamaged } from './profile-changes.ts';
 
 /** Renews the hold of the running turn, repeats unconfirmed settlements and reports, and deletes what has expired. */
 export async function tendConversation(state: ConversationState): Promise<void> {
   try {
     await tendReadable(state);
+    state.retries.succeeded('alarm');
   } catch (thrown) {
+    if (!damageIn(thrown)) return retryAlarm(state, thrown);
     state.maintenance.noteDamage(thrown);
     await state.maintenance.endAlarm((profile) => eraseDamaged(state, profile));
   }
+}
+
+/** Has the alarm come again. The platform repeats one that throws only a few times, and then forgets it. */
+function retryAlarm({ alarm, now, retries }: ConversationState, thrown: unknown): void {
+  const nextAt = now() + CONFIRM_AGAIN_MS;
+  alarm.wakeFor(nextAt);
+  retries.failed('alarm', thrown, nextAt);
 }
 
 async function tendReadable(state: ConversationState): Promise<void> {
@@ -36,7 +47,10 @@ async function tendReadable(state: ConversationState): Promise<void> {
     if (isDue) alarm.wakeFor(next);
     else alarm.watch(next);
     // A renewal that fails is tried again by the next alarm, well before the hold's deadline.
-    await within(state.runner.renew(), STOP_MS).catch(() => {});
+    await within(state.runner.renew(), STOP_MS).then(
+      () => state.retries.succeeded('hold_renewal'),
+      (thrown: unknown) => state.retries.failed('hold_renewal', thrown, next),
+    );
   } else if (state.isCopying) alarm.wakeFor(now() + GRACE_MS);
   else if (profile.exists && maintenance.expiresAt(profile) <= now()) await eraseConversation(state);
   else await maintenance.tidy();

@@ -43,6 +43,7 @@ export class ConversationState implements OpenConversation {
   readonly waitUntil: CallingSurroundings['waitUntil'];
   readonly deleteAll: CallingSurroundings['deleteAll'];
   readonly abort: CallingSurroundings['abort'];
+  readonly retries: CallingSurroundings['retries'];
   /** The turn that runs: it has the lock. */
   runner: Runner | undefined;
   readonly #ctx: DurableObjectState;
@@ -64,6 +65,7 @@ export class ConversationState implements OpenConversation {
     this.waitUntil = around.waitUntil;
     this.deleteAll = around.deleteAll;
     this.abort = around.abort;
+    this.retries = around.retries;
     this.transcript = new Transcript(ctx.storage);
     const isBusy = () =>
       this.runner !== undefined ||

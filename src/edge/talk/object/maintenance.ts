@@ -137,10 +137,12 @@ export class Maintenance {
       );
       const now = transcript.profile;
       if (now?.version === profile.version) transcript.save({ ...now, unreported: false });
+      this.#object.retries.succeeded('conversation_report');
       this.rest();
       if (erased && !profile.deleted) await erase();
-    } catch {
+    } catch (thrown) {
       this.#wakeToConfirm();
+      this.#failed('conversation_report', thrown);
     }
   }
 
@@ -203,8 +205,10 @@ export class Maintenance {
   async #release(retained: RetainedPrefix): Promise<boolean> {
     try {
       await within(releasePrefix(this.#object, retained), CONFIRM_MS);
+      this.#object.retries.succeeded('prefix_release');
       return true;
-    } catch {
+    } catch (thrown) {
+      this.#failed('prefix_release', thrown);
       return false;
     }
   }
@@ -245,6 +249,10 @@ export class Maintenance {
     const failed = endsToExpire(transcript)?.failed;
     if (failed) this.#object.alarm.wakeFor(failed + GRACE_MS);
     if (profile.exists) this.#object.alarm.wakeFor(this.expiresAt(profile));
+  }
+
+  #failed(task: 'conversation_report' | 'prefix_release', thrown: unknown): void {
+    this.#object.retries.failed(task, thrown, this.#object.now() + CONFIRM_AGAIN_MS);
   }
 
   #wakeToConfirm(): void {

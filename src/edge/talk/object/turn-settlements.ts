@@ -14,6 +14,9 @@ import { accountRequestOf, type ObjectContext } from './object-context.ts';
 /** Milliseconds to wait for a confirmation of the account. */
 export const CONFIRM_MS = 60_000;
 
+/** When the alarm repeats an unconfirmed settlement, as `wake` sets it. Milliseconds. */
+const SETTLE_AGAIN_MS = 15_000;
+
 /** What settling turns needs from their object. */
 export interface SettlingObject extends ObjectContext {
   erase(): Promise<unknown>;
@@ -93,8 +96,9 @@ export class TurnSettlements {
     run.since = settledFrom(row, this.#object.now());
     try {
       await this.#noteSettled(row, await done);
-    } catch {
+    } catch (thrown) {
       run.isSure = false;
+      this.#failed(thrown);
     }
     run.open -= 1;
     this.#settleRun(seq);
@@ -113,7 +117,12 @@ export class TurnSettlements {
       return;
     }
     this.#wake();
-    this.#object.waitUntil(this.#settleAgain(row).catch(() => this.#wake()));
+    this.#object.waitUntil(
+      this.#settleAgain(row).catch((thrown: unknown) => {
+        this.#wake();
+        this.#failed(thrown);
+      }),
+    );
   }
 
   /**
@@ -130,8 +139,10 @@ export class TurnSettlements {
       const settled = await done;
       if (!row.settled && transcript.profile) transcript.changeTurn(row, { settled: true });
       await this.#noteSettled(row, settled);
-    } catch {
+      this.#object.retries.succeeded('settlement');
+    } catch (thrown) {
       this.#wake();
+      this.#failed(thrown);
     } finally {
       if (this.#settling.get(seq) === settling) this.#settling.delete(seq);
     }
@@ -183,10 +194,15 @@ export class TurnSettlements {
       if (now() - since < CONFIRM_MS) continue;
       await this.#settleAgain(row).catch((thrown: unknown) => {
         // The account books what was set aside for a turn whose outcome is damaged.
-        if (damageIn(thrown)) transcript.changeTurn(row, { settled: true });
-        else this.#wake();
+        if (damageIn(thrown)) return transcript.changeTurn(row, { settled: true });
+        this.#wake();
+        this.#failed(thrown);
       });
     }
+  }
+
+  #failed(thrown: unknown): void {
+    this.#object.retries.failed('settlement', thrown, this.#object.now() + SETTLE_AGAIN_MS);
   }
 
   async #settleAgain(row: TurnRow): Promise<void> {

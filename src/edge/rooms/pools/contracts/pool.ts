@@ -7,6 +7,7 @@ import type { ListedOutcome, RefusedOfDay } from '../../../money/contracts/accou
 import type { LiveToken } from '../../../money/contracts/admission.ts';
 import type { LastOfAccount, SharedUsageQuery } from '../../../money/contracts/all-accounts.ts';
 import type { Page, PageOf } from '../../../objects/page.ts';
+import type { FailingTask, RetriedTask } from '../../../objects/retries.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../pools-answers.schema.ts';
 import type { SumsReport } from './sums.ts';
 
@@ -24,6 +25,8 @@ export interface PoolObject extends Rpc.DurableObjectBranded {
   usage(query: SharedUsageQuery): SharedUsageReport;
   joinVisitors(id: string): void;
   noteKey(news: string | null, upstream?: string): void;
+  noteFailing(failing: FailingTask): void;
+  taskFailures(): { task: RetriedTask; failures: number }[];
 }
 
 /** A call of an account to a pool. All figures are absolute, so a call may come twice, late, or never. */
@@ -115,6 +118,7 @@ export interface LeaseGrant {
 export interface PoolOverview {
   requests: NonNullable<Overview['requests']>;
   accounts: NonNullable<Overview['accounts']>;
+  failing_tasks: NonNullable<Overview['failing_tasks']>;
 }
 
 export interface SpendQuery extends PageOf {

@@ -90,7 +90,11 @@ export class Inbox extends EdgeObject implements InboxObject {
 
   /** Stores an alert once, and puts it on the queue. If that fails, the object's alarm does it later. */
   acceptAlert(alert: NewEvent): void {
-    if (this.accept(alert).queue) this.ctx.waitUntil(this.enqueue([alert.id]).catch(() => undefined));
+    const enqueue = () =>
+      this.enqueue([alert.id]).catch((thrown: unknown) => {
+        this.around.retries.failed('webhook_queue', thrown, this.now() + this.patience());
+      });
+    if (this.accept(alert).queue) this.ctx.waitUntil(enqueue());
   }
 
   /**
@@ -245,14 +249,16 @@ export class Inbox extends EdgeObject implements InboxObject {
       const some = due.slice(at, at + BATCH);
       try {
         await within(this.enqueue(some.map(({ id }) => id)), CALL_MS);
-      } catch {
+      } catch (thrown) {
         // Nothing is lost: the events are still due.
+        this.around.retries.failed('webhook_queue', thrown, this.now() + REPEAT_MS);
         return false;
       }
       // If a job has taken an event meanwhile, the job has set its due time already.
       const free = some.filter(({ id }) => !this.#isLeased(id, now)).map(({ seq }) => seq);
       this.#events.enqueued(free, now + this.patience());
     }
+    if (due.length > 0) this.around.retries.succeeded('webhook_queue');
     return true;
   }
 
@@ -271,9 +277,12 @@ export class Inbox extends EdgeObject implements InboxObject {
       if (erasures !== this.#erasures) return;
       this.#events.setMeta(ANNOUNCED + account, 'done');
       this.#announced.add(account);
-    } catch {
+      this.around.retries.succeeded('inbox_announcement');
+    } catch (thrown) {
       // The announcement stays pending, and the alarm repeats it.
-      this.around.alarm.wakeFor(this.now() + REPEAT_MS);
+      const nextAt = this.now() + REPEAT_MS;
+      this.around.alarm.wakeFor(nextAt);
+      this.around.retries.failed('inbox_announcement', thrown, nextAt);
     }
   }
 

@@ -3,11 +3,11 @@
  * failure that lasts stays unknown.
  */
 
-import type { Bindings } from '../kit/rooms/bindings.ts';
 import { HOUR_MS, MINUTE_MS } from '../kit/async/durations.ts';
 import { getOrMake } from '../kit/cache/get-or-make.ts';
 import { ApiError } from '../kit/http/errors.ts';
 import { logRetry } from '../kit/http/log.ts';
+import type { Bindings } from '../kit/rooms/bindings.ts';
 import { pluggedOne, singleSeam } from '../kit/rooms/rooms.ts';
 
 /** What the alarms of objects repeat. */

@@ -170,7 +170,8 @@ export class MeteredExchange {
     outcome: RequestOutcome,
   ): Promise<void> {
     await this.#settleTried(outcome);
-    Object.assign(this.#request, again);
+    // The count, if there is one, is that of the other body.
+    Object.assign(this.#request, { count: undefined, leavesOutThinking: undefined }, again);
     this.#options.onAsking?.(this.#earlier);
     this.#goOnWith(await this.granted.again({ earlier: this.#earlier, waits: true }));
   }

@@ -4,6 +4,8 @@ import type { Publisher } from './publisher.ts';
 
 /** After so many milliseconds of silence a caller gets a ping. */
 export const PING_MS = 15_000;
+/** When a ping that has failed is tried again. Milliseconds. */
+const PING_AGAIN_MS = 1_000;
 const FIRST_TICKS_MS = 50;
 
 interface TimerEvents {
@@ -83,7 +85,6 @@ export class TurnTimer {
     }
     const step = this.#isQuick ? Math.min(FIRST_TICKS_MS, this.#stepMs) : this.#stepMs;
     const pingMs = this.#publisher.at + PING_MS - now;
-    // A ping that has failed is sent with the next step.
-    this.#tickIn(Math.min(timeoutAt - now, pingMs > 0 ? pingMs : step, touchMs, step));
+    this.#tickIn(Math.min(timeoutAt - now, pingMs > 0 ? pingMs : PING_AGAIN_MS, touchMs, step));
   }
 }

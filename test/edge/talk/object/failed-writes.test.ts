@@ -5,6 +5,7 @@ import { Account } from '../../../../src/edge/money/account/account.ts';
 import { Alarm } from '../../../../src/edge/objects/alarm.ts';
 import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { Transcript } from '../../../../src/edge/talk/history/storage/transcript.ts';
+import type { Conversation } from '../../../../src/edge/talk/object/conversation.ts';
 import { bindings, rowsOf, simulate, storedLog, stubOf } from '../../../support/conversations.ts';
 import { eventually } from '../../../support/eventually.ts';
 import { ask, bodyOf, say } from '../../../support/turns.ts';
@@ -22,7 +23,9 @@ test('ends the turn of a crash with the second wake when a write of the first on
   await eventually(async () => expect(await storedLog()).toContain('event: content_block_delta'));
   await abortAllDurableObjects();
   const write = vi.spyOn(Transcript.prototype, 'endTurn').mockImplementationOnce(failing);
-  await expect(stubOf().wake()).rejects.toThrow('the write failed');
+  await runInDurableObject(stubOf(), (conversation: Conversation) => {
+    expect(() => conversation.wake()).toThrow('the write failed');
+  });
   expect(write).toHaveBeenCalledTimes(1);
   await stubOf().wake();
   expect((await rowsOf()).at(-1)).toMatchObject({ role: 'assistant', status: 'interrupted' });
@@ -55,15 +58,16 @@ test('leaves no hold without an alarm', async () => {
 
 test('resets an account whose rows cannot be written, so that its memory is read from its rows again', async () => {
   simulate();
-  const stub = accountStub(bindings, {}, 'alice');
-  await stub.setLimits({ usd_per_day: 1 });
-  await runInDurableObject(stub, (account: Account, { storage }) => {
+  // A stub that has thrown stays broken.
+  const stub = () => accountStub(bindings, {}, 'alice');
+  await stub().setLimits({ usd_per_day: 1 });
+  await runInDurableObject(stub(), (account: Account, { storage }) => {
     storage.sql.exec('create trigger refused before insert on conversations begin select raise(abort, "no"); end');
     expect(account).toBeInstanceOf(Account);
   });
   expect(await ask(bodyOf('Hello'))).toMatchObject({ kind: 'error', error: { status: 503 } });
-  expect((await stub.standing()).day.held_usd).toBe(0);
-  await runInDurableObject(stub, (_, { storage }) => void storage.sql.exec('drop trigger refused'));
+  expect((await stub().standing()).day.held_usd).toBe(0);
+  await runInDurableObject(stub(), (_, { storage }) => void storage.sql.exec('drop trigger refused'));
   await say(bodyOf('Hello'));
-  await eventually(async () => expect((await stub.standing()).day.held_usd).toBe(0));
+  await eventually(async () => expect((await stub().standing()).day.held_usd).toBe(0));
 });

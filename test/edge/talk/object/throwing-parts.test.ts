@@ -3,10 +3,11 @@ import { expect, onTestFinished, test, vi } from 'vitest';
 import { shareRooms } from '../../../../src/edge/kit/rooms/rooms.ts';
 import { accountStub } from '../../../../src/edge/objects/stubs.ts';
 import { operatorRoom } from '../../../../src/edge/rooms/operator/room.ts';
+import { runsPart } from '../../../../src/edge/rooms/runs/part.ts';
 import { ROOMS } from '../../../../src/edge/rooms.ts';
+import type { Conversation } from '../../../../src/edge/talk/object/conversation.ts';
 import type { ConversationPart, OpenPart } from '../../../../src/edge/talk/object/parts.ts';
 import { atRest, bindings, readOf, rowsOf, simulate, stubOf } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
 import { answeringBy, call, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';
 import { ask, bodyOf, requestOf, say, textOf, turnOf } from '../../../support/turns.ts';
 
@@ -97,7 +98,9 @@ function hooksInLog(): () => (string | undefined)[] {
 const heldUsd = async () => (await accountStub(bindings, {}, 'alice').standing()).day.held_usd;
 
 test.each(
-  LOGGED.flatMap((phase) => [false, true].map((isRun) => ({ phase, isRun, what: isRun ? 'a run' : 'a turn' }))),
+  LOGGED.flatMap((phase) =>
+    (phase === 'tell' ? [false] : [false, true]).map((isRun) => ({ phase, isRun, what: isRun ? 'a run' : 'a turn' })),
+  ),
 )('logs what a part throws in `$phase`, and ends $what', async ({ phase, isRun }) => {
   servingTools(() => new Response('sun'));
   answeringBy(({ messages }) => (isRun && messages.length === 1 ? calls(call('toolu_1', 'Bern')) : says('So.')));
@@ -114,28 +117,47 @@ test.each(
   expect(logged()).toContain(phase);
 });
 
-test.each(['resume', 'beginAgain'] as const)(
-  'ends a turn as interrupted whose part throws in `%s` after a crash, and settles its hold',
-  async (phase) => {
-    simulate();
-    servingTools(() => new Response('sun'));
-    const isRun = phase === 'resume';
-    const body = bodyOf('Hello', { max_tokens: 2_000, ...(isRun ? { tools: [weather()] } : {}) });
-    const request = requestOf(body, { simulate: 'tps=50;flush' });
-    const answer = await turnOf({ ...request, asked: isRun ? {} : { background: true } });
-    expect(answer).not.toMatchObject({ kind: 'error' });
-    await throwingIn(phase);
-    // The crash came before the request was sent.
-    if (!isRun)
-      await runInDurableObject(stubOf(), (_, { storage }) => void storage.sql.exec('update turns set sent_at = null'));
-    // The first wake may fail.
-    await eventually(async () => await stubOf().wake());
-    const { length } = await rowsOf();
-    await runDurableObjectAlarm(stubOf());
-    await atRest();
-    expect(await heldUsd()).toBe(0);
-    answeringBy(() => says('So.'));
-    expect(textOf((await say(bodyOf('Go on.'))).events)).toBe('So.');
-    expect(await rowsOf()).toHaveLength(length + 2);
-  },
-);
+/** Wakes the object of a conversation. The first wake may throw what a plugin throws. */
+async function wakeTwice(): Promise<void> {
+  await runInDurableObject(stubOf(), (conversation: Conversation) => {
+    try {
+      conversation.wake();
+    } catch (thrown) {
+      expect(String(thrown)).toContain('broken in');
+    }
+    conversation.wake();
+  });
+}
+
+test('ends a turn as interrupted whose part throws in `beginAgain` after a crash, and settles its hold', async () => {
+  simulate();
+  const request = requestOf(bodyOf('Hello', { max_tokens: 2_000 }), { simulate: 'tps=50;flush' });
+  await turnOf({ ...request, asked: { background: true } });
+  await throwingIn('beginAgain');
+  // The crash came before the request was sent.
+  await runInDurableObject(stubOf(), (_, { storage }) => void storage.sql.exec('update turns set sent_at = null'));
+  await wakeTwice();
+  await atRest();
+  expect(await heldUsd()).toBe(0);
+  expect((await rowsOf()).at(-1)).toMatchObject({ status: 'interrupted' });
+  answeringBy(() => says('So.'));
+  expect(textOf((await say(bodyOf('Go on.'))).events)).toBe('So.');
+});
+
+test('ends a run as interrupted whose own part throws in `resume` after a crash', async () => {
+  servingTools(() => new Response('sun'));
+  const gate = Promise.withResolvers<void>();
+  answeringBy(() => says('So.'), { after: () => gate.promise });
+  onTestFinished(() => gate.resolve());
+  const answer = await turnOf({ ...requestOf(bodyOf('Hi.', { tools: [weather()] })), asked: { background: true } });
+  expect(answer).not.toMatchObject({ kind: 'error' });
+  const { open } = runsPart;
+  const fail = () => {
+    throw new Error('broken in resume');
+  };
+  vi.spyOn(runsPart, 'open').mockImplementation((conversation) => ({ ...open?.(conversation), resume: fail }));
+  await abortAllDurableObjects();
+  await wakeTwice();
+  answeringBy(() => says('So.'));
+  expect(textOf((await say(bodyOf('Go on.'))).events)).toBe('So.');
+});

@@ -1,6 +1,7 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { describe, expect, test, vi } from 'vitest';
-import { accountStub, inboxStub } from '../../../../../src/edge/objects/stubs.ts';
+import { accountStub, inboxStub, stubOf } from '../../../../../src/edge/objects/stubs.ts';
+import type { Pool } from '../../../../../src/edge/rooms/pools/pool.ts';
 import type { Conclusion, Work } from '../../../../../src/edge/rooms/webhooks/contracts/inbox.ts';
 import { EventStore } from '../../../../../src/edge/rooms/webhooks/inbox/event-store.ts';
 import { Inbox } from '../../../../../src/edge/rooms/webhooks/inbox/inbox.ts';
@@ -212,6 +213,30 @@ describe('the alarm', () => {
     broken.mockImplementation((async (ids: string[]) => queue.ids.push(...ids)) as never);
     await wakeAt('github', clock.now + 15_000);
     expect(queue.ids).toEqual(['github_1']);
+  });
+
+  test('logs a queue that rejects every message once a minute, and reports it after ten', async () => {
+    const { clock, wakeAt } = worksOf();
+    await inbox().accept(eventOf('github_1'));
+    vi.spyOn(Inbox.prototype as unknown as { enqueue(): Promise<void> }, 'enqueue').mockRejectedValue(
+      new RangeError('the text of a user'),
+    );
+    const logging = vi.spyOn(console, 'error').mockImplementation(() => {});
+    const lines = () =>
+      logging.mock.calls.map(([line]) => String(line)).filter((line) => line.includes('webhook_queue'));
+    const pool = () => stubOf(bindings.POOL, {}, 'deployment') as unknown as DurableObjectStub<Pool>;
+    await wakeAt('github', clock.now + 5 * MINUTE);
+    for (let alarm = 0; alarm < 2; alarm += 1) await wakeAt('github', clock.now + 15_000);
+    expect(lines()).toHaveLength(1);
+    expect(lines()[0]).toContain('"error":"RangeError","attempt":1');
+    expect((await pool().overview({}, false)).failing_tasks).toEqual([]);
+    await wakeAt('github', clock.now + 10 * MINUTE);
+    expect(lines()).toHaveLength(2);
+    expect(lines().join('')).not.toContain('the text of a user');
+    await eventually(async () => {
+      expect((await pool().overview({}, false)).failing_tasks).toMatchObject([{ task: 'webhook_queue' }]);
+      expect(await pool().taskFailures()).toEqual([{ task: 'webhook_queue', failures: 4 }]);
+    });
   });
 
   test('takes up a few that wait as soon as another one shows that there is room again', async () => {

@@ -59,7 +59,11 @@ export abstract class EdgeObject extends DurableObject<Bindings> {
       deleteAll: async () => {
         const deletions = [ctx.storage.deleteAlarm(), ctx.storage.deleteAll()];
         this.around.alarm.fired();
-        await Promise.all(deletions);
+        // Rows that could not be deleted must not stay without their alarm.
+        await Promise.all(deletions).catch((thrown: unknown) => {
+          this.around.abort(thrown);
+          throw thrown;
+        });
       },
     };
     void ctx.blockConcurrencyWhile(() => this.around.alarm.load());

@@ -7,7 +7,7 @@ import type { PoolOverview } from './contracts/pool.ts';
 /** The key in `meta` with what objects have reported, by task. */
 const FAILING = 'failing_tasks';
 /** A failing task is reported once an hour, so one without a report for longer has succeeded, or its object is gone. */
-const CURRENT_MS = 2 * HOUR_MS;
+const STILL_FAILING_MS = 2 * HOUR_MS;
 
 interface StoredTask {
   /** Since when it fails without a pause; milliseconds since 1970. */
@@ -31,7 +31,7 @@ export class FailingTasks {
   note({ task, since, failures }: FailingTask, now: number): void {
     const stored = this.#stored;
     const before = stored[task];
-    const isCurrent = before !== undefined && now - before.reportedAt < CURRENT_MS;
+    const isCurrent = before !== undefined && now - before.reportedAt < STILL_FAILING_MS;
     const added: StoredTask = {
       since: isCurrent ? Math.min(before.since, since) : since,
       reportedAt: now,
@@ -43,7 +43,7 @@ export class FailingTasks {
   /** @returns the tasks that fail now */
   current(now: number): PoolOverview['failing_tasks'] {
     return Object.entries(this.#stored)
-      .filter(([, { reportedAt }]) => now - reportedAt < CURRENT_MS)
+      .filter(([, { reportedAt }]) => now - reportedAt < STILL_FAILING_MS)
       .map(([task, { since, reportedAt }]) => ({
         task,
         failing_since: isoTime(since),

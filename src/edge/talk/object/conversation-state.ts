@@ -276,7 +276,7 @@ function endCrashedTurns(
   );
   for (const row of running) {
     if (row.run !== null && row.run !== row.seq) continue;
-    const runner = row.run === null ? endOrBegin(conversation, row) : endOrResume(conversation, row, isLastTry);
+    const runner = row.run === null ? endOrBegin(conversation, row) : resumeOrEndRun(conversation, row, isLastTry);
     if (runner) goesOn(runner);
   }
   const { profile } = transcript;
@@ -305,7 +305,7 @@ function byParts({ parts }: OpenConversation, goOn: (part: OpenPart) => Runner |
 }
 
 /** Ends a run that was interrupted, unless it goes on. */
-function endOrResume(conversation: OpenConversation, row: TurnRow, isLastTry: boolean): Runner | undefined {
+function resumeOrEndRun(conversation: OpenConversation, row: TurnRow, isLastTry: boolean): Runner | undefined {
   const { transcript, now } = conversation;
   try {
     return byParts(conversation, (part) => part.resume?.(row));

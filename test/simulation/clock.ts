@@ -56,7 +56,7 @@ export class Clock {
 }
 
 const real = {
-  ...{ setTimeout, clearTimeout, setInterval, clearInterval, now: Date.now, random: Math.random, log: console.log },
+  ...{ setTimeout, clearTimeout, setInterval, clearInterval, now: Date.now, random: Math.random, log: console.log, error: console.error },
   timeout: AbortSignal.timeout,
   randomUUID: crypto.randomUUID,
   ...{ importKey: crypto.subtle.importKey, sign: crypto.subtle.sign },
@@ -106,6 +106,7 @@ export function install(clock: Clock, bind: (run: () => void) => () => void): vo
   ) => createHmac(hash, secret).update(content).digest()) as unknown as typeof real.sign;
   // What objects log is not what is looked at here.
   console.log = () => {};
+  console.error = () => {};
 }
 
 /** Gives the machine its own clock back. */
@@ -121,4 +122,5 @@ export function uninstall(): void {
   crypto.subtle.importKey = real.importKey;
   crypto.subtle.sign = real.sign;
   console.log = real.log;
+  console.error = real.error;
 }

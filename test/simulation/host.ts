@@ -165,8 +165,10 @@ export class Host {
 
   /** Ends a step by death. */
   crash(keeps: boolean): void {
+    // A step in which the object was reset keeps nothing.
+    const isKept = keeps && !this.#broken;
     this.#broken = false;
-    if (keeps) this.flush();
+    if (isKept) this.flush();
     this.storage.rollback();
     this.#outbox = [];
     const instance = this.#instance;

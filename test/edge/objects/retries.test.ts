@@ -1,9 +1,8 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { notFound } from '../../../src/edge/kit/http/errors.ts';
 import type { Bindings } from '../../../src/edge/kit/rooms/bindings.ts';
-import { shareRooms } from '../../../src/edge/kit/rooms/rooms.ts';
 import { type FailingTask, Retries } from '../../../src/edge/objects/retries.ts';
-import { ROOMS } from '../../../src/edge/rooms.ts';
+import { poolsRoom } from '../../../src/edge/rooms/pools/room.ts';
 
 const MINUTE_MS = 60_000;
 const reports: FailingTask[] = [];
@@ -16,12 +15,9 @@ const failingTasks = async (_: unknown, failing: FailingTask) => {
 beforeEach(() => {
   isReachable = true;
   reports.length = 0;
-  shareRooms([]);
+  vi.spyOn(poolsRoom, 'failingTasks').mockImplementation(failingTasks);
 });
-afterEach(() => {
-  vi.restoreAllMocks();
-  shareRooms([...ROOMS]);
-});
+afterEach(() => void vi.restoreAllMocks());
 
 /** Fails a task again and again. */
 function failing() {
@@ -63,7 +59,6 @@ test('logs each cause at most once a minute', async () => {
 });
 
 test('reports a task that has failed for ten minutes, then once an hour with the failures since', async () => {
-  shareRooms([{ name: 'pools', failingTasks } as never]);
   const { failAt } = failing();
   for (let minute = 0; minute < 10; minute += 1) await failAt(minute * MINUTE_MS);
   expect(reports).toEqual([]);
@@ -75,7 +70,6 @@ test('reports a task that has failed for ten minutes, then once an hour with the
 });
 
 test('repeats a report that was lost, and forgets a task that has succeeded', async () => {
-  shareRooms([{ name: 'pools', failingTasks } as never]);
   const { retries, failAt } = failing();
   isReachable = false;
   for (let minute = 0; minute <= 12; minute += 1) await failAt(minute * MINUTE_MS);

@@ -176,7 +176,7 @@ describe('the metrics', () => {
     expect(sumOf(after, 'sluice_budget_held_usd')).toBe(0);
   });
 
-  test('name the same families whatever has happened, have a bounded number of labels, and cost three calls of the pool', async () => {
+  test('name the same families whatever has happened, have a bounded number of labels, and cost four calls of the pool', async () => {
     const upstreams = ['first', 'second'].map((name) => ({ name, kind: 'anthropic', base_url: 'https://a.test' }));
     const app = mixedEdge({
       UPSTREAMS: JSON.stringify(upstreams),

@@ -196,7 +196,8 @@ async function cardOf(worker: string) {
   ];
   const { status, text } = await ask(worker, 'GET', '/health');
   // Runs tell the tools of the Worker there.
-  const { tools: _, ...told } = JSON.parse(text) as { tools?: string[] };
+  // Its list of plugins differs by design.
+  const { tools: _, plugins: __, ...told } = JSON.parse(text) as { tools?: string[]; plugins: string[] };
   return [...answers, { status, told }];
 }
 
@@ -220,6 +221,8 @@ describe('each room can be left out, and all of them', () => {
       const ofRooms = files.map(([file]) => /^src\/edge\/rooms\/([^/]+)\//.exec(file)?.[1] ?? '');
       expect(ofRooms.filter((room) => absent.has(room))).toEqual([]);
       expect(await cardOf(name)).toEqual(card);
+      const health = JSON.parse((await ask(name, 'GET', '/health')).text) as { plugins: string[] };
+      expect(health.plugins).toEqual(ROOMS.flatMap((room) => (absent.has(room.name) ? [] : room.name)));
       for (const route of ROOMS.flatMap((room) => (absent.has(room.name) ? (room.routes ?? []) : []))) {
         const [method = '', path = ''] = route.name.replaceAll(/:\w+/g, 'rooms').split(' ');
         const { status, text } = await ask(name, method, path);

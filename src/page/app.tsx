@@ -2,10 +2,10 @@ import { useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { Chat } from './chat/chat.tsx';
 import { refreshSpent, spentToday } from './edge/account.ts';
-import { hasAgents } from './edge/agents.ts';
 import { deploymentRefused, refusal, start, state, token, upstream } from './edge/client.ts';
 import { identity } from './edge/identity.ts';
 import { Later, type Load } from './edge/later.tsx';
+import { hasPlugin, plugins } from './edge/plugins.ts';
 import { nextTheme, theme } from './theme.ts';
 import { TokenDialog, TokenGate } from './token.tsx';
 import { Announcer } from './ui/announcer.tsx';
@@ -66,7 +66,7 @@ export function App() {
           Sluice
         </a>
         <nav class="parts" aria-label="Parts">
-          {PARTS.filter((name) => name !== 'agents' || hasAgents.value).map((name) => (
+          {shownParts().map((name) => (
             <a
               key={name}
               href={`#/${name}`}
@@ -127,10 +127,17 @@ export function App() {
   );
 }
 
+/** @returns the parts that the edge offers; none until it is known which plugins it includes, so that no tab disappears */
+function shownParts(): readonly PagePart[] {
+  if (plugins.value === undefined) return [];
+  return PARTS.filter((name) => name !== 'agents' || hasPlugin('agents'));
+}
+
 function View() {
   const { value } = part;
-  if (unknownAddress.value !== undefined)
-    return <NotFound title="This page does not exist" text={`There is nothing at ${unknownAddress.value}.`} />;
+  const unknown = unknownAddress.value ?? (shownParts().includes(value) ? undefined : `#/${value}`);
+  if (unknown !== undefined)
+    return <NotFound title="This page does not exist" text={`There is nothing at ${unknown}.`} />;
   return value === 'chat' ? <Chat /> : <Later load={LATER[value]} />;
 }
 

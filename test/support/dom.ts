@@ -1,6 +1,18 @@
 /** Renders parts of the page without a browser, in a file that begins with `@vitest-environment jsdom`. */
 import { type ComponentChild, options, render } from 'preact';
 import { expect, onTestFinished, vi } from 'vitest';
+import { type PluginName, plugins } from '../../src/page/edge/plugins.ts';
+
+/** The plugins on which the page depends. A name that is missing here is a type error. */
+export const ALL_PLUGINS: Record<PluginName, true> = {
+  agents: true,
+  runs: true,
+  transfer: true,
+  webhooks: true,
+  pools: true,
+  operator: true,
+};
+plugins.value = new Set(Object.keys(ALL_PLUGINS));
 
 // What follows a frame follows at once: a timer would ring when the document is gone.
 options.requestAnimationFrame = queueMicrotask;

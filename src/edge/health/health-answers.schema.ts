@@ -29,6 +29,7 @@ export const healthAnswer = z.object({
   since: z.optionally(time, 'Since when it is degraded.'),
   todo: z.optionally(z.string(), 'What its operator must do while it is degraded.'),
   upstream: z.described(z.enum(['anthropic', 'simulator']), 'Who answers: Claude, or the built-in simulator.'),
+  plugins: z.described(z.array(z.string()), 'The plugins that this edge includes.'),
   warnings: z.optionally(z.array(z.string()), 'Settings that are valid, and hardly what was meant.'),
   tools: z.optionally(
     z.array(z.string()),

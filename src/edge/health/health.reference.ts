@@ -22,7 +22,11 @@ export const health: Resource = {
       description:
         'With `?upstreams` an admin gets the state of each upstream. With `?strict` the status is 503 while every upstream refuses the deployment.',
       query: healthQuery,
-      answer: jsonAnswer('It lives.', healthAnswer, { status: 'ok', upstream: 'anthropic' }),
+      answer: jsonAnswer('It lives.', healthAnswer, {
+        status: 'ok',
+        upstream: 'anthropic',
+        plugins: ['agents', 'webhooks'],
+      }),
     },
   }),
 };

@@ -9,7 +9,7 @@ import type { Settings } from '../gate/settings/settings.ts';
 import { unreadSettings } from '../gate/settings/unread-settings.ts';
 import { isoTimeOrNull } from '../kit/http/times.ts';
 import { missingBindings } from '../kit/rooms/needed-bindings.ts';
-import { pluggedInto } from '../kit/rooms/rooms.ts';
+import { pluggedInto, pluginNames } from '../kit/rooms/rooms.ts';
 import { checkRevoked } from '../money/admission/refuse-revoked.ts';
 import type { HealthAnswer } from './health-answers.schema.ts';
 import { HEALTH } from './told.ts';
@@ -28,7 +28,11 @@ export const HEALTH_ROUTES = [
     const isSimulated = pool?.all.every((one) => one.simulated) ?? simulated;
     const keys = [...keyHealths(upstream)];
     const refused = keys.filter(([, { refusedSince }]) => refusedSince !== undefined);
-    const answer: HealthAnswer = { status: 'ok', upstream: isSimulated ? 'simulator' : 'anthropic' };
+    const answer: HealthAnswer = {
+      status: 'ok',
+      upstream: isSimulated ? 'simulator' : 'anthropic',
+      plugins: pluginNames(),
+    };
     if (refused.length > 0) Object.assign(answer, { status: 'degraded', ...whatToDo(refused) });
     // Where another upstream answers, the edge is of use.
     const isDown = refused.length > 0 && refused.length === keys.length;

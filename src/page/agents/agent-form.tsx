@@ -6,6 +6,7 @@ import { toolsOfEdge } from '../edge/client.ts';
 import { fieldFault, wordsIn } from '../edge/field-fault.ts';
 import { identity } from '../edge/identity.ts';
 import { models } from '../edge/models.ts';
+import { hasPlugin } from '../edge/plugins.ts';
 import { announce } from '../ui/announcer.tsx';
 import { SmallButton } from '../ui/button.tsx';
 import { Fault } from '../ui/fault.tsx';
@@ -121,7 +122,9 @@ export function AgentForm({ of, stored }: AgentFormProps) {
           'Tools, as JSON',
           8,
           exampleTools(of),
-          'The edge itself calls a tool that has "run": a tool of its own ("worker"), another agent, or an address whose host is in the setting TOOL_HOSTS.',
+          !hasPlugin('runs')
+            ? undefined
+            : 'The edge itself calls a tool that has "run": a tool of its own ("worker"), another agent, or an address whose host is in the setting TOOL_HOSTS.',
         )
       ) : (
         <ToolsForm tools={draft.tools} onChange={(tools) => change('tools', tools)} />
@@ -139,27 +142,29 @@ export function AgentForm({ of, stored }: AgentFormProps) {
           <SmallButton name="Fill in an example tool" onClick={() => change('tools', exampleTools(of))} />
         )}
       </p>
-      <fieldset class="stack">
-        <legend>Limits of each run</legend>
-        <div class="fields">
-          {LIMIT_FIELDS.map(([field, label]) =>
-            input(field, label, { type: 'number', min: 0, step: 'any', placeholder: 'usual' }),
-          )}
-          <Field label="Who approves calls" fault={faultOf('approvers')}>
-            {(ids) => (
-              <Select
-                {...ids}
-                value={draft.approvers}
-                options={[
-                  ['owner', 'The conversation’s owner'],
-                  ['admin', 'An admin'],
-                ]}
-                onChoose={(who) => change('approvers', who)}
-              />
+      {hasPlugin('runs') && (
+        <fieldset class="stack">
+          <legend>Limits of each run</legend>
+          <div class="fields">
+            {LIMIT_FIELDS.map(([field, label]) =>
+              input(field, label, { type: 'number', min: 0, step: 'any', placeholder: 'usual' }),
             )}
-          </Field>
-        </div>
-      </fieldset>
+            <Field label="Who approves calls" fault={faultOf('approvers')}>
+              {(ids) => (
+                <Select
+                  {...ids}
+                  value={draft.approvers}
+                  options={[
+                    ['owner', 'The conversation’s owner'],
+                    ['admin', 'An admin'],
+                  ]}
+                  onChoose={(who) => change('approvers', who)}
+                />
+              )}
+            </Field>
+          </div>
+        </fieldset>
+      )}
       <details class="aside" open={draft.more !== '' || faultOf('more') !== undefined}>
         <summary>More fields, as JSON</summary>
         {area('more', 'More fields', 5, '{"history": {"max_tokens": 100000, "strategy": "summarize"}}')}

@@ -6,6 +6,7 @@ import { agent as chatAgent } from '../chat/session/options.ts';
 import { nameIn, shortVersion } from '../edge/agents.ts';
 import { useAction } from '../edge/async-action.ts';
 import { nameOf } from '../edge/models.ts';
+import { hasPlugin } from '../edge/plugins.ts';
 import { SmallButton } from '../ui/button.tsx';
 import { Facts } from '../ui/facts.tsx';
 import { Fault } from '../ui/fault.tsx';
@@ -152,8 +153,12 @@ function AgentFacts({ content }: { content: AgentContent }) {
           'Long histories',
           history && [`${LONG_HISTORIES[history.strategy]} above ${formatCount(history.max_tokens)} tokens`],
         ),
-        ['Run limits', bounds.length === 0 ? 'none of its own' : bounds.join(', ')],
-        ['Approved by', approvers === 'admin' ? 'an admin' : 'the conversation’s owner'],
+        ...(hasPlugin('runs')
+          ? ([
+              ['Run limits', bounds.length === 0 ? 'none of its own' : bounds.join(', ')],
+              ['Approved by', approvers === 'admin' ? 'an admin' : 'the conversation’s owner'],
+            ] as const)
+          : []),
       ]}
     />
   );

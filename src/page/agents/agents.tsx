@@ -3,7 +3,6 @@ import { useEffect } from 'preact/hooks';
 import { agents } from '../edge/agents.ts';
 import { useAction } from '../edge/async-action.ts';
 import { modelsFault } from '../edge/client.ts';
-import { identity } from '../edge/identity.ts';
 import { model } from '../edge/models.ts';
 import { RetryFault } from '../edge/retry-fault.tsx';
 import { UndoNote } from '../edge/undo-note.tsx';
@@ -16,7 +15,7 @@ import { type AgentDraft, agentDrafts, draftExample, draftOf, emptyDraft } from 
 import { AgentForm } from './agent-form.tsx';
 import { AgentView } from './agent-view.tsx';
 import { exampleTools } from './example-tools.ts';
-import { agentsFault, isWaiting, keepAgents, lastRun, readVersion, removedAgents, spentBy } from './list.ts';
+import { agentsFault, isWaiting, keepAgents, lastRun, readVersion, removedAgents, seesAll, spentBy } from './list.ts';
 
 const EXAMPLE_AGENT = 'porter';
 
@@ -68,7 +67,7 @@ function AgentList() {
             { spare: 'Description' },
             { number: 'Requests' },
             { number: 'Cost' },
-            identity.value.admin ? 'Last run' : 'Your last run',
+            seesAll() ? 'Last run' : 'Your last run',
             { spare: 'Stored' },
           ]}
           label="Agents"

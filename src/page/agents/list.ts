@@ -4,8 +4,11 @@ import { signal } from '@preact/signals';
 import type { LedgerRow, Page, UsageReport } from '../../client/index.ts';
 import { inPath } from '../../client/transport.ts';
 import type { AgentContent, Below, ServedPath, VersionRow } from '../../edge/answers.ts';
+import { ofAccount } from '../edge/account.ts';
 import { nameIn, refreshAgents } from '../edge/agents.ts';
 import { edge, readJson } from '../edge/client.ts';
+import { identity } from '../edge/identity.ts';
+import { hasPlugin } from '../edge/plugins.ts';
 import { poll } from '../edge/poll.ts';
 import { Removals } from '../edge/removals.ts';
 import { formatDay, formatStamp } from '../ui/format.ts';
@@ -37,7 +40,9 @@ export function keepAgents(): () => void {
   return poll(
     async (isCurrent) => {
       const [usage, page, conversations] = await Promise.all([
-        readJson<UsageReport>('/usage', { query: { group_by: 'agent' } }),
+        readJson<UsageReport>('/usage', {
+          query: { group_by: 'agent', ...(seesAll() ? {} : ofAccount(identity.value.account)) },
+        }),
         edge().requests({ limit: REQUESTS_READ }),
         edge().conversations.list({ limit: REQUESTS_READ }),
         refreshAgents(),
@@ -54,6 +59,11 @@ export function keepAgents(): () => void {
     AGENTS_EVERY_MS,
     agentsFault,
   );
+}
+
+/** @returns whether the spending of all accounts is read: only their shared budget sums it */
+export function seesAll(): boolean {
+  return identity.value.admin && hasPlugin('pools');
 }
 
 /** @returns what all versions of an agent have spent */

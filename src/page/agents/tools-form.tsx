@@ -1,5 +1,6 @@
 import { agents } from '../edge/agents.ts';
 import { toolsOfEdge } from '../edge/client.ts';
+import { hasPlugin } from '../edge/plugins.ts';
 import { SmallButton } from '../ui/button.tsx';
 import { Field, Select } from '../ui/form.tsx';
 import { listIn } from './example-tools.ts';
@@ -96,7 +97,7 @@ function ToolRow({ tool, onChange, onRemove }: ToolRowProps) {
           <Select
             {...ids}
             value={kind}
-            options={ANSWERED_BY}
+            options={hasPlugin('runs') ? ANSWERED_BY : ANSWERED_BY.slice(0, 1)}
             onChoose={(next) => onChange(asKind(tool, next as Answerer))}
           />
         )}

@@ -1,6 +1,7 @@
 import { useEffect } from 'preact/hooks';
 import type { AccountQuota } from '../edge/account.ts';
 import { identity } from '../edge/identity.ts';
+import { hasPlugin } from '../edge/plugins.ts';
 import { FirstFault } from '../edge/retry-fault.tsx';
 import { Binding } from './binding.tsx';
 import { Breakdown } from './breakdown.tsx';
@@ -49,12 +50,12 @@ export function AccountView() {
             <LimitsForm
               of={{ kind: 'account', id }}
               own={stands.own_limits ?? {}}
-              names={ALL_LIMITS}
+              names={ALL_LIMITS.filter((name) => name !== 'alerts' || hasPlugin('operator'))}
               inForce={stands.limits}
             />
           </section>
           <div class="stack">
-            <GroupOf account={id} group={stands.group} />
+            {hasPlugin('pools') && <GroupOf account={id} group={stands.group} />}
             <Credit account={id} hasTotal={stands.total.limit_usd !== null} />
           </div>
         </div>

@@ -4,6 +4,7 @@ import type { Page } from '../../client/index.ts';
 import type { AccountSpendRow, GroupReport } from '../../edge/answers.ts';
 import { readJson } from '../edge/client.ts';
 import { type Column, List, type RowOf } from '../edge/list.tsx';
+import { hasPlugin } from '../edge/plugins.ts';
 import { Form, Select, SubmitButton } from '../ui/form.tsx';
 import { formatCount, formatMoment } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
@@ -24,8 +25,24 @@ const MOST_ACCOUNT_NAMES = 1_000;
 
 const period = signal<Period>('month');
 
-/** Lists all accounts and groups. A name opens a view of its own. */
+/** Lists all accounts and groups where they share budgets, which have the lists. A name opens a view of its own. */
 export function BudgetAccounts() {
+  return hasPlugin('pools') ? <AccountLists /> : <AccountByName />;
+}
+
+function AccountByName() {
+  return (
+    <section class="stack" aria-labelledby="accounts">
+      <LedHeading id="accounts" to={ACCOUNTS}>
+        Accounts
+      </LedHeading>
+      <OpenAccount />
+      <p class="quiet">A list of all accounts needs the plugin “pools”, which this edge does not include.</p>
+    </section>
+  );
+}
+
+function AccountLists() {
   useEffect(() => void sortByNeed(), []);
   return (
     <>
@@ -149,7 +166,14 @@ function OpenAccount() {
     <Form class="inline" onSubmit={(data) => showAccount(String(data.get('account')).trim())}>
       <label class="inline">
         <span class="quiet">Name</span>
-        <input name="account" list="names" autocomplete="off" maxLength={128} required onFocus={readNames} />
+        <input
+          name="account"
+          list="names"
+          autocomplete="off"
+          maxLength={128}
+          required
+          onFocus={hasPlugin('pools') ? readNames : undefined}
+        />
       </label>
       <datalist id="names">
         {names.value.map((name) => (

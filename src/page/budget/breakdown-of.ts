@@ -1,6 +1,7 @@
 /** Keeps what the breakdown of an account's spending is grouped by, and which of it is shown alone. */
 import { signal } from '@preact/signals';
 import { identity } from '../edge/identity.ts';
+import { hasPlugin } from '../edge/plugins.ts';
 import { go } from '../ui/route.ts';
 import { range } from './figures/days.ts';
 import { account } from './figures/report.ts';
@@ -16,6 +17,13 @@ export const SPEND_GROUPS = {
   tool: 'Tool',
 } as const;
 export type SpendGroup = keyof typeof SPEND_GROUPS;
+
+/** @returns the groupings that the plugins of this edge fill, with their names */
+export function shownGroups(): [SpendGroup, string][] {
+  const isFilled = (group: string) =>
+    (group !== 'agent' || hasPlugin('agents')) && (group !== 'tool' || hasPlugin('runs'));
+  return (Object.entries(SPEND_GROUPS) as [SpendGroup, string][]).filter(([group]) => isFilled(group));
+}
 
 export const spendGroup = signal<SpendGroup>('model');
 /** The only one that is shown, of what is grouped by; undefined for all of them. */

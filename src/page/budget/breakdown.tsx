@@ -5,7 +5,7 @@ import { SmallButton } from '../ui/button.tsx';
 import { Select } from '../ui/form.tsx';
 import { formatCount } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
-import { groupBy, onlyKey, SPEND_GROUPS, type SpendGroup, spendGroup } from './breakdown-of.ts';
+import { groupBy, onlyKey, SPEND_GROUPS, type SpendGroup, shownGroups, spendGroup } from './breakdown-of.ts';
 import { DaysPicker } from './days-picker.tsx';
 import { chosenDays, daysName } from './figures/days.ts';
 import { inputTokens } from './figures/input-tokens.ts';
@@ -26,7 +26,7 @@ export function Breakdown() {
           <Select
             label="Group by"
             value={group}
-            options={Object.entries(SPEND_GROUPS).map(([key, name]) => [key, `By ${name.toLowerCase()}`] as const)}
+            options={shownGroups().map(([key, name]) => [key, `By ${name.toLowerCase()}`] as const)}
             onChoose={(key) => groupBy(key as SpendGroup)}
           />
           <DaysPicker of="what it spent money on" />

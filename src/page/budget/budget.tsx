@@ -1,5 +1,6 @@
 import { identity } from '../edge/identity.ts';
 import { Later, type Load } from '../edge/later.tsx';
+import { hasPlugin } from '../edge/plugins.ts';
 import { type BudgetView, budgetName, budgetView, go } from '../ui/route.ts';
 import { Tabs } from '../ui/tabs.tsx';
 import { account } from './figures/report.ts';
@@ -58,7 +59,7 @@ function loadFor(view: BudgetView, isNamed: boolean): Load {
     case 'accounts':
       return isNamed ? LOADS.account : LOADS.accounts;
     case 'groups':
-      return isNamed ? LOADS.group : LOADS.accounts;
+      return isNamed && hasPlugin('pools') ? LOADS.group : LOADS.accounts;
     default:
       return LOADS.requests;
   }

@@ -1,5 +1,6 @@
 import { useEffect, useRef } from 'preact/hooks';
 import { identity } from '../edge/identity.ts';
+import { hasPlugin } from '../edge/plugins.ts';
 import { FirstFault, PartFault } from '../edge/retry-fault.tsx';
 import { Alerts } from './alerts.tsx';
 import { Binding, BindingCard } from './binding.tsx';
@@ -18,9 +19,26 @@ import { WhoSpent } from './who-spent.tsx';
 const PERIODS = ['day', 'week', 'month'] as const;
 const TITLES = { day: 'Everybody, today', week: 'Everybody, this week', month: 'Everybody, this month' } as const;
 
-/** Shows an admin the whole deployment, and everybody else their own budget. */
+/** Shows an admin the whole deployment, as far as the edge sums it, and everybody else their own budget. */
 export function BudgetOverview() {
-  return identity.value.admin ? <DeploymentView /> : <OwnView />;
+  if (!identity.value.admin) return <OwnView />;
+  if (hasPlugin('pools')) return <DeploymentView />;
+  return (
+    <>
+      <OwnView />
+      <Deliveries />
+    </>
+  );
+}
+
+/** What goes to others: alerts, and requests to Claude. */
+function Deliveries() {
+  return (
+    <>
+      {hasPlugin('webhooks') && <Alerts />}
+      <Upstreams />
+    </>
+  );
 }
 
 function OwnView() {
@@ -55,7 +73,7 @@ function DeploymentView() {
   };
   return (
     <>
-      <Broken />
+      {hasPlugin('operator') && <Broken />}
       <PartFault name="What everybody has spent" of={overviewFault} />
       <section class="stack operator" aria-label="The deployment">
         <div class="deployment-columns">
@@ -79,8 +97,7 @@ function DeploymentView() {
           <SpendChart days={deploymentSpend.value} isOwn />
         </div>
         <WhoSpent />
-        <Alerts />
-        <Upstreams />
+        <Deliveries />
       </section>
     </>
   );

@@ -4,6 +4,7 @@ import { ofAccount } from '../edge/account.ts';
 import { identity } from '../edge/identity.ts';
 import { type Column, List, type RowOf } from '../edge/list.tsx';
 import { nameOf } from '../edge/models.ts';
+import { hasPlugin, type PluginName } from '../edge/plugins.ts';
 import { Form, Select, SubmitButton } from '../ui/form.tsx';
 import { formatCount, formatMs, formatStamp } from '../ui/format.ts';
 import { type BudgetView, budgetView, go } from '../ui/route.ts';
@@ -23,11 +24,12 @@ import { PartOf } from './part-of.tsx';
 import { RequestDetails } from './request-details.tsx';
 import { Webhooks } from './webhooks.tsx';
 
-const REQUEST_VIEWS: readonly (readonly [BudgetView, string])[] = [
+/** Each with the plugin that it needs, if any. */
+const REQUEST_VIEWS: readonly (readonly [BudgetView, string, PluginName?])[] = [
   ['requests', 'Of an account'],
-  ['refused', 'All refused'],
-  ['failed', 'All failed'],
-  ['webhooks', 'Webhooks and alerts'],
+  ['refused', 'All refused', 'pools'],
+  ['failed', 'All failed', 'pools'],
+  ['webhooks', 'Webhooks and alerts', 'webhooks'],
 ];
 const KINDS = [
   ['sent', 'Sent'],
@@ -45,33 +47,44 @@ const AROUND_MS = 5 * 60_000;
 /** The credential (its jti) whose requests are listed; empty for all of them. */
 export const tokenListed = signal('');
 
-/** Shows an account's requests. An admin finds those of everybody, what was refused or failed of all, and what is delivered. */
+/** Shows an account's requests. An admin finds those of every account, and what is delivered, as far as the edge has it. */
 export function BudgetRequests() {
   if (!identity.value.admin) return <AccountRequests />;
-  const content = () => (
-    <div class="stack">
-      {budgetView.value === 'webhooks' ? (
-        <Webhooks />
-      ) : budgetView.value === 'requests' ? (
-        <AccountRequests />
-      ) : (
-        <AllRequests kind={budgetView.value === 'failed' ? 'failed' : 'refused'} />
-      )}
-    </div>
+  const views = REQUEST_VIEWS.filter(([, , plugin]) => plugin === undefined || hasPlugin(plugin));
+  const shown = Math.max(
+    0,
+    views.findIndex(([view]) => view === budgetView.value),
   );
+  const content = () => <div class="stack">{contentOf(views[shown]?.[0])}</div>;
   return (
     <>
       <FindRequest />
-      <div>
-        <Tabs
-          label="Requests and deliveries"
-          tabs={REQUEST_VIEWS.map(([, name]) => ({ name, content }))}
-          shown={REQUEST_VIEWS.findIndex(([view]) => view === budgetView.value)}
-          onChoose={(at) => go('budget', REQUEST_VIEWS[at]?.[0] ?? 'requests')}
-        />
-      </div>
+      {views.length === 1 ? (
+        content()
+      ) : (
+        <div>
+          <Tabs
+            label="Requests and deliveries"
+            tabs={views.map(([, name]) => ({ name, content }))}
+            shown={shown}
+            onChoose={(at) => go('budget', views[at]?.[0] ?? 'requests')}
+          />
+        </div>
+      )}
     </>
   );
+}
+
+function contentOf(view: BudgetView = 'requests') {
+  switch (view) {
+    case 'webhooks':
+      return <Webhooks />;
+    case 'refused':
+    case 'failed':
+      return <AllRequests kind={view} />;
+    default:
+      return <AccountRequests />;
+  }
 }
 
 function AccountRequests() {

@@ -2,6 +2,7 @@ import { useSignal } from '@preact/signals';
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
 import type { ConversationRow } from '../../client/index.ts';
+import { hasPlugin } from '../edge/plugins.ts';
 import { UndoNote } from '../edge/undo-note.tsx';
 import { Form } from '../ui/form.tsx';
 import { IconButton, type IconName } from '../ui/icon.tsx';
@@ -104,7 +105,7 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
       <div class="item-actions">
         <Popover icon="more" name={`Actions for ${title}`} isMenu>
           <Toolbar label={`Actions for ${title}`}>
-            {ACTIONS.map(([icon, word, act]) => (
+            {ACTIONS.filter(([icon]) => icon !== 'fork' || hasPlugin('transfer')).map(([icon, word, act]) => (
               <IconButton
                 key={word}
                 icon={icon}

@@ -6,6 +6,7 @@ import { inPath } from '../../client/transport.ts';
 import type { accountAnswer, DeploymentReport, z } from '../../edge/answers.ts';
 import { edge, readJson } from './client.ts';
 import { identity } from './identity.ts';
+import { hasPlugin } from './plugins.ts';
 
 export type AccountQuota = z.output<typeof accountAnswer>;
 
@@ -37,7 +38,8 @@ export async function refreshSpent(): Promise<void> {
   const question = reads;
   const { account, admin } = identity.value;
   // One of both is enough here. Why the other cannot be read, Budget says.
-  const all = admin ? readJson<DeploymentReport>('/pools/deployment').catch(() => undefined) : undefined;
+  const all =
+    admin && hasPlugin('pools') ? readJson<DeploymentReport>('/pools/deployment').catch(() => undefined) : undefined;
   const own = readQuota(account).catch(async (thrown: unknown) => {
     if ((await all) === undefined) throw thrown;
     return undefined;

@@ -1,7 +1,8 @@
 /** Keeps the list of the agents that can be asked, and tells their names apart. */
 import { signal } from '@preact/signals';
-import { type NamedRow, type Page, SluiceError } from '../../client/index.ts';
+import type { NamedRow, Page } from '../../client/index.ts';
 import { readJson } from './client.ts';
+import { hasPlugin } from './plugins.ts';
 
 const MOST_AGENTS = 1_000;
 /** A version's name is long: these many characters tell it from the others. */
@@ -10,18 +11,13 @@ const VERSION_CHARACTERS = 8;
 /** The agents; undefined until they are known. */
 export const agents = signal<NamedRow[] | undefined>(undefined);
 
-/** Whether the edge has agents at all: one without their room has no such route. */
-export const hasAgents = signal(true);
-
+/** Reads the list of agents, where the edge has any. */
 export async function refreshAgents(): Promise<void> {
-  const listed = await readJson<Page<NamedRow>>('/agents', { query: { limit: MOST_AGENTS } }).catch(
-    (thrown: unknown) => {
-      if (thrown instanceof SluiceError && thrown.status === 404) return undefined;
-      throw thrown;
-    },
-  );
-  hasAgents.value = listed !== undefined;
-  agents.value = listed?.data ?? [];
+  if (!hasPlugin('agents')) {
+    agents.value = [];
+    return;
+  }
+  agents.value = (await readJson<Page<NamedRow>>('/agents', { query: { limit: MOST_AGENTS } })).data;
 }
 
 /** @returns the name of a version `name@version` */

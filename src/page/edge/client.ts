@@ -6,6 +6,7 @@ import { type Client, createClient, SluiceError } from '../../client/index.ts';
 import type { HealthAnswer, ServedPath } from '../../edge/answers.ts';
 import { fetchKept } from './last-calls.ts';
 import { loadModels } from './models.ts';
+import { plugins } from './plugins.ts';
 import { detailsOf, sayError } from './sentences.ts';
 
 const TOKEN_KEY = 'sluice-token';
@@ -56,6 +57,7 @@ async function readHealth(): Promise<void> {
   upstream.value = health.upstream;
   deploymentRefused.value = health;
   toolsOfEdge.value = health.tools ?? [];
+  plugins.value = new Set(health.plugins);
 }
 
 /** Lists the models, and shows why that fails. The edge may have heard only now that its key is refused: it is asked again. */

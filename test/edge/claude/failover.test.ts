@@ -678,7 +678,11 @@ test('how the upstreams are is told to admins alone', async () => {
   expect(await state()).toBe(401);
   expect(await state(bearer(await tokenOf('somebody', ['messages'])))).toBe(403);
   expect(await state(bearer(await tokenOf('somebody', ['admin'])))).toBe(200);
-  expect(await (await app.fetch('/health')).json()).toEqual({ status: 'ok', upstream: 'anthropic' });
+  expect(await (await app.fetch('/health')).json()).toEqual({
+    status: 'ok',
+    upstream: 'anthropic',
+    plugins: expect.any(Array),
+  });
 });
 
 test('with every breaker open an upstream is tried all the same, where no other model may step in', async () => {

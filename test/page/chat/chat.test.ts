@@ -61,7 +61,7 @@ const reportOf = (id: string) => ({
 async function answer({ method, path, body }: Asked): Promise<unknown> {
   const [, resource = '', id = '', what = ''] = path.split(/[/?]/);
   if (!isOnline) throw new TypeError('The network is gone.');
-  if (resource === 'health') return { upstream: keyRefused ? 'anthropic' : 'simulator' };
+  if (resource === 'health') return { upstream: keyRefused ? 'anthropic' : 'simulator', plugins: ['transfer'] };
   if (resource === 'models') return keyRefused ?? list(MODELS);
   if (resource === 'messages' && id === '') {
     const said = instead.shift();

@@ -1,15 +1,21 @@
 // @vitest-environment jsdom
-import { expect, test } from 'vitest';
-import { agents, hasAgents, refreshAgents } from '../../../src/page/edge/agents.ts';
+import { expect, onTestFinished, test } from 'vitest';
+import { agents, refreshAgents } from '../../../src/page/edge/agents.ts';
+import { plugins } from '../../../src/page/edge/plugins.ts';
 import { fakeEdge, refusal } from '../../support/dom.ts';
 
-test('an edge without the room of agents has none, and that is no fault', async () => {
-  fakeEdge(() => refusal(404, 'not_found_error', 'There is no such route.'));
+test('reads the list of agents, and asks for none where the edge does not include the plugin', async () => {
+  const asked = fakeEdge(() => ({ data: [{ name: 'desk' }] }));
   await refreshAgents();
-  expect([hasAgents.value, agents.value]).toEqual([false, []]);
-  fakeEdge(() => ({ data: [{ name: 'desk' }] }));
+  expect(agents.value).toEqual([{ name: 'desk' }]);
+  const included = plugins.value;
+  onTestFinished(() => {
+    plugins.value = included;
+  });
+  plugins.value = new Set();
   await refreshAgents();
-  expect([hasAgents.value, agents.value]).toEqual([true, [{ name: 'desk' }]]);
-  fakeEdge(() => refusal(500, 'api_error', 'Down.'));
-  await expect(refreshAgents()).rejects.toThrow('Down.');
+  expect([agents.value, asked.length]).toEqual([[], 1]);
+  plugins.value = included;
+  fakeEdge(() => refusal(404, 'not_found_error', 'There is nothing here.'));
+  await expect(refreshAgents()).rejects.toThrow('There is nothing here.');
 });

@@ -74,6 +74,11 @@ export function hasRoom(name: string): boolean {
   return (shared ?? []).some((one) => one.name === name);
 }
 
+/** @returns the names of the plugins in use, in the order of their list */
+export function pluginNames(): string[] {
+  return (shared ?? []).map(({ name }) => name);
+}
+
 /** @returns what each room in use has at a seam, with the name of the room */
 export function pluggedByRooms<Name extends string, Plug>(at: Seam<Name, Plug>): (readonly [string, Plug])[] {
   return (shared ?? []).flatMap((one) => pluggedInto(at, one.name).map((plug) => [one.name, plug] as const));

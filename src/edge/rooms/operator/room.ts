@@ -2,6 +2,7 @@ import type { AccountState } from '../../money/account/account-state.ts';
 import { type DueAlert, hasAlertUrl } from '../../money/alerts/alert-outbox.ts';
 import { pursesOf } from '../../money/budget/purses.ts';
 import { overHoldAlert, thresholdsReached } from '../../money/budget/thresholds.ts';
+import { poolsRoom } from '../pools/room.ts';
 import type { Room } from '../room.ts';
 import { METRICS_ROUTES } from './metrics.route.ts';
 import { OVERVIEW_ROUTES } from './overview.route.ts';
@@ -33,6 +34,8 @@ function raiseAlerts(state: AccountState, overHold?: string): void {
 /** What operators look at: metrics, and when they are alerted. */
 export const operatorRoom: Room = {
   name: 'operator',
+  // The sums of all accounts are in the shared budgets' objects.
+  needs: [poolsRoom],
   account: { summed: raiseAlerts, due: ({ alerts }) => alerts.send() },
   routes: [...METRICS_ROUTES, ...OVERVIEW_ROUTES],
 };

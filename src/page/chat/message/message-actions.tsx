@@ -1,4 +1,5 @@
 import type { ConversationMessage } from '../../../client/index.ts';
+import { hasPlugin } from '../../edge/plugins.ts';
 import { CopyButton } from '../../ui/copy-button.tsx';
 import { IconButton } from '../../ui/icon.tsx';
 import { go } from '../../ui/route.ts';
@@ -21,12 +22,14 @@ export function MessageActions({ row, session, text }: MessageActionsProps) {
   const rows = session.rows.value;
   const choice = session.choices.value.get(rows.indexOf(row));
   const showFault = (thrown: unknown) => shownSession.value?.fail(thrown);
+  // To ask again is to ask in a copy.
+  const canFork = hasPlugin('transfer');
   const question = rows.slice(0, rows.indexOf(row)).findLast(({ role }) => role === 'user');
   return (
     <Toolbar label="Actions">
       {choice && <Branches choice={choice} />}
       <CopyButton text={text} word="Copy" />
-      {row.role === 'user' && (
+      {canFork && row.role === 'user' && (
         <IconButton
           icon="edit"
           word="Edit"
@@ -35,7 +38,7 @@ export function MessageActions({ row, session, text }: MessageActionsProps) {
           onClick={() => editDraft(row.content, row.id)}
         />
       )}
-      {row.role === 'assistant' && question && (
+      {canFork && row.role === 'assistant' && question && (
         <IconButton
           icon="again"
           word="Regenerate"
@@ -44,7 +47,7 @@ export function MessageActions({ row, session, text }: MessageActionsProps) {
           onClick={() => void askInstead(session, question.id, question.content).catch(showFault)}
         />
       )}
-      {row.role === 'assistant' && (
+      {canFork && row.role === 'assistant' && (
         <IconButton
           icon="fork"
           word="Fork"

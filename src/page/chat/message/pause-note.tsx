@@ -3,6 +3,7 @@ import { useEffect } from 'preact/hooks';
 import type { Approval, ApprovalDecision } from '../../../client/index.ts';
 import { useAction } from '../../edge/async-action.ts';
 import { model } from '../../edge/models.ts';
+import { hasPlugin } from '../../edge/plugins.ts';
 import { SmallButton } from '../../ui/button.tsx';
 import { Fault } from '../../ui/fault.tsx';
 import { Field } from '../../ui/form.tsx';
@@ -71,12 +72,14 @@ export function NoText({ of: { question, step }, session }: { of: Silence; sessi
           : `The model used all its max_tokens (${formatCount(used)}) for thinking before it wrote.`}
         {used > 0 && isOfAgent && ' How many it has is the agent’s: store it with more.'}
       </p>
-      <p class="row">
-        {room > used && !isOfAgent && (
-          <SmallButton kind="first" name={`Ask again with ${formatCount(room)} tokens`} {...again(room)} />
-        )}
-        <SmallButton name="Regenerate" {...again()} />
-      </p>
+      {hasPlugin('transfer') && (
+        <p class="row">
+          {room > used && !isOfAgent && (
+            <SmallButton kind="first" name={`Ask again with ${formatCount(room)} tokens`} {...again(room)} />
+          )}
+          <SmallButton name="Regenerate" {...again()} />
+        </p>
+      )}
     </div>
   );
 }

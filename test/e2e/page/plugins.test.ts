@@ -1,0 +1,95 @@
+import type { Page } from 'playwright-core';
+import { describe, expect, test } from 'vitest';
+import type { AnyRoom } from '../../../src/edge/kit/rooms/rooms.ts';
+import { barriersOn } from '../../support/axe.ts';
+import { noBrowser } from '../../support/browser.ts';
+import { bundleWorker } from '../../support/bundle-worker.ts';
+import { startEdgeWithPage } from '../../support/edge.ts';
+import { answered, ask, servedPage } from '../../support/page.ts';
+import { root } from '../../support/root.ts';
+
+const QUICK = {
+  SIMULATOR_TTFT_MS: '0',
+  SIMULATOR_TOKENS_PER_SECOND: '0',
+  GITHUB_WEBHOOK_SECRET: 'secret of the tests',
+};
+// The list's types are the runtime's, which tests in Node do not have.
+const list: string = `${root}src/edge/rooms.ts`;
+const { ROOMS } = (await import(list)) as { ROOMS: readonly AnyRoom[] };
+
+/** @returns the names of plugins, and of those that they need */
+function withNeeds(...names: string[]): string[] {
+  const found = new Set<string>();
+  const add = (name: string) => {
+    found.add(name);
+    for (const needed of ROOMS.find((one) => one.name === name)?.needs ?? []) add(needed.name);
+  };
+  names.forEach(add);
+  return ROOMS.flatMap(({ name }) => (found.has(name) ? name : []));
+}
+
+const SETS: [title: string, plugins: readonly string[]][] = [
+  ['no plugin', []],
+  ...ROOMS.map(({ name }): (typeof SETS)[number] => [`${name} and what it needs`, withNeeds(name)]),
+  ['webhooks and agents', withNeeds('webhooks', 'agents')],
+  ['all plugins', ROOMS.map(({ name }) => name)],
+];
+const worker = noBrowser() ? '' : await bundleWorker('test/fixtures/chosen-worker.ts');
+
+/** Each view of the page that an edge with these plugins shows, and those that it does not, by their addresses. */
+function viewsWith(plugins: readonly string[], account: string): string[] {
+  const views = ['chat', 'classify', 'agents', 'agents/@new', 'wire'];
+  const budget = ['overview', 'accounts', `accounts/${account}`, 'groups', 'groups/red', 'requests'];
+  const lists = ['refused', 'failed', 'webhooks', 'webhooks/github', 'webhooks/alerts'];
+  const all = [...views, ...[...budget, ...lists].map((view) => `budget/${view}`)];
+  return plugins.includes('agents') ? all : all.filter((view) => view !== 'agents/@new');
+}
+
+describe.skipIf(noBrowser()).each(SETS)('The page of an edge with %s, in Chromium', (_title, plugins) => {
+  const server = servedPage(['messages', 'classify', 'prefixes', 'tools', 'admin'], () =>
+    startEdgeWithPage({ ...QUICK, PLUGINS: plugins.join(',') }, worker),
+  );
+  const has = (name: string) => plugins.includes(name);
+  const names = async (page: Page, role: 'link' | 'tab', within: string) =>
+    await page.locator(within).getByRole(role).allTextContents();
+
+  test('shows only what its plugins offer, and nothing fails in any view', async () => {
+    const failed: string[] = [];
+    const broken: unknown[] = [];
+    await server.inPage(async ({ page }) => {
+      page.on('response', (response) => {
+        if (response.status() >= 400) failed.push(`${response.status()} ${response.url()} at ${page.url()}`);
+      });
+      const look = async (at: string) => {
+        await page.locator('main h1').first().waitFor();
+        await page.waitForLoadState('networkidle');
+        for (const text of await page.getByRole('alert').allTextContents()) broken.push({ at, text });
+        for (const barrier of await barriersOn(page)) broken.push({ at, barrier });
+      };
+      await page.getByRole('link', { name: 'Budget', exact: true }).waitFor();
+      const parts = ['Chat', 'Classify', ...(has('agents') ? ['Agents'] : []), 'Budget', 'Wire'];
+      expect(await names(page, 'link', '.parts')).toEqual(parts);
+      await ask(page, 'In one sentence: what is a lock gate?');
+      await (has('transfer') ? answered(page) : page.getByRole('button', { name: 'Copy' }).last().waitFor());
+      for (const action of ['Edit and ask again', 'Regenerate', 'Fork from here'])
+        expect(await page.getByRole('button', { name: action }).count()).toBe(has('transfer') ? 1 : 0);
+      await look('an answer');
+      for (const view of viewsWith(plugins, server.account)) {
+        await page.evaluate((hash) => {
+          location.hash = hash;
+        }, `#/${view}`);
+        await look(view);
+        expect(await page.getByText('This page does not exist').count(), view).toBe(
+          view === 'agents' && !has('agents') ? 1 : 0,
+        );
+      }
+      const lists = [
+        'Of an account',
+        ...(has('pools') ? ['All refused', 'All failed'] : []),
+        ...(has('webhooks') ? ['Webhooks and alerts'] : []),
+      ];
+      expect(await names(page, 'tab', '.budget-view')).toEqual(lists.length === 1 ? [] : lists);
+    });
+    expect({ failed, broken }).toEqual({ failed: [], broken: [] });
+  });
+});

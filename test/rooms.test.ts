@@ -222,7 +222,7 @@ describe('each room can be left out, and all of them', () => {
       expect(ofRooms.filter((room) => absent.has(room))).toEqual([]);
       expect(await cardOf(name)).toEqual(card);
       const health = JSON.parse((await ask(name, 'GET', '/health')).text) as { plugins: string[] };
-      expect(health.plugins).toEqual(ROOMS.flatMap((room) => (absent.has(room.name) ? [] : room.name)));
+      expect(new Set(health.plugins)).toEqual(new Set(ROOMS.map((room) => room.name)).difference(absent));
       for (const route of ROOMS.flatMap((room) => (absent.has(room.name) ? (room.routes ?? []) : []))) {
         const [method = '', path = ''] = route.name.replaceAll(/:\w+/g, 'rooms').split(' ');
         const { status, text } = await ask(name, method, path);

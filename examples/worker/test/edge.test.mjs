@@ -42,3 +42,14 @@ test('a conversation is answered, kept and counted', async () => {
 test('the route of its own knows who asks', async () => {
   assert.deepEqual(await (await server.fetch('/whoami')).json(), { account: 'dev' });
 });
+
+test('an edge that requires credentials, as a deployment does, knows nobody without a token', async () => {
+  const asDeployed = createTestHarness({ workers: [{ configPath, vars: { ...vars, CREDENTIALS: 'required' } }] });
+  await asDeployed.listen();
+  try {
+    assert.equal((await asDeployed.fetch('/whoami')).status, 401);
+    assert.equal((await asDeployed.fetch('/health')).status, 200);
+  } finally {
+    await asDeployed.close();
+  }
+});

@@ -62,7 +62,7 @@ describe.skipIf(noBrowser())('Where the page cannot go on, in Chromium', () => {
         healths += 1;
         // Only the list has let the edge hear of it.
         const told = healths > 1 ? { status: 'degraded', since, todo: 'Put a valid key in ANTHROPIC_API_KEY.' } : {};
-        await route.fulfill({ json: { status: 'ok', upstream: 'anthropic', plugins: [], ...told } });
+        await route.fulfill({ json: { status: 'ok', upstream: 'anthropic', plugins: ['transfer'], ...told } });
       });
       await context.route(`${server.url}/models?*`, async (route) => {
         const error = { type: 'api_error', message: 'The upstream refused this deployment.' };

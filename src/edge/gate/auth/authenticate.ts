@@ -18,6 +18,12 @@ const NO_ACCOUNT = 'This credential names no account: an account has 1 to 128 ch
 /** The account of development mode, which needs no credential. */
 const DEVELOPER: Identity = { account: 'dev', scopes: SCOPES, token: undefined };
 
+/**
+ * The bearer that a development server takes as no credential. The official SDK 1.x cannot be created without a key, and
+ * sends it as a bearer.
+ */
+const PLACEHOLDER = 'any';
+
 const UNPROVEN =
   'Nothing shows that this request comes from your machine, and not from a web page, and this edge has a key. Send the token that this prints: npm run token -- --account dev --scopes admin';
 
@@ -86,10 +92,12 @@ async function identifyBy(own: Authenticate, c: Context<AppEnv>): Promise<Identi
 
 function identifyCaller(c: Context<AppEnv>, hasOwn: boolean): Identity | Promise<Identity> {
   const settings = c.get('settings');
-  const credentials = credentialsOf(c.req.raw.headers);
+  const sent = credentialsOf(c.req.raw.headers);
+  const credentials = Object.values(sent).filter((credential) => credential !== undefined && credential !== '');
   const tokens = credentials.filter(isJwt);
   const [token] = tokens;
-  if (settings.development && token === undefined) {
+  if (settings.isOpen && token === undefined) {
+    checkPlaceholder(sent);
     if (settings.hasKey && mayBeRebound(c)) throw unauthenticated(UNPROVEN);
     return DEVELOPER;
   }
@@ -115,11 +123,30 @@ async function verifyFirst([token = '', ...others]: readonly string[], settings:
   }
 }
 
+/** What a request sends as credentials. The bearer is empty where the header names the scheme only. */
+interface SentCredentials {
+  bearer: string | undefined;
+  key: string | undefined;
+}
+
 /** @returns the credentials of a request. Old official clients send `x-api-key`, new ones a bearer token, some both. */
-function credentialsOf(headers: Headers): string[] {
-  const bearer = /^bearer +(\S+)$/i.exec(headers.get('authorization') ?? '')?.[1];
-  const key = headers.get('x-api-key')?.trim();
-  return [bearer, key].filter((credential) => credential !== undefined && credential !== '') as string[];
+function credentialsOf(headers: Headers): SentCredentials {
+  const bearer = /^bearer(?: +(.*))?$/i.exec(headers.get('authorization') ?? '');
+  return { bearer: bearer ? (bearer[1] ?? '') : undefined, key: headers.get('x-api-key')?.trim() };
+}
+
+/**
+ * Rejects a bearer that is not a token: a deployment rejects it as well, and a frontend whose token is missing sends one.
+ *
+ * @throws ApiError 401 unless it is the placeholder, or the same as `x-api-key`, as the key of a helper of Claude Code
+ */
+function checkPlaceholder({ bearer, key }: SentCredentials): void {
+  if (bearer === undefined || bearer === PLACEHOLDER || (bearer !== '' && bearer === key)) return;
+  const isUnset = bearer === 'undefined' || bearer === 'null';
+  const what = isUnset ? `the text \`${bearer}\`, so your code has no token` : 'not a token of this edge';
+  throw unauthenticated(
+    `Authorization: the bearer is ${bearer === '' ? 'empty' : what}. Send a token, which this prints: npm run token -- --account dev --scopes admin. To be the account \`dev\` of this development server, leave the header out, or send \`Bearer ${PLACEHOLDER}\` where a client needs a key.`,
+  );
 }
 
 /**

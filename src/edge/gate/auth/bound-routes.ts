@@ -39,9 +39,9 @@ export function comesFrom({ origins }: Only, request: Request): boolean {
 /** @returns the first origin of a bound token that no page of this deployment has; undefined if there is none */
 export function unknownOrigin(
   { origins = [] }: Only,
-  { ALLOWED_ORIGINS, development }: Pick<Settings, 'ALLOWED_ORIGINS' | 'development'>,
+  { ALLOWED_ORIGINS, isOpen }: Pick<Settings, 'ALLOWED_ORIGINS' | 'isOpen'>,
   own: string,
 ): string | undefined {
-  if (development || ALLOWED_ORIGINS.includes('*')) return undefined;
+  if (isOpen || ALLOWED_ORIGINS.includes('*')) return undefined;
   return origins.find((origin) => origin !== own && !ALLOWED_ORIGINS.includes(origin));
 }

@@ -14,11 +14,14 @@ import { MarkedRoutes } from './marked-routes.ts';
  * URL is not trustworthy, so the browser sends no `Sec-Fetch-Site` with its requests, and no page can set that header.
  */
 export const loopbackOnly = createMiddleware<AppEnv>((c, next) => {
-  if (!c.get('settings').development) return next();
+  const { development, isOpen } = c.get('settings');
+  if (!development) return next();
+  if (!isLoopback(c.req.url)) throw finalError('permission_error', FOREIGN);
   const origin = c.req.header('origin');
-  if (!isLoopback(c.req.url) || (origin !== undefined && !isLoopback(origin)))
-    throw finalError('permission_error', FOREIGN);
-  if (origin !== undefined && !c.req.header(FETCH_SITE)) throw finalError('permission_error', UNKNOWN_PAGE);
+  // Where credentials are required, ALLOWED_ORIGINS decides on pages, as in a deployment.
+  if (origin === undefined || !isOpen) return next();
+  if (!isLoopback(origin)) throw finalError('permission_error', FOREIGN);
+  if (!c.req.header(FETCH_SITE)) throw finalError('permission_error', UNKNOWN_PAGE);
   return next();
 });
 

@@ -27,8 +27,8 @@ const EXPOSED_HEADERS = [
 const answerCors = ofRooms(() =>
   cors({
     origin: (origin, c) => {
-      const { development, ALLOWED_ORIGINS } = c.get('settings') as AppEnv['Variables']['settings'];
-      if (development) return isLoopback(origin) ? origin : null;
+      const { isOpen, ALLOWED_ORIGINS } = c.get('settings') as AppEnv['Variables']['settings'];
+      if (isOpen) return isLoopback(origin) ? origin : null;
       if (ALLOWED_ORIGINS.includes('*')) return '*';
       return ALLOWED_ORIGINS.includes(origin) ? origin : null;
     },

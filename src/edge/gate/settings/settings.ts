@@ -115,6 +115,10 @@ export const settingsSchema = z.object({
   ),
   SIGNING_SECRET: z.optionally(secret, 'Secret. Signs this edge’s own tokens; at least 32 characters.'),
   SIGNING_SECRET_PREVIOUS: z.optionally(secret, 'Secret. The one before. Its tokens stay valid while you rotate.'),
+  CREDENTIALS: z.optionally(
+    z.enum(['required']),
+    '`required`: a development server checks credentials and origins as a deployment does, which always checks them.',
+  ),
   JWKS_URL: z.optionally(
     anyHttpUrl,
     'Where your identity provider has its keys. Needs the two below, and a limit in USD in `DEFAULT_LIMITS`.',
@@ -219,6 +223,8 @@ export interface Settings extends z.output<typeof settingsSchema> {
   vars: Readonly<Record<string, unknown>>;
   /** Whether this is a server on its developer's machine, which needs no credential. */
   development: boolean;
+  /** Whether a request without a credential is the developer's: in development, unless CREDENTIALS says otherwise. */
+  isOpen: boolean;
   /** Whether there is a key that costs money. */
   hasKey: boolean;
   models: ModelTable;
@@ -321,6 +327,7 @@ export function parseSettings(env: Record<string, unknown>, development = isDeve
     // The local runtime has only one location, and throws if another jurisdiction is named.
     JURISDICTION: development ? undefined : core.JURISDICTION,
     development,
+    isOpen: development && core.CREDENTIALS === undefined,
     hasKey: core.ANTHROPIC_API_KEY !== undefined || Object.keys(upstreamKeys).length > 0,
     simulatorStore: development ? env.STORE : undefined,
     models: new ModelTable({ ...sharedPrices, ...core.PRICES } as Record<string, ModelOverride>, core.MODEL_ALIASES),

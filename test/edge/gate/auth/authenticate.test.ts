@@ -364,10 +364,16 @@ test('a malformed setting of authentication is a 500 on every route, and lets no
   }
 });
 
-test('in development a request without a credential, or without the shape of a JWT, is the account dev with every scope', async () => {
+test('in development a request without a credential, with a key of any other shape or the placeholder is the account dev', async () => {
   for (const secret of ['', SECRET]) {
     const app = answering({ MODE: 'development', SIGNING_SECRET: secret });
-    for (const headers of [{}, { 'x-api-key': 'sk-ant-api03-any' }, bearer('any'), { authorization: 'Basic eyJ' }]) {
+    for (const headers of [
+      {},
+      { 'x-api-key': 'sk-ant-api03-any' },
+      bearer('any'),
+      { authorization: 'Basic eyJ' },
+      { ...bearer('k'), 'x-api-key': 'k' },
+    ]) {
       for (const route of ROUTES) {
         if (route.method === 'DELETE' || route.path === '/tokens') continue;
         const response = await app.fetch(route.url, requestTo(route, headers));
@@ -398,6 +404,54 @@ test('in development a JWT is verified as everywhere', async () => {
   const { token, jti } = await mintToken(SECRET, { account: 'frank', scopes: ['messages'] });
   expect((await app.fetch(`/accounts/frank/tokens/${jti}`, { method: 'DELETE' })).status).toBe(200);
   await expectRefused(await app.post('/messages', ASK, bearer(token)), 401);
+});
+
+test('in development a bearer that is not a token is rejected, by a sentence that names the placeholder', async () => {
+  const token = await tokenOf('frank');
+  for (const sent of ['undefined', 'null', '', '[object Object]', `x${token}`, `${token}x`, 'sk-ant-api03-any']) {
+    for (const more of [{}, { 'x-api-key': 'sk-ant-api03-any-other' }]) {
+      const app = answering({ MODE: 'development' });
+      const message = await expectRefused(await app.post('/messages', ASK, { ...bearer(sent), ...more }), 401);
+      if (!sent.startsWith('eyJ')) expect(message).toContain('`Bearer any`');
+      if (sent !== '') expect(message).not.toContain(token);
+      expect(app.sent).toEqual([]);
+    }
+  }
+  const unset = await expectRefused(await answering().fetch('/usage', { headers: bearer('undefined') }), 401);
+  expect(unset).toContain('the text `undefined`');
+});
+
+test('in development a session that the Worker’s own `authenticate` does not know is rejected', async () => {
+  const authenticate = (request: Request) =>
+    request.headers.get('authorization') === 'Bearer session-of-ada'
+      ? ({ account: 'ada', scopes: ['messages'] } as const)
+      : undefined;
+  const app = testApp(() => Response.json(SMALL_MESSAGE), { SIGNING_SECRET: SECRET }, { options: { authenticate } });
+  expect((await app.post('/messages', ASK, bearer('session-of-ada'))).status).toBe(200);
+  await expectRefused(await app.post('/messages', ASK, bearer('session-of-eve')), 401);
+});
+
+test('a development server that requires credentials checks them and origins as a deployment does', async () => {
+  const app = answering({ MODE: 'development', CREDENTIALS: 'required', ALLOWED_ORIGINS: 'https://app.example.com' });
+  for (const headers of [{}, bearer('any'), { 'x-api-key': 'any' }])
+    await expectRefused(await app.post('/messages', ASK, headers), 401);
+  const token = bearer(await tokenOf('frank'));
+  for (const [origin, allowed] of [
+    ['https://app.example.com', 'https://app.example.com'],
+    ['http://localhost:3000', null],
+  ] as const) {
+    const response = await app.post('/messages', ASK, { ...token, origin });
+    expect([response.status, response.headers.get('access-control-allow-origin')]).toEqual([200, allowed]);
+    await response.text();
+  }
+  await expectRefused(await app.post('https://edge.example.com/messages', ASK, token), 403);
+  const mint = async (origins: string[]) => {
+    const only = { agents: ['desk'], origins };
+    const admin = bearer(await tokenOf('root', ['admin']));
+    return (await app.post('/tokens', { account: 'ada', scopes: ['messages'], only }, admin)).status;
+  };
+  expect(await mint(['https://app.example.com'])).toBe(201);
+  expect(await mint(['http://localhost:3000'])).toBe(400);
 });
 
 const AT_HOME = 'http://localhost:8787/messages';

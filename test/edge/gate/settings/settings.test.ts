@@ -87,6 +87,7 @@ test('settings are read as they are meant', () => {
 });
 
 const MALFORMED: [string, string][] = [
+  ['CREDENTIALS', 'qqq'],
   ['STANDARD_WEBHOOK_SECRET', 'whsec_qqq'],
   ['STANDARD_WEBHOOK_SECRET', 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw,qqq!'],
   ['STANDARD_WEBHOOK_SECRET', 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLQ=='],

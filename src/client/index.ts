@@ -5,7 +5,7 @@ export type { Conversations } from './conversations.ts';
 export { SluiceError, type SluiceErrorType } from './errors.ts';
 export type { GetToken, RenewingToken } from './renewing-token.ts';
 export type * from './requests.ts';
-export type { Run, RunnableTool, RunRequest, Step } from './run.ts';
+export type { Run, RunnableTool, RunRequest, Step, ToolHandler } from './run.ts';
 export type { MessageStream, StreamOptions } from './stream.ts';
 export type { Call, ClientOptions, Patience } from './transport.ts';
 export { type RenewingTokenOptions, renewingToken, type VisitorOptions, visitor } from './visitor.ts';

@@ -6,8 +6,9 @@ import type { MessageStream, StreamOptions } from './stream.ts';
 
 type Awaitable<T> = T | Promise<T>;
 
-/** A tool that runs where the client runs. */
-export interface RunnableTool extends Tool {
+/** Answers the calls of a tool by its name, where the client runs. The tool's definition is the agent's. */
+export interface ToolHandler {
+  name: string;
   /**
    * Does what the model asks for. If it throws, the model gets the message as the call's error; the caller does not.
    *
@@ -16,12 +17,18 @@ export interface RunnableTool extends Tool {
   run(input: unknown, call: ToolUseBlock): Awaitable<ToolResultBlockParam['content']>;
 }
 
+/** A tool that runs where the client runs. */
+export interface RunnableTool extends Tool, ToolHandler {
+  name: string;
+}
+
 type OtherTools = NonNullable<KnownMembers['tools']>;
 
-export interface RunRequest extends Omit<KnownMembers, 'tools'> {
-  /** Tools that run here, tools that the edge calls, and tools that the API serves. */
-  tools: (RunnableTool | OtherTools[number])[];
-  /** The most requests (10). The last one forbids tool calls, so that a run ends with an answer. */
+interface RunOptions extends Omit<KnownMembers, 'tools' | 'agent'> {
+  /**
+   * The most requests (10). The last one forbids tool calls, so that a run ends with an answer. With an agent, which decides
+   * that itself, a run may end with calls: their results are `owed`.
+   */
   max_turns?: number;
   /**
    * Decides whether an answer goes on that paused because the edge's calls have reached a limit, which counts anew then.
@@ -31,6 +38,22 @@ export interface RunRequest extends Omit<KnownMembers, 'tools'> {
    */
   goesOn?(reason: string, run: Run): Awaitable<boolean>;
 }
+
+/** A run whose request defines its tools. */
+interface RunWithTools extends RunOptions {
+  agent?: never;
+  /** Tools that run here, tools that the edge calls, and tools that the API serves. */
+  tools: (RunnableTool | OtherTools[number])[];
+}
+
+/** A run of a stored agent, which defines its tools: none are sent, so a restricted token may begin it. */
+interface RunOfAgent extends RunOptions {
+  agent: string;
+  /** Handlers of the agent's tools that have no `run`. */
+  tools: ToolHandler[];
+}
+
+export type RunRequest = RunWithTools | RunOfAgent;
 
 /** One request of a run, and the results of its tools. */
 export interface Step {
@@ -104,11 +127,14 @@ export class Run extends SdkReader {
 
   async #run({ tools, max_turns = 10, messages: question, goesOn, ...rest }: RunRequest): Promise<void> {
     // JSON leaves out what is undefined.
-    const definitions = tools.map((tool) => (isRunnable(tool) ? { ...tool, run: undefined } : tool)) as OtherTools;
+    const definitions = (rest.agent === undefined
+      ? tools.map((tool) => (isRunnable(tool) ? { ...tool, run: undefined } : tool))
+      : []) as unknown as OtherTools;
+    const defined = definitions.length > 0 ? { tools: definitions } : {};
     let messages = question;
     for (let turn = 1; !this.#over; turn += 1) {
       const last = turn >= max_turns && definitions.length > 0 ? { tool_choice: { type: 'none' as const } } : {};
-      const stream = this.#begin({ ...rest, ...last, tools: definitions, messages });
+      const stream = this.#begin({ ...rest, ...last, ...defined, messages });
       this.#stream = stream;
       for await (const event of stream) {
         this.#owed = [];
@@ -134,7 +160,7 @@ export class Run extends SdkReader {
   }
 }
 
-function isRunnable(tool: RunRequest['tools'][number]): tool is RunnableTool {
+function isRunnable(tool: RunRequest['tools'][number]): tool is RunnableTool | ToolHandler {
   return 'run' in tool && typeof tool.run === 'function';
 }
 

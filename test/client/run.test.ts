@@ -63,6 +63,25 @@ test('a run of the client runs tools until an answer calls none, and tells what 
   expect(sent[1] && messagesOf(sent[1])[2]?.content).toEqual(results);
 });
 
+test('a run of an agent finds handlers by name, and sends none of their definitions', async () => {
+  const { client, sent, until } = telling([calls(['get_weather', { city: 'Bern' }]), answerOf('Sunny.')]);
+  const { messages } = request;
+  const handlers = [{ name: 'get_weather', run: () => 'sunny' }];
+  const run = client.messages.run({ agent: 'guide', conversation: 'c1', messages, tools: handlers });
+  expect(await until(run.text())).toBe('Sunny.');
+  expect(sent.map(({ body }) => Object.keys(body ?? {}).toSorted())).toEqual([
+    ['agent', 'conversation', 'messages', 'stream'],
+    ['agent', 'conversation', 'messages', 'stream'],
+  ]);
+  expect(sent[1] && messagesOf(sent[1])[0]?.content).toMatchObject([{ type: 'tool_result', content: 'sunny' }]);
+  const call = calls(['get_weather', { city: 'Bern' }]);
+  const ended = telling([call, call]);
+  const last = ended.client.messages.run({ agent: 'guide', messages, tools: [weather], max_turns: 2 });
+  await ended.until(last.finalMessage());
+  expect(ended.sent.map(({ body }) => body?.tool_choice)).toEqual([undefined, undefined]);
+  expect(last.owed).toHaveLength(1);
+});
+
 test('a run of the client sends a conversation only what is new, a paused answer by itself', async () => {
   const { client, sent, until } = telling([
     answerOf('Searching …', 'pause_turn'),

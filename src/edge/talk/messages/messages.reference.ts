@@ -105,7 +105,7 @@ const whole: Content = {
 const requestHeaders = z.object({
   'idempotency-key': z.optionally(
     z.string().check(z.maxLength(256)),
-    'With a conversation: sent again, the request attaches to the turn that it began.',
+    'With a conversation: sent again, the request attaches to the turn that it began. Without one, `POST /messages` rejects the header, and `POST /v1/messages` ignores it, as the API does.',
   ),
   'anthropic-version': z.optionally(z.string(), 'Absent, it is 2023-06-01.'),
   'anthropic-beta': z.optionally(z.string(), 'Goes up as it came.'),

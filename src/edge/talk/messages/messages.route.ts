@@ -12,7 +12,7 @@ import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
 import { hidesTools } from '../../gate/identity/only.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
-import { ApiError } from '../../kit/http/errors.ts';
+import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
 import { commonHeaders } from '../../kit/http/headers/request-id.ts';
 import { withOneReading, withText } from '../../kit/http/read-json.ts';
 import { validate } from '../../kit/http/validate.ts';
@@ -170,6 +170,9 @@ export const MESSAGE_ROUTES = [
   ),
 ];
 
+const NOT_REPEATABLE =
+  'idempotency-key: only a turn of a conversation can be repeated, since its response is stored there. Send `conversation`, or leave the header out.';
+
 async function answerMessage(c: Context<AppEnv>, streamByDefault: boolean): Promise<Response> {
   const upstream = upstreamFor(c);
   const { isUnmetered = false } = c.get('app');
@@ -178,6 +181,8 @@ async function answerMessage(c: Context<AppEnv>, streamByDefault: boolean): Prom
   if (conversation !== undefined) {
     return await proxyTurn(c, sent, conversation, streamByDefault);
   }
+  // Only on the edge's own route: at `/v1/messages` the API ignores the header.
+  if (streamByDefault && c.req.raw.headers.has('idempotency-key')) throw invalidRequest(NOT_REPEATABLE);
   const stateless = await statelessMessage(c, sent, upstream);
   const message = await admittedMessage(c, stateless, { upstream, streamByDefault, isUnmetered });
   return await relayedMessage(c, message, { upstream, isUnmetered });

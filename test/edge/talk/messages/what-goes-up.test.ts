@@ -151,3 +151,15 @@ test('what a message says to the edge alone never goes up: not as null either, w
   expect((await app.post('/v1/messages', asked, await as('alice'))).status).toBe(200);
   expect(Object.keys(JSON.parse(app.sent.at(-1)?.text ?? '{}') as object).sort()).toEqual(Object.keys(ASK).sort());
 });
+
+test('a key to repeat a request needs a conversation on the edge’s own route; the API’s route ignores it', async () => {
+  const app = edge();
+  const headers = { ...(await as('alice')), 'idempotency-key': 'once' };
+  const { message } = await errorOf(await app.post('/messages', ASK, headers));
+  expect(message).toMatch(/^idempotency-key: .*Send `conversation`/);
+  expect(app.sent).toEqual([]);
+  for (const count of [1, 2]) {
+    expect((await app.post('/v1/messages', ASK, headers)).status).toBe(200);
+    expect(app.sent).toHaveLength(count);
+  }
+});

@@ -10,15 +10,16 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { createClient } from '../../../src/client/index.ts';
 import { noBrowser } from '../../support/browser.ts';
 import { bundle } from '../../support/bundle.ts';
-import type { Edge } from '../../support/edge.ts';
+import { type Edge, startSimulatingEdge } from '../../support/edge.ts';
 import { ANSWER, ask, type Frontend, type NodeServer, publish, sharedFrontends } from '../../support/frontend.ts';
 import { filesIn, readGuide } from '../../support/guides.ts';
 import { root } from '../../support/root.ts';
-import { tokenOf } from '../../support/tokens.ts';
+import { SECRET, tokenOf } from '../../support/tokens.ts';
 
 /** More than half of the 15 minutes for which a token holds. */
 const PAST_HALF_MS = 8 * 60_000;
 const react = await readGuide('react');
+const nextjs = await readGuide('nextjs');
 const { startBoth, visit, expectBound } = sharedFrontends();
 
 describe.skipIf(noBrowser())('a page whose server mints', () => {
@@ -118,38 +119,79 @@ describe.skipIf(noBrowser())('a page whose server mints', () => {
     expect(String(logged.mock.calls[0]?.[0])).toContain('The edge gave no token: 403');
   });
 
-  test('passes on all that a page asks, with a token of its user, who can do nothing else', async () => {
-    const { site, edge } = await startBoth();
-    const session = 'export const userOf = async (cookie) => /\\buser=(\\w+)/.exec(cookie ?? "")?.[1];';
-    const code = new Map([...files, ...filesIn(react, 'Through your own server'), ['session.js', session]]);
+  type PassOn = (request: Request, context: { params: Promise<{ path: string[] }> }) => Promise<Response>;
+
+  /** Makes the route of Next.js. @returns a function that makes the client of a user, whose requests go through it */
+  async function routeOf(site: Frontend, edge: Edge) {
+    const code = new Map(['The login', 'The way to the edge'].flatMap((heading) => [...filesIn(nextjs, heading)]));
     const route = await writeServer('app/edge/[...path]/route.js', code, site, edge);
     // The client's source stands for its package.
     const bundled = join(dirname(route), 'bundled.js');
-    await writeFile(bundled, await bundle(`export * from ${JSON.stringify(route)};`));
-    const { GET } = (await import(/* @vite-ignore */ pathToFileURL(bundled).href)) as Record<string, unknown>;
-    const passOn = GET as (request: Request, context: { params: Promise<{ path: string[] }> }) => Promise<Response>;
+    const session = JSON.stringify(join(dirname(route), '../../../session.js'));
+    await writeFile(bundled, await bundle(`export * from ${JSON.stringify(route)}; export { logIn } from ${session};`));
+    const { GET, logIn } = (await import(/* @vite-ignore */ pathToFileURL(bundled).href)) as Record<string, unknown>;
+    const passOn = GET as PassOn;
+    const cookieOf = logIn as (user: string) => string;
+    const ask = (url: string, init: RequestInit, cookie: string) => {
+      const request = new Request(url, init);
+      request.headers.set('cookie', cookie);
+      const path = new URL(url).pathname.split('/').slice(2).map(decodeURIComponent);
+      return passOn(request, { params: Promise.resolve({ path }) });
+    };
+    return { ask, cookieOf };
+  }
+
+  test('passes on all that a page asks, with a token of its user, who can do nothing else', async () => {
+    const { site, edge } = await startBoth();
+    const { ask, cookieOf } = await routeOf(site, edge);
     const clientOf = (cookie: string) =>
-      createClient({
-        baseURL: 'https://app.example.com/edge',
-        fetch: (url, init) => {
-          const request = new Request(url, init);
-          request.headers.set('cookie', cookie);
-          const path = new URL(url).pathname.split('/').slice(2).map(decodeURIComponent);
-          return passOn(request, { params: Promise.resolve({ path }) });
-        },
-      });
-    const alice = clientOf('user=alice');
+      createClient({ baseURL: 'https://app.example.com/edge', fetch: (url, init) => ask(url, init, cookie) });
+    const alice = clientOf(cookieOf('alice'));
     const messages = [{ role: 'user' as const, content: 'Where is my parcel?' }];
     const stream = alice.messages.stream({ agent: 'support', conversation: 'web-1', messages });
     expect(JSON.stringify((await stream.finalMessage()).content)).toContain('wörld');
     expect((await alice.conversations.messages('web-1')).data).toHaveLength(2);
-    await expect(clientOf('user=bob').conversations.messages('web-1')).rejects.toMatchObject({ status: 404 });
-    await expect(clientOf('').conversations.get('web-1')).rejects.toMatchObject({ status: 401 });
+    await expect(clientOf(cookieOf('bob')).conversations.messages('web-1')).rejects.toMatchObject({ status: 404 });
+    for (const cookie of ['', 'session=alice.x', cookieOf('alice').replace('alice', 'bob')])
+      await expect(clientOf(cookie).conversations.get('web-1')).rejects.toMatchObject({ status: 401 });
     await expect(alice.fetch('/accounts')).rejects.toMatchObject({ status: 403 });
     await expect(
       alice.messages.stream({ agent: 'support', conversation: 'own', messages }).finalMessage(),
     ).rejects.toMatchObject({
       status: 403,
     });
+  });
+
+  test('ends the stream of a page that leaves: sixty reloads in the middle of an answer are all answered', async () => {
+    const { site } = await startBoth();
+    // One token a second: the answer runs for the whole test.
+    const slow = { SIMULATOR_TTFT_MS: '0', SIMULATOR_TOKENS_PER_SECOND: '1' };
+    const edge = await startSimulatingEdge({ SIGNING_SECRET: SECRET, ...slow });
+    onTestFinished(() => edge.stop());
+    const admin = createClient({ baseURL: edge.url, token: await tokenOf('backend', ['admin']) });
+    await admin.agents.put('support', { model: 'claude-haiku-5-5', max_tokens: 2_048 });
+    const { ask, cookieOf } = await routeOf(site, edge);
+    const json = { 'content-type': 'application/json' };
+    const messages = [{ role: 'user', content: 'Explain in 1,000 words what a lock gate is.' }];
+    const asked = { agent: 'support', conversation: 'web-1', messages };
+    const at = 'https://app.example.com/edge';
+    const page = new AbortController();
+    const turn = { method: 'POST', headers: json, body: JSON.stringify(asked), signal: page.signal };
+    const first = await ask(`${at}/messages`, turn, cookieOf('alice'));
+    await first.body?.getReader().read();
+    page.abort();
+    const statuses: number[] = [];
+    for (let reload = 0; reload < 60; reload += 1) {
+      const leaving = new AbortController();
+      const stream = await ask(
+        `${at}/conversations/web-1/stream?reload=${reload}`,
+        { signal: leaving.signal },
+        cookieOf('alice'),
+      );
+      statuses.push(stream.status);
+      await stream.body?.getReader().read();
+      leaving.abort();
+    }
+    expect(new Set(statuses)).toEqual(new Set([200]));
   });
 });

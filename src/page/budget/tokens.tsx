@@ -4,6 +4,7 @@ import type { MintedTokenAnswer, Scope, ServedPath, TokenRow } from '../../edge/
 import { useAction } from '../edge/async-action.ts';
 import { edge, readJson } from '../edge/client.ts';
 import { type Column, List } from '../edge/list.tsx';
+import { hasPlugin } from '../edge/plugins.ts';
 import { pollNow } from '../edge/poll.ts';
 import { SmallButton } from '../ui/button.tsx';
 import { CopyButton } from '../ui/copy-button.tsx';
@@ -11,8 +12,15 @@ import { Fault } from '../ui/fault.tsx';
 import { Field, Form, SubmitButton } from '../ui/form.tsx';
 import { formatMoment } from '../ui/format.ts';
 
-/** All scopes. A scope that is missing here is a type error. */
-const SCOPES: Record<Scope, true> = { messages: true, classify: true, prefixes: true, tools: true, admin: true };
+/** All scopes but `admin`, which stands apart. A scope that is missing here is a type error. */
+const SCOPES: Record<Exclude<Scope, 'admin'>, true> = { messages: true, classify: true, prefixes: true, tools: true };
+/** What a restricted token names, each with an example. */
+const RESTRICTIONS = [
+  ['agents', 'Agents', 'support, own:draft'],
+  ['classifiers', 'Classifiers', 'tickets'],
+  ['conversations', 'Conversations', 'web-*'],
+  ['origins', 'Origins', 'https://app.example.com'],
+] as const;
 const HOURS = [1, 24, 24 * 30];
 
 /** Shows an account's tokens, and lets an admin mint and revoke some. */
@@ -74,10 +82,12 @@ function MintForm({ account, mint }: { account: string; mint(fields: object): Pr
     busy.value = true;
     const hours = Number(form.get('hours'));
     const label = String(form.get('label')).trim();
+    const only = onlyIn(form);
     await mint({
       scopes: form.getAll('scope').map(String),
       ...(hours > 0 ? { expires_in: hours * 3_600 } : {}),
       ...(label === '' ? {} : { label }),
+      ...(Object.keys(only).length === 0 ? {} : { only }),
     });
     busy.value = false;
   };
@@ -103,13 +113,65 @@ function MintForm({ account, mint }: { account: string; mint(fields: object): Pr
       <fieldset class="row">
         <legend class="unseen">Scopes</legend>
         {Object.keys(SCOPES).map((scope) => (
-          <label key={scope} class="chip">
-            <input type="checkbox" name="scope" value={scope} defaultChecked={scope === 'messages'} />
-            {scope}
-          </label>
+          <ScopeChip key={scope} scope={scope} />
         ))}
-        <SubmitButton name={`Mint a token for ${account}`} kind="small" disabled={busy.value} />
       </fieldset>
+      <fieldset class="row">
+        <legend class="unseen">Everything</legend>
+        <ScopeChip scope="admin" />
+        <span class="quiet">Everything, for every account. Never give it to a page.</span>
+      </fieldset>
+      {hasPlugin('agents') && <Restrictions />}
+      <p class="row">
+        <SubmitButton name={`Mint a token for ${account}`} kind="small" disabled={busy.value} />
+      </p>
     </Form>
   );
+}
+
+function ScopeChip({ scope }: { scope: string }) {
+  return (
+    <label class="chip">
+      <input type="checkbox" name="scope" value={scope} defaultChecked={scope === 'messages'} />
+      {scope}
+    </label>
+  );
+}
+
+/** The fields of a restricted token. Each takes names with commas between them. */
+function Restrictions() {
+  return (
+    <details class="aside">
+      <summary>Restrict it, for a page</summary>
+      <p class="quiet">
+        A restricted token may ask only the agents and classifiers that it names. It has no scopes but{' '}
+        <code>messages</code> and <code>classify</code>.
+      </p>
+      <div class="fields">
+        {RESTRICTIONS.map(([name, label, example]) => (
+          <Field key={name} label={label}>
+            {(ids) => <input {...ids} name={name} autocomplete="off" spellcheck={false} placeholder={example} />}
+          </Field>
+        ))}
+        <Field label="Requests in all">
+          {(ids) => <input {...ids} name="max_requests" type="number" min={1} step={1} placeholder="no limit" />}
+        </Field>
+      </div>
+    </details>
+  );
+}
+
+/** @returns the member `only` of the token that a form asks for; without members for a token that is not restricted */
+function onlyIn(form: FormData): Record<string, unknown> {
+  const lists = RESTRICTIONS.map(([name]) => [name, listIn(form.get(name))] as const).filter(
+    ([, names]) => names.length > 0,
+  );
+  const most = Number(form.get('max_requests') ?? 0);
+  return { ...Object.fromEntries(lists), ...(most > 0 ? { max_requests: most } : {}) };
+}
+
+function listIn(value: FormDataEntryValue | null): string[] {
+  return String(value ?? '')
+    .split(/[\s,]+/)
+    .filter((name) => name !== '');
 }

@@ -3,6 +3,7 @@ import { useEffect, useLayoutEffect } from 'preact/hooks';
 import { refreshPrefixes } from '../edge/account.ts';
 import { agents, refreshAgents, shortVersion } from '../edge/agents.ts';
 import { useAction } from '../edge/async-action.ts';
+import { hasPlugin } from '../edge/plugins.ts';
 import { Fault } from '../ui/fault.tsx';
 import { Icon } from '../ui/icon.tsx';
 import { NotFound } from '../ui/not-found.tsx';
@@ -78,7 +79,9 @@ export function Chat() {
             </h1>
             {current?.report.value?.prefix && <span class="tag">{current.report.value.prefix.split('@')[0]}</span>}
             {current?.report.value?.agent && <AgentTag agent={current.report.value.agent} />}
-            {current && !isMissing && <TokenView key={current.id} id={current.id} />}
+            {current && !isMissing && hasPlugin('agents') && (
+              <TokenView key={current.id} id={current.id} agent={current.report.value?.agent?.name} />
+            )}
           </div>
         </header>
         {fault.value && <Fault text={fault.value} />}

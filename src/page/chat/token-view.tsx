@@ -1,6 +1,9 @@
 import { signal, useSignal } from '@preact/signals';
 import { type ConversationMessage, createClient } from '../../client/index.ts';
+import type { MintedTokenAnswer } from '../../edge/answers.ts';
 import { useAction } from '../edge/async-action.ts';
+import { readJson } from '../edge/client.ts';
+import { identity } from '../edge/identity.ts';
 import { Dialog } from '../ui/dialog.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { Field, Form, SubmitButton } from '../ui/form.tsx';
@@ -12,33 +15,60 @@ import { resultsOf } from './session/entries.ts';
 /** The token that was pasted. It is kept in memory alone, and not recorded with the other requests. */
 const pasted = signal('');
 
+interface SeenConversation {
+  id: string;
+  /** The name of the conversation’s agent. A restricted token sees only conversations with an agent. */
+  agent: string | undefined;
+}
+
+const PREVIEW_SECONDS = 60;
+
+/** Mints a restricted token for one conversation. @throws SluiceError for a caller who is not an admin */
+async function mintPreview(id: string, agent: string): Promise<string> {
+  const body = {
+    account: identity.value.account,
+    scopes: ['messages'],
+    expires_in: PREVIEW_SECONDS,
+    label: 'Preview in the page',
+    // The agent is the deployment’s or the account’s own.
+    only: { agents: [agent, `own:${agent}`], conversations: [id] },
+  };
+  return (await readJson<MintedTokenAnswer>('/tokens', { method: 'POST', body })).token;
+}
+
 /** Shows a conversation as another token sees it: what a page with that token would be told. */
-export function TokenView({ id }: { id: string }) {
+export function TokenView({ id, agent }: SeenConversation) {
   const open = useSignal(false);
   return (
     <>
       <IconButton icon="eye" label="Show as a token sees it" onClick={() => (open.value = true)} />
-      {open.value && <TokenViewDialog id={id} onClose={() => (open.value = false)} />}
+      {open.value && <TokenViewDialog id={id} agent={agent} onClose={() => (open.value = false)} />}
     </>
   );
 }
 
-function TokenViewDialog({ id, onClose }: { id: string; onClose(): void }) {
+function TokenViewDialog({ id, agent, onClose }: SeenConversation & { onClose(): void }) {
   const { busy, fault, run } = useAction();
   const rows = useSignal<readonly ConversationMessage[] | undefined>(undefined);
+  const canMint = identity.value.admin && agent !== undefined;
   const show = async (data: FormData) => {
     pasted.value = String(data.get('token')).trim();
     rows.value = undefined;
     await run(async () => {
-      rows.value = await readHistory(createClient({ baseURL: location.origin, token: pasted.value }), id);
+      const token = pasted.value === '' && agent !== undefined ? await mintPreview(id, agent) : pasted.value;
+      rows.value = await readHistory(createClient({ baseURL: location.origin, token }), id);
     });
   };
   return (
     <Dialog title="As a token sees it" onClose={onClose}>
       <Form onSubmit={(data) => void show(data)}>
         <Field
-          label="Bound token"
-          note="It is kept in memory until you leave this page, and is sent only to this edge."
+          label="Restricted token"
+          note={
+            canMint
+              ? 'Leave it empty to use one that names this conversation and its agent, and ends after a minute.'
+              : 'It is kept in memory until you leave this page, and is sent only to this edge.'
+          }
         >
           {(ids) => (
             <input
@@ -47,7 +77,7 @@ function TokenViewDialog({ id, onClose }: { id: string; onClose(): void }) {
               type="password"
               autocomplete="off"
               spellcheck={false}
-              required
+              required={!canMint}
               defaultValue={pasted.value}
             />
           )}

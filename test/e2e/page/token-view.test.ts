@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
 import { looks } from '../../support/looks.ts';
-import { answered, servedPage } from '../../support/page.ts';
+import { answered, openPage, servedPage } from '../../support/page.ts';
 import { tokenOf } from '../../support/tokens.ts';
 
 const HAIKU = 'claude-haiku-5-5';
@@ -45,7 +45,7 @@ describe.skipIf(noBrowser())('What a token sees, in the chat, in Chromium', () =
           await page.getByRole('button', { name: 'Show as a token sees it' }).focus();
           await page.keyboard.press('Enter');
           const dialog = page.getByRole('dialog', { name: 'As a token sees it' });
-          await dialog.getByLabel('Bound token').and(page.locator(':focus')).waitFor();
+          await dialog.getByLabel('Restricted token').and(page.locator(':focus')).waitFor();
           const token = await tokenOf(server.account, ['messages'], {
             only: { agents: ['own:seller'], conversations: ['web-*'] },
           });
@@ -62,7 +62,7 @@ describe.skipIf(noBrowser())('What a token sees, in the chat, in Chromium', () =
           const shown = await tokenOf(server.account, ['messages'], {
             only: { agents: ['own:seller'], tools: 'shown' },
           });
-          await dialog.getByLabel('Bound token').fill(shown);
+          await dialog.getByLabel('Restricted token').fill(shown);
           await page.keyboard.press('Enter');
           await expect.poll(() => dialog.textContent()).toContain(SECRET);
           await page.keyboard.press('Escape');
@@ -74,13 +74,26 @@ describe.skipIf(noBrowser())('What a token sees, in the chat, in Chromium', () =
       ),
   );
 
+  test('is shown to an admin by a restricted token of a minute, which the page mints itself', async () => {
+    const token = await tokenOf(server.account, ['admin']);
+    const { page, faults, close } = await openPage(server.browser, `${server.url}/#/chat/web-1`, undefined, { token });
+    await answered(page);
+    await page.getByRole('button', { name: 'Show as a token sees it' }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByRole('button', { name: 'Show', exact: true }).click();
+    await dialog.getByRole('article', { name: 'You' }).getByText('Order some tea.').waitFor();
+    expect(await dialog.textContent()).not.toContain(SECRET);
+    expect(faults).toEqual([]);
+    await close();
+  });
+
   test('is a refusal in the words of the edge, and the page keeps its own token', async () => {
     await server.inPage(async ({ page, faults }) => {
       await answered(page);
       await page.getByRole('button', { name: 'Show as a token sees it' }).click();
       const dialog = page.getByRole('dialog');
       const show = async (token: string) => {
-        await dialog.getByLabel('Bound token').fill(token);
+        await dialog.getByLabel('Restricted token').fill(token);
         await dialog.getByRole('button', { name: 'Show', exact: true }).click();
         return (await dialog.getByRole('alert').textContent()) ?? '';
       };

@@ -7,6 +7,7 @@ import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { parseSettings } from '../src/edge/gate/settings/settings.ts';
+import type { HmacOptions } from '../src/edge/kit/delivery/hmac.ts';
 import { signStandard } from '../src/edge/kit/delivery/standard-webhooks.ts';
 import { SHIPPED_SOURCES } from '../src/edge/rooms/webhooks/shipped-sources.ts';
 import { sourcesOf } from '../src/edge/rooms/webhooks/source-settings.ts';
@@ -14,24 +15,32 @@ import type { EventReport } from '../src/edge/rooms/webhooks/webhooks-answers.sc
 import './all-rooms.mjs';
 import { readArguments } from './arguments.ts';
 import { readDevVars } from './dev-vars.ts';
-import { signGithub, signSlack, signStripe } from './sign-webhook.ts';
+import { signGithub, signHmac, signSlack, signStripe } from './sign-webhook.ts';
 
-type Source = (typeof SHIPPED_SOURCES)[number];
 type Json = Record<string, unknown>;
 
-const USAGE = `npm run webhook -- ${SHIPPED_SOURCES.join('|')} FILE [--id ID]`;
+const USAGE = `npm run webhook -- ${SHIPPED_SOURCES.join('|')}|SOURCE FILE [--id ID]
+  SOURCE  a source that an entry of WEBHOOKS defines by \`verify\``;
+type Sign = (text: string, bytes: Uint8Array, key: string, event: string) => Promise<Headers>;
+const SIGNERS: Record<(typeof SHIPPED_SOURCES)[number], Sign> = {
+  github: (text, _, key, event) => signGithub(text, key, kindOf(text), event),
+  stripe: (_, bytes, key) => signStripe(bytes, key, Date.now()),
+  slack: (_, bytes, key) => signSlack(bytes, key, Date.now()),
+  standard: (text, _, key, event) => signStandard(text, key, event, Date.now()),
+};
+
 const SAMPLES = new URL('../examples/webhooks/', import.meta.url);
 const WORK_MS = 15_000;
 const POLL_MS = 100;
 
 const { source, file, id } = readCall();
 const url = process.env.SLUICE_URL || 'http://localhost:8787';
-const secret = await secretOf(source);
+const key = await keyOf(source);
 const body = await sample(source, file, id);
 
 const response = await fetch(`${url}/webhooks/${source}`, {
   method: 'POST',
-  headers: await signed(source, body, secret, id),
+  headers: await signed(source, body, id),
   body,
 }).catch(() => stop(`Nothing answers at ${url}. Start it with npm start, or name another by SLUICE_URL.`));
 const answer = await response.text();
@@ -41,14 +50,10 @@ const { event_id } = JSON.parse(answer) as { event_id?: string };
 if (event_id !== undefined) console.log(JSON.stringify(await outcome(event_id)));
 
 /** @returns the headers that the sender adds */
-async function signed(sender: Source, text: string, key: string, event: string): Promise<Headers> {
+async function signed(sender: string, text: string, event: string): Promise<Headers> {
+  const { secret, hmac } = key;
   const bytes = new TextEncoder().encode(text);
-  const headers = await {
-    github: () => signGithub(text, key, kindOf(text), event),
-    stripe: () => signStripe(bytes, key, Date.now()),
-    slack: () => signSlack(bytes, key, Date.now()),
-    standard: () => signStandard(text, key, event, Date.now()),
-  }[sender]();
+  const headers = await (hmac ? signHmac(bytes, secret, hmac) : SIGNERS[shipped(sender)](text, bytes, secret, event));
   headers.set('content-type', 'application/json');
   return headers;
 }
@@ -62,14 +67,15 @@ function kindOf(text: string): string {
 }
 
 /** @returns a sample with a new id in the body, if its sender has ids there, so that the same file is a new event each time */
-async function sample(sender: Source, name: string, event: string): Promise<string> {
+async function sample(sender: string, name: string, event: string): Promise<string> {
   const known = new URL(`${sender}/${name}`, SAMPLES);
   const path = existsSync(name) ? name : known;
   if (!existsSync(path)) {
-    const names = await readdir(new URL(`${sender}/`, SAMPLES));
-    stop(`There is no file ${name}. Samples of ${sender}: ${names.join(', ')}`);
+    const names = await readdir(new URL(`${sender}/`, SAMPLES)).catch(() => []);
+    stop(`There is no file ${name}.${names.length > 0 ? ` Samples of ${sender}: ${names.join(', ')}` : ''}`);
   }
   const payload = JSON.parse(await readFile(path, 'utf8')) as Json;
+  if (key.hmac) return JSON.stringify(withId(payload, key.id ?? '/sample', event));
   // Two bodies of GitHub are never equal, because they contain times.
   if (sender === 'github') return JSON.stringify({ ...payload, sample: event });
   if (sender === 'stripe') return JSON.stringify({ ...payload, id: event });
@@ -77,6 +83,20 @@ async function sample(sender: Source, name: string, event: string): Promise<stri
   if (sender === 'slack' && typeof payload.event === 'object')
     return JSON.stringify({ ...payload, event_id: event, event: { ...payload.event, ts: event } });
   return JSON.stringify(payload);
+}
+
+/** @returns a payload with an id where a JSON Pointer says so, unless an object on the way to it is missing */
+function withId(payload: Json, pointer: string, event: string): Json {
+  const steps = pointer.split('/').slice(1);
+  const last = steps.pop() ?? '';
+  let holder: unknown = payload;
+  for (const step of steps) holder = Object(holder)[decodeStep(step)];
+  if (typeof holder === 'object' && holder !== null) Object.assign(holder, { [decodeStep(last)]: event });
+  return payload;
+}
+
+function decodeStep(step: string): string {
+  return step.replaceAll('~1', '/').replaceAll('~0', '~');
 }
 
 /** @returns the event when it has been processed. A development server asks for no credential: no page sends this request */
@@ -94,22 +114,38 @@ async function outcome(event: string): Promise<Json> {
   }
 }
 
-async function secretOf(sender: Source): Promise<string> {
-  const vars = await readDevVars();
-  const given = (setting: string) => process.env[setting] || vars[setting] || '';
-  const sources = sourcesOf(parseSettings({ ...vars, WEBHOOKS: given('WEBHOOKS') }, true));
-  const name = sources.get(sender)?.secret ?? `${sender.toUpperCase()}_WEBHOOK_SECRET`;
-  const [first] = given(name).split(',');
-  if (!first) stop(`There is no ${name} in the environment or in .dev.vars. \`npm start\` makes one for development.`);
-  return first.trim();
+/** By what a source is signed; for one that settings define also how, and where its id stands. */
+interface SourceKey {
+  secret: string;
+  hmac: HmacOptions | undefined;
+  id: string | undefined;
 }
 
-function readCall(): { source: Source; file: string; id: string } {
+async function keyOf(sender: string): Promise<SourceKey> {
+  const vars = await readDevVars();
+  const given = (setting: string) => process.env[setting] || vars[setting] || '';
+  const entry = sourcesOf(parseSettings({ ...vars, WEBHOOKS: given('WEBHOOKS') }, true)).get(sender);
+  const hmac = entry?.verify?.hmac;
+  if (!hmac) shipped(sender);
+  const name = entry?.secret ?? `${sender.toUpperCase()}_WEBHOOK_SECRET`;
+  const [first] = given(name).split(',');
+  if (!first) {
+    const how = hmac ? 'Put it there.' : '`npm start` makes one for development.';
+    stop(`There is no ${name} in the environment or in .dev.vars. ${how}`);
+  }
+  return { secret: first.trim(), hmac, id: entry?.id };
+}
+
+/** @returns the source, if it is one that Sluice comes with. A Worker of its own signs its sources itself */
+function shipped(sender: string): (typeof SHIPPED_SOURCES)[number] {
+  return SHIPPED_SOURCES.find((known) => known === sender) ?? stop(`Use it as: ${USAGE}`);
+}
+
+function readCall(): { source: string; file: string; id: string } {
   const { positionals, values } = readArguments(USAGE, { allowPositionals: true, options: { id: { type: 'string' } } });
   const [named, path] = positionals;
-  const found = SHIPPED_SOURCES.find((known) => known === named);
-  if (!found || path === undefined) return stop(`Use it as: ${USAGE}`);
-  return { source: found, file: path, id: values.id ?? `local-${randomUUID()}` };
+  if (named === undefined || path === undefined) return stop(`Use it as: ${USAGE}`);
+  return { source: named, file: path, id: values.id ?? `local-${randomUUID()}` };
 }
 
 function stop(sentence: string): never {

@@ -50,8 +50,7 @@ export type { decisionRequest } from './rooms/runs/approvals/approvals.schema.ts
 export type { runSchema, workerRunSchema } from './rooms/runs/runs.schema.ts';
 export type { agentRunSchema } from './rooms/runs/subagents/subagents.schema.ts';
 export type { forkRequest } from './rooms/transfer/transfer.schema.ts';
-export type { SHIPPED_SOURCES } from './rooms/webhooks/shipped-sources.ts';
-export type { EventRow } from './rooms/webhooks/webhooks-answers.schema.ts';
+export type { EventReport, EventRow, Replayed, SourceRow } from './rooms/webhooks/webhooks-answers.schema.ts';
 export type { CountAnswer } from './talk/messages/count-tokens-answers.schema.ts';
 export type { modelAnswer } from './talk/messages/models-answers.schema.ts';
 export type { ConversationPatch, createConversation } from './talk/object/conversations.schema.ts';

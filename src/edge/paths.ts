@@ -72,10 +72,12 @@ type Path =
   | '/v1/models'
   | '/v1/models/:id'
   | '/versions/:kind/:version/backup'
+  | '/webhooks'
   | '/webhooks/:source'
   | '/webhooks/:source/events'
   | '/webhooks/:source/events/:id'
-  | '/webhooks/:source/events/:id/replay';
+  | '/webhooks/:source/events/:id/replay'
+  | '/webhooks/:source/events/replay';
 
 /** A part of a path that is escaped. */
 export type Segment = string & { readonly '~segment': true };

@@ -1,7 +1,11 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { hmac } from '../../src/edge/kit/delivery/hmac.ts';
 import type { SignatureScheme } from '../../src/edge/kit/delivery/signature.ts';
 import { verifyStandard } from '../../src/edge/kit/delivery/standard-webhooks.ts';
 import { SHIPPED_SOURCES } from '../../src/edge/rooms/webhooks/shipped-sources.ts';
@@ -72,6 +76,23 @@ describe('a sample is signed as its sender does, and the answer is printed', () 
     expect(headers.get('content-type')).toBe('application/json');
     const request = { headers, bytes: new Uint8Array(one?.body ?? []), now: Date.now() };
     expect(await verify.verify(request, [SECRET])).toBe('valid');
+  });
+
+  test('of a source that settings define, with a new id where its entry reads it', async () => {
+    const sample = join(await mkdtemp(join(tmpdir(), 'sluice-sample-')), 'sample.json');
+    onTestFinished(() => rm(dirname(sample), { recursive: true }));
+    await writeFile(sample, JSON.stringify({ ticket: { id: 1, text: 'Hello' } }));
+    const options = { header: 'x-shop-signature', encoding: 'base64' as const };
+    const entry = { source: 'shop', secret: 'SHOP_WEBHOOK_SECRET', verify: { hmac: options }, text: ['/ticket/text'] };
+    const env = { SHOP_WEBHOOK_SECRET: SECRET, WEBHOOKS: JSON.stringify([{ ...entry, id: '/ticket/id' }]) };
+    const { status, stderr } = await run(['shop', sample, '--id', 'mine'], env);
+    expect([status, stderr]).toEqual([0, '']);
+    const [one] = received;
+    expect(one?.path).toBe('/webhooks/shop');
+    expect(JSON.parse(String(one?.body))).toEqual({ ticket: { id: 'mine', text: 'Hello' } });
+    const headers = new Headers(one?.headers as Record<string, string>);
+    const request = { headers, bytes: new Uint8Array(one?.body ?? []), now: Date.now() };
+    expect(await hmac(options).verify(request, [SECRET])).toBe('valid');
   });
 
   test('for each source that is shipped', () => {

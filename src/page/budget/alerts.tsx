@@ -8,7 +8,7 @@ import { sayTries } from './tries.ts';
 const STATES: Record<AlertRow['state'], string> = {
   pending: 'being sent',
   delivered: 'delivered',
-  parked: 'given up',
+  parked: 'parked',
   kept: 'not sent: ALERT_URL is not set',
 };
 
@@ -59,7 +59,7 @@ function sentenceFor({ kind, node, limit, window, threshold, limit_usd, subject 
     case 'over_hold':
       return `${who} was billed more than was set aside: ${subject}`;
     case 'webhook_parked':
-      return `${node.id} gave up on an event: ${subject}`;
+      return `${node.id} parked an event, which is not tried again: ${subject}`;
     case 'batch_unknown':
       return `${who}: nobody knows whether Claude has made the batch ${subject}. Look in the Console`;
     case 'batch_missing':

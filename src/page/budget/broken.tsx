@@ -6,7 +6,7 @@ import { orderByNeed } from './figures/accounts-order.ts';
 import { minuteListed, range } from './figures/days.ts';
 import { broken, brokenFault, keepBroken } from './figures/overview.ts';
 import { ledTo } from './figures/report.ts';
-import { ACCOUNTS, ALERTS, addressOf } from './links.tsx';
+import { ACCOUNTS, ALERTS, addressOf, SOURCES } from './links.tsx';
 
 const REFUSED = '#/budget/refused';
 const FAILED = '#/budget/failed';
@@ -52,7 +52,7 @@ function thingsIn({ requests, accounts, undelivered_events: events = [], undeliv
     {
       count: undelivered,
       words: undelivered === 1 ? 'event undelivered' : 'events undelivered',
-      href: addressOf(events[0]?.source ?? ''),
+      href: SOURCES,
     },
     {
       count: alerts,

@@ -8,15 +8,17 @@ import { ledTo } from './figures/report.ts';
 
 /** The address of the list of accounts. */
 export const ACCOUNTS = '#/budget/accounts';
+/** The address of the list of sources of webhooks. */
+export const SOURCES = '#/budget/webhooks';
 /** What the URL has in place of a source of webhooks, for alerts: no source can have this name. */
-export const ALERTS = 'alerts';
+export const ALERTS = 'alert';
 
 /** The id of what holds the fields for credit. */
 export const CREDIT_FIELDS = 'credit-fields';
 
 /** @returns the address of the list of a source's events, or of alerts */
 export function addressOf(source: string): string {
-  return `#/budget/webhooks/${encodeURIComponent(source)}`;
+  return `${SOURCES}/${encodeURIComponent(source)}`;
 }
 
 /** Shows an account, on these days, and leads there whoever has chosen it. */

@@ -163,14 +163,14 @@ function Restrictions() {
 
 /** @returns the member `only` of the token that a form asks for; without members for a token that is not restricted */
 function onlyIn(form: FormData): Record<string, unknown> {
-  const lists = RESTRICTIONS.map(([name]) => [name, listIn(form.get(name))] as const).filter(
+  const lists = RESTRICTIONS.map(([name]) => [name, typedNames(form.get(name))] as const).filter(
     ([, names]) => names.length > 0,
   );
   const most = Number(form.get('max_requests') ?? 0);
   return { ...Object.fromEntries(lists), ...(most > 0 ? { max_requests: most } : {}) };
 }
 
-function listIn(value: FormDataEntryValue | null): string[] {
+function typedNames(value: FormDataEntryValue | null): string[] {
   return String(value ?? '')
     .split(/[\s,]+/)
     .filter((name) => name !== '');

@@ -1,44 +1,127 @@
+import { signal } from '@preact/signals';
 import { inPath } from '../../client/transport.ts';
-import type { EventRow, ServedPath, SHIPPED_SOURCES } from '../../edge/answers.ts';
+import type { EventRow, Replayed, ServedPath, SourceRow } from '../../edge/answers.ts';
 import { useAction } from '../edge/async-action.ts';
-import { edge } from '../edge/client.ts';
+import { edge, readJson } from '../edge/client.ts';
 import { type Column, List } from '../edge/list.tsx';
 import { pollNow } from '../edge/poll.ts';
+import { announce } from '../ui/announcer.tsx';
 import { SmallButton } from '../ui/button.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { Select } from '../ui/form.tsx';
-import { formatMoment } from '../ui/format.ts';
-import { budgetName, go } from '../ui/route.ts';
+import { formatCount, formatMoment } from '../ui/format.ts';
+import { budgetName } from '../ui/route.ts';
 import { Alerts } from './alerts.tsx';
+import { EventDetails } from './event-details.tsx';
+import { ledTo } from './figures/report.ts';
 import { LedHeading } from './led-heading.tsx';
-import { ALERTS, addressOf } from './links.tsx';
+import { ALERTS, addressOf, SOURCES } from './links.tsx';
 import { sayTries } from './tries.ts';
 
-type ShippedSource = (typeof SHIPPED_SOURCES)[number];
-/** Compared with the Worker's list, of which the page has the type alone. */
-const SOURCES = Object.keys({ github: 1, stripe: 1, slack: 1, standard: 1 } satisfies Record<ShippedSource, 1>);
+type EventKind = 'all' | 'undelivered';
+const EVENT_KINDS: readonly (readonly [EventKind, string])[] = [
+  ['all', 'All'],
+  ['undelivered', 'Undelivered'],
+];
 
-/** Shows what is delivered: the events of webhooks, each with its state, and alerts. */
+/** Which events of a source are listed. */
+export const eventKind = signal<EventKind>('all');
+
+/** Shows what is delivered: the sources of webhooks and alerts, or the events of the source that the URL names. */
 export function Webhooks() {
-  const source = budgetName.value ?? SOURCES[0] ?? '';
-  const choices = SOURCES.includes(source) || source === ALERTS ? SOURCES : [...SOURCES, source];
+  const source = budgetName.value;
+  if (source !== undefined && source !== ALERTS) return <Events key={source} source={source} />;
   return (
     <>
-      <label class="inline">
-        <span class="quiet">From</span>
-        <Select
-          value={source}
-          options={[...choices, [ALERTS, 'alerts of this edge'] as const]}
-          onChoose={(name) => go('budget', ['webhooks', name])}
-        />
-      </label>
-      {source === ALERTS ? <Alerts to={addressOf(ALERTS)} /> : <Events key={source} source={source} />}
+      <Sources />
+      <Alerts to={addressOf(ALERTS)} />
     </>
   );
 }
 
+function Sources() {
+  const { fault, replayAll } = useReplayAll();
+  const columns: Column<SourceRow>[] = [
+    { name: 'Source', kind: 'text', cell: ({ source }) => <SourceLink source={source} kind="all" name={source} /> },
+    { name: 'State', kind: 'text', cell: ({ open }) => (open ? 'open' : 'closed: its secret is not set') },
+    {
+      name: 'Classifier or agent',
+      kind: 'text',
+      spare: true,
+      cell: ({ classifier, agent }) => classifier ?? agent ?? '',
+    },
+    {
+      name: 'Undelivered',
+      kind: 'number',
+      cell: ({ source, undelivered_events: count }) =>
+        count > 0 && <SourceLink source={source} kind="undelivered" name={formatCount(count)} />,
+    },
+    {
+      name: 'Replay all',
+      kind: 'action',
+      cell: ({ source, undelivered_events: count }) =>
+        count > 0 && (
+          <SmallButton
+            name="Replay all"
+            label={`Replay all undelivered events from ${source}`}
+            onClick={() => void replayAll(source)}
+          />
+        ),
+    },
+  ];
+  return (
+    <section class="stack" aria-labelledby="sources">
+      <LedHeading id="sources" to={SOURCES}>
+        Sources of webhooks
+      </LedHeading>
+      {fault.value && <Fault text={fault.value} />}
+      <List<SourceRow>
+        name="Sources"
+        path="/webhooks"
+        columns={columns}
+        row={{
+          key: ({ source }) => source,
+          look: ({ undelivered_events: count }) => (count > 0 ? 'refused' : undefined),
+        }}
+        empty="This edge has no sources of webhooks."
+      />
+    </section>
+  );
+}
+
+/** Leads to the events of a source. */
+function SourceLink({ source, kind, name }: { source: string; kind: EventKind; name: string }) {
+  const href = addressOf(source);
+  return (
+    <a
+      href={href}
+      aria-label={kind === 'all' ? undefined : `${name} undelivered events from ${source}`}
+      onClick={() => {
+        [eventKind.value, ledTo.value] = [kind, href];
+      }}
+    >
+      {name}
+    </a>
+  );
+}
+
+/** Replays all undelivered events of a source. */
+function useReplayAll() {
+  const { fault, run } = useAction();
+  const replayAll = (source: string) =>
+    run(async () => {
+      const path: ServedPath = `/webhooks/${inPath(source)}/events/replay`;
+      const { scheduled } = await readJson<Replayed>(path, { method: 'POST' });
+      announce(`${formatCount(scheduled)} ${scheduled === 1 ? 'event is' : 'events are'} tried again.`);
+      pollNow();
+    });
+  return { fault, replayAll };
+}
+
 function Events({ source }: { source: string }) {
   const { fault, run } = useAction();
+  const { fault: allFault, replayAll } = useReplayAll();
+  const kind = eventKind.value;
   const path: ServedPath = `/webhooks/${inPath(source)}/events`;
   const replay = (id: string) =>
     run(async () => {
@@ -58,35 +141,58 @@ function Events({ source }: { source: string }) {
     {
       name: 'Replay',
       kind: 'action',
-      cell: ({ event_id: id, state }) =>
-        ['parked', 'failed'].includes(state) && <SmallButton name="Replay" onClick={() => void replay(id)} />,
+      cell: (row) =>
+        mayReplay(row) && (
+          <SmallButton name="Replay" label={`Replay ${row.event_id}`} onClick={() => void replay(row.event_id)} />
+        ),
     },
   ];
   return (
     <>
-      <LedHeading id="events" to={addressOf(source)}>
-        Events from {source}
-      </LedHeading>
+      <header class="apart view-head">
+        <LedHeading id="events" to={addressOf(source)}>
+          Events from {source}
+        </LedHeading>
+        <a href={SOURCES} onClick={() => (ledTo.value = SOURCES)}>
+          All sources
+        </a>
+      </header>
       <p class="quiet">
         What is sent twice is listed once: by its id or, where a signature covers neither id nor time, as GitHub’s, by
         its body.
       </p>
+      <div class="row filters">
+        <label class="inline">
+          <span class="quiet">Which</span>
+          <Select value={kind} options={EVENT_KINDS} onChoose={(one) => (eventKind.value = one as EventKind)} />
+        </label>
+        {kind === 'undelivered' && (
+          <SmallButton name="Replay all undelivered events" onClick={() => void replayAll(source)} />
+        )}
+      </div>
       {fault.value && <Fault text={fault.value} />}
+      {allFault.value && <Fault text={allFault.value} />}
       <List<EventRow>
         name="Events"
         path={path}
+        query={kind === 'undelivered' ? { undelivered: 'true' } : {}}
         columns={columns}
-        row={{ key: ({ event_id }) => event_id }}
-        empty={`No events from ${source} yet.`}
+        row={{ key: ({ event_id }) => event_id, details: (row) => <EventDetails row={row} /> }}
+        empty={kind === 'undelivered' ? `No undelivered events from ${source}.` : `No events from ${source} yet.`}
       />
     </>
   );
 }
 
+/** @returns whether trying an event again can help: it was tried without success */
+function mayReplay({ state, error, next_attempt_at: next }: EventRow): boolean {
+  return state === 'parked' || state === 'failed' || (error !== null && next !== null && state !== 'waiting');
+}
+
 function EventState({ row }: { row: EventRow }) {
   const tries = row.state === 'failed' || row.next_attempt_at !== null || row.state === 'parked' ? sayTries(row) : '';
-  const state =
-    row.state === 'parked' ? 'given up' : tries !== '' && row.state !== 'failed' ? 'not delivered' : row.state;
+  const isNamed = tries === '' || row.state === 'failed' || row.state === 'parked';
+  const state = isNamed ? row.state : 'not delivered';
   if (tries === '') return <>{state}</>;
   return (
     <span class="state" data-look="refused">

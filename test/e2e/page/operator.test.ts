@@ -15,7 +15,8 @@ const VIEWS_SHOWN = [
   ['groups/research', 'Limits that its accounts share'],
   ['requests', 'Find a request'],
   ['refused', 'Refused of all accounts'],
-  ['webhooks', 'No events from github yet.'],
+  ['webhooks', 'Sources of webhooks'],
+  ['webhooks/github', 'No events from github yet.'],
 ] as const;
 
 // What each list asks for and says is in test/page/budget/operator.test.ts.

@@ -17,7 +17,7 @@ import { BudgetOverview } from '../../../src/page/budget/overview.tsx';
 import { BudgetRequests, tokenListed } from '../../../src/page/budget/requests.tsx';
 import { Tokens } from '../../../src/page/budget/tokens.tsx';
 import { Upstreams } from '../../../src/page/budget/upstreams.tsx';
-import { Webhooks } from '../../../src/page/budget/webhooks.tsx';
+import { eventKind, Webhooks } from '../../../src/page/budget/webhooks.tsx';
 import { WhoSpent } from '../../../src/page/budget/who-spent.tsx';
 import { pollNow } from '../../../src/page/edge/poll.ts';
 import { TokenDialog } from '../../../src/page/token.tsx';
@@ -504,19 +504,91 @@ test('a token is minted, listed and revoked', async () => {
   await expect.poll(() => asked.find(({ method }) => method === 'DELETE')?.path).toBe('/accounts/ada/tokens/j');
 });
 
-test('an event of a webhook that has failed is replayed', async () => {
+test('a restricted token names what its page may ask; nothing restricts a token whose fields are empty', async () => {
+  const asked = fakeEdge(({ method }) => (method === 'POST' ? { token: 'minted' } : list([])));
+  root = show(h(Tokens, { account: 'ada' }));
+  await click(root, 'Mint a token for ada');
+  const minted = () => asked.filter(({ method }) => method === 'POST').map(({ body }) => body as { only?: object });
+  await expect.poll(minted).toEqual([{ account: 'ada', scopes: ['messages'], expires_in: 3_600 }]);
+  fill(named(root, 'Agents'), 'support, own:draft');
+  fill(named(root, 'Conversations'), 'web-*');
+  fill(named(root, 'Origins'), 'https://app.example.com https://www.example.com');
+  fill(named(root, 'Requests in all'), '20');
+  await click(root, 'Mint a token for ada');
+  await expect
+    .poll(() => minted()[1]?.only)
+    .toEqual({
+      agents: ['support', 'own:draft'],
+      conversations: ['web-*'],
+      origins: ['https://app.example.com', 'https://www.example.com'],
+      max_requests: 20,
+    });
+});
+
+test('an event of a webhook that is parked opens with its tries and its text, and is replayed', async () => {
   let attempts = 1;
-  const asked = open(Webhooks, ({ method }) => {
+  const error = { type: 'api_error', message: 'It answered 503', status: 503 };
+  goTo('#/budget/webhooks/github');
+  const asked = open(Webhooks, ({ method, path }) => {
     if (method === 'POST') attempts += 1;
-    const event = { event_id: 'an issue', received_at: '2026-11-20T10:00:00Z', label: null, conversation: null };
-    const error = attempts > 1 ? null : { type: 'api_error', message: 'It answered 503' };
-    const state = attempts > 1 ? 'delivered' : 'parked';
-    return list([{ ...event, state, attempts, error, next_attempt_at: null }]);
+    const isDone = attempts > 1;
+    const event = { event_id: 'an issue', source: 'github', received_at: '2026-11-20T10:00:00Z', label: null };
+    const state = { state: isDone ? 'delivered' : 'parked', next_attempt_at: null, conversation: null };
+    if (path.startsWith('/webhooks/github/events/an%20issue'))
+      return {
+        ...{ ...event, ...state, account: 'webhook-github', subject: 'https://example.com/1', text: 'It crashes' },
+        attempts: [
+          { at: '2026-11-20T10:01:00Z', ms: 40, error },
+          ...(isDone ? [{ at: '2026-11-20T11:00:00Z', ms: 9, error: null }] : []),
+        ],
+      };
+    return list([{ ...event, ...state, attempts, error: isDone ? null : error }]);
   });
-  await shows(root, 'given up: tried once, not tried again: It answered 503');
-  await click(root, 'Replay');
-  await expect.poll(rows).toEqual([expect.stringMatching(/^an issue.*delivered$/)]);
+  await shows(root, 'parked: tried once, not tried again: It answered 503');
+  await click(root, 'an issue');
+  await shows(root, 'It crashes');
+  await shows(root, '503 · It answered 503');
+  expect(named<HTMLAnchorElement>(root, 'https://example.com/1').rel).toBe('noreferrer');
+  await click(root, 'Replay an issue');
+  await shows(root, 'done');
   expect(asked.find(({ method }) => method === 'POST')?.path).toBe('/webhooks/github/events/an%20issue/replay');
+});
+
+test('the sources of webhooks are one list, and all undelivered events of one are replayed', async () => {
+  let undelivered = 2;
+  goTo('#/budget/webhooks');
+  const asked = open(Webhooks, ({ method, path }) => {
+    if (path.startsWith('/alerts')) return list([]);
+    if (method === 'POST') {
+      const scheduled = undelivered;
+      undelivered = 0;
+      return { type: 'webhook_replay', source: 'shop', scheduled };
+    }
+    const source = { type: 'webhook_source', open: true, agent: null, classifier: null, undelivered_events: 0 };
+    return list([
+      { ...source, source: 'github', open: false },
+      { ...source, source: 'shop', classifier: 'tickets', undelivered_events: undelivered },
+    ]);
+  });
+  await expect.poll(rows).toEqual(['githubclosed: its secret is not set', 'shopopentickets2Replay all']);
+  await click(root, 'Replay all undelivered events from shop');
+  await expect.poll(rows).toEqual(['githubclosed: its secret is not set', 'shopopentickets']);
+  expect(asked.find(({ method }) => method === 'POST')?.path).toBe('/webhooks/shop/events/replay');
+});
+
+test('the undelivered events of a source are listed alone, and replayed together', async () => {
+  goTo('#/budget/webhooks/shop');
+  const asked = open(Webhooks, ({ method }) => (method === 'POST' ? { scheduled: 2 } : list([])));
+  onTestFinished(() => {
+    eventKind.value = 'all';
+  });
+  await shows(root, 'No events from shop yet.');
+  expect(queryOf(asked, '/webhooks')).not.toHaveProperty('undelivered');
+  eventKind.value = 'undelivered';
+  await shows(root, 'No undelivered events from shop.');
+  expect(queryOf(asked, '/webhooks')).toMatchObject({ undelivered: 'true' });
+  await click(root, 'Replay all undelivered events');
+  await expect.poll(() => asked.find(({ method }) => method === 'POST')?.path).toBe('/webhooks/shop/events/replay');
 });
 
 test('shows no figures of a budget that it does not know, why, and knows them after Retry', async () => {
@@ -586,8 +658,8 @@ test('what is broken stands above everything else, each with a link to its list,
   await expect.poll(links).toEqual([
     ['59 refused today', '#/budget/refused'],
     ['4 failed today', '#/budget/failed'],
-    ['2 events undelivered', '#/budget/webhooks/github'],
-    ['1 alert undelivered', '#/budget/webhooks/alerts'],
+    ['2 events undelivered', '#/budget/webhooks'],
+    ['1 alert undelivered', '#/budget/webhooks/alert'],
     ['3 accounts can ask for nothing: 1 blocked, 2 without budget', '#/budget/accounts'],
   ]);
   // Each leads to what was counted: that of today, and whoever can ask for nothing first, whatever was looked at before.

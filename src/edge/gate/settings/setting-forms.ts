@@ -34,9 +34,13 @@ export const origins = z.pipe(listed, z.array(origin));
 
 export const secret = z.string().check(z.minLength(32, 'must have at least 32 characters'));
 
-export const agentName = z
-  .string()
-  .check(z.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[0-9a-f]{32})?$/, 'must be the name of an agent, or name@version'));
+/** @param kind such as `an agent` */
+const storedName = (kind: string) =>
+  z
+    .string()
+    .check(z.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[0-9a-f]{32})?$/, `must be the name of ${kind}, or name@version`));
+export const agentName = storedName('an agent');
+export const classifierName = storedName('a classifier');
 
 export const senderSecrets = z.pipe(
   listed,

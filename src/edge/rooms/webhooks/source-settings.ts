@@ -1,20 +1,73 @@
 import { readerOfSettings } from '../../gate/settings/reader-of-settings.ts';
 import { checkDelivery, faultsOf, malformed } from '../../gate/settings/setting-faults.ts';
-import { agentName, httpUrl, jsonSetting, senderSecrets, standardSecrets } from '../../gate/settings/setting-forms.ts';
+import {
+  agentName,
+  classifierName,
+  httpUrl,
+  jsonSetting,
+  senderSecrets,
+  standardSecrets,
+} from '../../gate/settings/setting-forms.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import * as z from '../../kit/http/zod.ts';
 import { SHIPPED_SOURCES } from './shipped-sources.ts';
+import { isSourceName, SOURCE_NAME_FAULT } from './sources/define-webhook.ts';
+import { jsonPointer } from './sources/json-pointer.ts';
+
+const isShipped = (source: string): boolean => SHIPPED_SOURCES.some((name) => name === source);
 
 /** @returns whether this can be the name of the secret of an entry of WEBHOOKS. */
 export const isWebhookSecret = (name: string): boolean => /^[A-Z0-9_]+_WEBHOOK_SECRET$/.test(name);
 
-const sourceEntry = z.strictObject({
-  source: z.string(),
-  secret: z.string().check(z.refine(isWebhookSecret, 'must be a name such as GITHUB_WEBHOOK_SECRET')),
-  deliver_url: z.optional(httpUrl),
-  agent: z.optional(agentName),
+/** The parts of an entry that define a source which no code defines. */
+const DEFINING = ['id', 'text', 'subject'] as const;
+
+const hmacOptions = z.strictObject({
+  header: z.string().check(z.regex(/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$/, 'must be the name of a header')),
+  algorithm: z._default(
+    z.enum(['SHA-256', 'SHA-1', 'SHA-384', 'SHA-512'], 'must be SHA-1, SHA-256, SHA-384 or SHA-512'),
+    'SHA-256',
+  ),
+  encoding: z._default(z.enum(['hex', 'base64'], 'must be hex or base64'), 'hex'),
+  prefix: z._default(z.string().check(z.maxLength(64)), ''),
 });
-type SourceEntry = z.output<typeof sourceEntry>;
+
+const sourceEntry = z
+  .strictObject({
+    source: z.string(),
+    secret: z.string().check(z.refine(isWebhookSecret, 'must be a name such as GITHUB_WEBHOOK_SECRET')),
+    deliver_url: z.optional(httpUrl),
+    agent: z.optional(agentName),
+    classifier: z.optional(classifierName),
+    verify: z.optional(z.strictObject({ hmac: hmacOptions }, 'must be {"hmac": {"header": …}}')),
+    id: z.optional(jsonPointer),
+    text: z.optional(
+      z
+        .array(jsonPointer, 'must be a list of JSON Pointers')
+        .check(
+          z.minLength(1, 'must have at least one JSON Pointer'),
+          z.maxLength(8, 'must have at most 8 JSON Pointers'),
+        ),
+    ),
+    subject: z.optional(jsonPointer),
+  })
+  .check((context) => {
+    const { value, issues } = context;
+    const fault = (member: string, message: string) =>
+      issues.push({ code: 'custom', input: value, path: [member], message, continue: true });
+    const { source, agent, classifier, verify, text } = value;
+    if (agent !== undefined && classifier !== undefined)
+      fault('classifier', 'cannot be set beside an agent: remove one of them');
+    if (verify === undefined) {
+      for (const member of DEFINING)
+        if (value[member] !== undefined) fault(member, 'is for a source that has `verify`: set both');
+      return;
+    }
+    if (isShipped(source)) fault('verify', `cannot be set for ${source}, which Sluice verifies itself: remove it`);
+    else if (!isSourceName(source)) fault('source', SOURCE_NAME_FAULT);
+    if (text === undefined) fault('text', 'must list the JSON Pointers of the text to label');
+  });
+export type SourceEntry = z.output<typeof sourceEntry>;
 
 export const webhookSettings = z.object({
   WEBHOOKS: z.described(

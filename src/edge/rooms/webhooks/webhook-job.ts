@@ -21,8 +21,8 @@ import type { Conclusion, InboxObject, Work } from './contracts/inbox.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 import { sourceOf } from './receive.ts';
 import { shippedWebhooks } from './shipped-sources.ts';
-import { sourcesOf } from './source-settings.ts';
-import { type Webhook, webhooksBySource } from './sources/define-webhook.ts';
+import type { Webhook } from './sources/define-webhook.ts';
+import { type SourcesInUse, withSettings } from './sources-in-use.ts';
 import { targetOf } from './target.ts';
 import type { Attempt, Delivered, DeliveredAnswer, EventResult } from './webhooks-answers.schema.ts';
 
@@ -49,7 +49,7 @@ const SPREAD_MS = 1_000;
  * export default { fetch: createApp(options).fetch, queue: createConsumer(options) };
  */
 export function createConsumer(options: ConsumerOptions = {}) {
-  const webhooks = webhooksBySource(options.webhooks ?? shippedWebhooks);
+  const webhooks = withSettings(options.webhooks ?? shippedWebhooks);
   return async (batch: MessageBatch<string>, env: Bindings, ctx: ExecutionContext): Promise<void> => {
     const handled = batch.messages.map(async (message) => {
       try {
@@ -69,7 +69,7 @@ type Next = Conclusion['to'];
 type AttemptError = NonNullable<Attempt['error']>;
 
 interface JobWorker {
-  webhooks: ReadonlyMap<string, Webhook>;
+  webhooks: SourcesInUse;
   options: ConsumerOptions;
   env: Bindings;
   ctx: ExecutionContext;
@@ -95,7 +95,7 @@ class WebhookJob {
   /** Takes the event, works on it, and delivers the result. @throws ApiError while the inbox cannot be reached */
   async run(): Promise<void> {
     if (this.#source === '') return;
-    const webhook = this.#worker.webhooks.get(this.#source);
+    const webhook = this.#worker.webhooks(this.#settings).get(this.#source);
     const lease = leaseOf(webhook?.schedule ?? SCHEDULE);
     const work = await this.#inbox((inbox) => inbox.begin(this.#id, lease));
     if (work.kind === 'none') return;
@@ -115,7 +115,7 @@ class WebhookJob {
       return await this.#conclude(work, { state: 'parked' }, { type: 'not_found_error', message });
     }
     const target = targetOf(webhook, this.#settings);
-    const agent = webhook.agent ?? sourcesOf(this.#settings).get(this.#source)?.agent;
+    const { agent } = webhook;
     const done = agent === undefined ? 'classified' : 'answered';
     let { result, failures } = work;
     if (result === null) {

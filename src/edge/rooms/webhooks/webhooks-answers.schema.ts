@@ -1,4 +1,5 @@
 import { classifiedFields } from '../../classify/classify-answers.schema.ts';
+import { count } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 import { attemptError, triesSchema } from '../../money/alerts/alerts-answers.schema.ts';
 import { eventState } from './webhooks.schema.ts';
@@ -46,8 +47,25 @@ export const eventReport = z.extend(z.omit(eventRow, { attempts: true, error: tr
   account: z.string(),
   subject: z.described(z.nullable(z.string()), 'What the text is found by at its sender.'),
   digest: z.described(z.string(), 'Of the body as it came: sha256:…'),
+  text: z.described(z.nullable(z.string()), 'What is labelled or answered; null if it was too long.'),
   result: z.nullable(z.union([classification, agentAnswer])),
   attempts: z.described(z.array(attempt), 'Oldest first; the last fifty.'),
+});
+
+/** A source of webhooks in the list. */
+export const sourceRow = z.object({
+  type: z.literal('webhook_source'),
+  source: z.string(),
+  open: z.described(z.boolean(), 'Whether its secret is set. A source without a secret rejects events.'),
+  agent: z.described(z.nullable(z.string()), 'The agent that answers its events.'),
+  classifier: z.described(z.nullable(z.string()), 'The stored classifier that labels its events.'),
+  undelivered_events: z.described(count, 'Events that were tried without success: they are tried again, or `parked`.'),
+});
+
+export const replayed = z.object({
+  type: z.literal('webhook_replay'),
+  source: z.string(),
+  scheduled: z.described(count, 'How many events are tried again.'),
 });
 
 const deliveredEvent = {
@@ -78,4 +96,6 @@ export type DeliveredAnswer = z.output<typeof deliveredAnswer>;
 export type Attempt = z.output<typeof attempt>;
 export type EventRow = z.output<typeof eventRow>;
 export type EventReport = z.output<typeof eventReport>;
+export type SourceRow = z.output<typeof sourceRow>;
+export type Replayed = z.output<typeof replayed>;
 export type Delivered = z.output<typeof delivered>;

@@ -3,7 +3,7 @@ import { type Resource, words } from '../../gate/reference/resource.ts';
 import * as z from '../../kit/http/zod.ts';
 import { SHIPPED_SOURCES } from './shipped-sources.ts';
 import { WEBHOOK_ROUTES } from './webhooks.route.ts';
-import { eventReport, eventRow, received } from './webhooks-answers.schema.ts';
+import { eventReport, eventRow, received, replayed, sourceRow } from './webhooks-answers.schema.ts';
 
 const id = 'github_72d3162e-cc78-11e3-81ab-4c9367dc0958';
 const row = {
@@ -24,6 +24,7 @@ const report = {
   ...listed,
   account: 'webhook-github',
   subject: 'https://github.com/acme/tables/issues/42',
+  text: 'The table loses its last row\n\nIt is gone after the second page.',
   digest: 'sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08',
   result: {
     label: 'bug',
@@ -38,6 +39,10 @@ const report = {
   },
   attempts: [{ at: '2026-11-20T10:06:16.330Z', ms: 520, error: null }],
 };
+const source = {
+  ...{ type: 'webhook_source', source: 'github', open: true, agent: null, classifier: null },
+  undelivered_events: 2,
+};
 const receivedSchema = z.withMeta(received, { id: 'WebhookReceived' });
 const eventSchema = z.withMeta(eventReport, { id: 'WebhookEvent' });
 
@@ -46,7 +51,7 @@ export const webhooks: Resource = {
   description: 'Signed events come in, are labelled or worked on by an agent once each, and the results go out signed.',
   parameters: {
     source: {
-      description: `${SHIPPED_SOURCES.map((name) => `\`${name}\``).join(', ')}, or one that is defined in code.`,
+      description: `${SHIPPED_SOURCES.map((name) => `\`${name}\``).join(', ')}, or one that code or the setting \`WEBHOOKS\` defines.`,
       example: 'github',
     },
     id: { description: 'The event, as it was answered when it came.', example: id },
@@ -65,6 +70,28 @@ export const webhooks: Resource = {
         202: jsonAnswer('It is kept, and will be worked on.', receivedSchema, { event_id: id, status: 'accepted' }),
       },
       errors: [400, 413, 415, 503],
+    },
+    'GET /webhooks': {
+      operation: 'listWebhookSources',
+      summary: 'List the sources',
+      answer: jsonAnswer(
+        'The sources of the Worker’s code and of `WEBHOOKS`, each with its undelivered events.',
+        namedList('WebhookSourceList', sourceRow),
+        { data: [source], has_more: false, first_id: 'github', last_id: 'github' },
+      ),
+    },
+    'POST /webhooks/:source/events/replay': {
+      operation: 'replayWebhookEvents',
+      summary: 'Replay all undelivered events of a source',
+      description:
+        'Schedules each event that was tried without success: an event without a result is worked on, any other is delivered again under the same id. Events that are being tried now do not change.',
+      answers: {
+        202: jsonAnswer('How many are tried again.', z.withMeta(replayed, { id: 'WebhookReplay' }), {
+          type: 'webhook_replay',
+          source: 'github',
+          scheduled: 2,
+        }),
+      },
     },
     'GET /webhooks/:source/events': {
       operation: 'listWebhookEvents',

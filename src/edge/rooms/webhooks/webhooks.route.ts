@@ -3,7 +3,7 @@ import type { AppChoices, AppEnv } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import { notFound } from '../../kit/http/errors.ts';
-import { readPage } from '../../kit/http/page.ts';
+import { listOf, readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { pluggedBy, seam } from '../../kit/rooms/rooms.ts';
 import type { Remote } from '../../objects/call-object.ts';
@@ -12,8 +12,10 @@ import { callInbox } from './inbox/call-inbox.ts';
 import { receive } from './receive.ts';
 import { shippedWebhooks } from './shipped-sources.ts';
 import { sourcesOf } from './source-settings.ts';
-import { type Webhook, webhooksBySource } from './sources/define-webhook.ts';
+import type { Webhook } from './sources/define-webhook.ts';
+import { type SourcesInUse, withSettings } from './sources-in-use.ts';
 import { eventsQuery } from './webhooks.schema.ts';
+import type { Replayed, SourceRow } from './webhooks-answers.schema.ts';
 
 export interface WebhooksOptions {
   /**
@@ -26,13 +28,19 @@ export interface WebhooksOptions {
 /** The sources that a Worker gives to one of its apps. */
 const SOURCES_GIVEN = seam<readonly Webhook[]>()('webhooks');
 /** The sources of each app by their names. */
-const sourcesOfApps = new WeakMap<AppChoices, ReadonlyMap<string, Webhook>>();
+const sourcesOfApps = new WeakMap<AppChoices, SourcesInUse>();
 
 /** The routes of webhooks. Senders need only their signature; the events are for admins. */
 export const WEBHOOK_ROUTES = [
   route('POST /webhooks/:source', { needs: 'signature' }, (c) => receiveEvent(c, webhookNamed(c))),
+  route('GET /webhooks', { needs: 'admin' }, async (c) => {
+    const { settings, app } = c.var;
+    const rows = [...takeSources(app)(settings).values()].map((webhook) => sourceRowOf(c, webhook));
+    return c.json(listOf(await Promise.all(rows), false, ({ source }) => source));
+  }),
   route('GET /webhooks/:source/events', { needs: 'admin', pages: true, query: eventsQuery }, async (c, { query }) => {
-    const filter = { ...readPage(c.req.query()), ...validate(query, c.req.query()) };
+    const { state, undelivered } = validate(query, c.req.query());
+    const filter = { ...readPage(c.req.query()), state, undelivered: undelivered !== undefined };
     return c.json(await inboxOf(c, webhookNamed(c))((inbox) => inbox.list(filter)));
   }),
   route('GET /webhooks/:source/events/:id', { needs: 'admin' }, async (c) => {
@@ -47,18 +55,41 @@ export const WEBHOOK_ROUTES = [
     enqueue(c, id);
     return c.json(report, 202);
   }),
+  route('POST /webhooks/:source/events/replay', { needs: 'admin' }, async (c) => {
+    const webhook = webhookNamed(c);
+    const answer: Replayed = { type: 'webhook_replay', source: webhook.source, scheduled: 0 };
+    for (let after: number | undefined = 0; after !== undefined; ) {
+      const from: number = after;
+      const { scheduled, last } = await inboxOf(c, webhook)((inbox) => inbox.replayUndelivered(from));
+      answer.scheduled += scheduled;
+      after = last;
+    }
+    return c.json(answer, 202);
+  }),
 ];
 
-/** @returns the sources of an app by their names @throws Error for two of one name */
-export function takeSources(app: AppChoices): ReadonlyMap<string, Webhook> {
-  return getOrMake(sourcesOfApps, app, () => webhooksBySource(pluggedBy(app, SOURCES_GIVEN) ?? shippedWebhooks));
+/** @returns the function that reads the sources of an app, with their settings. @throws Error for two of one name */
+export function takeSources(app: AppChoices): SourcesInUse {
+  return getOrMake(sourcesOfApps, app, () => withSettings(pluggedBy(app, SOURCES_GIVEN) ?? shippedWebhooks));
 }
 
 /** @throws ApiError 404 for a source that this deployment does not have */
 function webhookNamed(c: Context<AppEnv>): Webhook {
-  const webhook = takeSources(c.get('app')).get(c.req.param('source') ?? '');
+  const webhook = takeSources(c.get('app'))(c.get('settings')).get(c.req.param('source') ?? '');
   if (!webhook) throw notFound('There is no such source of webhooks.');
   return webhook;
+}
+
+async function sourceRowOf(c: Context<AppEnv>, webhook: Webhook): Promise<SourceRow> {
+  const { source, agent = null, task } = webhook;
+  return {
+    type: 'webhook_source',
+    source,
+    open: (sourcesOf(c.get('settings')).get(source)?.secrets ?? []).length > 0,
+    agent,
+    classifier: agent === null ? (task.classifier ?? null) : null,
+    undelivered_events: await inboxOf(c, webhook)((inbox) => inbox.undelivered()),
+  };
 }
 
 async function receiveEvent(c: Context<AppEnv>, webhook: Webhook): Promise<Response> {

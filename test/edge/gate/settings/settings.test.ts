@@ -344,6 +344,36 @@ describe('what a source of webhooks needs', () => {
     expect(refusal(unsigned).message).toContain('DELIVERY_SIGNING_SECRET');
   });
 
+  test('may have a classifier, and verify a sender that no code knows; anything else is named by its member', () => {
+    const shop = {
+      ...{ source: 'shop', secret: 'SHOP_WEBHOOK_SECRET', verify: { hmac: { header: 'x-shop-signature' } } },
+      ...{ id: '/id', text: ['/subject', '/data/message'], subject: '/url', classifier: `tickets@${'0'.repeat(32)}` },
+    };
+    const settings = (entry: object) => ({ WEBHOOKS: JSON.stringify([entry]) });
+    const hmacOf = (more: object) => ({ ...shop, verify: { hmac: { header: 'x', ...more } } });
+    expect(sourcesIn(settings(shop)).get('shop')).toMatchObject({
+      verify: { hmac: { header: 'x-shop-signature', algorithm: 'SHA-256', encoding: 'hex', prefix: '' } },
+    });
+    const faults: [member: string, entry: object][] = [
+      ['WEBHOOKS.0.classifier', { ...shop, classifier: 'qqq@3' }],
+      ['WEBHOOKS.0.classifier', { ...shop, agent: 'triage' }],
+      ['WEBHOOKS.0.verify', { ...shop, source: 'github' }],
+      ['WEBHOOKS.0.verify', { ...shop, verify: { rsa: {} } }],
+      ['WEBHOOKS.0.verify.hmac.header', hmacOf({ header: 'a b' })],
+      ['WEBHOOKS.0.verify.hmac.algorithm', hmacOf({ algorithm: 'MD5' })],
+      ['WEBHOOKS.0.verify.hmac.encoding', hmacOf({ encoding: 'base32' })],
+      ['WEBHOOKS.0.source', { ...shop, source: 'alert' }],
+      ['WEBHOOKS.0.source', { ...shop, source: 'My_Shop' }],
+      ['WEBHOOKS.0.text', { ...shop, text: undefined }],
+      ['WEBHOOKS.0.text', { ...shop, text: [] }],
+      ['WEBHOOKS.0.text', { ...shop, text: Array.from({ length: 9 }, (_, at) => `/${at}`) }],
+      ['WEBHOOKS.0.text.0', { ...shop, text: ['message'] }],
+      ['WEBHOOKS.0.id', { ...shop, id: '$.id' }],
+      ['WEBHOOKS.0.text', { source: 'github', secret: 'A_WEBHOOK_SECRET', text: ['/title'] }],
+    ];
+    for (const [member, entry] of faults) expect(refusal(settings(entry)).message, member).toContain(`${member} (`);
+  });
+
   test('may be loopback in development', () => {
     const sources = sourcesIn(slack({ deliver_url: 'http://localhost:3000/x' }), true);
     expect(sources.get('slack')?.deliver_url).toBe('http://localhost:3000/x');

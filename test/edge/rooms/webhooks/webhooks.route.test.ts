@@ -472,7 +472,8 @@ describe('an admin', () => {
     const report = await get<EventReport>('/webhooks/github/events/github_a');
     expect(report).toMatchObject({ event_id: 'github_a', attempts: [], result: null, next_attempt_at: null });
     expect(report.digest).toMatch(/^sha256:[0-9a-f]{64}$/);
-    expect(JSON.stringify(report)).not.toContain('crashes');
+    expect(report.text).toMatch(/^Crash with an error/);
+    expect(JSON.stringify(list)).not.toContain('Crash');
     const replayed = await edge.fetch('/webhooks/github/events/github_a/replay', { method: 'POST', headers });
     expect([replayed.status, await replayed.json()]).toEqual([202, report]);
     await edge.settled();

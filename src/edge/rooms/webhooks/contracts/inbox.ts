@@ -17,12 +17,20 @@ export interface InboxObject extends Rpc.DurableObjectBranded {
   noteTurn(id: string, place: AgentTurn): void;
   record(id: string, result: EventResult, last?: { lease: number; attempt: Attempt }): EventResult | null;
   conclude(id: string, conclusion: Conclusion): void;
-  list(page: PageOf & { state?: EventState | undefined }): Page<EventRow>;
+  list(page: EventPage): Page<EventRow>;
   undelivered(): number;
   alerts(page: PageOf): Page<AlertRow>;
   read(id: string): EventReport | undefined;
   replay(id: string): EventReport | undefined;
+  replayUndelivered(after: number): { scheduled: number; last: number | undefined };
   erase(account: string, until: number): { remaining: number };
+}
+
+/** A page of a source's events. */
+export interface EventPage extends PageOf {
+  state?: EventState | undefined;
+  /** Whether only those are listed that were tried without success. */
+  undelivered?: boolean | undefined;
 }
 
 /** The work on an event. The lease identifies the job that has taken it. */

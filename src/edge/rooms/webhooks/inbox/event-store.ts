@@ -5,7 +5,7 @@ import { columnsOf, membersOf, type RawRow } from '../../../objects/columns.ts';
 import type { Page, PageOf } from '../../../objects/page.ts';
 import { makeOnWrite } from '../../../objects/schema.ts';
 import { Tables } from '../../../objects/tables.ts';
-import type { NewEvent } from '../contracts/inbox.ts';
+import type { EventPage, NewEvent } from '../contracts/inbox.ts';
 import type { EventState } from '../webhooks.schema.ts';
 import type { Attempt, EventReport, EventResult, EventRow } from '../webhooks-answers.schema.ts';
 
@@ -174,6 +174,32 @@ export class EventStore extends Tables {
     return this.number(`select count(*) from events where ${UNDELIVERED}`);
   }
 
+  /**
+   * Makes undelivered events due, so that they are worked on, or their results delivered, as if for the first time.
+   *
+   * @param after the `seq` behind which it begins
+   * @param leased the ids of events that a job works on: these do not change
+   * @returns how many, and the `seq` of the last one
+   */
+  replayUndelivered(
+    { after, leased, now }: { after: number; leased: readonly string[]; now: number },
+    limit: number,
+  ): { scheduled: number; last: number | undefined } {
+    const undelivered = `(${UNDELIVERED}) and seq > ?1 and id not in (select value from json_each(?2))`;
+    const among = `select seq from events where ${undelivered} order by seq limit ?3`;
+    const values = [after, JSON.stringify(leased), limit];
+    const last = this.figure(`select max(seq) from (${among})`, ...values);
+    if (last === undefined) return { scheduled: 0, last };
+    const scheduled = this.#changed(
+      `update events set state = iif(result is null, 'accepted', 'delivering'),
+        conversation = iif(result is null, null, conversation), turn = iif(result is null, null, turn),
+        failures = 0, waits = 0, due_at = ?4 where seq in (${among})`,
+      ...values,
+      now,
+    );
+    return { scheduled, last };
+  }
+
   /** @returns when the oldest finished event was received */
   oldestDone(): number | undefined {
     return this.figure('select received_at from events where due_at is null order by seq limit 1');
@@ -196,7 +222,7 @@ export class EventStore extends Tables {
   }
 
   /** @returns a page of the events, newest first */
-  list(page: PageOf & { state?: EventState | undefined }): Page<EventRow> {
+  list(page: EventPage): Page<EventRow> {
     const rows = this.#pageOf(page, LISTED);
     return { ...rows, data: rows.data.map((row) => this.#listed(row)) };
   }
@@ -212,10 +238,10 @@ export class EventStore extends Tables {
     return { ...rows, data };
   }
 
-  #pageOf({ state = null, ...page }: PageOf & { state?: EventState | null | undefined }, columns: string) {
-    const select = `${columns} from events where (?3 is null or state = ?3)`;
+  #pageOf({ state, undelivered, ...page }: EventPage, columns: string) {
+    const select = `${columns} from events where (?3 is null or state = ?3)${undelivered ? ` and (${UNDELIVERED})` : ''}`;
     const list = { select, order: ['seq'], edge: 'select seq from events where id = ?1' };
-    return this.page<RawRow & { id: string }>(list, page, state);
+    return this.page<RawRow & { id: string }>(list, page, state ?? null);
   }
 
   /** @returns one event with its result and its attempts */
@@ -223,8 +249,8 @@ export class EventStore extends Tables {
     const [row] = this.read('select * from events where id = ?', id);
     if (!row) return undefined;
     const { attempts: _, error: __, ...listed } = this.#listed(row);
-    const { account, subject, digest, result, attempts } = storedOf(row);
-    return { ...listed, account, subject, digest, result, attempts };
+    const { account, subject, digest, text, result, attempts } = storedOf(row);
+    return { ...listed, account, subject, digest, text, result, attempts };
   }
 
   #listed(row: RawRow): EventRow {

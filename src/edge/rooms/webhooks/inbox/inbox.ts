@@ -11,7 +11,7 @@ import { parkedAlert } from '../../../money/budget/thresholds.ts';
 import { callAccount } from '../../../money/contracts/call-account.ts';
 import { EdgeObject } from '../../../objects/edge-object.ts';
 import type { Page, PageOf } from '../../../objects/page.ts';
-import type { AgentTurn, Conclusion, InboxObject, NewEvent, Work } from '../contracts/inbox.ts';
+import type { AgentTurn, Conclusion, EventPage, InboxObject, NewEvent, Work } from '../contracts/inbox.ts';
 import type { EventState } from '../webhooks.schema.ts';
 import type { Attempt, EventReport, EventResult, EventRow } from '../webhooks-answers.schema.ts';
 import { EventStore, type StoredEvent } from './event-store.ts';
@@ -27,6 +27,8 @@ const ENQUEUED_AT_ONCE = 1_000;
 const BATCH = 100;
 /** How many waiting events are tried early when another event shows that the budget has room again. */
 const RELEASED_AT_ONCE = 10;
+/** How many undelivered events one call replays. */
+const REPLAYED_AT_ONCE = 1_000;
 const ERASED_AT_ONCE_ROWS = 5_000;
 /** The key `announced:<account>` says whether the account has confirmed that it knows this inbox: `pending` or `done`. */
 const ANNOUNCED = 'announced:';
@@ -175,7 +177,7 @@ export class Inbox extends EdgeObject implements InboxObject {
   }
 
   /** @returns a page of the events, newest first. */
-  list(page: PageOf & { state?: EventState | undefined }): Page<EventRow> {
+  list(page: EventPage): Page<EventRow> {
     return this.#events.list(page);
   }
 
@@ -212,6 +214,19 @@ export class Inbox extends EdgeObject implements InboxObject {
       this.#wakeNext();
     }
     return this.#events.report(id);
+  }
+
+  /**
+   * Replays a page of the undelivered events. The alarm puts them on the queue.
+   *
+   * @param after the `last` of the page before. Without it, events that fail again at once would be replayed for ever
+   */
+  replayUndelivered(after: number): { scheduled: number; last: number | undefined } {
+    const now = this.now();
+    const leased = [...this.#leases.keys()].filter((id) => this.#isLeased(id, now));
+    const page = this.#events.replayUndelivered({ after, leased, now }, REPLAYED_AT_ONCE);
+    if (page.scheduled > 0) this.around.alarm.wakeFor(now);
+    return page;
   }
 
   /** Erases events of an account that were received up to a time, one page a call. @returns how many are left */

@@ -96,6 +96,12 @@ const MOST_BODY_BYTES = 1024 * 1024;
 
 /** Matches a source's name. It has no underscore, because in an event's id the source ends at the first one. */
 const SOURCE = /^[a-z][a-z0-9-]{0,39}$/;
+export const SOURCE_NAME_FAULT = `must have up to 40 lower-case letters, digits and hyphens, and not be ${ALERT_SOURCE}`;
+
+/** @returns whether a source that is not shipped can have this name. The edge’s own alerts have one already. */
+export function isSourceName(name: string): boolean {
+  return SOURCE.test(name) && name !== ALERT_SOURCE;
+}
 
 /**
  * Defines a source of webhooks for `createApp({ webhooks: […] })` and `createConsumer({ webhooks: […] })`.

@@ -1,0 +1,64 @@
+/** The sources of webhooks of a deployment: those that its code defines, as its settings change them, and those of settings. */
+import { readerOfSettings } from '../../gate/settings/reader-of-settings.ts';
+import { malformed } from '../../gate/settings/setting-faults.ts';
+import type { Settings } from '../../gate/settings/settings.ts';
+import { type HmacOptions, hmac } from '../../kit/delivery/hmac.ts';
+import { type SourceEntry, sourcesOf } from './source-settings.ts';
+import { defineWebhook, MESSAGE_LABELS, type Webhook, webhooksBySource } from './sources/define-webhook.ts';
+import { readAtPointer } from './sources/json-pointer.ts';
+
+/** @returns the sources by their names. @throws ApiError 500 that names a malformed member of WEBHOOKS */
+export type SourcesInUse = (settings: Settings) => ReadonlyMap<string, Webhook>;
+
+/**
+ * Makes the function that adds a deployment's settings to the sources of a Worker's code. Receiving and working on an event
+ * must both use it: a source that only one of them knows would lose events.
+ *
+ * @throws TypeError for two sources of one name
+ */
+export function withSettings(webhooks: readonly Webhook[]): SourcesInUse {
+  const ofCode = webhooksBySource(webhooks);
+  return readerOfSettings((settings: Settings) => {
+    const all = new Map(ofCode);
+    for (const entry of sourcesOf(settings).values()) {
+      const { source, verify } = entry;
+      if (verify && ofCode.has(source)) {
+        throw malformed(
+          `WEBHOOKS.${source}.verify (cannot be set for a source that this Worker’s code defines: remove it)`,
+        );
+      }
+      const webhook = verify ? webhookOf(entry, verify.hmac) : ofCode.get(source);
+      // An entry may name a source that another version of the Worker defines.
+      if (webhook) all.set(source, withEntry(webhook, entry));
+    }
+    return all;
+  });
+}
+
+/** Makes the source that an entry defines. */
+function webhookOf({ source, id, text = [], subject }: SourceEntry, options: HmacOptions): Webhook {
+  const read = (pointer: string | undefined, body: unknown) =>
+    // An empty id would make one event of all.
+    (pointer !== undefined && readAtPointer(body, pointer)) || undefined;
+  return defineWebhook({
+    source,
+    verify: hmac(options),
+    id: ({ body }) => read(id, body),
+    text: ({ body }) =>
+      text
+        .map((pointer) => readAtPointer(body, pointer) ?? '')
+        .filter((part) => part.trim() !== '')
+        .join('\n\n'),
+    subject: ({ body }) => read(subject, body),
+    labels: MESSAGE_LABELS,
+  });
+}
+
+/** @returns a source with the classifier or the agent of its entry */
+function withEntry(webhook: Webhook, { source, agent, classifier }: SourceEntry): Webhook {
+  if (classifier === undefined) return { ...webhook, agent: webhook.agent ?? agent };
+  if (webhook.agent !== undefined) {
+    throw malformed(`WEBHOOKS.${source}.classifier (this Worker’s code has an agent answer: remove it)`);
+  }
+  return { ...webhook, task: { classifier } };
+}

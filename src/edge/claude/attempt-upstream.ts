@@ -4,7 +4,15 @@ import { decoder } from '../kit/http/bytes.ts';
 import { continued, readStart } from './carry/read-start.ts';
 import { keepBuffer, takeBuffer } from './carry/tee-reader.ts';
 import { isEventStream } from './content-type.ts';
-import { headersWithin, interrupted, notTheApi, refuseProvisional, timedOut } from './failure.ts';
+import {
+  abortReason,
+  headersWithin,
+  interrupted,
+  isTimeout,
+  notTheApi,
+  refuseProvisional,
+  timedOut,
+} from './failure.ts';
 import { missingModel, type UpstreamRefusal, type UpstreamVerdict, verdict } from './judge.ts';
 import type { OpenUpstream } from './kinds/entry.ts';
 import type { BodyMaker } from './kinds/kind.ts';
@@ -26,6 +34,8 @@ export interface FailedAttempt {
   opening?: Uint8Array;
   /** Whether its breaker has noted the failure already. */
   isNoted?: boolean;
+  /** Whether it was given up only because it took too long. */
+  isLate?: boolean;
   /** Whether it went up as a stream, though the caller has asked for a whole answer; and its upstream. */
   rides?: boolean | undefined;
   upstream?: string | undefined;
@@ -125,9 +135,10 @@ export async function attemptAt(
     course.elapsedMs = elapsedMs;
     // An upstream that has begun to answer, or is late, has received the request, however soon the failure came.
     const isThere = hasBegun || isNoted;
-    const judged = verdict({ thrown }, { text: '', elapsedMs });
+    const cause = own ? abortReason(own.signal, thrown) : thrown;
+    const judged = verdict({ thrown: cause }, { text: '', elapsedMs });
     if (!isThere && !judged.mayHaveRun) course.sentAt = undefined;
-    return { verdict: judged, isNoted };
+    return { verdict: judged, isNoted, isLate: isTimeout(cause) };
   } finally {
     if (timer !== undefined) clearTimeout(timer);
   }

@@ -34,11 +34,8 @@ interface ReadingOn {
   onLeft(over: Promise<void>): void;
 }
 
-/**
- * The most milliseconds that the headers of a stream are waited for. They come before anything is written, so what has none
- * for so long is lost, and the request may be sent again.
- */
-export const STREAM_HEADERS_MS = 60_000;
+/** The most milliseconds to wait for the headers of a stream that nobody wants any more, to learn what it costs. */
+export const UNWANTED_HEADERS_MS = 60_000;
 /** Milliseconds for which a stream is read on that nobody wants any more: what was on its way until then is seen. */
 export const READ_ON_MS = 250;
 /** The most milliseconds that its first event is waited for: what runs behind an answer may take 30 seconds in all. */
@@ -160,6 +157,7 @@ export class Exchange {
    */
   async send(request: SendRequest, how: Partial<Omit<SendOptions, 'controller' | 'course'>> = {}): Promise<Response> {
     const { upstream, settings } = this.#options;
+    const { STREAM_HEADERS_MS } = settings;
     this.#payment = how.payment;
     if (!this.#isWatched) this.watchdog.expect(this.#timeoutMs, timedOut);
     const response = await send(upstream, request, {

@@ -35,6 +35,8 @@ export class Failover {
   readonly #tried = new Set<string>();
   /** The names of the upstreams that have already asked for a wait once. */
   readonly #waitedFor = new Set<string>();
+  /** The names of the upstreams that took too long. They would again, and each try may be billed. */
+  readonly #late = new Set<string>();
   #rounds = 0;
   #hasTried = false;
   /** Whether upstreams with open breakers are tried, too. */
@@ -82,7 +84,8 @@ export class Failover {
       if (next) {
         if (!(await this.#pay())) return this.#endWithoutAnswer();
         // A try that is given up since it is late may have run: then another one needs somebody who pays for both.
-        const hasOther = mayRunAgain(this.#options.payment) && (well.length + open.length > 1 || this.#mayRetry());
+        const hasOther =
+          mayRunAgain(this.#options.payment) && (well.length + open.length > 1 || this.#mayRetry(next.name));
         const answer = await this.#try(next, hasOther);
         if (answer) return answer;
         continue;
@@ -96,7 +99,7 @@ export class Failover {
   /** @returns the upstreams that are left in this round. */
   #order(): ReturnType<typeof orderOfTries<TryChoice>> {
     const now = Date.now();
-    const left = this.#able.filter(({ name }) => !this.#tried.has(name));
+    const left = this.#able.filter(({ name }) => !this.#tried.has(name) && !this.#late.has(name));
     const choices = candidatesOf(this.#pool, left, this.#routing.model, now);
     const home = this.#able.length > 1 ? homeOf(this.#pool, this.#routing, now) : undefined;
     return orderOfTries(choices, home, !mayRunAgain(this.#options.payment));
@@ -166,6 +169,7 @@ export class Failover {
     }
     end();
     Object.assign(failed, { rides: this.#course.rides, upstream: name });
+    if (failed.isLate) this.#late.add(name);
     const { kind, waitMs } = failed.verdict;
     this.#first ??= { kind, name, model: this.#routing.model };
     this.#pool.health.key(name).note(failed.verdict, Date.now());
@@ -225,7 +229,8 @@ export class Failover {
       this.#nextDoor = failed;
       return;
     }
-    this.#isWorthWaiting ||= TELLING[kind] > TELLING.missing && waitMs <= (this.#options.patienceMs ?? LONGEST_WAIT_MS);
+    this.#isWorthWaiting ||=
+      !failed.isLate && TELLING[kind] > TELLING.missing && waitMs <= (this.#options.patienceMs ?? LONGEST_WAIT_MS);
     const best = this.#best?.verdict;
     const least = best && this.#course.sentAt === undefined ? TELLING[best.kind] : 0;
     if (TELLING[kind] < least) {
@@ -262,15 +267,18 @@ export class Failover {
     this.#able = upstreamsFor(this.#pool, this.#request, this.#routing);
     this.#tried.clear();
     this.#waitedFor.clear();
+    this.#late.clear();
     this.#rounds = 0;
     this.#isLastResort = false;
     return true;
   }
 
-  #mayRetry(): boolean {
+  /** @param late an upstream that the next round leaves out */
+  #mayRetry(late?: string): boolean {
     const { caller, maxRetries } = this.#options;
     const isReached = this.#course.sentAt !== undefined || !this.#best || !reachedNobody(this.#best.response);
-    return this.#rounds < maxRetries && mayRepeat(caller, isReached) && this.#mayGoOn();
+    const hasAble = this.#able.some(({ name }) => name !== late && !this.#late.has(name));
+    return hasAble && this.#rounds < maxRetries && mayRepeat(caller, isReached) && this.#mayGoOn();
   }
 
   /** @returns whether another try may follow the latest one, which may have run. */

@@ -74,6 +74,19 @@ export function upstreamUnreachable(cause: unknown): UpstreamFailure {
   return new UpstreamFailure('api_error', message, { end: 'cut', logged, cause });
 }
 
+/**
+ * Returns the reason of an aborted signal in place of what the aborted call has thrown: the network's `fetch` rejects with a
+ * copy of the reason, which has lost its class.
+ */
+export function abortReason({ aborted, reason }: AbortSignal, thrown: unknown): unknown {
+  return aborted ? reason : thrown;
+}
+
+/** Returns whether a call was given up only because it took too long. The upstream may still be working on it. */
+export function isTimeout(thrown: unknown): boolean {
+  return thrown instanceof UpstreamFailure && thrown.type === 'timeout_error';
+}
+
 /** @returns how the call that threw this error ended. */
 export function endOf(thrown: unknown): FailureOptions['end'] {
   return thrown instanceof UpstreamFailure ? thrown.end : 'cut';
@@ -125,6 +138,8 @@ export async function headersWithin(
   const timer = setTimeout(() => own.abort(timedOut()), ms);
   try {
     return await call(AbortSignal.any([signal, own.signal]));
+  } catch (thrown) {
+    throw abortReason(own.signal, thrown);
   } finally {
     clearTimeout(timer);
   }

@@ -3,7 +3,7 @@ import { isolateCounts } from '../kit/http/isolate-counts.ts';
 import { readStart } from './carry/read-start.ts';
 import { mayRepeat } from './client-retries.ts';
 import { Failover } from './failover.ts';
-import { headersWithin } from './failure.ts';
+import { headersWithin, isTimeout } from './failure.ts';
 import { reachedNobody, verdict } from './judge.ts';
 import { readRefusal, waitBeforeRetry } from './retry.ts';
 import { AS_STREAM, isStreamRefusal, noteOnlyWhole, ridesAt } from './riding.ts';
@@ -64,7 +64,9 @@ async function sendUntil(
     }
     const elapsedMs = Date.now() - sentAt;
     course.elapsedMs = elapsedMs;
-    const wait = last || course.isAbandoned ? undefined : waitBeforeRetry(response, attempt, patienceMs);
+    // A slow upstream would be as slow again, and each try may be billed.
+    const isOver = last || course.isAbandoned || isTimeout(failure);
+    const wait = isOver ? undefined : waitBeforeRetry(response, attempt, patienceMs);
     const again = wait !== undefined && Date.now() + wait < deadline && mayRepeat(caller, !reachedNobody(response));
     if (response && !again) {
       if (response.ok && form === 'no stream') noteOnlyWhole(upstream, request);

@@ -7,7 +7,6 @@ import { Pool } from '../../../src/edge/rooms/pools/pool.ts';
 import { type Sent, settledApps, type TestApp, testApp } from '../../support/app.ts';
 import { atNoon } from '../../support/calendar.ts';
 import { simulate, stubOf } from '../../support/conversations.ts';
-import { waitsBriefly } from '../../support/late-headers.ts';
 import { resetAll } from '../../support/reset.ts';
 import { SMALL_MESSAGE } from '../../support/small-message.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
@@ -127,8 +126,7 @@ const PROVOKED: Record<string, () => Promise<Seen>> = {
   'Users get 500': async () => await seen(edge(failing(500, 'api_error', 'Internal server error')), [await alice()]),
   'Users get 529': async () => await seen(edge(failing(529, 'overloaded_error', 'Overloaded')), [await alice()]),
   'Users get nothing': async () => {
-    waitsBriefly();
-    const app = edge(() => new Promise(() => {}));
+    const app = edge(() => new Promise(() => {}), { STREAM_HEADERS_MS: '80' });
     return await seen(app, [await alice()], { stream: true });
   },
   'Costs are wrong': async () => {

@@ -576,7 +576,9 @@ test.each(Object.keys(SICK))(
         const isTurn = max_tokens === 4_096 || max_tokens === 300;
         const more = isTurn ? { conversation: `sick${counter}` } : {};
         const response = await app.post('/messages', { ...ASK, max_tokens, ...more });
-        expect([response.status, response.headers.get('sluice-upstream')]).toEqual([200, 'west']);
+        expect(response.status).toBe(200);
+        // A turn's caller may have been answered by a ping before.
+        if (!isTurn) expect(response.headers.get('sluice-upstream')).toBe('west');
         expect(response.headers.get('sluice-max-tokens')).toBeNull();
         await response.text();
         const rows = await rowsOf(app);

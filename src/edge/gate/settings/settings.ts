@@ -100,6 +100,10 @@ export const settingsSchema = z.object({
     countSetting(600_000, 1),
     'How long to wait for the headers of an answer, retries included.',
   ),
+  STREAM_HEADERS_MS: z.described(
+    countSetting(300_000, 1),
+    'How long to wait for the headers of a stream, for each attempt. `UPSTREAM_TIMEOUT_MS` limits all attempts together.',
+  ),
   STREAM_IDLE_MS: z.described(countSetting(120_000, 1), 'An answer that is silent for so long counts as cut.'),
   HOLD_WAIT_MS: z.described(
     countSetting(30_000),

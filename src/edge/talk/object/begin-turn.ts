@@ -249,6 +249,7 @@ export function runnerOf(
     stays,
     fallbacks: asked.fallback_models,
     background: asked.background,
+    isStreaming: call.stream && !transcript.profile?.parent,
     transcript,
     now: conversation.now,
     ...own,

@@ -24,6 +24,8 @@ export interface TurnContext extends RequestContext {
   parent?: ListedParent | undefined;
   /** Whether it is in the background. Then its caller is answered once it has gone up. */
   background?: boolean | undefined;
+  /** Whether its caller gets a stream. Then pings answer the caller while the upstream is silent. */
+  isStreaming: boolean;
   /** Whether it is a later step of a run. */
   isLater?: boolean | undefined;
   /** Bytes of the new messages. */

@@ -1,5 +1,5 @@
 import { isEventStream, refuseEncoding } from '../../claude/content-type.ts';
-import { Exchange, READ_ON_MS, STREAM_HEADERS_MS } from '../../claude/exchange.ts';
+import { Exchange, READ_ON_MS, UNWANTED_HEADERS_MS } from '../../claude/exchange.ts';
 import { interrupted, timedOut } from '../../claude/failure.ts';
 import { errorOfEvent, refusalIn } from '../../claude/judge.ts';
 import type { BodyChanges } from '../../claude/kinds/kind.ts';
@@ -59,7 +59,7 @@ export class TurnRunner implements Runner {
   readonly #publisher: Publisher;
   readonly #timer: TurnTimer;
   readonly #abort = new TurnAbort();
-  /** Answers the caller once the headers have come. Further calls change nothing. */
+  /** Answers the caller, once the request was sent. Further calls change nothing. */
   #answerCaller: () => void = () => {};
   #paid: MeteredExchange | undefined;
   /** What reads the answer on if the turn is stopped; undefined where nothing can be read on. */
@@ -127,7 +127,7 @@ export class TurnRunner implements Runner {
     }
     const { now, waitUntil } = this.#context;
     progress.isAbandoned = true;
-    const until = now() + 2 * READ_ON_MS + (hasBegun ? 0 : STREAM_HEADERS_MS);
+    const until = now() + 2 * READ_ON_MS + (hasBegun ? 0 : UNWANTED_HEADERS_MS);
     const outcome = this.#readOn(this.#readOnIfStopped);
     this.turn.readingOn = { outcome, until };
     this.#abort.stop(true);
@@ -142,7 +142,7 @@ export class TurnRunner implements Runner {
     let closedAt: number | undefined;
     const timer = setInterval(() => {
       if (closedAt !== undefined) over.resolve();
-      else if (this.turn.hasBegun || Date.now() - since >= STREAM_HEADERS_MS) {
+      else if (this.turn.hasBegun || Date.now() - since >= UNWANTED_HEADERS_MS) {
         closedAt = now();
         // What has come until then is still read.
         this.#abort.controller.abort(stopped());
@@ -212,6 +212,7 @@ export class TurnRunner implements Runner {
     if (!background || progress.upstream !== undefined) this.#take(granted);
     if (background) this.#acknowledge();
     this.#admitted.resolve();
+    if (this.#context.isStreaming) this.#answerOnSilence({ ...paid.headers(undefined) });
     const late = { exchange, turn: this.turn, abort: this.#abort, now };
     this.#readOnIfStopped = async () => await readUnwanted(await answering, late);
     const response = await this.#abort.race(answering);
@@ -292,12 +293,8 @@ export class TurnRunner implements Runner {
     if (!response.ok || !response.body || !isEventStream(response)) return undefined;
     const { progress } = this.turn;
     this.#expectEvents();
-    const headers = { ...callerHeaders(response.headers), ...this.#paid?.headers(progress.upstream) };
     // Pings may come for long before it says anything.
-    this.#answerCaller = () => {
-      this.#acknowledge();
-      this.#started.resolve({ kind: 'stream', headers });
-    };
+    this.#answerOnSilence({ ...callerHeaders(response.headers), ...this.#paid?.headers(progress.upstream) });
     const read = { opening: progress.opening, timer: this.#timer, abort: this.#abort };
     const reading = readFirstEvent(response.body, read);
     this.#readOnIfStopped = async () => {
@@ -312,6 +309,17 @@ export class TurnRunner implements Runner {
     progress.opening = opening;
     const { kind, forCaller } = (first && refusalIn(response, first.data)) ?? {};
     return kind === 'request' && forCaller?.status === 400 ? first?.data : undefined;
+  }
+
+  /**
+   * Has the next ping answer the caller. From then on a failure is an `error` event of the stream. A rejection by the account
+   * keeps its status, because nothing is sent before the admission.
+   */
+  #answerOnSilence(headers: Record<string, string>): void {
+    this.#answerCaller = () => {
+      this.#acknowledge();
+      this.#started.resolve({ kind: 'stream', headers });
+    };
   }
 
   /** Notes that the caller gets an answer now which says that the turn has begun. A run asks for its subagents again. */
@@ -419,7 +427,7 @@ export class TurnRunner implements Runner {
   }
 
   #ping(): void {
-    // Once the upstream's headers have come, the first ping answers the caller.
+    // Once the request was sent, the first ping answers the caller.
     this.#answerCaller();
     this.#publisher.ping();
     this.turn.grants.cover(this.#context.now());

@@ -35,6 +35,8 @@ interface ChatState {
   open: number;
   /** How many answers have been read. */
   read: number;
+  /** The latest answer that was not read to its end, and not stopped. */
+  unread: MessageStream | undefined;
   /** How many sent messages got no answer. */
   failed: number;
   /** Settles when no answer is being read any more. */
@@ -68,7 +70,10 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
 
   function stateOf(chatId: string): ChatState {
     const settled = Promise.resolve();
-    const state = chats.get(chatId) ?? { open: 0, read: 0, failed: 0, reading: settled, resumes: 0, stopping: settled };
+    const state = chats.get(chatId) ?? {
+      ...{ open: 0, read: 0, unread: undefined, failed: 0 },
+      ...{ reading: settled, resumes: 0, stopping: settled },
+    };
     chats.set(chatId, state);
     return state;
   }
@@ -93,6 +98,7 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
         const isStopped = stopOnAbort && state.resumes === resumes;
         const stream = await opened;
         try {
+          if (isStopped && state.unread === stream) state.unread = undefined;
           if (isStopped) await stream?.stop();
         } finally {
           stream?.close();
@@ -131,7 +137,12 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
         if (decided.length > 0) {
           const opening = decide(client, conversation, decided);
           endOnAbort(state, abortSignal, opening);
-          return streamOf(chunksOf(await opening, { continued, approvals }), () => end(true));
+          const run = await opening;
+          state.unread = run;
+          return streamOf(chunksOf(run, { continued, approvals }), (isWhole) => {
+            noteRead(state, run, isWhole);
+            end(true);
+          });
         }
         const turn = {
           ...request,
@@ -140,10 +151,14 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
           messages: [{ role: 'user' as const, content: contentOf(messages) }],
         };
         const stream = client.messages.stream(turn, { headers: Object.fromEntries(new Headers(headers)) });
+        state.unread = stream;
         endOnAbort(state, abortSignal, Promise.resolve(stream));
         // If the request is refused, this throws, so that the hook has the typed error at once.
         if (!(await stream.opened())) await stream.finalMessage();
-        return streamOf(chunksOf(stream, { continued, approvals }), () => end(true));
+        return streamOf(chunksOf(stream, { continued, approvals }), (isWhole) => {
+          noteRead(state, stream, isWhole);
+          end(true);
+        });
       } catch (thrown) {
         end(false);
         throw thrown;
@@ -155,7 +170,9 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
       state.resumes += 1;
       const { read, failed } = state;
       const conversation = conversationOf(chatId);
-      const turn = unanswered.get(client)?.get(conversation);
+      // An answer that has ended meanwhile, and whose events may no longer be kept, is named: it is read from the history.
+      const unread = state.open > 0 ? undefined : state.unread?.turn;
+      const turn = unanswered.get(client)?.get(conversation) ?? unread;
       const opening = client.conversations.resume(conversation, { ifAbsent: 'empty', turn }).catch(unlessUnknown);
       endOnAbort(state, abortSignal, opening);
       const [resumed] = await Promise.allSettled([opening]);
@@ -176,7 +193,11 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
           const earlier = (await rowsOf(client, conversation)).filter((row) => row.turn !== stream.turn);
           return toUIMessages(earlier).findLast((message) => toolIdsIn(message).has(call));
         };
-        return streamOf(chunksOf(stream, { shownWith, approvals }));
+        state.unread = stream;
+        return streamOf(chunksOf(stream, { shownWith, approvals }), (isWhole) => {
+          noteRead(state, stream, isWhole);
+          if (isWhole) unanswered.get(client)?.delete(conversation);
+        });
       }
       // The hook shows why a message failed, and would take null for the end of that error.
       if (state.failed !== failed) await aborted(abortSignal);
@@ -283,6 +304,11 @@ function beginReading(state: ChatState): (wasRead: boolean) => void {
   };
 }
 
+/** Forgets an answer that was read to its end: a resume need not read it again. */
+function noteRead(state: ChatState, stream: MessageStream, isWhole: boolean): void {
+  if (isWhole && state.unread === stream) state.unread = undefined;
+}
+
 function aborted(signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve) => {
     if (signal?.aborted) resolve();
@@ -296,21 +322,22 @@ function unlessUnknown(thrown: unknown): undefined {
   if (!(thrown instanceof Error && (status === 404 || status === 410))) throw thrown;
 }
 
-/** @param onEnd called when nothing more is read */
-function streamOf(chunks: Chunks, onEnd: () => void = () => {}): ReadableStream<UIMessageChunk> {
+/** @param onEnd called when nothing more is read. `isWhole` says whether all chunks were read */
+function streamOf(chunks: Chunks, onEnd: (isWhole: boolean) => void): ReadableStream<UIMessageChunk> {
   return new ReadableStream<UIMessageChunk>({
     async pull(controller) {
       try {
         const { value, done } = await chunks.next();
         if (!done) return controller.enqueue(value);
         controller.close();
+        onEnd(true);
       } catch (thrown) {
         controller.error(thrown);
+        onEnd(false);
       }
-      onEnd();
     },
     async cancel() {
-      onEnd();
+      onEnd(false);
       await chunks.return(undefined);
     },
   });

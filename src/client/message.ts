@@ -23,6 +23,8 @@ export class MessageBuilder {
     switch (event.type) {
       case 'content_block_start':
         message.content[event.index] = { ...event.content_block };
+        // A block that begins again replaces what has come of it.
+        this.#inputs.delete(event.index);
         break;
       case 'content_block_delta':
         this.#grow(event.index, message.content[event.index], event.delta as unknown as Fields);

@@ -1,5 +1,6 @@
 import type { Message, RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages';
 import { MessageBuilder, summedUsage } from './message.ts';
+import type { PartialAnswer } from './stored-answer.ts';
 
 /** How often an answer that the API has paused is sent back. One that pauses again and again must not cost without an end. */
 const MOST_RETURNS = 10;
@@ -18,10 +19,19 @@ export class PausedAnswer {
   #returns = 0;
   /** The end of a part that may go on. It is told only if nothing follows it. */
   #held: RawMessageStreamEvent[] = [];
+  /** The index of the block that has begun and not ended, in the part that comes now. */
+  #openBlock: number | undefined;
+
+  /** The part that comes now, as far as it has come. */
+  get part(): PartialAnswer {
+    return { message: this.#part.message, openBlock: this.#openBlock };
+  }
 
   /** Takes an event of the part that comes now. @returns the events of the whole answer that are told for it */
   take(event: RawMessageStreamEvent): RawMessageStreamEvent[] {
     this.#part.take(event);
+    if (event.type === 'content_block_start') this.#openBlock = event.index;
+    if (event.type === 'content_block_stop') this.#openBlock = undefined;
     if (event.type === 'message_start') return this.#earlier ? [] : [event];
     if (event.type !== 'message_stop') this.#held = [];
     if ('index' in event) return [{ ...event, index: event.index + this.#blocks }];
@@ -49,6 +59,7 @@ export class PausedAnswer {
     this.#earlier = this.#earlier ? summedUsage(this.#earlier, message.usage) : message.usage;
     this.#blocks += message.content.length;
     this.#part = new MessageBuilder();
+    this.#openBlock = undefined;
     this.#returns += 1;
   }
 

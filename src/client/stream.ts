@@ -7,6 +7,7 @@ import { onReturn, pause, pauseBefore } from './pause.ts';
 import { PausedAnswer } from './paused-answer.ts';
 import type { MessageRequest } from './requests.ts';
 import { SdkReader } from './sdk-reader.ts';
+import { missingEvents, readStoredAnswer } from './stored-answer.ts';
 import { connectionError, inPath, newKey, type Transport } from './transport.ts';
 
 export interface StreamOptions {
@@ -93,8 +94,8 @@ export class MessageStream extends SdkReader {
   #connection: AbortController | undefined;
   /** When the last byte came, in milliseconds since 1970. */
   #lastByteAt = Date.now();
-  /** When the last event of the turn came, in milliseconds since 1970. */
-  #lastEventAt = Date.now();
+  /** When the connection was lost for the first time since the last event, in milliseconds since 1970. */
+  #lostAt: number | undefined;
   #attempts = 0;
   #costRequests = 0;
   /** The cost of this turn, and of those before it as far as all of them are known, in US dollars. */
@@ -105,6 +106,8 @@ export class MessageStream extends SdkReader {
   #number = 0;
   #complete = false;
   #stopping = false;
+  /** The error by which the edge has said that the events of the turn are no longer kept. */
+  #gone: SluiceError | undefined;
   /** The error with which the turn has ended, if it did. */
   #failure: SluiceError | undefined;
 
@@ -194,14 +197,18 @@ export class MessageStream extends SdkReader {
   /** Connects and reads until the end. @returns the error of an incomplete answer */
   async #run(): Promise<unknown> {
     const { signal } = this.#closed;
-    const { beginMs, resumeMs } = this.#transport.patience;
+    const { beginMs, resumeMs, silenceMs } = this.#transport.patience;
     while (!signal.aborted) {
       let error: unknown;
       let wait = 0;
       try {
         const response = await this.#connect();
-        if (response.status === 204) return undefined;
-        await this.#read(response);
+        if (response) await this.#read(response);
+        else {
+          const end = await this.#endFromHistory(undefined);
+          if (this.#goesOn()) continue;
+          return end;
+        }
       } catch (thrown) {
         if (signal.aborted) return undefined;
         error = thrown;
@@ -218,10 +225,18 @@ export class MessageStream extends SdkReader {
       }
       error ??= new SluiceError('connection_error', 'The answer was cut before its end.', { headers: this.headers });
       if (this.conversation === undefined) return error;
-      if (Date.now() - this.#lastEventAt > (this.headers === undefined ? beginMs : resumeMs)) return error;
+      this.#lostAt ??= Date.now();
+      if (Date.now() - this.#lostAt > (this.headers === undefined ? beginMs : resumeMs)) {
+        const end = await this.#endFromHistory(error).catch(() => error);
+        if (this.#goesOn()) continue;
+        return end;
+      }
       const waitMs = pauseBefore(this.#complete ? 0 : this.#attempts, wait);
       if (!this.#complete) this.#options.onConnection?.('lost', new Date(Date.now() + waitMs));
+      const pausedAt = Date.now();
       await pause(waitMs, signal);
+      // A device that slept meanwhile has tried nothing in that time.
+      if (Date.now() - pausedAt > waitMs + silenceMs) this.#lostAt = undefined;
       this.#attempts += 1;
       // A turn that was stopped must not be started again.
       if (this.turn === undefined && this.#isStopped()) return undefined;
@@ -274,7 +289,35 @@ export class MessageStream extends SdkReader {
     return this.stopped;
   }
 
-  async #connect(): Promise<Response> {
+  /**
+   * Ends the answer with what the conversation has stored of it: its events are no longer kept, or cannot be received.
+   *
+   * @param lost why they cannot be received; undefined if the edge has no more of them
+   * @returns the error of an incomplete answer
+   * @throws SluiceError if the history cannot be read
+   */
+  async #endFromHistory(lost: unknown): Promise<unknown> {
+    const { conversation, turn } = this;
+    if (conversation === undefined || turn === undefined || this.#complete || this.#isStopped()) return lost;
+    const { signal } = this.#closed;
+    const stored = await readStoredAnswer(this.#transport, conversation, turn, signal);
+    if (signal.aborted) return undefined;
+    // A turn that was asked for and has left nothing is not there.
+    if (!stored) return lost ?? (this.#isStarted ? notStored() : this.#gone);
+    this.#isStarted = true;
+    this.#start(true);
+    if (stored.status === 'interrupted') return notStored();
+    this.stopped ||= stored.status === 'stopped';
+    this.paused = stored.paused ?? this.paused;
+    for (const event of missingEvents(stored, this.#answer.part))
+      for (const shown of this.#answer.take(event)) this.#tell(shown);
+    this.#complete = true;
+    if (stored.cost_usd !== null) this.#takeCost(stored.cost_usd);
+    return undefined;
+  }
+
+  /** Connects. @returns undefined if the edge has no more events of the turn */
+  async #connect(): Promise<Response | undefined> {
     const connection = new AbortController();
     this.#connection = connection;
     const abort = () => connection.abort();
@@ -302,8 +345,16 @@ export class MessageStream extends SdkReader {
       });
     };
     // Without a conversation there is no idle timeout here: the upstream may be slow, and a second request would cost.
-    const response = conversation === undefined ? await send() : await this.#unlessIdle(send());
-    if (response.status === 204) return response;
+    let response: Response;
+    try {
+      response = conversation === undefined ? await send() : await this.#unlessIdle(send());
+    } catch (thrown) {
+      if (!isGone(thrown)) throw thrown;
+      this.#gone = thrown;
+      this.turn ??= thrown.headers?.get('sluice-turn') ?? undefined;
+      return undefined;
+    }
+    if (response.status === 204) return undefined;
     this.headers ??= response.headers;
     this.turn ??= response.headers.get('sluice-turn') ?? undefined;
     this.#isStarted = true;
@@ -369,7 +420,7 @@ export class MessageStream extends SdkReader {
       this.#connection?.abort();
       return;
     }
-    this.#lastEventAt = Date.now();
+    this.#lostAt = undefined;
     if (number !== undefined) {
       if (number <= this.#number) return;
       this.#number = number;
@@ -399,12 +450,14 @@ export class MessageStream extends SdkReader {
     this.#connection?.abort();
   }
 
+  #takeCost(usd: number): void {
+    this.#turnUsd = usd;
+    this.costUsd = this.#spentUsd === undefined ? undefined : sumOf(this.#spentUsd, usd);
+  }
+
   #remark(comment: string): void {
     const [, price] = /^sluice-cost-usd=([\d.]+)/.exec(comment) ?? [];
-    if (price !== undefined) {
-      this.#turnUsd = Number(price);
-      this.costUsd = this.#spentUsd === undefined ? undefined : sumOf(this.#spentUsd, this.#turnUsd);
-    }
+    if (price !== undefined) this.#takeCost(Number(price));
     const [, used] = /^sluice-budget-used=([\d.]+)/.exec(comment) ?? [];
     if (used !== undefined) this.used = Number(used);
     const [, fits] = /^sluice-budget-fits=(true|false)$/.exec(comment) ?? [];
@@ -418,6 +471,21 @@ export class MessageStream extends SdkReader {
   /** Aborts a connection that may be dead: the network has changed, or the page was hidden for long. */
   #checkConnection(why: 'online' | 'visible'): void {
     if (this.conversation === undefined || this.#complete) return;
+    this.#lostAt = undefined;
     if (why === 'online' || Date.now() - this.#lastByteAt > IDLE_MS) this.#connection?.abort();
   }
+}
+
+/** @returns whether an error says that the turn has ended, and its events are no longer kept */
+function isGone(thrown: unknown): thrown is SluiceError {
+  if (!(thrown instanceof SluiceError)) return false;
+  const { status, headers } = thrown;
+  return status === 410 || (status === 409 && headers?.get('location')?.endsWith('/messages') === true);
+}
+
+function notStored(): SluiceError {
+  return new SluiceError(
+    'api_error',
+    'The answer was interrupted, and its rest is not in the conversation. Send the next message, or the same one again.',
+  );
 }

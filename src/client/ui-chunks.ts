@@ -139,12 +139,16 @@ class Blocks {
 
   *#start(index: number, block: StreamedBlock): Generator<Chunk, void, void> {
     const toolCallId = String(block.id);
-    this.#blocks += 1;
     const isCall = block.type.endsWith('tool_use');
-    if (isCall && this.knownIds.has(toolCallId)) return;
+    // A call that begins again is shown already: only its input is read anew.
+    const isAgain = isCall && this.#open.get(index)?.id === toolCallId;
+    if (!isAgain) yield* this.#stop(index);
+    this.#blocks += 1;
+    if (isCall && !isAgain && this.knownIds.has(toolCallId)) return;
     if (isCall) this.knownIds.add(toolCallId);
     const id = isCall ? toolCallId : String(this.#blocks);
     this.#open.set(index, { id, block, json: '', signature: '' });
+    if (isAgain) return;
     if (block.type === 'text') {
       yield { type: 'text-start', id };
       if (block.text) yield { type: 'text-delta', id, delta: String(block.text) };
@@ -175,6 +179,7 @@ class Blocks {
   *#stop(index: number): Generator<Chunk, void, void> {
     const open = this.#open.get(index);
     if (!open) return;
+    this.#open.delete(index);
     const { id, block, json, signature } = open;
     if (block.type === 'text') yield { type: 'text-end', id };
     else if (block.type === 'thinking') {

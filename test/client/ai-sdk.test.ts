@@ -591,6 +591,29 @@ describe('a history that was loaded with a question that has no answer yet', () 
   });
 });
 
+test('a resume gives the whole answer of which half has come, though its turn has ended and its events are gone', async () => {
+  const row = { type: 'message', id: 'msg_1', role: 'assistant', turn: 'turn_a', model: 'm', paused: null };
+  const answer = { ...row, content: [{ type: 'text', text: 'Yes. No.' }], status: 'complete', stop_reason: 'end_turn' };
+  let isNear = false;
+  const { client, until } = fakeEdge(({ path, headers }) => {
+    if (path.includes('/messages?') && isNear)
+      return Response.json({ data: [{ ...answer, usage: null, cost_usd: null }], has_more: false });
+    if (path === '/messages' && !isNear)
+      return streamed(bytesOf(framesOf('turn_a', answerOf('Yes. No.')).slice(0, 3).join('')), 'break');
+    if (!isNear) throw new TypeError('fetch failed');
+    if (headers.get('last-event-id') === null) return new Response(null, { status: 204 });
+    return Response.json(envelope('not_found_error'), { status: 410 });
+  });
+  const transport = createChatTransport({ client });
+  const cut = await until(transport.sendMessages(sending([hello])));
+  await until(messageOf(cut).catch(() => undefined));
+  isNear = true;
+  const stream = await until(transport.reconnectToStream({ chatId: 'c1' }));
+  if (!stream) throw new TypeError('ready with half an answer');
+  expect(await until(messageOf(stream))).toMatchObject({ id: 'msg_1', parts: [{ type: 'step-start' }, { text: 'Yes. No.' }] });
+  expect(await until(transport.reconnectToStream({ chatId: 'c1' }))).toBeNull();
+});
+
 test('a resume that was replaced, and is not answered, keeps no message waiting', async () => {
   const { client, sent, until } = fakeEdge(({ path }) => {
     if (path !== '/messages') return new Promise(() => {});

@@ -149,6 +149,89 @@ describe('in a conversation', () => {
     expect(Date.now() - from).toBeLessThan(620_000);
   });
 
+  describe('away for longer than the edge keeps events', () => {
+    const AWAY_MS = 1_200_000;
+    const stored = { type: 'message', id: 'msg_1', turn: 'turn_a', role: 'assistant', model: 'm', paused: null } as const;
+    const answer = {
+      ...stored,
+      content: [{ type: 'text', text: 'The river is long and wide, and “ends” in the sea 🌊. ' }],
+      ...{ status: 'complete', stop_reason: 'end_turn', cost_usd: 0.000012 },
+      usage: { input_tokens: 3, output_tokens: 9 },
+    };
+    const historyOf = (...data: object[]) => Response.json({ data, has_more: false, last_id: 'msg_1' });
+
+    /** The first events of the answer, and then a device that sleeps. */
+    function beforeSleep(events: number): Response {
+      let isSent = false;
+      const body = new ReadableStream<Uint8Array>(
+        {
+          pull(controller) {
+            if (!isSent) {
+              isSent = true;
+              return controller.enqueue(bytesOf(frames.slice(0, events).join('')));
+            }
+            vi.setSystemTime(Date.now() + AWAY_MS);
+            return controller.error(new TypeError('terminated'));
+          },
+        },
+        { highWaterMark: 0 },
+      );
+      return new Response(body, { headers: { 'sluice-turn': 'turn_a' } });
+    }
+
+    test('tries once more, however late', async () => {
+      const { client, sent, until } = fakeEdge((one, count) => (count === 1 ? beforeSleep(4) : streamed(rest(one))));
+      expect(await until(collect(client.messages.stream(inConversation)))).toEqual(events);
+      expect(sent).toHaveLength(2);
+    });
+
+    test.each([
+      ['says that there is nothing more', () => new Response(null, { status: 204 })],
+      ['no longer keeps the events', () => Response.json(envelope('not_found_error'), { status: 410 })],
+    ])('ends the message with what is stored where the edge %s', async (_, gone) => {
+      for (const seen of [0, 1, 2, 4, frames.length - 3, frames.length - 2, frames.length - 1]) {
+        const { client, sent, until } = fakeEdge(({ path }, count) => {
+          if (count === 1) return beforeSleep(seen);
+          if (path.includes('/messages?')) return historyOf({ ...answer, turn: 'turn_0' }, answer);
+          return path === '/messages'
+            ? Response.json(envelope('conflict_error'), {
+                status: 409,
+                headers: { 'sluice-turn': 'turn_a', location: '/conversations/c1/messages' },
+              })
+            : gone();
+        });
+        const stream = client.messages.stream(inConversation);
+        expect(await until(stream.text()), `${seen} events`).toBe(answer.content[0]?.text);
+        const { stop_reason, usage } = await stream.finalMessage();
+        expect([stop_reason, usage.output_tokens, stream.costUsd]).toEqual(['end_turn', 9, 0.000012]);
+        const types = (await collect(stream)).map((event) => (event as { type: string }).type);
+        for (const one of ['message_start', 'content_block_start', 'content_block_stop', 'message_stop'])
+          expect(types.filter((type) => type === one)).toHaveLength(1);
+        expect(sent.at(-1)?.path).toContain('view=shown');
+      }
+    });
+
+    test('ends an answer that was interrupted, or of which nothing is stored, with an error', async () => {
+      for (const data of [[], [{ ...answer, status: 'interrupted' }]]) {
+        const { client, until } = fakeEdge(({ path }, count) => {
+          if (count === 1) return beforeSleep(4);
+          return path.includes('/messages?') ? historyOf(...data) : new Response(null, { status: 204 });
+        });
+        const stream = client.messages.stream(inConversation);
+        await expect(until(stream.text())).rejects.toMatchObject({ type: 'api_error' });
+      }
+    });
+
+    test('ends with what is stored where only streams cannot be received', async () => {
+      const { client, until } = fakeEdge(({ path }, count) => {
+        if (count === 1) return beforeSleep(4);
+        if (path.includes('/messages?')) return historyOf(answer);
+        throw new TypeError('fetch failed');
+      });
+      expect(await until(client.messages.stream(inConversation).text())).toBe(answer.content[0]?.text);
+    });
+  });
+
   test('a `fetch` that gives no stream, as on React Native, is an error at once, which says what to give', async () => {
     const { client, sent, until } = fakeEdge(() => new Response(null, { headers: { 'sluice-turn': 'turn_a' } }));
     await expect(until(client.messages.stream(inConversation).text())).rejects.toMatchObject({

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 
 import { type Client, createClient } from '../../src/client/index.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
 import { eventually } from '../support/eventually.ts';
-import { onFastClock } from '../support/fast-clock.ts';
+import { onFastClock } from '../support/worker-clock.ts';
 import { type FakeUpstream, startUpstream } from '../support/upstream.ts';
 import { end, start, textBlock } from '../support/wire.ts';
 

@@ -1,0 +1,108 @@
+/** Completes an answer from the conversation's history, where its events are no longer kept. */
+import type { Message, RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages';
+import type { ConversationMessage, Page } from './requests.ts';
+import { inPath, type Transport } from './transport.ts';
+
+type Block = Record<string, unknown> & { type: string };
+
+/** An answer as far as it has come. */
+export interface PartialAnswer {
+  message: Message | undefined;
+  /** The index of the block that has begun and not ended. */
+  openBlock: number | undefined;
+}
+
+const PAGE_ROWS = 1_000;
+/** The fields that grow while a block streams, and the deltas that they grow by. */
+const GROWING = [
+  ['text', 'text_delta'],
+  ['thinking', 'thinking_delta'],
+  ['signature', 'signature_delta'],
+] as const;
+
+/**
+ * Reads the stored answer of a turn.
+ *
+ * @returns undefined if the turn still runs, or nothing of it was stored
+ * @throws SluiceError as `Transport.send`
+ */
+export async function readStoredAnswer(
+  transport: Transport,
+  conversation: string,
+  turn: string,
+  signal: AbortSignal,
+): Promise<ConversationMessage | undefined> {
+  let answer: ConversationMessage | undefined;
+  let after_id: string | undefined;
+  for (;;) {
+    const query = { view: 'shown', if_absent: 'empty', limit: PAGE_ROWS, after_id };
+    const page = await transport.jsonSoon<Page<ConversationMessage>>(
+      `/conversations/${inPath(conversation)}/messages`,
+      { query, signal },
+    );
+    answer = page.data.findLast((row) => row.turn === turn && row.role === 'assistant') ?? answer;
+    if (!page.has_more || page.last_id === null) return answer;
+    after_id = page.last_id;
+  }
+}
+
+/** Yields the events that a client lacks of a stored answer: those that end it, and all of them if it has none. */
+export function* missingEvents(
+  row: ConversationMessage,
+  { message, openBlock }: PartialAnswer,
+): Generator<RawMessageStreamEvent, void, void> {
+  if (!message) yield messageStart(row);
+  const content = (typeof row.content === 'string' ? [{ type: 'text', text: row.content }] : row.content) as Block[];
+  for (const [index, block] of content.entries()) {
+    const known = message?.content[index] as Block | undefined;
+    if (known && index !== openBlock) continue;
+    const deltas = known && missingDeltas(block, known);
+    // A block that cannot be continued begins again, and replaces what has come of it.
+    if (!deltas) yield { type: 'content_block_start', index, content_block: emptied(block) } as unknown as RawMessageStreamEvent;
+    for (const delta of deltas ?? missingDeltas(block, emptied(block)) ?? [])
+      yield { type: 'content_block_delta', index, delta } as RawMessageStreamEvent;
+    yield { type: 'content_block_stop', index };
+  }
+  if (openBlock !== undefined && openBlock >= content.length) yield { type: 'content_block_stop', index: openBlock };
+  yield {
+    type: 'message_delta',
+    delta: { stop_reason: row.stop_reason ?? 'end_turn', stop_sequence: null },
+    usage: row.usage ?? { output_tokens: 0 },
+  } as RawMessageStreamEvent;
+  yield { type: 'message_stop' };
+}
+
+function messageStart({ id, model, usage }: ConversationMessage): RawMessageStreamEvent {
+  const message = {
+    ...{ id, type: 'message', role: 'assistant', model, content: [], stop_reason: null, stop_sequence: null },
+    usage: usage ?? { input_tokens: 0, output_tokens: 0 },
+  };
+  return { type: 'message_start', message } as unknown as RawMessageStreamEvent;
+}
+
+/** @returns the deltas from one state of a block to another; undefined if it has not only grown */
+function missingDeltas(block: Block, known: Block): object[] | undefined {
+  if (block.type !== known.type || (block.type !== 'text' && block.type !== 'thinking')) return undefined;
+  const deltas: object[] = [];
+  for (const [field, type] of GROWING) {
+    const [stored, has = ''] = [block[field], known[field]];
+    if (typeof stored !== 'string' || stored === has) continue;
+    if (typeof has !== 'string' || !stored.startsWith(has)) return undefined;
+    deltas.push({ type, [field]: stored.slice(has.length) });
+  }
+  for (const citation of citationsOf(block).slice(citationsOf(known).length))
+    deltas.push({ type: 'citations_delta', citation });
+  return deltas;
+}
+
+/** @returns a block as its first event has it */
+function emptied(block: Block): Block {
+  if (block.type !== 'text' && block.type !== 'thinking') return block;
+  const growing = GROWING.filter(([field]) => typeof block[field] === 'string').map(([field]) => [field, '']);
+  const { citations: _, ...begun } = block;
+  return { ...begun, type: block.type, ...Object.fromEntries(growing) };
+}
+
+function citationsOf({ citations }: Block): unknown[] {
+  return Array.isArray(citations) ? citations : [];
+}

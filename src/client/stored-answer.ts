@@ -58,7 +58,8 @@ export function* missingEvents(
     if (known && index !== openBlock) continue;
     const deltas = known && missingDeltas(block, known);
     // A block that cannot be continued begins again, and replaces what has come of it.
-    if (!deltas) yield { type: 'content_block_start', index, content_block: emptied(block) } as unknown as RawMessageStreamEvent;
+    if (!deltas)
+      yield { type: 'content_block_start', index, content_block: emptied(block) } as unknown as RawMessageStreamEvent;
     for (const delta of deltas ?? missingDeltas(block, emptied(block)) ?? [])
       yield { type: 'content_block_delta', index, delta } as RawMessageStreamEvent;
     yield { type: 'content_block_stop', index };

@@ -610,7 +610,10 @@ test('a resume gives the whole answer of which half has come, though its turn ha
   isNear = true;
   const stream = await until(transport.reconnectToStream({ chatId: 'c1' }));
   if (!stream) throw new TypeError('ready with half an answer');
-  expect(await until(messageOf(stream))).toMatchObject({ id: 'msg_1', parts: [{ type: 'step-start' }, { text: 'Yes. No.' }] });
+  expect(await until(messageOf(stream))).toMatchObject({
+    id: 'msg_1',
+    parts: [{ type: 'step-start' }, { text: 'Yes. No.' }],
+  });
   expect(await until(transport.reconnectToStream({ chatId: 'c1' }))).toBeNull();
 });
 

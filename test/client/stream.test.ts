@@ -151,7 +151,14 @@ describe('in a conversation', () => {
 
   describe('away for longer than the edge keeps events', () => {
     const AWAY_MS = 1_200_000;
-    const stored = { type: 'message', id: 'msg_1', turn: 'turn_a', role: 'assistant', model: 'm', paused: null } as const;
+    const stored = {
+      type: 'message',
+      id: 'msg_1',
+      turn: 'turn_a',
+      role: 'assistant',
+      model: 'm',
+      paused: null,
+    } as const;
     const answer = {
       ...stored,
       content: [{ type: 'text', text: 'The river is long and wide, and “ends” in the sea 🌊. ' }],

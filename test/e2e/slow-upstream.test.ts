@@ -4,9 +4,9 @@ import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 
 import { type Client, createClient } from '../../src/client/index.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
 import { eventually } from '../support/eventually.ts';
-import { onFastClock } from '../support/worker-clock.ts';
 import { type FakeUpstream, startUpstream } from '../support/upstream.ts';
 import { end, start, textBlock } from '../support/wire.ts';
+import { onFastClock } from '../support/worker-clock.ts';
 
 const MODEL = 'claude-haiku-4-5';
 const ANSWER = start({ model: MODEL }) + textBlock(['So.']) + end();
@@ -37,13 +37,24 @@ async function edgeOf(vars: Record<string, string>, script = inject('worker')): 
 
 describe('an upstream whose headers do not come within STREAM_HEADERS_MS', () => {
   let edge: Edge;
+  let several: Edge;
+  let broken: FakeUpstream;
 
   beforeAll(async () => {
     edge = await edgeOf({ STREAM_HEADERS_MS: '2000' });
+    broken = await startUpstream((_, response) => response.writeHead(500).end());
+    const entry = (name: string, base_url: string) => ({ name, kind: 'anthropic', base_url, first_byte_ms: 1_000 });
+    several = await edgeOf({
+      UPSTREAMS: JSON.stringify([entry('slow', upstream.url), entry('broken', broken.url)]),
+      UPSTREAM_SLOW_KEY: 'key',
+      UPSTREAM_BROKEN_KEY: 'key',
+    });
   });
 
   afterAll(async () => {
     await edge.stop();
+    await several.stop();
+    await broken.stop();
   });
 
   test.each([
@@ -61,22 +72,10 @@ describe('an upstream whose headers do not come within STREAM_HEADERS_MS', () =>
   });
 
   test('is given up for the next one, and not asked again when that one fails', async () => {
-    const other = await startUpstream((_, response) => response.writeHead(500).end());
-    const entry = (name: string, base_url: string) => ({ name, kind: 'anthropic', base_url, first_byte_ms: 200 });
-    const several = await edgeOf({
-      UPSTREAMS: JSON.stringify([entry('slow', upstream.url), entry('broken', other.url)]),
-      UPSTREAM_SLOW_KEY: 'key',
-      UPSTREAM_BROKEN_KEY: 'key',
-    });
-    try {
-      const stream = createClient({ baseURL: several.url }).messages.stream(request);
-      await expect(stream.text()).rejects.toMatchObject({ status: expect.any(Number) });
-      expect(asked()).toBe(1);
-      expect(other.received.length).toBeGreaterThan(1);
-    } finally {
-      await several.stop();
-      await other.stop();
-    }
+    const stream = createClient({ baseURL: several.url }).messages.stream(request);
+    await expect(stream.text()).rejects.toMatchObject({ status: expect.any(Number) });
+    expect(asked()).toBe(1);
+    expect(broken.received.length).toBeGreaterThan(1);
   });
 });
 

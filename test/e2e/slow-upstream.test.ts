@@ -41,9 +41,9 @@ describe('an upstream whose headers do not come within STREAM_HEADERS_MS', () =>
   let broken: FakeUpstream;
 
   beforeAll(async () => {
-    edge = await edgeOf({ STREAM_HEADERS_MS: '2000' });
+    edge = await edgeOf({ STREAM_HEADERS_MS: '3000' });
     broken = await startUpstream((_, response) => response.writeHead(500).end());
-    const entry = (name: string, base_url: string) => ({ name, kind: 'anthropic', base_url, first_byte_ms: 1_000 });
+    const entry = (name: string, base_url: string) => ({ name, kind: 'anthropic', base_url, first_byte_ms: 3_000 });
     several = await edgeOf({
       UPSTREAMS: JSON.stringify([entry('slow', upstream.url), entry('broken', broken.url)]),
       UPSTREAM_SLOW_KEY: 'key',

@@ -3,12 +3,20 @@
  */
 
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
+import { lengthOf, setPieces } from '../../kit/http/body-pieces.ts';
 import { encoder, exactDecoder } from '../../kit/http/bytes.ts';
 import { COMMA } from '../../kit/json/characters.ts';
 import { type Changes, edit, memberRange } from '../../kit/json/edit.ts';
 import type { Json } from '../../kit/json/object.ts';
 import type { PromptFeatures } from '../pricing/prompt-features.ts';
 import type { SentHistory } from './sent-history.ts';
+
+/** A part of the history in bytes, and what goes up in its place. */
+export interface Replacement {
+  start: number;
+  end: number;
+  bytes: Uint8Array;
+}
 
 /** A Messages body of new messages with a history before them. Bytes, text and JSON are made when they are first read. */
 export class RequestBody implements JsonBody {
@@ -18,13 +26,18 @@ export class RequestBody implements JsonBody {
   readonly own: Json;
   readonly #text: string;
   readonly #history: SentHistory;
+  readonly #replacement: Replacement | undefined;
   #bytes: Uint8Array | undefined;
   #parsed: Pick<JsonBody, 'text' | 'json'> | undefined;
 
-  /** @param text a Messages body whose `messages` has only the new ones */
-  constructor(text: string, history: SentHistory) {
+  /**
+   * @param text a Messages body whose `messages` has only the new ones
+   * @param replacement a message of the history with a breakpoint. The history itself has none: it is shared by later turns
+   */
+  constructor(text: string, history: SentHistory, replacement?: Replacement) {
     this.#text = text;
     this.#history = history;
+    this.#replacement = replacement;
     this.own = JSON.parse(text) as Json;
   }
 
@@ -44,7 +57,7 @@ export class RequestBody implements JsonBody {
   }
 
   get bytes(): Uint8Array {
-    this.#bytes ??= written(this.#text, this.#history.bytes);
+    this.#bytes ??= written(this.#text, partsOf(this.#history.bytes, this.#replacement));
     return this.#bytes;
   }
 
@@ -66,7 +79,7 @@ export class RequestBody implements JsonBody {
 
   /** @returns the same body with some members changed. */
   with(changes: Changes): RequestBody {
-    return new RequestBody(edit(this.#text, changes), this.#history);
+    return new RequestBody(edit(this.#text, changes), this.#history, this.#replacement);
   }
 }
 
@@ -75,19 +88,25 @@ export function ownOf(body: JsonBody): Json {
   return body instanceof RequestBody ? body.own : body.json;
 }
 
-/** Writes a history into the list of messages of a body, before those that are there. */
-function written(text: string, history: Uint8Array): Uint8Array {
-  if (history.length === 0) return encoder.encode(text);
+function partsOf(history: Uint8Array, replacement: Replacement | undefined): Uint8Array[] {
+  if (!replacement) return [history];
+  const { start, end, bytes } = replacement;
+  return [history.subarray(0, start), bytes, history.subarray(end)];
+}
+
+/** Writes the parts of a history into the list of messages of a body, before those that are there. */
+function written(text: string, history: readonly Uint8Array[]): Uint8Array {
+  const length = lengthOf(history);
+  if (length === 0) return encoder.encode(text);
   const range = memberRange(text, 'messages');
   if (!range) throw new TypeError('A body without messages.');
   const begins = range.start + 1;
   const before = encoder.encode(text.slice(0, begins));
   const after = encoder.encode(text.slice(begins));
   const hasMore = text.slice(begins, range.end - 1).trim() !== '';
-  const bytes = new Uint8Array(before.length + history.length + Number(hasMore) + after.length);
-  bytes.set(before);
-  bytes.set(history, before.length);
-  if (hasMore) bytes[before.length + history.length] = COMMA;
+  const bytes = new Uint8Array(before.length + length + Number(hasMore) + after.length);
+  setPieces(bytes, [before, ...history]);
+  if (hasMore) bytes[before.length + length] = COMMA;
   bytes.set(after, bytes.length - after.length);
   return bytes;
 }

@@ -4,7 +4,7 @@ import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { changedTexts, takes } from '../../claude/pricing/takes.ts';
 import { worstCaseOf } from '../../claude/pricing/worst-case.ts';
 import { askedMember, withoutMembers } from '../../claude/request/members.ts';
-import { RequestBody } from '../../claude/request/request-body.ts';
+import { type Replacement, RequestBody } from '../../claude/request/request-body.ts';
 import type { SentHistory } from '../../claude/request/sent-history.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
@@ -29,6 +29,7 @@ import { inheritedParts } from './inherited-parts.ts';
 import { toldMessage } from './left-out-calls.ts';
 import { bodyWithMendedCalls } from './mended-calls.ts';
 import { ANSWERED, type Continued, joinedResults, leftOutOf, newMessages, tailIn } from './new-messages.ts';
+import { markQuestion } from './question-breakpoint.ts';
 import {
   hideResults,
   type ResultsOfStep,
@@ -40,13 +41,7 @@ import { repairPaused } from './repair-paused.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf } from './shown-messages.ts';
 import type { CachedHistory, MessageText } from './storage/history-cache.ts';
-import {
-  BREAKPOINT,
-  hasThinking,
-  withBreakpoint,
-  withoutBreakpoints,
-  withoutThinking,
-} from './storage/message-text.ts';
+import { BREAKPOINT, hasThinking, withoutBreakpoints, withoutThinking } from './storage/message-text.ts';
 import type { Container } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { latestTurn } from './storage/turn-queries.ts';
@@ -129,7 +124,8 @@ export function nextRequest(
   );
   const frame = frameOf(members, frozen, model, options.betas, run?.tools.mark);
   const { history, sentFrom } = readSentHistory(request, continuation, transcript, settings);
-  const { body, longer } = bodyOfTurn(request, continuation, history, run, options);
+  const mark = () => markQuestion(history, continuation.tail, fresh, transcript);
+  const { body, longer } = bodyOfTurn(request, { ...continuation, mark }, history, run, options);
   const limit = settings.MAX_BODY_BYTES;
   if (body.bytes.length > limit) throw tooLargeToSend(limit, body.hasHistory);
   // If only messages were added, the upstream has already reported how many tokens the prompt has without them.
@@ -251,7 +247,13 @@ function toldBy(leftOut: ReadonlySet<string>): (of: Continued) => Continued {
  */
 export function bodyOfTurn(
   request: Asked,
-  { fresh, news, model, container }: Pick<Said, 'fresh' | 'news' | 'model'> & Partial<Pick<Said, 'container'>>,
+  {
+    fresh,
+    news,
+    model,
+    container,
+    mark,
+  }: Pick<Said, 'fresh' | 'news' | 'model'> & Partial<Pick<Said, 'container'>> & { mark?(): Replacement | undefined },
   history: SentHistory,
   run: Omit<PlannedRun, 'rest'> | undefined,
   options: RequestOptions,
@@ -261,13 +263,14 @@ export function bodyOfTurn(
   const changes = changesFor(request, model, run, options);
   const named = container && withContainer(request.json.container, container);
   if (named !== undefined) changes.container = named;
-  if (used === 0 || (isStep && used < free)) changes.cache_control = BREAKPOINT.cache_control;
-  const up = isStep && used + 1 < free ? news.map(withBreakpoint) : news;
-  const longer = isStep ? history.plus(up, fresh) : undefined;
+  const isCached = used === 0 || (isStep && used < free);
+  if (isCached) changes.cache_control = BREAKPOINT.cache_control;
+  const longer = isStep ? history.plus(news, fresh) : undefined;
   const own = isStep ? [] : news;
+  const text = edit(request.text, { ...changes, messages: `[${own.join(',')}]` });
   return {
-    body: new RequestBody(edit(request.text, { ...changes, messages: `[${own.join(',')}]` }), longer ?? history),
-    longer: up.every((text, at) => withoutBreakpoints(news[at] ?? '') === text) ? longer : undefined,
+    body: new RequestBody(text, longer ?? history, isCached && used + 1 < free ? mark?.() : undefined),
+    longer: news.every((text) => withoutBreakpoints(text) === text) ? longer : undefined,
   };
 }
 

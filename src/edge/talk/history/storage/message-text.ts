@@ -16,21 +16,22 @@ export function withoutBreakpoints(message: string): string {
   return hasBreakpoint(message) ? withoutThem(message) : message;
 }
 
-/** From a breakpoint the API looks back over twenty blocks. An answer with this many calls, and its results, have more. */
-const MANY_RESULTS = 8;
+/** Blocks that can have no breakpoint: the API rejects it. */
+const UNMARKABLE = /^"(?:thinking|redacted_thinking|connector_text)"$/;
 
 /**
- * Adds a breakpoint to the first block of a message with many results. So the API finds what was cached before the message.
+ * Adds a breakpoint to the last block of a message.
  *
- * @returns the text, otherwise unchanged
+ * @returns undefined if that block can have none
  */
-export function withBreakpoint(message: string): string {
+export function withBreakpoint(message: string): string | undefined {
   const content = memberTexts(message).get('content') ?? '';
-  if (!content.startsWith('[')) return message;
-  const [first, ...rest] = itemTexts(content);
-  if (first === undefined || rest.length + 1 < MANY_RESULTS) return message;
-  const marked = edit(first, BREAKPOINT);
-  return edit(message, { content: `[${[marked, ...rest].join(',')}]` });
+  const blocks = content.startsWith('[') ? itemTexts(content) : [`{"type":"text","text":${content}}`];
+  const last = blocks.pop();
+  if (!last?.startsWith('{')) return undefined;
+  const members = memberTexts(last);
+  if (UNMARKABLE.test(members.get('type') ?? '') || members.get('text') === '""') return undefined;
+  return edit(message, { content: `[${[...blocks, edit(last, BREAKPOINT)].join(',')}]` });
 }
 
 /** @returns whether a JSON text has a member `cache_control`. Inside a JSON string its quotes would be escaped. */

@@ -122,9 +122,22 @@ export function createReference() {
         // The bounds of JavaScript's integers are not bounds of this API.
         if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
         if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
+        if (io === 'input' && 'default' in jsonSchema) describeDefault(jsonSchema);
       },
     },
   );
+}
+
+/**
+ * Moves the default of a request's field into its description: generators of clients, openapi-typescript 7 among them, make a
+ * field with a `default` required.
+ */
+function describeDefault(schema: { default?: unknown; description?: string }): void {
+  const { default: value, description = '' } = schema;
+  delete schema.default;
+  if (/\bdefault/i.test(description)) return;
+  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  schema.description = `${description} Default: \`${text}\`.`.trimStart();
 }
 
 function operation(resource: Resource, path: string, route: Described, method: string): ZodOpenApiOperationObject {

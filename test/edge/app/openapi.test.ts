@@ -68,6 +68,30 @@ test('every example holds to its schema, which knows all of it', () => {
   }
 });
 
+test('no request has a schema with a `default`, which generators would make a required field', () => {
+  const document = createReference();
+  const withDefault: string[] = [];
+  const seen = new Set<object>();
+  const look = (schema: unknown, path: string): void => {
+    if (typeof schema !== 'object' || schema === null || seen.has(schema)) return;
+    seen.add(schema);
+    const { $ref, properties = {}, ...rest } = schema as Record<string, unknown> & { properties?: object };
+    if ('default' in rest) withDefault.push(path);
+    const named = typeof $ref === 'string' ? document.components?.schemas?.[$ref.split('/').at(-1) ?? ''] : undefined;
+    look(named, String($ref));
+    for (const [name, one] of [...Object.entries(properties), ...Object.entries(rest)]) look(one, `${path}.${name}`);
+  };
+  for (const [path, item] of Object.entries(document.paths ?? {})) {
+    for (const { requestBody, parameters } of Object.values(item) as { requestBody?: object; parameters?: object }[]) {
+      look(requestBody, path);
+      look(parameters, path);
+    }
+  }
+  expect(seen.size).toBeGreaterThan(500);
+  expect(withDefault).toEqual([]);
+  expect(JSON.stringify(document.components?.schemas)).toContain('Default: `10`.');
+});
+
 test('every error has its status, its envelope, and an example', () => {
   // The type says more than the status, for these three.
   const others: Readonly<Record<number, ErrorType>> = {

@@ -26,6 +26,7 @@ export const RETRIED_TASKS = [
   'pool_report',
   'prefix_release',
   'settlement',
+  'turn_event',
   'version_copy',
   'webhook_queue',
 ] as const;

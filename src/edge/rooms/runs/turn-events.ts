@@ -94,18 +94,24 @@ export class TurnEvents {
       shorten(members);
       body = writeJson({ ...about, ...members });
     }
+    alarm.watch(now() + LEASE_MS);
     this.#deliveries.add({ id, url, body, failures: 0, nextAt: now() });
     this.#isOpen = true;
-    alarm.watch(now() + LEASE_MS);
     // It is sent a moment later, because the event and what it reports are stored in one step first.
     waitUntil(Promise.resolve().then(() => this.send()));
   }
 
   /** Sends the events that are due. Never rejects. */
   async send(): Promise<void> {
-    this.#sending ??= this.#sendDue().finally(() => {
-      this.#sending = undefined;
-    });
+    this.#sending ??= this.#sendDue()
+      .catch((thrown: unknown) => {
+        const { alarm, now, retries } = this.#object;
+        alarm.wakeFor(now() + LEASE_MS);
+        retries.failed('turn_event', thrown, now() + LEASE_MS);
+      })
+      .finally(() => {
+        this.#sending = undefined;
+      });
     await this.#sending;
   }
 
@@ -114,8 +120,8 @@ export class TurnEvents {
     for (let row = this.#due(); row; row = this.#due()) {
       const { id, url, failures } = row;
       this.#isOpen = true;
-      this.#deliveries.postpone(id, failures, now() + LEASE_MS);
       alarm.watch(now() + LEASE_MS);
+      this.#deliveries.postpone(id, failures, now() + LEASE_MS);
       const to = { url: url ?? undefined, usual: settings().TURN_DELIVER_URL, failures };
       const event = parseObject(row.body);
       if (!event) logFailure({ event_id: id }, new DamagedRow('an event'));
@@ -124,8 +130,8 @@ export class TurnEvents {
       const again = whole && (await deliverEvent(whole, to, { settings: settings(), env, now: now() }));
       if (!transcript.profile) return;
       if (again) {
-        this.#deliveries.postpone(id, again.failures, again.nextAt);
         alarm.wakeFor(again.nextAt);
+        this.#deliveries.postpone(id, again.failures, again.nextAt);
       } else this.#deliveries.delete(id);
     }
     if (!this.#isOpen) return;

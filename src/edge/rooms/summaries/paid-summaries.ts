@@ -38,8 +38,8 @@ export class PaidSummaries {
     this.#isMaking = true;
     try {
       if (!profile) return;
-      transcript.together(() => summariesIn(transcript).add(row));
       alarm.watch(now() + SUMMARY_WATCH_MS);
+      transcript.together(() => summariesIn(transcript).add(row));
       await work();
     } catch (thrown) {
       logFailure({ conversation: profile?.id ?? '', summary: String(row.id) }, thrown);
@@ -84,8 +84,8 @@ export class PaidSummaries {
   }
 
   #change(row: SummaryRow, change: Partial<SummaryRow>): void {
-    Object.assign(row, change);
     summariesIn(this.#object.transcript).change(row.id, change);
+    Object.assign(row, change);
   }
 
   /** @param cost the part of its cost that the profile has already */
@@ -95,7 +95,7 @@ export class PaidSummaries {
     meter: Pick<RequestMeter, 'settle'>,
     cost: number,
   ): Promise<void> {
-    const { transcript, alarm, now } = this.#object;
+    const { transcript, alarm, now, retries } = this.#object;
     const { profile } = transcript;
     if (!profile) return;
     const summaries = summariesIn(transcript);
@@ -111,8 +111,10 @@ export class PaidSummaries {
       if (!transcript.profile) return;
       if (settled.outcome !== 'erased') this.#noteCost(row.id, summaries.get(row.id)?.cost ?? 0, settled.cost);
       summaries.change(row.id, { settled: true });
-    } catch {
-      alarm.wakeFor(now() + SUMMARY_WATCH_MS);
+    } catch (thrown) {
+      const nextAt = now() + SUMMARY_WATCH_MS;
+      alarm.wakeFor(nextAt);
+      retries.failed('settlement', thrown, nextAt);
     }
   }
 

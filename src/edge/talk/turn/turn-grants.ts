@@ -45,9 +45,9 @@ export class TurnGrants {
   expect(earlier: Nanodollars, startedAt: number): void {
     if (this.#hasEnded) return;
     const grant = grantOfNextTry(this.#row, { earlier, startedAt });
+    this.#transcript.changeTurn(this.#row, { grant });
     this.#before = this.#row.grant;
     this.#row.grant = grant;
-    this.#transcript.changeTurn(this.#row, { grant });
   }
 
   /** Notes the grant of a try that was admitted and sent. `store` stores it, in case the object dies. */
@@ -73,8 +73,8 @@ export class TurnGrants {
   /** Stores during a silence that the turn still runs, so that a crash is settled for this time as well. */
   cover(now: number): void {
     const coversUntil = now + COVER_MS;
-    this.#row.coversUntil = coversUntil;
     this.#transcript.changeTurn(this.#row, { coversUntil });
+    this.#row.coversUntil = coversUntil;
   }
 
   /** Goes back to the grant of the last admitted try. The turn ends with it. */

@@ -59,11 +59,13 @@ export abstract class EdgeObject extends DurableObject<Bindings> {
       deleteAll: async () => {
         const deletions = [ctx.storage.deleteAlarm(), ctx.storage.deleteAll()];
         this.around.alarm.fired();
-        // Rows that could not be deleted must not stay without their alarm.
-        await Promise.all(deletions).catch((thrown: unknown) => {
+        try {
+          await Promise.all(deletions);
+        } catch (thrown) {
+          // Rows that could not be deleted must not stay without their alarm.
           this.around.abort(thrown);
           throw thrown;
-        });
+        }
       },
     };
     void ctx.blockConcurrencyWhile(() => this.around.alarm.load());

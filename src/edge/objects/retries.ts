@@ -36,7 +36,7 @@ export type RetriedTask = (typeof RETRIED_TASKS)[number];
 const LOG_EVERY_MS = MINUTE_MS;
 /** A task that has failed for so long is reported to the operator, and again after each hour. Milliseconds. */
 const REPORT_AFTER_MS = 10 * MINUTE_MS;
-const REPORT_AGAIN_MS = HOUR_MS;
+const REPORT_HOURLY_MS = HOUR_MS;
 
 /** A task that has failed for some time, in one object. */
 export interface FailingTask {
@@ -101,7 +101,7 @@ export class Retries {
       const { attempts: attempt } = failing;
       logRetry({ object: this.#name, task, error, attempt, next_try_at: new Date(nextAt).toISOString() });
     }
-    const isDue = now - failing.since >= REPORT_AFTER_MS && now - failing.reportedAt >= REPORT_AGAIN_MS;
+    const isDue = now - failing.since >= REPORT_AFTER_MS && now - failing.reportedAt >= REPORT_HOURLY_MS;
     if (isDue) this.#around.waitUntil(this.#report(task, failing));
   }
 

@@ -1,21 +1,24 @@
 /**
- * Writes what a backup keeps of all accounts and conversations, or of one account, as lines of JSON. What the edge does not
+ * Writes what a backup contains of all accounts and conversations, or of one account, as lines of JSON. What the edge does not
  * give is left out, and named at the end:
- * `SLUICE_URL=https://… SLUICE_TOKEN=… npm run --silent backup [-- --account alice] > backup.jsonl`.
+ * `SLUICE_URL=https://… SLUICE_TOKEN=… npm run --silent backup [-- --account alice | --erasures] > backup.jsonl`.
  */
 import { readArguments } from './arguments.ts';
-import { backupPath, callEdge, idsOf, NotGiven, stopWith, versionPath } from './edge-calls.ts';
+import { backupPath, callEdge, groupBackupPath, idsOf, NotGiven, rowsOf, stopWith, versionPath } from './edge-calls.ts';
 
-const USAGE = 'SLUICE_URL=https://… SLUICE_TOKEN=… npm run --silent backup [-- --account alice] > backup.jsonl';
+const USAGE =
+  'SLUICE_URL=https://… SLUICE_TOKEN=… npm run --silent backup [-- --account alice | --erasures] > backup.jsonl';
 const END = '["end",null]';
 /** A conversation that is changed while it is read is read again. */
 const TRIES = 5;
 /** Who has stored what is for everybody. */
 const DEPLOYMENT = '.';
+/** What is stored by name. Prefixes and classifiers come first, since agents name them. */
+const KINDS = ['prefix', 'classifier', 'agent'];
 
-const { values } = readArguments(USAGE, { options: { account: { type: 'string' } } });
+const { values } = readArguments(USAGE, { options: { account: { type: 'string' }, erasures: { type: 'boolean' } } });
 
-const done = { accounts: 0, conversations: 0, versions: 0 };
+const done = { groups: 0, erasures: 0, versions: 0, accounts: 0, conversations: 0 };
 /** What was looked for, and whether the edge has it. */
 const versions = new Map<string, boolean>();
 
@@ -28,20 +31,80 @@ interface Named {
 const missing: string[] = [];
 
 try {
-  for await (const account of values.account === undefined ? idsOf('/accounts') : [values.account]) {
-    const isGiven = await orMissing(`the account ${account}`, async () => {
-      process.stdout.write(`${await (await callEdge('GET', backupPath(account))).text()}\n`);
-      done.accounts += 1;
-    });
-    if (isGiven) await writeConversations(account);
-  }
+  if (values.erasures) await writeErasures();
+  else if (values.account === undefined) await writeDeployment();
+  else await writeOneAccount(values.account);
   process.stdout.write(`${JSON.stringify({ type: 'backup_end', ...done, missing })}\n`);
-  console.error(
-    `${done.accounts} accounts, ${done.conversations} conversations and ${done.versions} versions are in the backup.`,
-  );
-  if (missing.length > 0) throw new Error(`These are not in it:\n${missing.join('\n')}`);
+  for (const [kind, number] of Object.entries(done)) console.error(`${kind}: ${number}`);
+  if (missing.length > 0) throw new Error(`These are not in the backup:\n${missing.join('\n')}`);
 } catch (thrown) {
   stopWith(thrown);
+}
+
+/** Writes everything, in the order in which a restore needs it: what limits and revokes comes before what it applies to. */
+async function writeDeployment(): Promise<void> {
+  await orMissing('the limits of the deployment', async () => {
+    process.stdout.write(`${await (await callEdge('GET', '/pools/deployment/backup')).text()}\n`);
+  });
+  for await (const group of idsOf('/groups')) await writeGroup(group);
+  await writeErasures();
+  await writeStored();
+  for await (const account of idsOf('/accounts')) {
+    await writeStored(account);
+    if (await writeAccount(account)) await writeConversations(account);
+  }
+}
+
+/** Writes one account, with the limits of its group. */
+async function writeOneAccount(account: string): Promise<void> {
+  const response = await callEdge('GET', backupPath(account));
+  const { group } = (await response.json()) as { group: string | null };
+  if (group !== null) await writeGroup(group);
+  await writeErasures(account);
+  await writeStored(account);
+  if (await writeAccount(account)) await writeConversations(account);
+}
+
+async function writeGroup(group: string): Promise<void> {
+  await orMissing(`the group ${group}`, async () => {
+    process.stdout.write(`${await (await callEdge('GET', groupBackupPath(group))).text()}\n`);
+    done.groups += 1;
+  });
+}
+
+/** Writes which accounts were erased in the last 90 days, and when. @param only one of them */
+async function writeErasures(only?: string): Promise<void> {
+  await orMissing('the list of erasures', async () => {
+    for await (const erasure of rowsOf<{ account: string }>('/erasures')) {
+      if (only !== undefined && erasure.account !== only) continue;
+      process.stdout.write(`${JSON.stringify(erasure)}\n`);
+      done.erasures += 1;
+    }
+  });
+}
+
+/** Writes the current version of everything that an account, or without one the deployment, has stored by name. */
+async function writeStored(account?: string): Promise<void> {
+  const whose = account ?? 'the deployment';
+  const query = account === undefined ? '' : `?account=${encodeURIComponent(account)}`;
+  for (const kind of KINDS) {
+    const names: string[] = [];
+    await orMissing(`each ${kind} of ${whose}`, async () => {
+      // A deployment without the plugin for a kind has none of it.
+      for await (const name of idsOf(`/versions/${kind}${query}`, [409])) names.push(name);
+    });
+    for (const name of names) {
+      await orMissing(`the ${kind} ${name} of ${whose}`, async () => void (await writeVersion(kind, name, account)));
+    }
+  }
+}
+
+/** @returns whether the edge gave the account */
+async function writeAccount(account: string): Promise<boolean> {
+  return await orMissing(`the account ${account}`, async () => {
+    process.stdout.write(`${await (await callEdge('GET', backupPath(account))).text()}\n`);
+    done.accounts += 1;
+  });
 }
 
 /** Does a part of the backup, and notes it as missing where the edge does not give it. @returns whether it was given */

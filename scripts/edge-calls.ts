@@ -43,20 +43,31 @@ export async function callEdge(
   }
 }
 
-/** Yields the ids of a list, page by page, the newest first. @param path with its query, if it has one */
-export async function* idsOf(path: string): AsyncGenerator<string> {
+/** Yields the ids of a list, page by page. @param path with its query, if it has one @param taken statuses that mean no rows */
+export async function* idsOf(path: string, taken: readonly number[] = []): AsyncGenerator<string> {
+  for await (const { id } of rowsOf<{ id: string }>(path, taken)) yield id;
+}
+
+/** Yields the rows of a list, page by page. @param path with its query, if it has one @param taken statuses that mean no rows */
+export async function* rowsOf<Row>(path: string, taken: readonly number[] = []): AsyncGenerator<Row> {
   for (let after = ''; ; ) {
     const page = `limit=1000${after === '' ? '' : `&after_id=${encodeURIComponent(after)}`}`;
-    const response = await callEdge('GET', `${path}${path.includes('?') ? '&' : '?'}${page}`);
+    const response = await callEdge('GET', `${path}${path.includes('?') ? '&' : '?'}${page}`, { taken });
+    if (!response.ok) return;
     const { data, has_more, last_id } = (await response.json()) as {
-      data: { id: string }[];
+      data: Row[];
       has_more: boolean;
       last_id: string | null;
     };
-    for (const { id } of data) yield id;
+    yield* data;
     if (!has_more || last_id === null) return;
     after = last_id;
   }
+}
+
+/** @returns the path of the backup of a group's limits */
+export function groupBackupPath(group: string): string {
+  return `/groups/${encodeURIComponent(group)}/backup`;
 }
 
 /** @returns the path of a conversation's backup */

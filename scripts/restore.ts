@@ -1,10 +1,10 @@
 /**
- * Has another deployment take up a backup. What it does not take is left out, and named at the end. What is there already stays
- * as it is, so it may be begun again:
- * `SLUICE_URL=https://… SLUICE_TOKEN=… npm run restore < backup.jsonl`.
+ * Restores a backup in another deployment, or one account of it. What the deployment refuses is left out, and named at the end.
+ * What is already there stays, so it may be repeated:
+ * `SLUICE_URL=https://… SLUICE_TOKEN=… npm run restore [-- --account alice [--replace]] < backup.jsonl`.
  */
 import { readArguments } from './arguments.ts';
-import { backupPath, callEdge, NotGiven, sentenceOf, stopWith, versionPath } from './edge-calls.ts';
+import { backupPath, callEdge, groupBackupPath, NotGiven, sentenceOf, stopWith, versionPath } from './edge-calls.ts';
 
 /** What an account, a conversation or the end of the file begins with. */
 interface Head {
@@ -13,19 +13,24 @@ interface Head {
   account?: string | null;
   kind?: string;
   version?: string;
+  erased_at?: string;
+  limits?: unknown;
   missing?: string[];
 }
 
-const done = { accounts: 0, conversations: 0, versions: 0 };
-/** What was not taken up, each with the reason. */
+/** How many of each kind were restored. */
+const done = { groups: 0, erasures: 0, versions: 0, accounts: 0, conversations: 0 };
+/** What was not restored, each with the reason. */
 const refused: string[] = [];
-/** What is as it was: an account that was used here, a conversation of the same name. */
+/** The conversations that are here already. They stay as they are. */
 const left: string[] = [];
 let head: Head | undefined;
 let lines: string[] = [];
 let end: Head | undefined;
 
-readArguments('SLUICE_URL=https://… SLUICE_TOKEN=… npm run restore < backup.jsonl', { options: {} });
+const USAGE = 'SLUICE_URL=https://… SLUICE_TOKEN=… npm run restore [-- --account alice [--replace]] < backup.jsonl';
+const { values } = readArguments(USAGE, { options: { account: { type: 'string' }, replace: { type: 'boolean' } } });
+if (values.replace && values.account === undefined) stopWith(new Error(`--replace needs --account.\n${USAGE}`));
 
 const faults: string[] = [];
 try {
@@ -42,17 +47,18 @@ try {
   }
   await restored();
   if (!end)
-    faults.push('The backup has no last line: it broke off when it was written. What else is in it was taken up.');
+    faults.push('The backup has no last line: it broke off when it was written. What else is in it was restored.');
   const { missing = [] } = end ?? {};
   if (missing.length > 0) faults.push(`These ${missing.length} were not in the backup:`, ...missing);
 } catch (thrown) {
-  faults.push(sentenceOf(thrown), 'It stopped there, and the rest was not sent. Put that right, and run it again.');
+  faults.push(sentenceOf(thrown), 'It stopped there, and the rest was not sent. Correct that, and run it again.');
 }
-// An end before its time tells what was done as well.
-const { accounts, conversations, versions } = done;
-console.log(`${accounts} accounts, ${conversations} conversations and ${versions} versions were taken up.`);
-if (left.length > 0) console.log(`${left.length} were there already: ${left.join(', ')}. They stay as they are.`);
-if (refused.length > 0) faults.unshift(`These ${refused.length} were not taken up:`, ...refused);
+// Printed in any case: what was restored before it stopped, too.
+for (const [kind, number] of Object.entries(done)) console.log(`${kind}: ${number}`);
+if (left.length > 0) console.log(`These ${left.length} were here already, and stay as they are: ${left.join(', ')}.`);
+if (refused.length > 0) faults.unshift(`These ${refused.length} were not restored:`, ...refused);
+if (values.account !== undefined && done.accounts === 0 && faults.length === 0)
+  faults.push(`The backup does not contain the account ${values.account}.`);
 if (faults.length > 0) stopWith(new Error(faults.join('\n')));
 
 /** @returns what a line begins; what cannot be read is noted, and the lines behind it are left out */
@@ -91,6 +97,7 @@ async function restored(): Promise<void> {
     end = head;
     return;
   }
+  if (!isWanted(head)) return;
   const what = nameOf(head);
   try {
     await restoreOne(head, what, first, rest);
@@ -104,31 +111,53 @@ async function restored(): Promise<void> {
   }
 }
 
+/** @returns whether a line is restored: with `--account` only what belongs to that account */
+function isWanted({ type, id, account }: Head): boolean {
+  if (values.account === undefined || type === 'unreadable') return true;
+  return (type === 'account_backup' ? id : account) === values.account;
+}
+
 function nameOf({ type, id, account, kind, version }: Head): string {
+  if (type === 'deployment_backup') return 'the limits of the deployment';
+  if (type === 'group_backup') return `the group ${id}`;
+  if (type === 'erasure') return `the erasure of ${account}`;
   if (type === 'account_backup') return `the account ${id}`;
   if (type === 'conversation_backup') return `the conversation ${id} of ${account}`;
   if (type === 'version_backup') return `the ${kind} ${version} of ${account ?? 'the deployment'}`;
   return type === 'unreadable' ? id : `a line of the type ${type}`;
 }
 
-/** @throws NotGiven for what the edge does not take, and for what is no backup */
+/** @throws NotGiven for what the edge refuses, and for what is no backup */
 async function restoreOne(head: Head, what: string, first: string, rest: string[]): Promise<void> {
-  const { type, id, account, kind, version } = head;
-  if (type === 'account_backup') {
-    const { status } = await put(backupPath(id), first, 'application/json', [409]);
-    if (status === 409) left.push(what);
-    else done.accounts += 1;
+  const { type, id, account, kind, version, erased_at } = head;
+  if (type === 'deployment_backup') await put('/pools/deployment/backup', first);
+  else if (type === 'group_backup') {
+    await put(groupBackupPath(id), first);
+    done.groups += 1;
+  } else if (type === 'erasure' && typeof account === 'string') {
+    await put(`/accounts/${encodeURIComponent(account)}/erasure`, JSON.stringify({ erased_at }));
+    done.erasures += 1;
+  } else if (type === 'account_backup') {
+    await put(backupPath(id) + (values.replace ? '?mode=merge' : ''), first);
+    done.accounts += 1;
   } else if (type === 'conversation_backup' && typeof account === 'string') {
-    const { status } = await put(backupPath(account, id), `${rest.join('\n')}\n`, 'application/jsonl', [409]);
-    if (status === 409) left.push(what);
+    const response = await put(backupPath(account, id), `${rest.join('\n')}\n`, 'application/jsonl', [409]);
+    if (response.status === 409) await noteConflict(response, what);
     else done.conversations += 1;
   } else if (type === 'version_backup' && kind !== undefined && version !== undefined) {
-    await put(versionPath(kind, version), first, 'application/json');
+    await put(versionPath(kind, version), first);
     done.versions += 1;
   } else if (type !== 'unreadable') throw new NotGiven('This is no backup.');
   else throw new NotGiven(`It is not JSON.${rest.length > 0 ? ` It has the next ${rest.length} lines with it.` : ''}`);
 }
 
-async function put(path: string, body: string, type: string, taken: number[] = []): Promise<Response> {
+/** Notes a conversation that is here already. @throws NotGiven for one that was erased with its account */
+async function noteConflict(response: Response, what: string): Promise<void> {
+  const text = await response.text();
+  if (text.includes('stays erased')) throw new NotGiven(text);
+  left.push(what);
+}
+
+async function put(path: string, body: string, type = 'application/json', taken: number[] = []): Promise<Response> {
   return await callEdge('PUT', path, { body, type, taken });
 }

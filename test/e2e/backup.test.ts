@@ -74,14 +74,14 @@ test('an account with its conversations goes to a fresh deployment, and goes on 
   const did = await json(await call(here, 'GET', `/conversations/dice/turns/${turn}`, undefined, token));
 
   const backup = await npm('backup', here, ['--', '--account', account]);
-  expect(backup.stderr).toContain('1 accounts, 2 conversations and 0 versions');
-  // What a backup that broke off has is taken up, and it is told that there was more.
+  expect(backup.stderr).toContain('versions: 0\naccounts: 1\nconversations: 2\n');
+  // What an incomplete backup contains is restored, and the last line is missed.
   const [cut] = backup.stdout.split('{"type":"conversation_backup"');
   await expect(npm('restore', there.url, [], cut)).rejects.toMatchObject({
     stderr: expect.stringMatching(/no last line/),
   });
   const restored = await npm('restore', there.url, [], backup.stdout);
-  expect(restored.stdout).toBe('1 accounts, 2 conversations and 0 versions were taken up.\n');
+  expect(restored.stdout).toBe('groups: 0\nerasures: 0\nversions: 0\naccounts: 1\nconversations: 2\n');
 
   const other = await mint(there.url);
   for (const id of ['talk', 'dice'] as const) expect(await rowsOf(there.url, id, other)).toEqual(before[id]);
@@ -100,10 +100,10 @@ test('an account with its conversations goes to a fresh deployment, and goes on 
   // It may be begun again: what is there stays as it is.
   const again = await npm('restore', there.url, [], backup.stdout);
   const named = `the conversation talk of ${account}, the conversation dice of ${account}`;
-  expect(again.stdout).toContain(`2 were there already: ${named}. They stay as they are.`);
+  expect(again.stdout).toContain(`These 2 were here already, and stay as they are: ${named}.`);
 });
 
-test('a backup has the versions that its conversations use, and a restore goes on past what is not taken', async () => {
+test('a backup has the versions that its conversations use, and a restore continues after what is refused', async () => {
   const [owner, run] = [`keeper-${randomUUID()}`, randomUUID().slice(0, 8)];
   const [guide, gone, desk, helper] = ['guide', 'gone', 'desk', 'helper'].map((name) => `${name}-${run}`) as [
     string,
@@ -147,19 +147,19 @@ test('a backup has the versions that its conversations use, and a restore goes o
 
   const backup = await npm('backup', here, ['--', '--account', owner]).catch((thrown) => thrown);
   expect(backup.code).toBe(1);
-  expect(backup.stderr).toContain('1 accounts, 3 conversations and 5 versions are in the backup.');
+  expect(backup.stderr).toContain('versions: 5\naccounts: 1\nconversations: 3\n');
   expect(backup.stderr).toContain(`the prefix ${withdrawn}, which the conversation lost of ${owner} uses: `);
   expect(backup.stdout).not.toContain('Not for long.');
 
-  // A line in the middle is broken: what comes behind it is taken up all the same.
+  // A line in the middle is broken: what follows it is restored anyway.
   const broken = backup.stdout.replace(
     `{"type":"version_backup","kind":"prefix","account":null,"version":"${oldGuide}"`,
     '{"broken',
   );
   const first = await npm('restore', there.url, [], broken).catch((thrown) => thrown);
   expect(first.code).toBe(1);
-  expect(first.stdout).toContain('1 accounts, 1 conversations and 4 versions were taken up.');
-  expect(first.stderr).toContain('These 3 were not taken up:');
+  expect(first.stdout).toContain('versions: 4\naccounts: 1\nconversations: 1\n');
+  expect(first.stderr).toContain('These 3 were not restored:');
   expect(first.stderr).toMatch(/^line \d+: It is not JSON\.$/m);
   expect(first.stderr).toContain(`the conversation guided of ${owner}`);
   expect(first.stderr).toContain(`The prefix ${oldGuide} is not stored here`);
@@ -167,8 +167,8 @@ test('a backup has the versions that its conversations use, and a restore goes o
 
   const second = await npm('restore', there.url, [], backup.stdout).catch((thrown) => thrown);
   expect(second.code).toBe(1);
-  expect(second.stdout).toContain('1 accounts, 1 conversations and 5 versions were taken up.');
-  expect(second.stderr).toContain('These 1 were not taken up:');
+  expect(second.stdout).toContain('versions: 5\naccounts: 1\nconversations: 1\n');
+  expect(second.stderr).toContain('These 1 were not restored:');
   const other = await mintFor(there.url);
   await json(await ask(there.url, 'guided', other));
   await json(await ask(there.url, 'served', other, { max_tokens: undefined }));
@@ -191,7 +191,7 @@ test('a backup has the versions that its conversations use, and a restore goes o
   await json(await call(there.url, 'DELETE', '/conversations/served', undefined, other));
 });
 
-test('the commands of the guide back a deployment up, and say what was there already when they restore it', async () => {
+test('the commands of the guide back a deployment up, and name what is not restored where it exists', async () => {
   const [block = ''] = blocksOf(sectionIn(await readGuide('operating'), 'Back up and restore'), 'text');
   const token = (
     await json<{ token: string }>(await call(there.url, 'POST', '/tokens', { account: 'root', scopes: ['admin'] }))
@@ -203,10 +203,11 @@ test('the commands of the guide back a deployment up, and say what was there alr
     .replaceAll(/SLUICE_URL=\S+/g, `SLUICE_URL=${there.url}`)
     .replaceAll('SLUICE_TOKEN=…', `SLUICE_TOKEN=${token}`)
     .replaceAll('backup.jsonl', join(folder, 'backup.jsonl'));
-  const { stdout, stderr } = await promisify(execFile)('bash', ['-ec', commands], { cwd: root });
-  expect(stderr).toMatch(/^\d+ accounts, \d+ conversations and \d+ versions are in the backup\.$/m);
-  expect(stdout).toMatch(/^0 accounts, 0 conversations and \d+ versions were taken up\.\n\d+ were there already: /);
-  expect(stdout).toMatch(/the account keeper[,.]/);
+  const { code, stdout, stderr } = await promisify(execFile)('bash', ['-ec', commands], { cwd: root }).catch((thrown) => thrown);
+  expect(code).toBe(1);
+  expect(stderr).toMatch(/^accounts: \d+\nconversations: \d+$/m);
+  expect(stdout).toMatch(/^groups: \d+\nerasures: \d+\nversions: \d+\naccounts: 0\nconversations: 0\n/);
+  expect(stderr).toMatch(/^the account keeper: .*has been used here/m);
   // The same from CI, locked by a password.
   const production = await readGuide('production');
   const [backup = ''] = /^ +test -n .+\n +npm run --silent backup .+$/m.exec(production) ?? [];
@@ -233,6 +234,9 @@ test('what is no backup, and an edge that is not there, are said in a sentence',
 /** @returns a page of a list that has no other */
 const list = (...ids: string[]) => JSON.stringify({ data: ids.map((id) => ({ id })), has_more: false, last_id: null });
 
+/** The lists that a fake edge without other answers has no rows of. */
+const EMPTY_LISTS = /^\/(groups|erasures|versions\/\w+)$/;
+
 /**
  * Starts an edge that gives what it is told.
  *
@@ -243,6 +247,8 @@ async function fakeEdge(answerTo: (path: string) => string | null | undefined): 
     const { pathname, searchParams } = new URL(url, 'http://edge');
     const answer = searchParams.has('parent') ? list() : answerTo(pathname);
     if (answer === null) response.destroy();
+    else if (answer === undefined && EMPTY_LISTS.test(pathname)) response.end(list());
+    else if (answer === undefined && pathname === '/pools/deployment/backup') response.end('{"type":"deployment_backup"}');
     else response.writeHead(answer === undefined ? 500 : 200, { 'x-should-retry': 'false' }).end(answer ?? 'Damaged.');
   });
   await once(edge.listen(0), 'listening');
@@ -264,11 +270,12 @@ test('a backup goes on after a conversation that is not given, and says at its e
   const edge = await fakeEdge((path) => answers[path]);
   const { code, stdout, stderr } = await npm('backup', edge, []).catch((thrown) => thrown);
   expect(code).toBe(1);
-  expect(stderr).toContain('2 accounts, 2 conversations and 0 versions are in the backup.');
+  expect(stderr).toContain('accounts: 2\nconversations: 2\n');
   const told = ['the conversation cut of bob', 'the conversation damaged of bob', 'the account carol'];
   for (const what of told) expect(stderr).toContain(what);
   const heads = stdout.split('\n').filter((line: string) => line.startsWith('{'));
   expect(heads.map((line: string) => JSON.parse(line))).toMatchObject([
+    { type: 'deployment_backup' },
     { type: 'account_backup', id: 'bob' },
     { type: 'conversation_backup', id: 'old' },
     { type: 'conversation_backup', id: 'new' },
@@ -297,7 +304,7 @@ test('a backup has an agent whose subagent is not given, and names that one', as
   const edge = await fakeEdge((path) => answers[path]);
   const { code, stdout, stderr } = await npm('backup', edge, []).catch((thrown) => thrown);
   expect(code).toBe(1);
-  expect(stderr).toContain('1 accounts, 1 conversations and 1 versions are in the backup.');
+  expect(stderr).toContain('versions: 1\naccounts: 1\nconversations: 1\n');
   expect(stderr).toContain(`the agent helper, which the agent ${version} names: `);
   expect(stdout).toContain(`"version":"${version}"`);
 });
@@ -309,7 +316,7 @@ test('a restore whose connection breaks says what it had taken up, and which lin
   const edge = await fakeEdge((path) => (path === '/accounts/carol/backup' ? null : '{}'));
   const { code, stdout, stderr } = await npm('restore', edge, [], lines.join('\n')).catch((thrown) => thrown);
   expect(code).toBe(1);
-  expect(stdout).toBe('1 accounts, 0 conversations and 0 versions were taken up.\n');
+  expect(stdout).toBe('groups: 0\nerasures: 0\nversions: 0\naccounts: 1\nconversations: 0\n');
   expect(stderr).toContain('line 1: It is not JSON. It has the next 2 lines with it.');
   expect(stderr).toContain(
     'the 3 lines behind the account bob: The line before them, which says whose they are, is damaged.',

@@ -4,6 +4,7 @@ const MODEL = 'claude-haiku-4-5';
 const AT = Date.parse('2026-11-20T12:00:00Z');
 const PROFILE = {
   ...{
+    createdAt: AT,
     title: null,
     metadata: null,
     model: MODEL,

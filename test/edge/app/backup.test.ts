@@ -68,7 +68,7 @@ describe('a conversation', () => {
     const made = await putLines('/accounts/alice/conversations/trip/backup', backup);
     expect(made.status).toBe(201);
     expect(await rows()).toEqual(before);
-    const { created_at: _, updated_at: __, ...same } = told as Record<string, unknown>;
+    const { updated_at: _, ...same } = told as Record<string, unknown>;
     expect(await made.json()).toMatchObject(same);
     await app.settled();
     // What it has cost is told with it, and nothing of it was spent here.
@@ -144,7 +144,8 @@ describe('a conversation', () => {
     ['agent', { model: 'claude-haiku-5-5', system: [], tools: [], limits: {} }, 'content.max_tokens'],
   ])('of a %s is refused where nothing could be made of it: %j', async (kind, content, place) => {
     const version = `bad@${(await sha256Hex(new TextEncoder().encode(JSON.stringify(content)))).slice(0, 32)}`;
-    const sent = { type: 'version_backup', kind, account: null, version, current: true, content };
+    const head = { type: 'version_backup', kind, account: null, version, current: true, stored_at: 1 };
+    const sent = { ...head, content };
     const refused = await put(`/versions/${kind}/${version}/backup`, sent);
     expect(refused.status).toBe(400);
     expect((await errorOf(refused)).message).toContain(`${place}: `);
@@ -395,11 +396,11 @@ describe('an account', () => {
       });
     const outcomes = await runInDurableObject(accountStub(bindings, {}, 'alice'), async (account: Account) => {
       const waits = account.admitJson(asks('req_w'));
-      const isRestored = account.restoreJson(JSON.stringify(backup), 'digest');
+      const isRestored = account.restoreJson(JSON.stringify(backup), 'digest', false);
       const decisions = [await waits, await account.admitJson(asks('req_x'))];
       return [isRestored, ...decisions.map((text) => (JSON.parse(text) as { outcome: string }).outcome)];
     });
-    expect(outcomes).toEqual([true, 'unreachable', 'refused']);
+    expect(outcomes).toEqual(['restored', 'unreachable', 'refused']);
   });
 
   test('keeps revoked what was revoked here, though the backup does not know of it', async () => {

@@ -29,30 +29,46 @@ class NameList {
   }
 
   /** Yields every name on the list. */
-  all(store: KVNamespace): AsyncGenerator<string> {
-    return storedKeys(store, this.prefix);
+  async *all(store: KVNamespace): AsyncGenerator<string> {
+    for await (const { name } of storedKeys(store, this.prefix)) yield name;
   }
 
-  /**
-   * Reads a page of the list.
-   *
-   * @param page `after` or `before` is the name at the edge of another page
-   */
-  async page(
-    store: KVNamespace,
-    { limit, after, before }: { limit: number; after?: string | undefined; before?: string | undefined },
-  ): Promise<{ names: string[]; hasMore: boolean }> {
-    const found: string[] = [];
-    // KV has no start key, so a later page is reached through the pages before it, a thousand names per step.
-    for await (const name of this.all(store)) {
-      if (before !== undefined && compareBytes(name, before) >= 0) break;
-      if (after !== undefined && compareBytes(name, after) <= 0) continue;
-      found.push(name);
-      if (before === undefined && found.length > limit) break;
-    }
-    const hasMore = found.length > limit;
-    return { names: before === undefined ? found.slice(0, limit) : found.slice(-limit), hasMore };
+  /** Reads a page of the list. */
+  async page(store: KVNamespace, page: KeyPage): Promise<{ names: string[]; hasMore: boolean }> {
+    const { keys, hasMore } = await keysOfPage(store, this.prefix, page);
+    return { names: keys.map(({ name }) => name), hasMore };
   }
+}
+
+/** `after` or `before` is the name at the edge of another page. */
+export interface KeyPage {
+  limit: number;
+  after?: string | undefined;
+  before?: string | undefined;
+}
+
+/** A key without its prefix, and what is stored with it. */
+interface StoredKey {
+  name: string;
+  metadata: unknown;
+}
+
+/** @returns a page of the keys that begin with a prefix */
+export async function keysOfPage(
+  store: KVNamespace,
+  prefix: string,
+  { limit, after, before }: KeyPage,
+): Promise<{ keys: StoredKey[]; hasMore: boolean }> {
+  const found: StoredKey[] = [];
+  // KV has no start key, so a later page is reached through the pages before it, a thousand names per step.
+  for await (const key of storedKeys(store, prefix)) {
+    if (before !== undefined && compareBytes(key.name, before) >= 0) break;
+    if (after !== undefined && compareBytes(key.name, after) <= 0) continue;
+    found.push(key);
+    if (before === undefined && found.length > limit) break;
+  }
+  const hasMore = found.length > limit;
+  return { keys: before === undefined ? found.slice(0, limit) : found.slice(-limit), hasMore };
 }
 
 export const accountList = new NameList('account:');
@@ -71,11 +87,11 @@ function compareBytes(left: string, right: string): number {
 }
 
 /** Yields the keys that begin with a prefix, without it, in the order of KV. KV gives a thousand of them at once. */
-async function* storedKeys(store: KVNamespace, prefix: string): AsyncGenerator<string> {
+async function* storedKeys(store: KVNamespace, prefix: string): AsyncGenerator<StoredKey> {
   let cursor: string | undefined;
   do {
     const page = await store.list({ prefix, ...(cursor === undefined ? {} : { cursor }) });
-    for (const { name } of page.keys) yield name.slice(prefix.length);
+    for (const { name, metadata } of page.keys) yield { name: name.slice(prefix.length), metadata };
     cursor = page.list_complete ? undefined : page.cursor;
   } while (cursor !== undefined);
 }

@@ -63,12 +63,23 @@ export abstract class AccountLists extends EdgeObject {
     return { outcome, published, pointer: this.state.versions.pointer(kind, name) };
   }
 
-  /** Stores a version of a backup. @param isCurrent whether its name points to it, if there is no such name here */
-  async restoreVersion(version: NewVersion, isCurrent: boolean): Promise<PutAnswer> {
+  /**
+   * Stores a version of a backup.
+   *
+   * @param at when it was stored where the backup was made; milliseconds since 1970
+   * @param isCurrent whether its name points to it, if there is no such name here
+   */
+  async restoreVersion(version: NewVersion, at: number, isCurrent: boolean): Promise<PutAnswer> {
     const { state } = this;
     const now = state.advance();
+    if (at <= state.erasedUntil) return { outcome: 'erased' };
     const bytes = state.storage.leftForVersions(state.limits.limits, now);
-    return await this.#published(version, state.versions.restore(version, now, bytes, isCurrent));
+    return await this.#published(version, state.versions.restore(version, Math.min(at, now), bytes, isCurrent));
+  }
+
+  /** @returns when a version was stored; milliseconds since 1970 */
+  storedAt(id: VersionId): number | undefined {
+    return this.state.versions.storedAt(id);
   }
 
   /** @returns the bytes of a version, which KV may not have yet. @param isAny whether it need not be current or pinned */

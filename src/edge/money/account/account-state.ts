@@ -27,6 +27,8 @@ import { ownBudget, type Payer, type SharedBudgets } from './payers.ts';
 import { RefusalLog } from './refusal-log.ts';
 import { Visit } from './visit.ts';
 
+/** The key in `meta` of the time at which the account's own limits or its group were last set. */
+const CONFIGURED_AT = 'configured_at';
 /** Alarm times are rounded up to multiples of this, except for work that must not wait so long. */
 export const ALARM_GRAIN_MS = 60_000;
 
@@ -159,6 +161,16 @@ export class AccountState {
   /** @returns the group that also pays for a request. */
   groupOf({ pools }: Pick<AdmissionCaller, 'pools'>): string | undefined {
     return this.#group ?? pools?.group;
+  }
+
+  /** @returns when the account's own limits or its group were last set; milliseconds since 1970, 0 for never */
+  get configuredAt(): number {
+    return Number(this.ledger.meta(CONFIGURED_AT) ?? 0);
+  }
+
+  /** Notes when its own limits or its group were set. */
+  noteConfigured(at: number): void {
+    this.ledger.setMeta(CONFIGURED_AT, String(at));
   }
 
   get listed(): boolean {

@@ -4,6 +4,7 @@ import type { Limits, LimitsPatch } from '../budget/limits.schema.ts';
 import { reportQuotaStatus } from '../budget/quota-status.ts';
 import type {
   AccountObject,
+  AccountRestored,
   CreditAnswer,
   Erasure,
   MintedToken,
@@ -109,7 +110,7 @@ export class Account extends AccountLists implements AccountObject {
   /** Replaces the account's own limits; null means the deployment's limits. */
   setLimits(limits: Limits | null): void {
     this.state.limits.setOwn(limits);
-    this.state.advance();
+    this.state.noteConfigured(this.state.advance());
     lookAtSums(this.state);
     this.state.shared?.noteDescribed();
   }
@@ -121,7 +122,7 @@ export class Account extends AccountLists implements AccountObject {
   /** Chooses the account's group; null means the group of its credentials. Earlier holds stay with the earlier group. */
   setGroup(group: string | null): void {
     this.state.setGroup(group ?? undefined);
-    this.state.advance();
+    this.state.noteConfigured(this.state.advance());
     this.state.shared?.noteDescribed();
   }
 
@@ -134,7 +135,7 @@ export class Account extends AccountLists implements AccountObject {
   /** Changes the account's own limits. Null in the patch removes a limit. Limits that are not in the patch stay. */
   patchLimits(patch: LimitsPatch): void {
     this.state.limits.patchOwn(patch);
-    this.state.advance();
+    this.state.noteConfigured(this.state.advance());
     lookAtSums(this.state);
     this.state.shared?.noteDescribed();
   }
@@ -245,22 +246,29 @@ export class Account extends AccountLists implements AccountObject {
     return answerByRoom('backupJson', this.state, id);
   }
 
-  /** Restores a backup if the account is new. @returns false if it is not new */
-  restoreJson(backup: string, digest: string): boolean {
-    const isTaken = answerByRoom('restoreJson', this.state, backup, digest);
+  /** Restores a backup. @param merges whether the account may have been used. Then of each sum the larger one counts */
+  restoreJson(backup: string, digest: string, merges: boolean): AccountRestored {
+    const outcome = answerByRoom('restoreJson', this.state, backup, digest, merges);
     if (this.state.isReplaced) {
       this.#recall();
       this.state.shared?.noteRestored();
     }
-    return isTaken;
+    return outcome;
+  }
+
+  /** @returns the time up to which the account was erased; milliseconds since 1970, 0 for never */
+  erasedUntil(): number {
+    return this.state.erasedUntil;
   }
 
   /**
    * Erases everything except the revocations and a nameless sum of each window that has begun. First it revokes every
    * credential. It goes on by itself; calling it again returns how far it is.
+   *
+   * @param until erases and revokes only what is older: the time of an erasure of another deployment
    */
-  erase(): Erasure {
-    return eraseAccount(this.state);
+  async erase(until?: number): Promise<Erasure> {
+    return await eraseAccount(this.state, until);
   }
 
   /** Settles orphans at their hold, continues an erasure, and deletes rows that are older than the retention. */

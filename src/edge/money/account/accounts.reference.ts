@@ -2,7 +2,13 @@ import { jsonAnswer, namedList, pageAnswer } from '../../gate/reference/answers.
 import { type Resource, words } from '../../gate/reference/resource.ts';
 import * as z from '../../kit/http/zod.ts';
 import { ACCOUNT_ROUTES } from './accounts.route.ts';
-import { accountAnswer, boundAccountAnswer, creditRowSchema, erasureAnswer } from './usage-answers.schema.ts';
+import {
+  accountAnswer,
+  boundAccountAnswer,
+  creditRowSchema,
+  erasureAnswer,
+  erasureRow,
+} from './usage-answers.schema.ts';
 
 const row = { type: 'account', id: 'alice' };
 const window = (name: string, limit: number | null, resets: string) => ({
@@ -50,6 +56,7 @@ const creditExample = {
   expires_at: '2027-01-01T00:00:00.000Z',
 };
 const accountSchema = z.withMeta(accountAnswer, { id: 'Account' });
+const erasureSchema = z.withMeta(erasureAnswer, { id: 'Erasure' });
 const standing = z.union([accountSchema, z.withMeta(boundAccountAnswer, { id: 'BoundAccount' })]);
 const account = (description: string) => jsonAnswer(description, accountSchema, quotaExample);
 
@@ -113,11 +120,35 @@ export const accounts: Resource = {
         content: [{ type: 'application/jsonl', schema: z.string(), example: '' }],
       },
     },
+    'PUT /accounts/:id/erasure': {
+      operation: 'applyErasure',
+      summary: 'Apply an erasure of another deployment',
+      description:
+        'Revokes and erases only what is not newer than `erased_at`: what the account was given or has done since then stays. May be repeated. A backup contains the erasures, and a restore applies them.',
+      body: { id: 'ErasureRequest', example: { erased_at: '2026-11-20T10:06:14.000Z' } },
+      answers: {
+        202: jsonAnswer('The erasure has begun, and continues by itself.', erasureSchema, {
+          ...row,
+          done: true,
+          remaining: 0,
+        }),
+      },
+    },
+    'GET /erasures': {
+      operation: 'listErasures',
+      summary: 'List the erased accounts',
+      description: 'Of the last 90 days, in the order of their names. `erased_at` is the time of the last erasure.',
+      answer: pageAnswer(
+        namedList('ErasureList', erasureRow),
+        { type: 'erasure', account: 'leaver', erased_at: '2026-11-20T10:06:14.000Z' },
+        'leaver',
+      ),
+    },
     'DELETE /accounts/:id': {
       operation: 'eraseAccount',
       summary: 'Erase an account: ledger, conversations, prefixes, tokens',
       answers: {
-        202: jsonAnswer('It has begun, and goes on by itself.', z.withMeta(erasureAnswer, { id: 'Erasure' }), {
+        202: jsonAnswer('It has begun, and goes on by itself.', erasureSchema, {
           ...row,
           done: false,
           remaining: 1_200,

@@ -7,9 +7,10 @@ import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
 import { isSourceAccount } from '../../gate/identity/identity.ts';
 import { invalidRequest, notFound } from '../../kit/http/errors.ts';
-import { readPage } from '../../kit/http/page.ts';
+import { listOf, readPage } from '../../kit/http/page.ts';
 import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
 import { validate } from '../../kit/http/validate.ts';
+import { erasures } from '../../kit/kv/erasure-list.ts';
 import { accountList } from '../../kit/kv/name-list.ts';
 import { pluggedOne } from '../../kit/rooms/rooms.ts';
 import { shareUsed } from '../admission/budget-left.ts';
@@ -22,7 +23,7 @@ import { byPeriod, CALENDAR } from '../budget/windows.ts';
 import { ALL_ACCOUNTS } from '../contracts/all-accounts.ts';
 import { accountOf } from '../contracts/call-account.ts';
 import { listNamedAccount } from '../lists/list-account.ts';
-import { absentQuery } from './usage.schema.ts';
+import { absentQuery, erasureRequest } from './usage.schema.ts';
 import type { BoundAccountAnswer, QuotaReport } from './usage-answers.schema.ts';
 
 const LONGEST_KEY = 256;
@@ -85,14 +86,34 @@ export const ACCOUNT_ROUTES = [
     const call = accountOf(c, ownOrAny(c, c.req.param('id')));
     return new Response(streamOfTexts(jsonLines(call)), { headers: { 'content-type': 'application/jsonl' } });
   }),
-  route('DELETE /accounts/:id', { needs: 'admin' }, async (c) => {
-    const id = c.req.param('id');
-    const progress = await accountOf(c, id)((object) => object.erase());
-    await accountList.remove(c.env.STORE, id);
-    for (const mark of await accountMarks(id, c.get('settings'))) await forgetMark(c.env.STORE, mark);
-    return c.json({ type: 'account', id, ...progress }, 202);
+  route('DELETE /accounts/:id', { needs: 'admin' }, (c) => erased(c, c.req.param('id'))),
+  route('PUT /accounts/:id/erasure', { needs: 'admin', body: erasureRequest }, async (c, { body }) => {
+    const { json } = await readJson(c);
+    const at = Date.parse(validate(body, json).erased_at);
+    if (at > Date.now()) throw invalidRequest('erased_at: lies in the future. To erase the account now, send DELETE.');
+    return await erased(c, c.req.param('id'), at);
+  }),
+  route('GET /erasures', { needs: 'admin', pages: true }, async (c) => {
+    const { limit, after_id: after, before_id: before } = readPage(c.req.query());
+    const page = await erasures(c.env.STORE, { limit, after, before });
+    const rows = page.erasures.map(({ account, at }) => {
+      return { type: 'erasure', account, erased_at: new Date(at).toISOString() };
+    });
+    return c.json(listOf(rows, page.hasMore, ({ account }) => account));
   }),
 ];
+
+/** Erases an account, and answers how far that is. @param until as `erase` of its object */
+async function erased(c: Context<AppEnv>, id: string, until?: number): Promise<Response> {
+  const call = accountOf(c, id);
+  const progress = await call((object) => object.erase(until));
+  // An account with something newer than an earlier erasure stays on the list.
+  if (until === undefined || !(await call((object) => object.isListed()))) {
+    await accountList.remove(c.env.STORE, id);
+    for (const mark of await accountMarks(id, c.get('settings'))) await forgetMark(c.env.STORE, mark);
+  }
+  return c.json({ type: 'account', id, ...progress }, 202);
+}
 
 async function accountAnswerOf(c: Context<AppEnv>, id: string) {
   const { account, token } = c.get('identity');

@@ -94,11 +94,11 @@ export class Credits extends Rows {
     }
   }
 
-  /** Deletes the notes of the credits. The money stays. */
-  forgetNotes(): void {
+  /** Deletes the notes of the credits that were given up to a time. The money stays. */
+  forgetNotes(until: number): void {
     if (this.#all.every(({ note }) => note === null)) return;
-    this.tables.write('update credits set note = null where note is not null');
-    for (const credit of this.#all) credit.note = null;
+    this.tables.write('update credits set note = null where note is not null and created_at <= ?', until);
+    for (const credit of this.#all) if (credit.createdAt <= until) credit.note = null;
   }
 
   /**

@@ -1,5 +1,6 @@
 import { settingsOf } from '../../gate/settings/settings.ts';
 import { HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
+import { noteErasure } from '../../kit/kv/erasure-list.ts';
 import { forgetAnswers } from '../../kit/kv/kept-answers.ts';
 import { conversationStub } from '../../objects/stubs.ts';
 import { advance } from '../budget/state.ts';
@@ -15,6 +16,8 @@ import { noteEnded } from './tell-ended.ts';
 const CONTINUE_MS = 1_000;
 /** The value of `answers_kept` for the first page of KV keys. (It says where the next page begins.) */
 const FIRST_PAGE = '1';
+/** The key in `meta` of the time up to which an erasure is not in the list of erasures yet. */
+const UNLISTED = 'erasure_unlisted';
 /** How many conversations are erased at the same time. (An object may have six open connections.) */
 const ERASED_AT_ONCE = 5;
 
@@ -23,17 +26,37 @@ const ERASED_AT_ONCE = 5;
  *
  * Revocations stay, and every credential is revoked. For each window that has begun, a sum without names stays. A request
  * that is running is erased when it ends.
+ *
+ * @param until erases and revokes only what is older, in milliseconds since 1970: an erasure of another deployment, which may
+ *   have been applied already. Default: now
  */
-export function eraseAccount(state: AccountState): Erasure {
+export async function eraseAccount(state: AccountState, until?: number): Promise<Erasure> {
   const now = state.advance();
-  if (state.erasing === 0) begin(state, now);
+  const isDue = until === undefined ? state.erasing === 0 : until > state.erasedUntil;
+  if (isDue) begin(state, Math.min(until ?? now, now), now);
   const { remaining, more } = eraseRows(state);
   const { versions, ledger } = state;
   const others = countOthers(state, state.erasedUntil);
   if (more || others > 0 || versions.untold || ledger.meta('answers_kept') || state.shared?.owesLast) {
     wakeSoon(state, now);
   }
-  return { done: remaining + others === 0, remaining: remaining + others };
+  await listErasure(state);
+  const left = remaining + others + (ledger.meta(UNLISTED) === undefined ? 0 : 1);
+  return { done: left === 0, remaining: left };
+}
+
+/** Adds the erasure to the list that backups contain. The alarm tries again while KV does not accept it. */
+async function listErasure(state: AccountState): Promise<void> {
+  const { accountId, env, ledger } = state;
+  const unlisted = ledger.meta(UNLISTED);
+  if (accountId === undefined || unlisted === undefined) return;
+  // In case the object dies before KV has it.
+  wakeSoon(state, state.now());
+  await noteErasure(env.STORE, accountId, Number(unlisted)).then(
+    // If the account was erased again meanwhile, that time must be listed, too.
+    () => ledger.meta(UNLISTED) === unlisted && ledger.setMeta(UNLISTED, undefined),
+    () => {},
+  );
 }
 
 /** @returns how much of what was made up to a time is left elsewhere: in other objects, and at upstreams */
@@ -43,25 +66,35 @@ function countOthers(state: AccountState, until: number): number {
   return lists.reduce((sum, list) => sum + list.count(until), 0);
 }
 
-function begin(state: AccountState, now: number): void {
+/** @param until what is not newer is erased; milliseconds since 1970. The names of what was spent are erased up to `now` */
+function begin(state: AccountState, until: number, now: number): void {
   const { credentials, credits, refusals, ledger, versions, limits, budget } = state;
-  credentials.revokeAll(now);
+  credentials.revokeAll(until);
   noteEnded(state, now);
-  credentials.erase();
-  credits.forgetNotes();
-  refusals.prune(now);
-  limits.setOwn(null);
-  state.setGroup(undefined);
+  credentials.erase(until);
+  credits.forgetNotes(until);
+  refusals.prune(until);
+  if (state.configuredAt <= until) {
+    limits.setOwn(null);
+    state.setGroup(undefined);
+  }
   state.shared?.beginErasure();
   ledger.fold(true);
   ledger.rollups.forgetNames(PERIODS.map((period) => budget.windows[period].start));
-  state.setListed(false);
-  state.beginErasure(now);
-  versions.removeAll(now);
-  state.belongings.erase(now);
+  if (!hasNewer(state, until)) state.setListed(false);
+  state.beginErasure(until);
+  ledger.setMeta(UNLISTED, String(until));
+  versions.removeAll(until);
+  state.belongings.erase(until);
   ledger.setMeta('answers_kept', FIRST_PAGE);
   // Rows to erase are found by their time, so requests that are admitted from now on must have a later time.
   advance(budget, now + 1);
+}
+
+/** @returns whether the account was used, or was given something, after a time */
+function hasNewer({ configuredAt, ledger }: AccountState, until: number): boolean {
+  const tables = ['ledger where at', 'conversations where created_at', 'credits where created_at'];
+  return configuredAt > until || tables.some((table) => ledger.has(`${table} > ?`, until));
 }
 
 /** Erases the next page of rows, if any are being erased. */
@@ -77,6 +110,7 @@ export function continueRows(state: AccountState, now: number): void {
  */
 export async function eraseInOtherObjects(state: AccountState, until = state.erasedUntil): Promise<void> {
   const { accountId } = state;
+  await listErasure(state);
   if (state.shared?.owesLast && (await state.shared.tellLast())) wakeSoon(state, state.now());
   // Of an account that was never erased nothing is left to erase, and its lists need not be asked.
   if (accountId === undefined || until === 0) return;

@@ -118,6 +118,9 @@ export const erasureAnswer = z.extend(accountRow, {
   remaining: z.described(z.int(), 'Rows and conversations that are still to be erased.'),
 });
 
+/** An account that was erased. */
+export const erasureRow = z.object({ type: z.literal('erasure'), account: z.string(), erased_at: time });
+
 export const ledgerRowSchema = z.object({
   request_id: z.string(),
   created_at: time,

@@ -1,3 +1,4 @@
+import { time } from '../../kit/http/fields.ts';
 import { mostListed } from '../../kit/http/page.ts';
 import * as z from '../../kit/http/zod.ts';
 import { ofRooms } from '../../kit/rooms/rooms.ts';
@@ -30,6 +31,11 @@ const daysQuery = z.object({
 /** The query by which an admin names another account. */
 export const accountQuery = z.object({
   account: z.optionally(z.string(), 'An admin’s may be any account.'),
+});
+
+/** An erasure of another deployment. */
+export const erasureRequest = z.strictObject({
+  erased_at: z.described(time, 'What is not newer than this is erased and revoked.'),
 });
 
 /** The query that asks for an account of which nobody may know yet. */

@@ -40,9 +40,10 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   listed(): void;
   isListed(): boolean;
   storesNothing(conversation: string): void;
-  erase(): Erasure;
+  erase(until?: number): Promise<Erasure>;
+  erasedUntil(): number;
   backupJson(id: string): string;
-  restoreJson(backup: string, digest: string): boolean;
+  restoreJson(backup: string, digest: string, merges: boolean): AccountRestored;
 
   usage(query: UsageQuery): UsageReport;
   requests(page: PageOf, filter?: RequestsFilter): Page<ListedRequest>;
@@ -76,7 +77,8 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   pointVersion(id: PointedVersion): Promise<PutAnswer>;
   removeName(kind: string, name: string): Promise<PutAnswer>;
   withdrawVersion(id: VersionId): Promise<PutAnswer>;
-  restoreVersion(version: NewVersion, isCurrent: boolean): Promise<PutAnswer>;
+  restoreVersion(version: NewVersion, at: number, isCurrent: boolean): Promise<PutAnswer>;
+  storedAt(id: VersionId): number | undefined;
   readVersion(id: VersionId, isAny: boolean): Uint8Array | undefined;
   storedName(kind: string, name: string): NameRow | undefined;
   storedNames(kind: string, page: PageOf): NameRow[];
@@ -84,6 +86,12 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   retainVersion(id: VersionId, holder: string): boolean;
   releaseVersion(id: VersionId, holder: string): Promise<void>;
 }
+
+/**
+ * What came of the restore of an account. `used`: it has spent something here, or was given something; `held`: a request of it
+ * is running; `erased`: it was erased after the backup was made.
+ */
+export type AccountRestored = 'restored' | 'unchanged' | 'used' | 'held' | 'erased';
 
 export interface Erasure {
   done: boolean;
@@ -175,7 +183,7 @@ export interface NewVersion extends PointedVersion {
  */
 export type PutAnswer =
   | { outcome: 'stored'; published: boolean; pointer: NamePointer }
-  | { outcome: 'full' | 'unknown' | 'current' | 'withdrawn' };
+  | { outcome: 'full' | 'unknown' | 'current' | 'withdrawn' | 'erased' };
 
 /** A name and the version that it points to. */
 export interface NameRow {

@@ -29,6 +29,9 @@ export const MOST_MINTED = 1_000;
 /** The most tokens in the list, including those of an identity provider that were seen in use. */
 const MOST_LISTED = 10_000;
 
+/** Since when a token is known: when it was minted, or was first seen, or revoked. */
+const KNOWN_SINCE = 'coalesce(minted_at, first_seen_at, revoked_at, 0)';
+
 /** Milliseconds after its expiry for which it is known whether a token was revoked. */
 const REVOCATION_KNOWN_MS = 90 * DAY_MS;
 
@@ -130,19 +133,22 @@ export class Credentials extends Rows {
     this.#changed(jti, row ? 0 : 1);
   }
 
-  /** Revokes every token that was issued until now, seen or not. */
-  revokeAll(now: number): void {
-    this.#revokedBefore = now;
-    this.tables.setMeta('revoked_before', String(now));
-    this.tables.write('update tokens set revoked_at = ? where revoked_at is null', now);
+  /** Revokes every token that was issued until a time, seen or not. */
+  revokeAll(until: number): void {
+    this.#revokedBefore = Math.max(this.#revokedBefore, until);
+    this.tables.setMeta('revoked_before', String(this.#revokedBefore));
+    this.tables.write(`update tokens set revoked_at = ?1 where revoked_at is null and ${KNOWN_SINCE} <= ?1`, until);
     this.#rows.allChanged();
     this.#limited.allChanged();
   }
 
-  /** Deletes everything about tokens, except which ones are revoked. */
-  erase(): void {
-    this.tables.write('delete from tokens where revoked_at is null');
-    this.tables.write('update tokens set label = null, scopes = null where label is not null or scopes is not null');
+  /** Deletes what is known of the tokens that were issued until a time, except which ones are revoked. */
+  erase(until: number): void {
+    this.tables.write(
+      `update tokens set label = null, scopes = null
+       where (label is not null or scopes is not null) and ${KNOWN_SINCE} <= ?`,
+      until,
+    );
     this.#rows.allChanged();
     this.#limited.allChanged();
     this.#count = undefined;
@@ -165,9 +171,7 @@ export class Credentials extends Rows {
    * revoked.
    */
   list(page: PageOf): Page<TokenRow> {
-    const all = this.tables.read<CredentialRow>(
-      'select * from tokens order by coalesce(minted_at, first_seen_at, revoked_at) desc, jti',
-    );
+    const all = this.tables.read<CredentialRow>(`select * from tokens order by ${KNOWN_SINCE} desc, jti`);
     const rows = pageOfRows(all, page, ({ jti }) => jti, 'end');
     const limits = this.#limited.list(rows.data);
     const none = { limits: null, spent_usd: null };

@@ -66,14 +66,20 @@ export class Versions {
   /**
    * Stores a version of a backup. A name that is here stays where it points, and what was withdrawn stays withdrawn.
    *
+   * @param at when it was stored where the backup was made; milliseconds since 1970
    * @param isCurrent whether a name that is not here points to it
    */
-  restore(version: NewVersion, now: number, mostBytes: number, isCurrent: boolean): Outcome {
+  restore(version: NewVersion, at: number, mostBytes: number, isCurrent: boolean): Outcome {
     const { hash, withdrawn } = this.pointer(version.kind, version.name);
     if (withdrawn.includes(version.hash)) return 'withdrawn';
-    return this.#keep(version, now, mostBytes, () => {
-      if (isCurrent && hash === '') this.#point(version, now);
+    return this.#keep(version, at, mostBytes, () => {
+      if (isCurrent && hash === '') this.#point(version, at);
     });
+  }
+
+  /** @returns when a version was stored; milliseconds since 1970 */
+  storedAt(id: VersionId): number | undefined {
+    return this.#tables.figure(`select at from versions where ${THIS}`, ...versionKey(id));
   }
 
   /** Stores what is not there yet, and changes its name in the same transaction. */
@@ -178,11 +184,17 @@ export class Versions {
     return 'stored';
   }
 
-  /** Deletes all names and versions, retained or not. */
-  removeAll(now: number): void {
-    this.#tables.write('delete from version_holds');
-    this.#tables.write("update names set hash = null, pinned = '', withdrawn = '', at = ?, told = 0", now);
-    this.#tables.write("update versions set state = 'doomed'");
+  /** Deletes all names and versions that were stored up to a time, retained or not. */
+  removeAll(until: number): void {
+    const isOlder =
+      'exists (select 1 from versions v where (v.kind, v.name, v.hash) = (h.kind, h.name, h.hash) and v.at <= ?)';
+    this.#tables.write(`delete from version_holds as h where ${isOlder}`, until);
+    this.#tables.write(
+      `update names as h set hash = null, pinned = '', withdrawn = '', at = ?1, told = 0
+       where at <= ?1 or ${isOlder.replace('?', '?1')}`,
+      until,
+    );
+    this.#tables.write("update versions set state = 'doomed' where at <= ?", until);
   }
 
   /**

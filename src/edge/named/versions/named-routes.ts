@@ -4,7 +4,7 @@ import { hasScope } from '../../gate/auth/authenticate.ts';
 import type { AppEnv } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
 import { DEPLOYMENT, type Scope } from '../../gate/identity/identity.ts';
-import { invalidRequest, tooLarge } from '../../kit/http/errors.ts';
+import { finalError, invalidRequest, tooLarge } from '../../kit/http/errors.ts';
 import { listOf, readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
 import type * as z from '../../kit/http/zod.ts';
@@ -249,6 +249,11 @@ export async function publish<T>(
       return memory.believe(place, answer.pointer);
     case 'withdrawn':
       throw withdrawn(stored.kind, ref);
+    case 'erased':
+      throw finalError(
+        'conflict_error',
+        `${ref} was erased here with its account after it was stored. It stays erased.`,
+      );
     case 'unknown':
       throw unknownVersion(stored, ref);
     case 'current':

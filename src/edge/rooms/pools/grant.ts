@@ -153,6 +153,24 @@ export function joinLease(
   return windows;
 }
 
+/**
+ * Replaces windows of a lease that no account has. Changes the counts. The caller must store it.
+ *
+ * @returns all of its windows that are remembered
+ */
+export function replaceWindows(
+  books: LeaseBooks,
+  before: KnownLease | undefined,
+  changed: Readonly<Record<string, LeasedWindow>>,
+  now: number,
+): Record<string, LeasedWindow> {
+  const all = Object.entries({ ...before?.windows, ...changed });
+  const windows = Object.fromEntries(all.filter(([, window]) => !isOver(window, now)));
+  if (before) addToCounts(books, before, -1, now);
+  addToCounts(books, { windows }, 1, now);
+  return windows;
+}
+
 /** @returns what a lease has in the requested windows, by their ids. */
 export function answerFor(
   books: LeaseBooks,
@@ -229,7 +247,7 @@ function activeCount(books: LeaseBooks, asking: string, now: number): number {
   return books.active.count;
 }
 
-function addToCounts(books: LeaseBooks, { windows }: KnownLease, sign: 1 | -1, now: number): void {
+function addToCounts(books: LeaseBooks, { windows }: Pick<KnownLease, 'windows'>, sign: 1 | -1, now: number): void {
   for (const [id, window] of Object.entries(windows)) {
     if (isOver(window, now)) continue;
     const total = books.counts.get(id) ?? { end: window.end, spent: 0, granted: 0 };

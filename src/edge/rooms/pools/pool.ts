@@ -1,4 +1,5 @@
 import { CallingObject } from '../../claude/calling-object.ts';
+import { isVisitor } from '../../gate/identity/identity.ts';
 import { settingsOf } from '../../gate/settings/settings.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
 import type { Bindings } from '../../kit/rooms/bindings.ts';
@@ -18,6 +19,7 @@ import type {
   LeaseAnswer,
   LeaseCall,
   LeaseFigures,
+  PoolBackup,
   PoolObject,
   PoolOverview,
   SpendQuery,
@@ -32,6 +34,7 @@ import {
   joinLease,
   type LeaseBooks,
   type PoolRules,
+  replaceWindows,
   reportWindows,
 } from './grant.ts';
 import { DEPLOYMENT_POOL, groupPool, poolOf } from './pool-name.ts';
@@ -47,7 +50,7 @@ import {
   withGroup,
   withShared,
 } from './spenders.ts';
-import { VISITORS_LEASE } from './tables.ts';
+import { RESTORED_LEASE, VISITORS_LEASE } from './tables.ts';
 import { UsedSums } from './used-sums.ts';
 
 /** If an account with a lease is silent for longer than this, the pool asks it. Milliseconds. */
@@ -134,6 +137,45 @@ export class Pool extends CallingObject implements PoolObject {
     const limits = patched(this.#limits, patch);
     this.setLimits(limits);
     return limits;
+  }
+
+  /** @returns the limits in force, and what was spent that no account reports after a restore */
+  backup(): PoolBackup {
+    return { limits: this.#limits, spent: this.#spentBeside() };
+  }
+
+  /**
+   * Restores a backup. Of each window the larger sum counts, so that it may be repeated, also where the backup was made.
+   *
+   * @returns false if the pool has other limits already. Then nothing changes
+   */
+  restore({ limits, spent }: PoolBackup): boolean {
+    const isSame = limits === null || textOfLimits(limits) === textOfLimits(this.#limits);
+    if (this.#own !== null && !isSame) return false;
+    if (!isSame) this.setLimits(limits);
+    const now = this.now();
+    const before = this.#store.lease(RESTORED_LEASE);
+    const here = this.#spentBeside();
+    const missing = Object.entries(spent).map(([id, { end, spent: most }]) => {
+      const already = before?.windows[id]?.spent ?? 0;
+      const sum = already + Math.max(0, most - (here[id]?.spent ?? 0));
+      return [id, { end, spent: sum, granted: sum }] as const;
+    });
+    const windows = replaceWindows(this.#books, before, Object.fromEntries(missing), now);
+    this.#store.put({ ...NAMELESS, id: RESTORED_LEASE, windows, toldAt: now });
+    return true;
+  }
+
+  /** @returns what leases have spent that no account reports after a restore: accounts restore what they told the deployment */
+  #spentBeside(): PoolBackup['spent'] {
+    const isGroup = this.#name !== DEPLOYMENT_POOL;
+    const sums: PoolBackup['spent'] = {};
+    for (const { account, isErased, windows } of this.#store.leases()) {
+      if (!isGroup && account !== null && !isErased && !isVisitor(account)) continue;
+      for (const [id, { end, spent }] of Object.entries(windows))
+        sums[id] = { end, spent: (sums[id]?.spent ?? 0) + spent };
+    }
+    return sums;
   }
 
   /** @returns the status of the pool in every window. */
@@ -332,6 +374,27 @@ export class Pool extends CallingObject implements PoolObject {
     this.#rules ??= rulesOf(this.#limits).spend;
     return this.#rules;
   }
+}
+
+/** A lease of no account. */
+const NAMELESS: Omit<PoolLease, 'id' | 'windows' | 'toldAt'> = {
+  incarnation: 0,
+  seq: 0,
+  open: false,
+  account: null,
+  isErased: true,
+  group: null,
+  seenAt: null,
+  refusedAt: null,
+  failedAt: null,
+  refused: null,
+  limits: null,
+  told: -1,
+  joinedAt: null,
+};
+
+function textOfLimits(limits: PoolLimits): string {
+  return JSON.stringify(Object.entries(limits).sort(([one], [other]) => (one < other ? -1 : 1)));
 }
 
 function windowAt(period: Period, now: number): Pick<LeaseFigures, 'period' | 'id' | 'end'> {

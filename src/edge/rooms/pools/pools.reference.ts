@@ -2,6 +2,7 @@ import { jsonAnswer, namedList, pageAnswer } from '../../gate/reference/answers.
 import { type Resource, words } from '../../gate/reference/resource.ts';
 import * as z from '../../kit/http/zod.ts';
 import { ACCOUNT_LIST_ROUTES, DEPLOYMENT_ROUTES, GROUP_ROUTES } from './pools.route.ts';
+import { deploymentBackup, groupBackup } from './pools.schema.ts';
 import { accountSpendRow, deploymentAnswer, groupAnswer, membershipAnswer } from './pools-answers.schema.ts';
 
 const sharedWindow = (name: string, limit: number | null, resets: string) => ({
@@ -36,6 +37,14 @@ const deployment = (description: string) =>
     ...{ type: 'pool', id: 'deployment', ...poolQuotaExample },
     binds: bindsOf('deployment', null),
   });
+const RESTORED_POOL = 'Of each window the larger sum counts, so the same backup may be sent again.';
+const backedUp = { limits, spent: { '2026-11': { end: 1_796_083_200_000, spent: 12_500_000_000 } } };
+const groupBackupExample = { type: 'group_backup', id: 'research', ...backedUp };
+const groupBackupSchema = z.withMeta(groupBackup, { id: 'GroupBackup' });
+const deploymentBackupExample = { type: 'deployment_backup', ...backedUp };
+const deploymentBackupSchema = z.withMeta(deploymentBackup, { id: 'DeploymentBackup' });
+const restoredGroup = z.object({ type: z.literal('group'), id: z.string(), restored: z.literal(true) });
+const restoredPool = z.object({ type: z.literal('pool'), id: z.literal('deployment'), restored: z.literal(true) });
 const membership = (description: string, name: string | null) =>
   jsonAnswer(description, membershipSchema, { account: 'alice', group: name });
 const membershipSchema = z.withMeta(membershipAnswer, { id: 'Membership' });
@@ -106,6 +115,24 @@ export const groups: Resource = {
       body: { id: 'PoolLimitsPatch', example: { usd_per_day: 80, usd_per_week: null } },
       answer: group('Where it stands under the new limits.'),
     },
+    'GET /groups/:id/backup': {
+      operation: 'backUpGroup',
+      summary: 'Read what a backup keeps of a group',
+      description: 'Its limits, with their alerts, and what its accounts have spent in each window.',
+      answer: jsonAnswer('The backup.', groupBackupSchema, groupBackupExample),
+    },
+    'PUT /groups/:id/backup': {
+      operation: 'restoreGroup',
+      summary: 'Restore the limits of a group, and what was spent of them',
+      description: `${RESTORED_POOL} A group that has other limits here is a 409.`,
+      body: { schema: groupBackupSchema, example: groupBackupExample },
+      answer: jsonAnswer('The group is restored.', z.withMeta(restoredGroup, { id: 'RestoredGroup' }), {
+        type: 'group',
+        id: 'research',
+        restored: true,
+      }),
+      errors: [409],
+    },
     'DELETE /groups/:id': {
       operation: 'deleteGroup',
       summary: 'Take the limits of a group away',
@@ -154,6 +181,32 @@ export const deploymentPools: Resource = {
       description: 'They win over the setting. A lowered limit is felt within a minute.',
       body: limitsBody,
       answer: deployment('Where it stands under the new limits.'),
+    },
+    'PATCH /pools/deployment/limits': {
+      operation: 'changeDeploymentLimits',
+      summary: 'Change some limits of the deployment',
+      description: 'A limit of `null` is removed. Limits that the request does not name stay, and so do the alerts.',
+      body: { id: 'PoolLimitsPatch', example: { usd_per_day: 80 } },
+      answer: deployment('Where it stands under the new limits.'),
+    },
+    'GET /pools/deployment/backup': {
+      operation: 'backUpDeploymentPool',
+      summary: 'Read what a backup keeps of the deployment’s budget',
+      description:
+        'Its limits, with their alerts, and what erased accounts and visitors have spent in each window. Accounts have backups of what they spent.',
+      answer: jsonAnswer('The backup.', deploymentBackupSchema, deploymentBackupExample),
+    },
+    'PUT /pools/deployment/backup': {
+      operation: 'restoreDeploymentPool',
+      summary: 'Restore the limits of the deployment, and what was spent of them',
+      description: `${RESTORED_POOL} If the limits were set to others here, it is a 409. It needs the setting DEPLOYMENT_LIMITS.`,
+      body: { schema: deploymentBackupSchema, example: deploymentBackupExample },
+      answer: jsonAnswer('The deployment’s budget is restored.', z.withMeta(restoredPool, { id: 'RestoredPool' }), {
+        type: 'pool',
+        id: 'deployment',
+        restored: true,
+      }),
+      errors: [409],
     },
   }),
 };

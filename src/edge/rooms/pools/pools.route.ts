@@ -4,7 +4,7 @@ import { route } from '../../gate/auth/route.ts';
 import { readShort } from '../../gate/auth/short-body.ts';
 import { isGroup } from '../../gate/identity/identity.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
-import { invalidRequest, notFound } from '../../kit/http/errors.ts';
+import { type ApiError, finalError, invalidRequest, notFound } from '../../kit/http/errors.ts';
 import { listOf, readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { accountList, groupList } from '../../kit/kv/name-list.ts';
@@ -19,7 +19,7 @@ import type { Remote } from '../../objects/call-object.ts';
 import { callPool, tellOfKey } from './call-pool.ts';
 import type { GroupLimits, PoolObject, PoolOverview } from './contracts/pool.ts';
 import { DEPLOYMENT_POOL, groupPool } from './pool-name.ts';
-import { membersQuery } from './pools.schema.ts';
+import { deploymentBackup, groupBackup, membersQuery } from './pools.schema.ts';
 import type { AccountSpendRow } from './pools-answers.schema.ts';
 import { limitsOfPool, unusedAccount, withGroup } from './spenders.ts';
 import { refuseSpent } from './spent-pools.ts';
@@ -76,6 +76,20 @@ export const GROUP_ROUTES = [
     await groupList.add(c.env.STORE, id);
     return c.json({ ...(await groupAnswerOf(c, id)), ...unpaidSearches(limits, c.get('settings')) });
   }),
+  route('GET /groups/:id/backup', { needs: 'admin' }, async (c) => {
+    const id = groupNamed(c);
+    return c.json({ type: 'group_backup', id, ...(await poolNamed(c, groupPool(id))((pool) => pool.backup())) });
+  }),
+  route('PUT /groups/:id/backup', { needs: 'admin', body: groupBackup }, async (c, { body }) => {
+    const id = groupNamed(c);
+    const { id: of, limits, spent } = validate(body, await readShort(c));
+    if (of !== id) throw invalidRequest(`id: this is the backup of the group ${of}. Send it to its own path.`);
+    const isRestored = await poolNamed(c, groupPool(id))((pool) => pool.restore({ limits, spent }));
+    if (!isRestored) throw hasLimits('This group');
+    groupLooks.delete(c.get('settings'));
+    if (limits !== null) await groupList.add(c.env.STORE, id);
+    return c.json({ type: 'group', id, restored: true });
+  }),
   route('DELETE /groups/:id', { needs: 'admin' }, async (c) => {
     const id = groupNamed(c);
     await poolNamed(c, groupPool(id))((pool) => pool.setLimits(null));
@@ -124,17 +138,44 @@ export const DEPLOYMENT_ROUTES = [
     return c.json(await deploymentAnswerOf(c));
   }),
   route('PUT /pools/deployment/limits', { needs: 'admin', body: poolLimitsSchema }, async (c, { body }) => {
-    if (!hasDeploymentLimits(c)) {
-      throw invalidRequest(
-        'Accounts of this deployment share no budget. Its operator sets DEPLOYMENT_LIMITS: {} is enough.',
-      );
-    }
-    const call = deploymentPool(c);
+    requireDeploymentLimits(c);
     const limits = validate(body, await readShort(c));
-    await call((pool) => pool.setLimits(limits));
+    await deploymentPool(c)((pool) => pool.setLimits(limits));
     return c.json({ ...(await deploymentAnswerOf(c)), ...unpaidSearches(limits, c.get('settings')) });
   }),
+  route('PATCH /pools/deployment/limits', { needs: 'admin', body: poolLimitsPatch }, async (c, { body }) => {
+    requireDeploymentLimits(c);
+    const patch = validate(body, await readShort(c));
+    const limits = await deploymentPool(c)((pool) => pool.patchLimits(patch));
+    return c.json({ ...(await deploymentAnswerOf(c)), ...unpaidSearches(limits, c.get('settings')) });
+  }),
+  route('GET /pools/deployment/backup', { needs: 'admin' }, async (c) => {
+    const backup = await deploymentPool(c)((pool) => pool.backup());
+    const limits = hasDeploymentLimits(c) ? backup.limits : null;
+    return c.json({ type: 'deployment_backup', ...backup, limits });
+  }),
+  route('PUT /pools/deployment/backup', { needs: 'admin', body: deploymentBackup }, async (c, { body }) => {
+    const { limits, spent } = validate(body, await readShort(c));
+    if (limits !== null) requireDeploymentLimits(c);
+    if (!(await deploymentPool(c)((pool) => pool.restore({ limits, spent })))) throw hasLimits('This deployment');
+    return c.json({ type: 'pool', id: DEPLOYMENT_POOL, restored: true });
+  }),
 ];
+
+/** @throws ApiError 400 if accounts share no budget: limits that are stored then apply to no account */
+function requireDeploymentLimits(c: Context<AppEnv>): void {
+  if (hasDeploymentLimits(c)) return;
+  throw invalidRequest(
+    'Accounts of this deployment share no budget. Its operator sets DEPLOYMENT_LIMITS: {} is enough.',
+  );
+}
+
+function hasLimits(what: string): ApiError {
+  return finalError(
+    'conflict_error',
+    `${what} already has other limits, which stay. To replace them, an admin sends the limits of the backup (PUT …/limits).`,
+  );
+}
 
 /** @returns what went wrong today, and how many accounts can ask for nothing, by their own limits or by their group's */
 export async function overviewOfAll(c: Context<AppEnv>): Promise<PoolOverview> {

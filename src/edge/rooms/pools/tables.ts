@@ -8,6 +8,8 @@ export const ERASED = '(erased)';
 export const VISITORS = '(visitors)';
 /** Replaces a lease's id, for the sums of visitors who have ended. */
 export const VISITORS_LEASE = 'visitors';
+/** Replaces a lease's id, for what a backup says was spent elsewhere. */
+export const RESTORED_LEASE = 'restored';
 
 /**
  * A lease is one row, rewritten by each call that is newer. An erased account's name stays until it has nothing leased any

@@ -13,6 +13,7 @@ const nanodollars = count;
 export const accountBackup = z.strictObject({
   type: z.literal('account_backup'),
   id: z.string(),
+  taken_at: z.described(instant, 'When the backup was made.'),
   limits: z.nullable(limitsSchema),
   group: z.nullable(textUpTo(128).check(z.refine(isGroup, 'must be 1 to 128 characters'))),
   revoked_before: z.described(instant, 'Tokens that were issued until then are revoked.'),
@@ -60,6 +61,13 @@ export const accountBackup = z.strictObject({
       }),
     ),
     'What was spent on each day.',
+  ),
+});
+
+export const restoreQuery = z.object({
+  mode: z.described(
+    z.optional(z.literal('merge')),
+    'Restores an account that has been used: its limits and group are those of the backup, revocations of both sides hold, and of each day and credit the larger sum counts.',
   ),
 });
 

@@ -4,6 +4,8 @@ import { SPENT_UP } from '../../claude/pricing/usage-sums.ts';
 import type { AccountState } from '../../money/account/account-state.ts';
 import type { AccountPart } from '../../money/account/parts.ts';
 import type { TokenLimits } from '../../money/budget/limits.schema.ts';
+import type { AccountRestored } from '../../money/contracts/account.ts';
+import type { Ledger } from '../../money/ledger/ledger.ts';
 import { TokensWithLimits } from '../../money/tokens/token-limits.ts';
 import type { AccountBackup } from './account-backup.schema.ts';
 
@@ -19,8 +21,9 @@ export const accountBackupPart: AccountPart = {
       state.advance();
       return JSON.stringify(backupOf(state, id));
     },
-    restoreJson: (state, backup, digest) =>
-      restoreAccount(state, JSON.parse(backup) as AccountBackup, digest) !== 'used',
+    restoreJson: (state, backup, digest, merges) => {
+      return restoreAccount(state, JSON.parse(backup) as AccountBackup, { digest, merges });
+    },
   },
 };
 
@@ -32,12 +35,10 @@ function backupOf(state: AccountState, id: string): AccountBackup {
   const tokens = ledger.read<Record<string, SqlStorageValue> & BackupToken>(
     `select jti, label, scopes, minted_at, first_seen_at, expires_at, revoked_at, limits, spent from tokens order by jti`,
   );
-  const days = ledger.read<Record<string, SqlStorageValue> & AccountBackup['days'][number]>(
-    `select day, ${SPENT_UP} from rollups group by day order by day`,
-  );
   return {
     type: 'account_backup',
     id,
+    taken_at: state.now(),
     limits: limits.own,
     group: state.group ?? null,
     revoked_before: Number(ledger.meta('revoked_before') ?? 0),
@@ -48,42 +49,90 @@ function backupOf(state: AccountState, id: string): AccountBackup {
       ...row,
       limits: row.limits === null ? null : (JSON.parse(row.limits) as TokenLimits),
     })),
-    days,
+    days: daysOf(ledger),
   };
+}
+
+/** @returns what was spent on each day, the first day first */
+function daysOf(ledger: Ledger): AccountBackup['days'] {
+  return ledger.read<Record<string, SqlStorageValue> & AccountBackup['days'][number]>(
+    `select day, ${SPENT_UP} from rollups group by day order by day`,
+  );
 }
 
 /**
  * Restores a backup: all of it, or nothing. What was spent keeps its day, and is marked as imported. The state is replaced then: it
  * has the memory of an empty account, and a request that is waiting for a pool must not be admitted by it.
  *
- * @param digest the digest of the backup, because the same one may come twice
- * @returns whether it was restored; `used` for an account that has spent something, was given something or was erased
+ * @param by the digest of the backup, because the same one may come twice; and whether it is merged with what the account has
+ *   done here: of each sum the larger one counts, so it may be repeated
  */
-function restoreAccount(state: AccountState, backup: AccountBackup, digest: string): 'restored' | 'unchanged' | 'used' {
+function restoreAccount(
+  state: AccountState,
+  backup: AccountBackup,
+  { digest, merges }: { digest: string; merges: boolean },
+): AccountRestored {
   const { ledger, limits, budget } = state;
-  if (ledger.meta(RESTORED) === digest) return 'unchanged';
+  // What was erased since must not come back.
+  if (backup.taken_at <= state.erasedUntil) return 'erased';
+  if (ledger.meta(RESTORED) === digest && !merges) return 'unchanged';
+  if (budget.holds.size > 0) return merges ? 'held' : 'used';
   const isUsed = ['ledger', 'rollups', 'credits'].some((table) => ledger.has(`${table} where true`));
-  const isGiven = limits.own !== null || state.group !== undefined;
-  if (isUsed || isGiven || budget.holds.size > 0 || state.erasedUntil > 0) return 'used';
+  if (!merges && (isUsed || limits.own !== null || state.group !== undefined)) return 'used';
   ledger.together(() => {
-    limits.setOwn(backup.limits);
-    state.setGroup(backup.group ?? undefined);
+    // Its rows of today must be in the sums, too.
+    ledger.fold(true);
+    // A backup without limits or group takes away none that the account has here.
+    limits.setOwn(backup.limits ?? limits.own);
+    state.setGroup(backup.group ?? state.group);
+    state.noteConfigured(backup.taken_at);
     // A credential that was revoked here stays revoked, even if the backup does not know it.
     const revokedBefore = Math.max(backup.revoked_before, Number(ledger.meta('revoked_before') ?? 0));
     if (revokedBefore > 0) ledger.setMeta('revoked_before', String(revokedBefore));
-    const here = ledger.read<{ jti: string; revoked_at: number }>(
-      'select jti, revoked_at from tokens where revoked_at is not null',
-    );
-    const revoked = new Map(here.map(({ jti, revoked_at }) => [jti, revoked_at]));
-    ledger.insertAll('credits', backup.credits, 'insert or ignore');
-    const tokens = backup.tokens.map(({ limits: own, ...token }) => {
-      const revoked_at = token.revoked_at ?? revoked.get(token.jti) ?? null;
-      return { ...token, revoked_at, limits: TokensWithLimits.textOf(own ?? undefined) };
-    });
-    ledger.insertAll('tokens', tokens, 'insert or replace');
-    for (const { day, ...sums } of backup.days) ledger.rollups.addImported(day, sums);
+    restoreCredits(ledger, backup.credits);
+    restoreTokens(ledger, backup.tokens);
+    restoreDays(ledger, backup.days);
     ledger.setMeta(RESTORED, digest);
   });
   state.isReplaced = true;
   return 'restored';
+}
+
+function restoreCredits(ledger: Ledger, credits: AccountBackup['credits']): void {
+  ledger.insertAll('credits', credits, 'insert or ignore');
+  for (const { id, spent } of credits) {
+    ledger.write('update credits set spent = ? where id = ? and spent < ?', spent, id, spent);
+  }
+}
+
+/** Restores tokens. What either side has revoked stays revoked, and of what was spent the larger sum counts. */
+function restoreTokens(ledger: Ledger, tokens: AccountBackup['tokens']): void {
+  const here = ledger.read<{ jti: string; revoked_at: number | null; spent: number }>(
+    'select jti, revoked_at, spent from tokens',
+  );
+  const known = new Map(here.map((token) => [token.jti, token]));
+  const rows = tokens.map(({ limits, ...token }) => {
+    const own = known.get(token.jti);
+    const revoked_at = token.revoked_at ?? own?.revoked_at ?? null;
+    const spent = Math.max(token.spent, own?.spent ?? 0);
+    return { ...token, revoked_at, spent, limits: TokensWithLimits.textOf(limits ?? undefined) };
+  });
+  ledger.insertAll('tokens', rows, 'insert or replace');
+}
+
+/** Adds to each day what the backup has spent more than the account here. */
+function restoreDays(ledger: Ledger, days: AccountBackup['days']): void {
+  const here = new Map(daysOf(ledger).map((sums) => [sums.day, sums]));
+  for (const { day, ...sums } of days) {
+    const own = here.get(day);
+    const more = own ? mapValues(sums, (sum, column) => Math.max(0, sum - own[column])) : sums;
+    if (Object.values(more).some((sum) => sum !== 0)) ledger.rollups.addImported(day, more);
+  }
+}
+
+function mapValues<T extends Record<string, number>>(
+  values: T,
+  change: (value: number, key: keyof T & string) => number,
+): T {
+  return Object.fromEntries(Object.entries(values).map(([key, value]) => [key, change(value, key)])) as T;
 }

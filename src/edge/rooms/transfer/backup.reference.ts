@@ -1,4 +1,4 @@
-import { jsonAnswer, linesContent, pageAnswer } from '../../gate/reference/answers.ts';
+import { jsonAnswer, linesContent, namedList, pageAnswer } from '../../gate/reference/answers.ts';
 import { type Resource, words } from '../../gate/reference/resource.ts';
 import * as z from '../../kit/http/zod.ts';
 import { accountId } from '../../money/account/accounts.reference.ts';
@@ -13,11 +13,12 @@ import { ACCOUNT_BACKUP_ROUTES } from './account-backup.route.ts';
 import { accountBackup } from './account-backup.schema.ts';
 import { CONVERSATION_BACKUP_ROUTES } from './conversation-backup.route.ts';
 import { VERSION_BACKUP_ROUTES } from './version-backup.route.ts';
-import { restoredVersion, versionBackup } from './version-backup.schema.ts';
+import { restoredVersion, storedName, versionBackup } from './version-backup.schema.ts';
 
 const backup = {
   type: 'account_backup',
   id: 'alice',
+  taken_at: 1_795_168_800_000,
   limits: { usd_per_day: 0.5, requests_per_minute: 60 },
   group: null,
   revoked_before: 0,
@@ -31,6 +32,7 @@ const backupContent = linesContent([
   [
     'profile',
     {
+      createdAt: 1_795_082_400_000,
       title: 'A talk',
       metadata: null,
       model: 'claude-haiku-5-5',
@@ -61,9 +63,9 @@ export const accountBackups: Resource = {
     },
     'PUT /accounts/:id/backup': {
       operation: 'restoreAccount',
-      summary: 'Have a new account take up a backup',
+      summary: 'Restore an account',
       description:
-        'What was spent keeps its day and is called `(imported)`: it counts in the windows that the day is in. The same backup may be sent again. An account that has spent something here, was given something or was erased is a 409.',
+        'What was spent keeps its day and is called `(imported)`: it counts in the windows that the day is in. The same backup may be sent again. An account that has spent something here or was given something is a 409 without `mode=merge`, one with a running request a 409 with it, and one that was erased here after the backup was made is always a 409.',
       body: { schema: backupSchema, example: backup },
       answer: jsonAnswer('It is taken up.', restoredAnswer, { type: 'account', id: 'alice', restored: true }),
       errors: [409],
@@ -97,7 +99,7 @@ export const conversationBackups: Resource = {
       operation: 'restoreConversation',
       summary: 'Make a conversation from a backup',
       description:
-        'All of it, or nothing. The version of the prefix that it holds must be there first. It is new here: its retention begins now. One that is there already is a 409.',
+        'All of it, or nothing. The version of the prefix that it holds must be there first. Its retention begins now. One that is there already, or was erased with its account after it began, is a 409.',
       body: backupContent,
       answers: { 201: conversationAnswer('The conversation, whose next message is answered.') },
       errors: [409, 503],
@@ -112,6 +114,7 @@ const versionExample = {
   account: null,
   version,
   current: false,
+  stored_at: 1_795_082_400_000,
   content: { tools: [], system: [{ type: 'text', text: 'Be kind.' }], messages: [], cache_ttl: '5m' },
 };
 const versionSchema = z.withMeta(versionBackup, { id: 'VersionBackup' });
@@ -124,6 +127,16 @@ export const versionBackups: Resource = {
   },
   errors: [503],
   routes: words(VERSION_BACKUP_ROUTES, {
+    'GET /versions/:kind': {
+      operation: 'listStoredNames',
+      summary: 'List the names that an account, or the deployment, has stored',
+      answer: pageAnswer(
+        namedList('StoredNameList', storedName),
+        { type: 'prefix', id: 'support', version },
+        'support',
+        'A page of them, each with its current version.',
+      ),
+    },
     'GET /versions/:kind/:version/backup': {
       operation: 'backUpVersion',
       summary: 'Read a version of anybody’s prefix, classifier or agent',
@@ -135,7 +148,7 @@ export const versionBackups: Resource = {
       operation: 'restoreVersion',
       summary: 'Store a version by its hash',
       description:
-        'A name that is here stays where it points. May be repeated. What was withdrawn here is a 409, and content of another hash a 400.',
+        'A name that is here stays where it points. May be repeated. What was withdrawn here, or erased with its account, is a 409, and content of another hash a 400.',
       body: { schema: versionSchema, example: versionExample },
       answer: jsonAnswer('It is here.', z.withMeta(restoredVersion, { id: 'RestoredVersion' }), {
         type: 'version_restored',

@@ -1,7 +1,7 @@
 /** Checks the lines of a conversation's backup on their way to its object, so that only readable lines are stored. */
 import { Pacer } from '../../kit/async/in-steps.ts';
 import { encoder } from '../../kit/http/bytes.ts';
-import { type ApiError, invalidRequest, toApiError, tooLarge } from '../../kit/http/errors.ts';
+import { type ApiError, finalError, invalidRequest, toApiError, tooLarge } from '../../kit/http/errors.ts';
 import { PIECE } from '../../kit/http/stream-of-texts.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { eachItem } from '../../kit/json/edit.ts';
@@ -19,11 +19,16 @@ interface CheckedLines {
   fault(): ApiError | undefined;
 }
 
-/** Checks lines one by one. @param most the most characters of a line */
-export function checkedLines(body: ReadableStream<Uint8Array>, most: number): CheckedLines {
+/**
+ * Checks lines one by one.
+ *
+ * @param most the most characters of a line
+ * @param erasedUntil what began up to then was erased with its account; milliseconds since 1970
+ */
+export function checkedLines(body: ReadableStream<Uint8Array>, most: number, erasedUntil = 0): CheckedLines {
   const { readable, writable } = new IdentityTransformStream();
   let fault: ApiError | undefined;
-  carryChecked(body, writable, most).catch((thrown: unknown) => {
+  carryChecked(body, writable, { most, erasedUntil }).catch((thrown: unknown) => {
     fault = toApiError(thrown);
     // A part of a backup must not look complete. (If the object has refused it, the stream is aborted already.)
     writable.abort(thrown).catch(() => {});
@@ -31,9 +36,13 @@ export function checkedLines(body: ReadableStream<Uint8Array>, most: number): Ch
   return { lines: readable, fault: () => fault };
 }
 
-async function carryChecked(body: ReadableStream<Uint8Array>, to: WritableStream, most: number): Promise<void> {
+async function carryChecked(
+  body: ReadableStream<Uint8Array>,
+  to: WritableStream,
+  { most, erasedUntil }: { most: number; erasedUntil: number },
+): Promise<void> {
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-  const order = new LineOrder();
+  const order = new LineOrder(erasedUntil);
   const writer = to.getWriter();
   let number = 0;
   // The pieces of a line so far. They are joined only once, because a long line comes in thousands of pieces.
@@ -93,6 +102,11 @@ class LineOrder {
   #summary = 0;
   #call = -1;
   #message = 0;
+  readonly #erasedUntil: number;
+
+  constructor(erasedUntil: number) {
+    this.#erasedUntil = erasedUntil;
+  }
 
   get isEnded(): boolean {
     return this.#seen.has('end');
@@ -107,7 +121,12 @@ class LineOrder {
     for (const [index, schema] of schemas.entries()) validated(schema, values[index], `${at}: ${kind}`);
     if (!this.#fits(kind)) throw invalidRequest(`${at}: ${kind} has no place here`);
     this.#seen.add(kind);
-    const [first] = values as [Record<'seq' | 'turn' | 'n' | 'id', number>];
+    const [first] = values as [Record<'seq' | 'turn' | 'n' | 'id' | 'createdAt', number>];
+    if (kind === 'profile' && first.createdAt <= this.#erasedUntil)
+      throw finalError(
+        'conflict_error',
+        'This conversation was erased here with its account after it began. It stays erased.',
+      );
     if (kind === 'summary') {
       this.#summary = grown(this.#summary, first.id, at);
     }

@@ -39,7 +39,8 @@ export const CONVERSATION_BACKUP_ROUTES = [
     }
     const { body } = c.req.raw;
     if (!body) throw invalidRequest('The backup is missing. Send the lines that GET …/backup has given.');
-    const { lines, fault } = checkedLines(body, c.get('settings').MAX_BODY_BYTES);
+    const erasedUntil = await accountOf(c, account)((object) => object.erasedUntil());
+    const { lines, fault } = checkedLines(body, c.get('settings').MAX_BODY_BYTES, erasedUntil);
     const adopt: ConversationCall = (object) => object.adopt({ account, id }, lines);
     const adopted = await callConversation(c, id, adopt, account).catch((thrown: unknown) => {
       throw faultOfCaller(fault()) ?? thrown;

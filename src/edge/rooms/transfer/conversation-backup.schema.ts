@@ -16,6 +16,7 @@ const objects = z.array(z.looseObject({}));
 
 const profileLine = z.strictObject({
   account: z.optional(nonEmpty),
+  createdAt: instant,
   title: textOrNull,
   metadata: z.nullable(z.looseObject({})),
   model: textOrNull,

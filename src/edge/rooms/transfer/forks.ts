@@ -29,7 +29,13 @@ import { rowsBetween } from '../../talk/shown/message-json.ts';
 import { onOneLine } from './export-lines.ts';
 
 /** What a backup has and a fork begins anew. */
-const BACKED_UP = ['cost', 'inputTokens', 'outputTokens', 'parent'] as const satisfies readonly (keyof Profile)[];
+const BACKED_UP = [
+  'createdAt',
+  'cost',
+  'inputTokens',
+  'outputTokens',
+  'parent',
+] as const satisfies readonly (keyof Profile)[];
 
 /**
  * Writes a conversation as lines for a copy (a fork, or a backup): the profile, `system`, `tools`, the turns with their

@@ -5,6 +5,7 @@ import { route } from '../../gate/auth/route.ts';
 import { DEPLOYMENT, isAccount } from '../../gate/identity/identity.ts';
 import { decoder, encoder } from '../../kit/http/bytes.ts';
 import { invalidRequest, notFound } from '../../kit/http/errors.ts';
+import { listOf, readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { CLOSE_OBJECT } from '../../kit/json/characters.ts';
 import { parseRef } from '../../kit/kv/version-ref.ts';
@@ -23,6 +24,15 @@ const LONGEST_HEAD = 4_096;
 
 /** The routes by which an admin moves versions of stored things, of any owner, to another deployment. */
 export const VERSION_BACKUP_ROUTES = [
+  route('GET /versions/:kind', { needs: 'admin', pages: true, query: versionOwner }, async (c, { query }) => {
+    const { account = null } = validate(query, c.req.query());
+    const { kind } = kindAsked(c);
+    const page = readPage(c.req.query());
+    const found = await objectOf(c, ownerOf(account))((one) => one.storedNames(kind, page));
+    const rows = found.map(({ name, hash }) => ({ type: kind, id: name, version: `${name}@${hash}` }));
+    const names = page.before_id === undefined ? rows.slice(0, page.limit) : rows.slice(-page.limit);
+    return c.json(listOf(names, rows.length > page.limit, ({ id }) => id));
+  }),
   route('GET /versions/:kind/:version/backup', { needs: 'admin', query: versionOwner }, async (c, { query }) => {
     const { account = null } = validate(query, c.req.query());
     const stored = kindAsked(c);
@@ -37,14 +47,16 @@ export const VERSION_BACKUP_ROUTES = [
       await refuseWithdrawn(stored, readerOf(c), { owner: ownerOf(account), name, hash });
       throw notFound(`There is no ${kind} ${ref} here: it was never stored, or it was deleted.`);
     }
-    const head = { type: 'version_backup', kind, account, version: `${name}@${hash}`, current: current === hash };
+    const stored_at = (await object((one) => one.storedAt({ kind, name, hash }))) ?? 0;
+    const isCurrent = current === hash;
+    const head = { type: 'version_backup', kind, account, version: `${name}@${hash}`, current: isCurrent, stored_at };
     const text = `${JSON.stringify(head).slice(0, -1)},"content":${decoder.decode(bytes)}}`;
     return c.body(text, 200, { 'content-type': 'application/json' });
   }),
   route('PUT /versions/:kind/:version/backup', { needs: 'admin', body: versionBackup }, async (c, { body }) => {
     const stored = kindAsked(c);
     const { json, bytes: sent } = await readJson(c);
-    const { account, version, current, content, kind } = validate(body, json);
+    const { account, version, current, stored_at, content, kind } = validate(body, json);
     if (kind !== stored.kind || version !== c.req.param('version'))
       throw invalidRequest(`version: this is a backup of the ${kind} ${version}. Send it to its own version.`);
     const { name = '', hash = '' } = parseRef(version) ?? {};
@@ -55,7 +67,9 @@ export const VERSION_BACKUP_ROUTES = [
     const owner = ownerOf(account);
     const description = typeof content.description === 'string' ? content.description : null;
     const restored = { kind, name, hash, bytes, description };
-    await publish(c, stored, { kind, owner, name }, version, (object) => object.restoreVersion(restored, current));
+    await publish(c, stored, { kind, owner, name }, version, (object) =>
+      object.restoreVersion(restored, stored_at, current),
+    );
     return c.json({ type: 'version_restored', kind, version });
   }),
 ];

@@ -1,3 +1,4 @@
+import { instant } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 import { parseRef } from '../../kit/kv/version-ref.ts';
 
@@ -27,7 +28,11 @@ export const versionBackup = z.strictObject({
   account: z.described(z.nullable(z.string()), 'The account that has stored it; null for the deployment.'),
   version: z.string().check(z.refine((ref) => parseRef(ref)?.hash !== undefined, 'Input should be name@version')),
   current: z.described(z.boolean(), 'Whether its name points to it. A name that is not here yet points to it too.'),
+  stored_at: z.described(instant, 'When it was stored; milliseconds since 1970.'),
   content: z.looseObject({}),
 });
+
+/** A name, and the version that it points to. */
+export const storedName = z.object({ type: z.string(), id: z.string(), version: z.string() });
 
 export const restoredVersion = z.object({ type: z.literal('version_restored'), kind: z.string(), version: z.string() });

@@ -35,7 +35,7 @@ const ROUTES = [...new Set(createApp().routes.map(({ method, path }) => `${metho
     return { method, path, url: path.replace('/accounts/:id', '/accounts/alice').replaceAll(/:\w+/g, 'x') };
   });
 const EMPTY_PROFILE = {
-  ...{ title: null, metadata: null, model: null, maxTokens: null, prefix: null, agent: null, retentionSeconds: null },
+  ...{ createdAt: 1_795_168_800_000, title: null, metadata: null, model: null, maxTokens: null, prefix: null, agent: null, retentionSeconds: null },
   ...{ history: null, sentFrom: 0, cost: 0, inputTokens: 0, outputTokens: 0 },
 };
 /** The lines of a conversation's backup. */
@@ -46,11 +46,16 @@ const BODIES: Readonly<Record<string, unknown>> = {
   'POST /accounts/:id/credit': { usd: 1 },
   'PUT /groups/:id/limits': {},
   'PATCH /groups/:id/limits': {},
+  'PUT /groups/:id/backup': { type: 'group_backup', id: 'x', limits: {}, spent: {} },
+  'PATCH /pools/deployment/limits': {},
+  'PUT /pools/deployment/backup': { type: 'deployment_backup', limits: {}, spent: {} },
+  'PUT /accounts/:id/erasure': { erased_at: '2026-11-20T10:00:00Z' },
   'PUT /groups/:id/accounts/:account': {},
   'PUT /pools/deployment/limits': {},
   'PUT /accounts/:id/backup': {
     type: 'account_backup',
     id: 'alice',
+    taken_at: 1_795_168_800_000,
     limits: null,
     group: null,
     revoked_before: 0,

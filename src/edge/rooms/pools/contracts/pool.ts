@@ -19,6 +19,8 @@ export interface PoolObject extends Rpc.DurableObjectBranded {
   standing(): PoolQuotaReport;
   setLimits(limits: PoolLimits | null): void;
   patchLimits(patch: PoolLimitsPatch): PoolLimits;
+  backup(): PoolBackup;
+  restore(backup: PoolBackup): boolean;
   accounts(query: SpendQuery): Page<AccountSpendRow>;
   overview(groups: GroupLimits, isShared: boolean): PoolOverview;
   accountsNamed(names: readonly string[], isShared: boolean): AccountSpendRow[];
@@ -27,6 +29,14 @@ export interface PoolObject extends Rpc.DurableObjectBranded {
   noteKey(news: string | null, upstream?: string): void;
   noteFailing(failing: FailingTask): void;
   taskFailures(): { task: RetriedTask; failures: number }[];
+}
+
+/** What a backup contains of a pool. */
+export interface PoolBackup {
+  /** The limits in force; null if accounts do not share this budget. */
+  limits: PoolLimits | null;
+  /** By the id of its window: what was spent that no restored account reports. */
+  spent: Record<string, { end: number; spent: Nanodollars }>;
 }
 
 /** A call of an account to a pool. All figures are absolute, so a call may come twice, late, or never. */

@@ -114,11 +114,11 @@ export class Leases implements SharedBudgets {
 
   /** No lease reports what was spent without a hold. */
   correct({ group }: Pick<Hold, 'group'>): void {
-    this.#identity.name();
     this.noteRestored(group);
   }
 
   noteRestored(group?: string): void {
+    this.#identity.name();
     this.#sums.changed();
     for (const name of this.#identity.payersOf(group)) this.#unreported.add(name);
   }

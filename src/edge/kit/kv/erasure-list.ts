@@ -1,0 +1,32 @@
+/** Lists in KV which accounts were erased, and until when: backups contain the list, so that no restore brings them back. */
+import { DAY_MS } from '../async/durations.ts';
+import { type KeyPage, keysOfPage } from './name-list.ts';
+
+const PREFIX = 'erasure:';
+/** For how long the name of an erased account is known; milliseconds. */
+const KNOWN_MS = 90 * DAY_MS;
+/** KV accepts no earlier expiry; milliseconds from now. */
+const SHORTEST_MS = 60_000;
+
+/** An account that was erased, with all that is not newer than `at`; milliseconds since 1970. */
+interface ListedErasure {
+  account: string;
+  at: number;
+}
+
+/** Lists an erasure for 90 days. A later one of the same account replaces it. One that is older than that is not listed. */
+export async function noteErasure(store: KVNamespace, account: string, at: number): Promise<void> {
+  const expiresAt = at + KNOWN_MS;
+  if (expiresAt <= Date.now() + SHORTEST_MS) return;
+  await store.put(PREFIX + account, '', { metadata: { at }, expiration: Math.ceil(expiresAt / 1_000) });
+}
+
+/** @returns a page of the erasures, in the order of the names of their accounts */
+export async function erasures(
+  store: KVNamespace,
+  page: KeyPage,
+): Promise<{ erasures: ListedErasure[]; hasMore: boolean }> {
+  const { keys, hasMore } = await keysOfPage(store, PREFIX, page);
+  const all = keys.map(({ name, metadata }) => ({ account: name, at: (metadata as { at: number }).at }));
+  return { erasures: all, hasMore };
+}

@@ -126,7 +126,7 @@ export async function attemptAt(
       return { verdict: judged, response: answer, isNoted, ...(opening && { opening }) };
     }
     if (!isNoted) breaker.succeed(leave, Date.now());
-    if (isOneOfSeveral) noteHome(pool, routing, upstream.name, Date.now());
+    if (isOneOfSeveral) noteHome(pool, routing, upstream.name);
     course.opening = isEventStream(answer) ? opening : undefined;
     return answer;
   } catch (thrown) {

@@ -178,9 +178,10 @@ export class Exchange {
   /** @returns the outcome of the call. @param firstByte when its answer began; milliseconds since 1970 */
   outcome(report: Report, end: RequestOutcome['end'], firstByte = Date.now()): RequestOutcome {
     const { status, upstreamRequestId: upstream_request_id } = this;
-    const { sentAt, upstream, rides } = this.course;
+    const { sentAt, upstream, failedUpstreams: failed_upstreams, rides } = this.course;
     const times = { ttft_ms: firstByte - this.startedAt, after_first_ms: Date.now() - firstByte };
-    return { ...report, status, upstream_request_id, upstream, rides, sent: sentAt !== undefined, end, ...times };
+    const from = { status, upstream_request_id, upstream, ...(failed_upstreams && { failed_upstreams }) };
+    return { ...report, ...from, rides, sent: sentAt !== undefined, end, ...times };
   }
 
   /** @returns the report of an answer that cannot be used. It is settled by what was seen, or by how long the call ran */

@@ -14,12 +14,18 @@ import type { BodyMaker } from './kinds/kind.ts';
 import { LONGEST_WAIT_MS, waitBeforeRetry } from './retry.ts';
 import { mayRunAgain, type SendOptions, type SendProgress, type SendRequest } from './send-request.ts';
 import { candidatesOf, orderOfTries, type TryChoice } from './upstreams/order.ts';
-import { homeOf, type Routing, type UpstreamPool, upstreamsFor } from './upstreams/pool.ts';
+import { cachedAt, type Routing, type UpstreamPool, upstreamsFor } from './upstreams/pool.ts';
 
 /** If an upstream asks for a shorter wait than this, waiting is better than another upstream without the prompt cache. */
 const SHORT_WAIT_MS = 2_000;
 /** How much a failure tells the caller; the highest is answered. */
 const TELLING = { request: 0, refused: 0, unclear: 0, missing: 1, down: 2, overloaded: 2, again: 2 } as const;
+
+/** Whether a failure is the upstream's own, and counts to it: it is not about the request, nor about a model that it lacks. */
+const IS_FAILURE = {
+  ...{ request: false, missing: false, again: false },
+  ...{ refused: true, unclear: true, down: true, overloaded: true },
+} as const satisfies Record<UpstreamRefusal['kind'], boolean>;
 
 /** Sends a request to the upstreams that can take it, one after the other, until one of them answers. */
 export class Failover {
@@ -101,8 +107,8 @@ export class Failover {
     const now = Date.now();
     const left = this.#able.filter(({ name }) => !this.#tried.has(name) && !this.#late.has(name));
     const choices = candidatesOf(this.#pool, left, this.#routing.model, now);
-    const home = this.#able.length > 1 ? homeOf(this.#pool, this.#routing, now) : undefined;
-    return orderOfTries(choices, home, !mayRunAgain(this.#options.payment));
+    const cached = this.#able.length > 1 ? cachedAt(this.#pool, this.#routing, now) : [];
+    return orderOfTries(choices, cached, !mayRunAgain(this.#options.payment));
   }
 
   /** Pays for another try if the one before may have run. @returns false if nobody pays for it */
@@ -112,8 +118,7 @@ export class Failover {
     if (this.#course.sentAt === undefined && isHeld) return true;
     if (payment === undefined || !this.#mayGoOn()) return false;
     if (payment !== 'free' && isHeld) await payment.settle();
-    this.#course.sentAt = undefined;
-    this.#course.upstream = undefined;
+    Object.assign(this.#course, { sentAt: undefined, upstream: undefined, failedUpstreams: undefined });
     if (payment === 'free') return true;
     try {
       this.#body = await payment.admit();
@@ -171,6 +176,7 @@ export class Failover {
     Object.assign(failed, { rides: this.#course.rides, upstream: name });
     if (failed.isLate) this.#late.add(name);
     const { kind, waitMs } = failed.verdict;
+    if (IS_FAILURE[kind]) this.#course.failedUpstreams = [...new Set([...(this.#course.failedUpstreams ?? []), name])];
     this.#first ??= { kind, name, model: this.#routing.model };
     this.#pool.health.key(name).note(failed.verdict, Date.now());
     if (this.#course.sentAt !== undefined) breaker.doubt(Date.now());
@@ -261,7 +267,7 @@ export class Failover {
       return false;
     }
     const { model, body } = stepsIn;
-    Object.assign(this.#course, { sentAt: undefined, upstream: undefined });
+    Object.assign(this.#course, { sentAt: undefined, upstream: undefined, failedUpstreams: undefined });
     this.#routing = { ...this.#routing, model };
     this.#body = body;
     this.#able = upstreamsFor(this.#pool, this.#request, this.#routing);

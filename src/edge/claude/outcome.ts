@@ -15,6 +15,8 @@ export interface RequestOutcome extends Report {
   upstream_request_id: string | undefined;
   /** If there are several upstreams: the name of the one that answered, or was tried last. */
   upstream?: string | undefined;
+  /** The names of the upstreams that failed before that; absent if none did. */
+  failed_upstreams?: readonly string[] | undefined;
   /** Whether it went up as a stream, though the caller has asked for a whole answer. */
   rides?: boolean | undefined;
   /** Whether the upstream may have worked on the request, and may bill it. */
@@ -37,7 +39,7 @@ export function loggedEnd(end: Exclude<StreamEnding, 'complete'>): string {
 }
 
 /** @returns the outcome of a try that nobody has answered. Times are milliseconds since 1970. */
-export function unanswered({ sentAt, upstream }: SendProgress, now: number): RequestOutcome {
+export function unanswered({ sentAt, upstream, failedUpstreams }: SendProgress, now: number): RequestOutcome {
   return {
     ...reportOf(undefined, 0),
     error_type: 'upstream_unreachable',
@@ -47,6 +49,7 @@ export function unanswered({ sentAt, upstream }: SendProgress, now: number): Req
     end: 'cut',
     upstream_request_id: undefined,
     upstream,
+    ...(failedUpstreams && { failed_upstreams: failedUpstreams }),
     ttft_ms: 0,
   };
 }

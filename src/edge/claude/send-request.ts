@@ -47,6 +47,8 @@ export interface SendProgress {
   rides?: boolean;
   /** If there are several upstreams: the name of the one that was tried last. */
   upstream?: string | undefined;
+  /** If there are several upstreams: the names of those that failed since a try was last settled by itself. */
+  failedUpstreams?: readonly string[] | undefined;
   /** Whether nobody wants its answer any more. Then it may be read on, and there is no other try. */
   isAbandoned?: boolean;
   /** The beginning of a stream, if it has been read already. The response's body goes on after it. */

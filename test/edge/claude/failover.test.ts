@@ -21,11 +21,13 @@ import { block, end, event, message, sse, start, textBlock } from '../../support
 const MODEL = 'claude-opus-5-5';
 const HAIKU = 'claude-haiku-5-5';
 const USAGE = { input_tokens: 100, output_tokens: 100 };
+/** Of an answer that has cached its prompt. */
+const CACHED = { ...USAGE, cache_creation_input_tokens: 2_000, cache_read_input_tokens: 0 };
 const ASK = { model: MODEL, max_tokens: 4_096, messages: [{ role: 'user', content: 'Hi' }] };
 
 const LABEL = '{"label":"a"}';
-const messageOf = (model: unknown) => message({ model, content: [{ type: 'text', text: LABEL }], usage: USAGE });
-const streamOf = (model: unknown) => start({ model, usage: USAGE }) + textBlock([LABEL]) + end(USAGE);
+const messageOf = (model: unknown) => message({ model, content: [{ type: 'text', text: LABEL }], usage });
+const streamOf = (model: unknown) => start({ model, usage }) + textBlock([LABEL]) + end(usage);
 
 function answered({ text }: Sent): Response {
   const { model, stream } = JSON.parse(text || '{}') as { model?: unknown; stream?: unknown };
@@ -95,6 +97,8 @@ const MAY_HAVE_RUN = ['a body without a byte', 'a body that breaks at once'];
 const WHOLE = ['a whole message', 'a classification'];
 
 let counter = 0;
+/** What answers report that they used. */
+let usage: typeof USAGE = USAGE;
 let says: Record<string, (sent: Sent) => Response | Promise<Response>>;
 
 /** An entry of UPSTREAMS. Each test has hosts of its own, so that it begins with closed breakers. */
@@ -161,11 +165,13 @@ const OPEN_MS = 1_000;
 beforeEach(() => {
   // How soon something fails says whether it has run: a busy machine must not.
   stopClock();
+  usage = USAGE;
   says = {};
 });
 interface Row {
   model: string;
   upstream: string | null;
+  failed_upstreams: string[];
   status: string;
   cost_usd: number;
   hold_usd: number;
@@ -268,15 +274,59 @@ describe.each(Object.keys(WAYS))('%s', (way) => {
     expect(placesOf(app)).toEqual(['east', 'west', 'north']);
   });
 
-  test('stays where its cache is while that is well, and comes back to no other', async () => {
+  const placeOf = async (app: TestApp) => (await ask(app)).response.headers.get('sluice-upstream');
+
+  test('returns to the first upstream once that works again, where nothing is cached', async () => {
     const app = edge(TWO);
     says.east = refusal(529, 'overloaded_error');
-    const first = await ask(app);
-    expect(first.response.headers.get('sluice-upstream')).toBe('west');
+    expect(await placeOf(app)).toBe('west');
     says.east = answered;
-    for (let turn = 0; turn < 3; turn += 1) {
-      expect((await ask(app)).response.headers.get('sluice-upstream')).toBe('west');
-    }
+    for (let time = 0; time < 2; time += 1) expect(await placeOf(app)).toBe('east');
+  });
+
+  test('stays where its prompt is cached for as long as the cache lasts, and then returns to the first upstream', async () => {
+    const app = edge(TWO);
+    usage = CACHED;
+    says.east = refusal(529, 'overloaded_error');
+    expect(await placeOf(app)).toBe('west');
+    await app.settled();
+    says.east = answered;
+    for (let time = 0; time < 2; time += 1) expect(await placeOf(app)).toBe('west');
+    await app.settled();
+    passTime(5 * 60_000 + 1_000);
+    expect(await placeOf(app)).toBe('east');
+  });
+
+  test('returns to the first upstream of the list that cached its prompt, though a later one has cached it since', async () => {
+    const app = edge(TWO);
+    usage = CACHED;
+    expect(await placeOf(app)).toBe('east');
+    await app.settled();
+    says.east = refusal(529, 'overloaded_error');
+    expect(await placeOf(app)).toBe('west');
+    await app.settled();
+    says.east = answered;
+    expect(await placeOf(app)).toBe('east');
+  });
+
+  test('counts the failed attempt to the upstream that failed, and the request to the one that answered', async () => {
+    const app = edge(TWO);
+    says.east = refusal(529, 'overloaded_error');
+    expect(await placeOf(app)).toBe('west');
+    const [row] = await rowsOf(app);
+    expect(row).toMatchObject({ upstream: 'west', status: 'complete', failed_upstreams: ['east'] });
+    const usageBy = async (query: string) =>
+      (await (await app.fetch(`/usage?group_by=upstream${query}`)).json()) as { data: object[]; total: object };
+    const ofAccount = await usageBy('&account=dev');
+    expect(ofAccount.data).toContainEqual(expect.objectContaining({ key: 'east', requests: 0, failed: 1 }));
+    expect(ofAccount.data).toContainEqual(expect.objectContaining({ key: 'west', requests: 1, failed: 0 }));
+    expect(ofAccount.total).toMatchObject({ requests: 1, failed: 0 });
+    says.west = refusal(529, 'overloaded_error');
+    expect((await ask(app)).response.status).toBe(529);
+    await app.settled();
+    const { data } = await usageBy('&account=dev');
+    expect(data).toContainEqual(expect.objectContaining({ key: 'east', failed: 2 }));
+    expect(data).toContainEqual(expect.objectContaining({ key: 'west', failed: 1 }));
   });
 
   test('another model steps in where the asked one is overloaded everywhere, if that was asked for', async () => {
@@ -1286,7 +1336,6 @@ test('a probe whose caller leaves gives its place to the next one at once', asyn
   passTime(OPEN_MS);
   const controller = new AbortController();
   const body = JSON.stringify(ASK);
-  // An account that has moved stays where it is: this is another one.
   const headers = { 'content-type': 'application/json', ...bearer(await tokenOf(`gone${counter}-probe`)) };
   const asking = app.fetch('/v1/messages', { method: 'POST', headers, body, signal: controller.signal });
   const ended = asking.catch(() => null);

@@ -124,6 +124,8 @@ export function usageByValue(groups: readonly (UsageSums & { value: string })[],
     .slice(0, MOST_LISTED_VALUES)
     .map((group) => ({ key: group.value, ...usageTotal(group) }));
   const without = withoutSums(all, counted);
+  // A failed attempt counts to its upstream, though another one has answered the request.
+  without.failed = Math.max(0, without.failed);
   if (without.requests > 0) data.push({ key: null, ...usageTotal(without) });
   return data.sort((left, right) => right.cost_usd - left.cost_usd);
 }

@@ -17,11 +17,11 @@ export interface TryCandidate {
 }
 
 /**
- * Orders the upstreams that could answer a request. First comes the one that has the request's prompt cache, then the others
- * as they are configured. A half-open one keeps its place, since one request must find out whether it works again. Full ones
+ * Orders the upstreams that could answer a request. First comes the first one that has the request's prompt in its cache, then
+ * the others as they are configured. A half-open one keeps its place, since one request must find out whether it works again. Full ones
  * are left out.
  *
- * @param stays the name of the upstream that has the cache of this request
+ * @param cachedAt the names of the upstreams that have the request's prompt in their caches
  * @param isOnlyTry whether no other try can follow one that may have run. Then a doubtful upstream stands behind the others:
  *   the client itself sends such a request again, and it must not fail at the same upstream each time
  * @returns `well`: those to try; `open`: those whose breaker is open, by the time of their next probe, to try if nothing else
@@ -29,13 +29,13 @@ export interface TryCandidate {
  */
 export function orderOfTries<T extends TryCandidate>(
   candidates: readonly T[],
-  stays: string | undefined,
+  cachedAt: readonly string[],
   isOnlyTry = false,
 ): { well: T[]; open: T[] } {
   const roomy = candidates.filter(({ isFull }) => !isFull);
   const well = roomy.filter(({ state }) => state !== 'open');
   const open = roomy.filter(({ state }) => state === 'open').sort((left, right) => left.dueAt - right.dueAt);
-  const home = well.findIndex(({ name, state }) => name === stays && state === 'closed');
+  const home = well.findIndex(({ name, state }) => cachedAt.includes(name) && state === 'closed');
   if (home > 0) well.unshift(...well.splice(home, 1));
   if (isOnlyTry) well.sort((left, right) => Number(left.isDoubtful) - Number(right.isDoubtful));
   return { well, open };

@@ -1,11 +1,13 @@
 /** Finds which upstreams of a deployment can take a request, and where its prompt cache is. */
 
+import { HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import { LruCache } from '../../kit/cache/lru.ts';
 import { ApiError, DO_NOT_RETRY } from '../../kit/http/errors.ts';
 import type { OpenUpstream } from '../kinds/entry.ts';
 import type { CanonicalCall } from '../kinds/kind.ts';
 import { LONGEST_MODEL_NAME, type ModelTable } from '../models/models.ts';
+import { cacheWrites, type TokenCounts } from '../pricing/cost.ts';
 import { HealthBook } from './health.ts';
 
 /** What decides the choice between several upstreams. Not used if there is only one. */
@@ -17,8 +19,10 @@ export interface Routing {
   isQuick?: boolean | undefined;
   /** The account, whose earlier prompts an upstream may have in its cache. */
   account?: string | undefined;
-  /** The upstream that answered the turn before. */
+  /** The upstream that answered the turn before: containers and threads of its conversation are there. */
   stays?: string | undefined;
+  /** The upstreams that have prompts of its conversation in their caches now. Absent without an earlier turn. */
+  cachedAt?: readonly string[] | undefined;
   /** What the request uses that only one upstream has. Then no other upstream is tried. */
   owned?: Owned | undefined;
   /** The name of the upstream that has what the request names, if it is known. The request goes there, or nowhere. */
@@ -37,12 +41,21 @@ export type AskedCall = Pick<CanonicalCall, 'method' | 'path' | 'headers'>;
 export interface UpstreamPool {
   readonly all: readonly OpenUpstream[];
   readonly health: HealthBook;
-  /** The upstream that last cached the prompts of an account and model. */
-  readonly homes: LruCache<string, { name: string; at: number }>;
+  /** Where prompts of an account and model are cached, and which upstream has answered last. */
+  readonly homes: LruCache<string, Home>;
   readonly models: ModelTable;
   /** @returns the function that replaces `fetch` for an upstream. */
   fetchOf(upstream: OpenUpstream): (url: string, init: RequestInit) => Promise<Response>;
 }
+
+/** What is known of the prompts of an account and model. */
+interface Home {
+  last: string;
+  caches: CachesByUpstream;
+}
+
+/** By the name of an upstream: until when prompts are cached there, in milliseconds since 1970, and their lifetime. */
+export type CachesByUpstream = Readonly<Record<string, { until: number; lifetimeMs: number }>>;
 
 type IsolateKnowledge = Pick<UpstreamPool, 'health' | 'homes'>;
 
@@ -96,7 +109,7 @@ export function upstreamsFor(
     throw new NoUpstream('invalid_request_error', `The upstreams of ${of} do not have ${lack}. ${where}.`);
   }
   if (owned === undefined) return able;
-  const home = stays ?? (account === undefined ? undefined : homes.get(homeKey(models, account, model))?.name);
+  const home = stays ?? (account === undefined ? undefined : homes.get(homeKey(models, account, model))?.last);
   const owner = able.find(({ name }) => name === home);
   if (owner) return [owner];
   if (stays !== undefined && all.some(({ name }) => name === stays)) {
@@ -135,9 +148,6 @@ function lackOf(one: OpenUpstream, call: AskedCall, owned: Owned | undefined): s
   return one.lacks(call) ?? (owned === 'a file' ? one.lacks(FILES) : undefined);
 }
 
-/** Milliseconds for which the API keeps a cached prompt. */
-const HOME_MS = 5 * 60_000;
-
 /**
  * @returns the key of an account and model. The caller chooses the model's name, so a name that no table has is shortened.
  */
@@ -145,24 +155,60 @@ function homeKey(models: ModelTable, account: string, model = ''): string {
   return `${account}\n${models.find(model)?.id ?? model.slice(0, LONGEST_MODEL_NAME)}`;
 }
 
-/** @returns the name of the upstream that probably has the cache of a request. */
-export function homeOf(
+/** @returns the names of the upstreams that probably have the prompt of a request in their caches */
+export function cachedAt(
   { homes, models }: Pick<UpstreamPool, 'homes' | 'models'>,
-  routing: Routing,
+  { account, model, cachedAt: ofConversation }: Routing,
   now: number,
-): string | undefined {
-  const { account, model, stays } = routing;
-  if (stays !== undefined || account === undefined) return stays;
-  const home = homes.get(homeKey(models, account, model));
-  return home && now - home.at < HOME_MS ? home.name : undefined;
+): readonly string[] {
+  if (ofConversation !== undefined || account === undefined) return ofConversation ?? [];
+  return unexpired(homes.get(homeKey(models, account, model))?.caches ?? {}, now);
 }
 
-/** Notes which upstream has answered an account: its next prompt will find its cache there. */
-export function noteHome(
+/** @returns the names of the upstreams whose caches have not expired */
+export function unexpired(caches: CachesByUpstream, now: number): string[] {
+  return Object.entries(caches).flatMap(([name, { until }]) => (now < until ? name : []));
+}
+
+/** Notes which upstream has answered an account. */
+export function noteHome({ homes, models }: UpstreamPool, { account, model, stays }: Routing, name: string): void {
+  if (account === undefined || stays !== undefined) return;
+  const key = homeKey(models, account, model);
+  homes.set(key, { caches: homes.get(key)?.caches ?? {}, last: name });
+}
+
+/** Notes that an upstream has cached prompts of an account and model, if the usage of its answer says so. */
+export function noteCaches(
   { homes, models }: UpstreamPool,
-  { account, model, stays }: Routing,
-  name: string,
-  now: number,
+  { account, model }: Pick<Routing, 'account' | 'model'>,
+  answer: CachingAnswer,
 ): void {
-  if (account !== undefined && stays === undefined) homes.set(homeKey(models, account, model), { name, at: now });
+  if (account === undefined) return;
+  const key = homeKey(models, account, model);
+  const { last = answer.name, caches = {} } = homes.get(key) ?? {};
+  const changed = withAnswer(caches, answer);
+  if (changed !== caches) homes.set(key, { last, caches: changed });
+}
+
+/** An answer of an upstream, and when it came; milliseconds since 1970. */
+interface CachingAnswer {
+  name: string;
+  usage: TokenCounts;
+  at: number;
+}
+
+const CACHE_MS = { '5m': 5 * MINUTE_MS, '1h': HOUR_MS } as const;
+
+/**
+ * @returns what is cached after an answer. Reading a cached prompt renews its lifetime, which usage does not report: it is that of
+ *   the last write
+ */
+export function withAnswer(caches: CachesByUpstream, { name, usage, at }: CachingAnswer): CachesByUpstream {
+  const { fiveMinutes, oneHour } = cacheWrites(usage);
+  const isRead = (usage.cache_read_input_tokens ?? 0) > 0;
+  if (fiveMinutes + oneHour === 0 && !isRead) return caches;
+  const before = caches[name];
+  const known = isRead && before && at < before.until ? before.lifetimeMs : 0;
+  const lifetimeMs = Math.max(known, CACHE_MS[oneHour > 0 ? '1h' : '5m']);
+  return { ...caches, [name]: { until: at + lifetimeMs, lifetimeMs } };
 }

@@ -27,7 +27,7 @@ export function placeFor(pool: UpstreamPool, thing: MadeThing, model?: string): 
     const other = ofModel[nth];
     return other?.state === 'open' ? other : one;
   });
-  const { well, open } = orderOfTries(choices, undefined);
+  const { well, open } = orderOfTries(choices, []);
   // If all are full, the first one is asked, and will say that it is full.
   return [...well, ...open, ...able].map(({ name }) => name)[0] ?? '';
 }

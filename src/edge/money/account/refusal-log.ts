@@ -202,6 +202,7 @@ function refusedRequestOf({ id, at, refusal, group, ...request }: RefusedRequest
     error_type: error.type,
     upstream_request_id: null,
     upstream: null,
+    failed_upstreams: [],
     ttft_ms: null,
     ms: null,
     batch,

@@ -157,6 +157,7 @@ export const ledgerRowSchema = z.object({
   error_type: z.nullable(z.string()),
   upstream_request_id: z.nullable(z.string()),
   upstream: z.described(z.nullable(z.string()), 'Where there are several: the name of the one that answered.'),
+  failed_upstreams: z.described(z.array(z.string()), 'The upstreams that failed before another attempt was answered.'),
   ttft_ms: z.nullable(z.number()),
   ms: z.nullable(z.number()),
   batch: z.described(z.nullable(z.string()), 'The batch that this is of: it has one row for each model.'),

@@ -63,6 +63,7 @@ const row = {
   error_type: null,
   upstream_request_id: 'req_011CVuWyLpFkJiV6yJmMGfBD',
   upstream: null,
+  failed_upstreams: [],
   ttft_ms: 312,
   ms: 1_204,
   batch: null,

@@ -83,6 +83,7 @@ export function settlementOf(
     errorType: outcome.error_type,
     upstreamRequestId: outcome.upstream_request_id,
     upstream: outcome.upstream,
+    failedUpstreams: failedBefore(outcome),
     ttftMs: outcome.ttft_ms,
     ...streamTimes(outcome, grant),
   };
@@ -132,6 +133,12 @@ function streamTimes(
 ): Pick<Settlement, 'firstEventMs' | 'afterFirstMs'> {
   if (terms?.streams !== true || rides || status !== 200 || usage === undefined) return {};
   return { firstEventMs: ttft_ms, ...(completed && after_first_ms && { afterFirstMs: after_first_ms }) };
+}
+
+/** @returns the upstreams whose failures no row counts yet: a request that failed counts to its own upstream anyway */
+function failedBefore({ upstream, failed_upstreams, error_type }: RequestOutcome): readonly string[] | undefined {
+  const others = failed_upstreams?.filter((name) => error_type === undefined || name !== upstream) ?? [];
+  return others.length > 0 ? others : undefined;
 }
 
 function statusOf({ end, status, sent }: RequestOutcome): string {

@@ -52,7 +52,7 @@ export interface MeterRequest extends RequestContext, Pick<AdmissionRequest, Pas
 /** The part of a request that is needed to settle it. */
 export type MeteredRequest = AccountRequest &
   Pick<MeterRequest, 'requestId' | 'model'> &
-  Partial<Pick<MeterRequest, 'upstream' | 'waitUntil' | 'holdMs'>>;
+  Partial<Pick<MeterRequest, 'upstream' | 'conversation' | 'waitUntil' | 'holdMs'>>;
 
 /** An admitted request: what it may do, and how it is settled. */
 export interface RequestMeter {

@@ -3,6 +3,7 @@
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import type { Terms, WorstCase } from '../../claude/pricing/hold-terms.ts';
 import { keyHealths, type Upstream } from '../../claude/upstream.ts';
+import { noteCaches } from '../../claude/upstreams/pool.ts';
 import { cancelStopsAt, isClaudeApi, pricesAt } from '../../claude/upstreams/prices.ts';
 import { speedsOf } from '../../claude/usage/writing-speeds.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
@@ -37,6 +38,7 @@ export function requestMeterOf(
       const settlement = pricedBy(outcome, extra);
       const { cost, tokens } = settlement;
       if (request.upstream) tellOfKeys(request, request.upstream);
+      noteCached(request, outcome);
       const booking = {
         nanodollars: cost + (grant.earlier ?? 0),
         outputTokens: tokens?.output,
@@ -52,6 +54,13 @@ export function requestMeterOf(
       await renew(ABANDONED_STAGE).catch(() => false);
     },
   };
+}
+
+/** Notes where the prompt of a request without a conversation is cached now. The turns of a conversation say it themselves. */
+function noteCached({ upstream, conversation, identity, model }: MeteredRequest, outcome: RequestOutcome): void {
+  const { upstream: name, usage } = outcome;
+  if (!upstream?.pool || conversation !== undefined || name === undefined || !usage) return;
+  noteCaches(upstream.pool, { account: identity.account, model }, { name, usage, at: Date.now() });
 }
 
 type TellingPlace = Pick<MeteredRequest, 'accounts' | 'settings' | 'waitUntil'>;

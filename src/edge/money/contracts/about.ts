@@ -71,6 +71,8 @@ export interface SummedBy {
   /** What a row has of it, in SQL: a text, for a dimension as JSON; or null. */
   sql: string;
   hasSeveral: boolean;
+  /** Whether a request counts only as failed there: as a failure, and not as a request. */
+  countsFailures?: true;
   /** @returns the values that a request counts in, of what its row has */
   valuesIn(cell: string): readonly string[];
 }
@@ -82,6 +84,7 @@ export const summedBy = ofRooms((): readonly SummedBy[] => {
     own('token'),
     ...dimensions().flatMap((one) => (one.group ? [summedByDimension(one, one.group)] : [])),
     own('upstream'),
+    { ...own('upstream'), sql: 'failed_upstreams', countsFailures: true, valuesIn: (cell) => JSON.parse(cell) as string[] },
   ];
 });
 

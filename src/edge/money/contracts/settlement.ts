@@ -22,6 +22,8 @@ export interface Settlement {
   upstreamRequestId?: string | undefined;
   /** If there are several upstreams: the name of the one that answered, or was tried last. */
   upstream?: string | undefined;
+  /** The names of the other upstreams that failed before. */
+  failedUpstreams?: readonly string[] | undefined;
   ttftMs?: number | undefined;
   ms?: number | undefined;
   /** Of a stream: milliseconds to its first event; and from that to its end, if it came to it. */

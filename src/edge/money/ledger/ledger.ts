@@ -166,7 +166,7 @@ export class Ledger extends Tables {
   }
 
   #update(id: string, closing: Closing, buckets: Buckets): void {
-    const { status, stage, cost, ms, upstream, tools, firstEventMs, afterFirstMs } = closing;
+    const { status, stage, cost, ms, upstream, failedUpstreams, tools, firstEventMs, afterFirstMs } = closing;
     const { input_tokens, output_tokens, ...otherTokens } = tokenColumns(closing);
     const common = {
       ...{ status, stage, cost, ms, input_tokens, output_tokens },
@@ -181,6 +181,7 @@ export class Ledger extends Tables {
       ...(status !== 'orphaned' && { keep: null }),
       ...(firstEventMs !== null && { first_event_ms: firstEventMs }),
       ...(afterFirstMs !== null && { after_first_ms: afterFirstMs }),
+      ...(failedUpstreams !== null && { failed_upstreams: failedUpstreams }),
     };
     const others = {
       ...otherTokens,

@@ -37,6 +37,7 @@ type LedgerTableRow = Record<string, SqlStorageValue> &
     id: string;
     settled_at: number | null;
     about: string | null;
+    failed_upstreams: string | null;
   };
 
 /** @returns a request's row with those of all its tries, by the id of any of them; undefined if there is none. */
@@ -113,7 +114,7 @@ function usageByDimension(ledger: Ledger, query: UsageQuery, { group, hasSeveral
   const groups = areDays
     ? ledger.read<Record<string, SqlStorageValue> & ValueSums>(
         `select value, ${SUMMED_UP} from dimensions where day >= ? and day < ? and dimension = ?
-         group by value having sum(requests) != 0 or sum(cost) != 0 order by cost desc, value`,
+         group by value having sum(requests) != 0 or sum(cost) != 0 or sum(failed) != 0 order by cost desc, value`,
         first / DAY_MS,
         end / DAY_MS,
         group,
@@ -225,6 +226,7 @@ function ledgerRow(row: LedgerTableRow): LedgerRow {
     settled_at: isoTimeOrNull(row.settled_at),
     ...(Object.fromEntries(SHOWN_COLUMNS.map((column) => [column, row[column]])) as ShownColumns),
     ...about,
+    failed_upstreams: JSON.parse(row.failed_upstreams ?? '[]') as string[],
     hold_usd: toUsd(row.hold),
     cost_usd: toUsd(row.cost),
     usage: reportTokens(row),

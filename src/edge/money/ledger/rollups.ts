@@ -88,16 +88,17 @@ export function dimensionSums(tables: Tables, where: string, ...bindings: SqlSto
     ...bindings,
   );
   const groups = new Map<string, DimensionSum>();
-  const count = (row: LedgerGroup, dimension: string, value: string) => {
+  const count = (row: LedgerGroup, dimension: string, value: string, sums: UsageSums = row) => {
     const { day, pool_group: group } = row;
     const key = keyOfSum({ day, dimension, value, group });
     const before = groups.get(key)?.sums;
-    groups.set(key, { day, dimension, value, group, sums: addSums(before ? [before, row] : [row]) });
+    groups.set(key, { day, dimension, value, group, sums: addSums(before ? [before, sums] : [sums]) });
   };
   for (const row of rows) {
-    for (const [at, { group, valuesIn }] of summedBy().entries()) {
+    for (const [at, { group, countsFailures, valuesIn }] of summedBy().entries()) {
       const cell = row[`by_${at}`];
-      if (typeof cell === 'string') for (const value of valuesIn(cell)) count(row, group, value);
+      const sums = countsFailures ? { ...addSums([]), failed: row.requests } : row;
+      if (typeof cell === 'string') for (const value of valuesIn(cell)) count(row, group, value, sums);
     }
   }
   return [...groups.values()];

@@ -48,6 +48,7 @@ export function closingOf(settlement: Settlement, hold: Nanodollars, now: number
     errorType: settlement.errorType ?? null,
     upstreamRequestId: settlement.upstreamRequestId ?? null,
     upstream: settlement.upstream ?? null,
+    failedUpstreams: settlement.failedUpstreams ? JSON.stringify(settlement.failedUpstreams) : null,
     ttftMs: duration(settlement.ttftMs),
     ms: duration(settlement.ms),
     firstEventMs: wholeMs(settlement.firstEventMs),

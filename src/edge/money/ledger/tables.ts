@@ -38,6 +38,8 @@ export interface Closing {
   upstreamRequestId: string | null;
   /** If there are several upstreams: the name of the one that answered. */
   upstream: string | null;
+  /** The names of the upstreams that failed before, as a JSON list. */
+  failedUpstreams: string | null;
   ttftMs: number | null;
   ms: number | null;
   /** Of a stream: milliseconds to its first event; and from that to its end, if it came to it. */
@@ -110,6 +112,7 @@ export const LEDGER_TABLES = `
     stop_reason text,
     error_type text,
     upstream text,
+    failed_upstreams text,
     upstream_request_id text,
     tools text,
     keep text,

@@ -86,7 +86,7 @@ export class UsedSums extends Rows {
       ...row,
       value: String(row.key),
     }));
-    const used = groups.filter(({ requests, cost }) => requests !== 0 || cost !== 0);
+    const used = groups.filter(({ requests, cost, failed }) => requests !== 0 || cost !== 0 || failed !== 0);
     const lasts = new Map(used.map(({ value, last }) => [value, spanId('day', last * DAY_MS)]));
     return usageByValue(used, all, hasSeveral).map((row) => {
       const last_day = row.key === null ? undefined : lasts.get(row.key);

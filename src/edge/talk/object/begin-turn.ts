@@ -1,6 +1,8 @@
 /** Begins a turn: plans it and stores it before anything goes up. */
 
 import { joinedBetas } from '../../claude/headers.ts';
+import { type CachesByUpstream, unexpired, withAnswer } from '../../claude/upstreams/pool.ts';
+import { HOUR_MS } from '../../kit/async/durations.ts';
 import { toApiError } from '../../kit/http/errors.ts';
 import { Slots } from '../../kit/rooms/slots.ts';
 import { refuseRevokedCaller } from '../../money/admission/refuse-revoked.ts';
@@ -247,6 +249,7 @@ export function runnerOf(
     settings: conversation.settings(),
     upstream,
     stays,
+    cachedAt: stays === undefined ? undefined : cachesOf(transcript, conversation.now()),
     fallbacks: asked.fallback_models,
     background: asked.background,
     isStreaming: call.stream && !transcript.profile?.parent,
@@ -258,6 +261,19 @@ export function runnerOf(
       : own.headers,
   });
 }
+
+/** @returns the upstreams that have prompts of the conversation in their caches, as the usage of its last turns says */
+function cachesOf(transcript: Transcript, now: number): string[] {
+  let caches: CachesByUpstream = {};
+  for (const { outcome, endedAt } of transcript.turns(LATELY_ANSWERED, now - HOUR_MS)) {
+    const { upstream: name, usage } = outcome ?? {};
+    if (name !== undefined && usage && endedAt !== null) caches = withAnswer(caches, { name, usage, at: endedAt });
+  }
+  return unexpired(caches, now);
+}
+
+/** Of the turns that have ended since a time, the last ones: no other can say more about caches. */
+const LATELY_ANSWERED = 'seq in (select seq from turns where ended_at > ? order by seq desc limit 20)';
 
 /**
  * @returns whether a turn is a run even without tools of the edge. A subagent always is: a run keeps the limits that it got.

@@ -76,7 +76,7 @@ export function outcomeOfAnswer(
   const whole = how.kind === 'complete' && builder.tellsOutput && completeReport(builder, bytes);
   const report = whole && isFinal(whole) ? whole : partialReport(how, { shown: log.text, rest, bytes, times: times() });
   // If there are several upstreams: the name of the one that answered, or was tried last.
-  const { upstream = row.grant?.upstream } = progress;
+  const { upstream = row.grant?.upstream, failedUpstreams } = progress;
   const { loweredBy } = row.grant ?? {};
   return {
     ...report,
@@ -89,6 +89,7 @@ export function outcomeOfAnswer(
     stopped: how.kind === 'stopped' || undefined,
     upstream_request_id: turn.upstreamRequestId,
     ...(upstream === undefined ? {} : { upstream }),
+    ...(failedUpstreams && { failed_upstreams: failedUpstreams }),
     ...(loweredBy && { lowered_by: loweredBy }),
     ttft_ms: Math.max(0, (firstByteAt ?? row.beganAt) - row.beganAt),
     after_first_ms: Math.max(0, now - (firstByteAt ?? now)),

@@ -37,6 +37,8 @@ export interface TurnContext extends RequestContext {
   upstream: Upstream;
   /** If there are several upstreams: the name of the one that answered the turn before. */
   stays?: string | undefined;
+  /** The upstreams that have its prompts in their caches; absent before the second turn. */
+  cachedAt?: readonly string[] | undefined;
   /** The models that may step in, according to the caller. */
   fallbacks?: readonly string[] | undefined;
   transcript: Transcript;

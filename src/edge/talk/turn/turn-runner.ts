@@ -399,7 +399,7 @@ export class TurnRunner implements Runner {
     plan: NextRequest,
     { named, fallbacks }: { named: ReturnType<typeof idsInTurn>; fallbacks: TurnContext['fallbacks'] },
   ): MeteredExchange {
-    const { identity, stays } = this.#context;
+    const { identity, stays, cachedAt } = this.#context;
     const { body, model, count } = plan;
     const paid = new MeteredExchange(
       {
@@ -411,7 +411,7 @@ export class TurnRunner implements Runner {
         streams: true,
         keeps: !this.#context.background,
         fallbacks,
-        routing: { streams: true, account: identity.account, stays },
+        routing: { streams: true, account: identity.account, stays, cachedAt },
         signal: this.#abort.controller.signal,
       },
       {

@@ -10,12 +10,12 @@ import { showAccount } from './links.tsx';
 import { RequestDetails } from './request-details.tsx';
 
 const UNKNOWN =
-  'No ledger has this id. What was refused for its token or its body, or asked for no answer, is only in the logs.';
+  'No ledger contains this id. Requests that were rejected for their token or body, or that asked for no answer, are only in the log. Rows older than the retention are deleted. The upstream’s own id finds failed requests of the 200 accounts that failed last.';
 /** What the id of every request begins with. */
 const REQUEST_ID = 'req_';
 
 /**
- * Finds a request by its id, whosever it is, and says what it cost or why it was refused. Any other text is the name of an
+ * Finds a request by its id, this edge's or the upstream's, whosever it is, and says what it cost or why it was refused. Any other text is the name of an
  * account, which is shown.
  */
 export function FindRequest() {

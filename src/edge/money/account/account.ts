@@ -14,7 +14,7 @@ import type {
 } from '../contracts/account.ts';
 import type { AdmissionRequest, CountedRead, CredentialUse, KeptHold } from '../contracts/admission.ts';
 import type { Settlement } from '../contracts/settlement.ts';
-import { ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from '../ledger/queries.ts';
+import { idByUpstream, ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from '../ledger/queries.ts';
 import { isForgotten } from '../tokens/credentials.ts';
 import { AccountLists } from './account-lists.ts';
 import { AccountState } from './account-state.ts';
@@ -170,6 +170,12 @@ export class Account extends AccountLists implements AccountObject {
   /** @returns the ledger's row of a request, or its refusal; undefined if the id is not known. */
   request(id: string): LedgerRequest | undefined {
     return ledgerRequestOf(this.state.ledger, id) ?? this.state.refusals.find(id);
+  }
+
+  /** @returns the newest request that an upstream answered under this id; undefined if none is known. @param only searches failures */
+  requestAtUpstream(upstreamId: string, only?: 'failed'): LedgerRequest | undefined {
+    const id = idByUpstream(this.state.ledger, upstreamId, only);
+    return id === undefined ? undefined : ledgerRequestOf(this.state.ledger, id);
   }
 
   /** @returns the ledger from `cursor` on, oldest first, and the cursor of the next page; null at the end. */

@@ -124,7 +124,7 @@ export const usage: Resource = {
       operation: 'getRequest',
       summary: 'Read what one request was and cost, or why it was refused',
       description:
-        'An admin needs not say whose it was: the id tells, and the answer names the `account`. Where the id does not tell, `account` is needed. Of a flood of refusals some are forgotten.',
+        'An admin need not name the account: the id says it, and the response contains the `account`. The id may also be the upstream’s (`upstream_request_id`), which SDKs show for an error of the upstream: with `account` in the newest 20,000 requests, without it in the failed ones of the 200 accounts that failed last. Of a flood of refusals some are forgotten.',
       query: accountQuery,
       answer: jsonAnswer('The request, and each of its tries.', requestSchema, {
         ...row,

@@ -11,14 +11,19 @@ import { markIn } from '../../kit/http/headers/request-id.ts';
 import { readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { accountList } from '../../kit/kv/name-list.ts';
+import { pluggedOne } from '../../kit/rooms/rooms.ts';
 import { spanId } from '../budget/windows.ts';
 import type { Days } from '../contracts/account.ts';
-import { allAccounts } from '../contracts/all-accounts.ts';
+import { ALL_ACCOUNTS, allAccounts } from '../contracts/all-accounts.ts';
 import { accountOf } from '../contracts/call-account.ts';
 import { ownOrAny, requireKnown } from './accounts.route.ts';
 import { requestsOfAll } from './requests-of-all.ts';
 import { isReportedGroup, isSharedGroup, requestsQuery, usageQuery } from './usage.schema.ts';
 import type { LedgerRequest, UsageReport } from './usage-answers.schema.ts';
+
+/** How many accounts are searched for an upstream's id, and how many at the same time. */
+const MOST_SEARCHED = 200;
+const SEARCHED_AT_ONCE = 5;
 
 /** The routes of usage. A caller sees their own; an admin sees that of any account, or of all together. */
 export const USAGE_ROUTES = [
@@ -58,7 +63,7 @@ export const USAGE_ROUTES = [
     const row = await (isOfAny(c) ? requestOfAny(c, id) : requestOfAccount(c, accountAsked(c), id));
     if (!row) {
       throw notFound(
-        'There is no such request. Ask by the id in the header sluice-request-id. What was refused for its body or its token is only in the logs.',
+        'No ledger contains this request. Requests that were rejected for their body or token, or before their account was known, are only in the log. By the upstream’s id, only failed requests of the 200 accounts that failed last are found: for others, name the `account`, or use the id in the header sluice-request-id.',
       );
     }
     return c.json(row);
@@ -100,13 +105,13 @@ function isOfAny(c: Context<AppEnv>): boolean {
 async function requestOfAny(c: Context<AppEnv>, id: string): Promise<LedgerRequest | undefined> {
   const { STORE } = c.env;
   const mark = markIn(id);
-  const noted = mark === undefined ? null : await accountByMark(STORE, mark);
+  if (mark === undefined) return await failureAtUpstream(c, id);
+  const noted = await accountByMark(STORE, mark);
   const tried = new Set([...(noted === null ? [] : [noted]), c.get('identity').account]);
   for (const account of tried) {
     const row = await requestOfAccount(c, account, id);
     if (row) return row;
   }
-  if (mark === undefined) return undefined;
   for await (const account of accountList.all(STORE)) {
     if (tried.has(account) || !(await accountMarks(account, c.get('settings'))).includes(mark)) continue;
     c.get('entry').during(noteMark(STORE, mark, account));
@@ -116,9 +121,33 @@ async function requestOfAny(c: Context<AppEnv>, id: string): Promise<LedgerReque
   return undefined;
 }
 
-/** @returns a request of an account, with the account's name where an admin asks */
+/** @returns a failed request by the upstream's id, which is in the errors that its SDK shows: of the accounts that failed last */
+async function failureAtUpstream(c: Context<AppEnv>, upstreamId: string): Promise<LedgerRequest | undefined> {
+  const own = await requestOfAccount(c, c.get('identity').account, upstreamId);
+  if (own) return own;
+  const accounts = (await pluggedOne(ALL_ACCOUNTS)?.lastOf(c, 'failed', 0)) ?? [];
+  const searched = accounts.slice(0, MOST_SEARCHED);
+  for (let at = 0; at < searched.length; at += SEARCHED_AT_ONCE) {
+    const some = searched.slice(at, at + SEARCHED_AT_ONCE);
+    const rows = await Promise.all(
+      some.map(async ({ account }) => {
+        const row = await accountOf(c, account)((object) => object.requestAtUpstream(upstreamId, 'failed'));
+        return row && { ...row, account };
+      }),
+    );
+    const found = rows.find((row) => row !== undefined);
+    if (found) return found;
+  }
+  return undefined;
+}
+
+/**
+ * @param id this edge's, or the upstream's
+ * @returns a request of an account, with the account's name where an admin asks
+ */
 async function requestOfAccount(c: Context<AppEnv>, account: string, id: string): Promise<LedgerRequest | undefined> {
-  const row = await accountOf(c, account)((object) => object.request(id));
+  const isOwn = markIn(id) !== undefined;
+  const row = await accountOf(c, account)((object) => (isOwn ? object.request(id) : object.requestAtUpstream(id)));
   return row && hasScope(c.get('identity'), 'admin') ? { ...row, account } : row;
 }
 

@@ -48,6 +48,7 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   usage(query: UsageQuery): UsageReport;
   requests(page: PageOf, filter?: RequestsFilter): Page<ListedRequest>;
   request(id: string): LedgerRequest | undefined;
+  requestAtUpstream(upstreamId: string, only?: 'failed'): LedgerRequest | undefined;
   isKnown(): boolean;
   exportRows(cursor?: string, limit?: number): { rows: LedgerRow[]; next: string | null };
 

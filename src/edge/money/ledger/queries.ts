@@ -52,6 +52,19 @@ export function ledgerRequestOf(ledger: Ledger, id: string): LedgerRequest | und
   return row && { ...row, tries: [row, ...tries.filter((one) => one !== row)], refusal: null };
 }
 
+/** The newest rows in which an upstream's id is looked for. No index has it: that would cost each request a row. */
+const SEARCHED_ROWS = 20_000;
+
+/** @returns the id of the newest request that an upstream answered under an id of its own. @param only searches only failures */
+export function idByUpstream(ledger: Ledger, upstreamId: string, only?: 'failed'): string | undefined {
+  const newest = (rows: string) =>
+    ledger.read<{ id: string }>(`select id ${rows} order by id desc limit 1`, upstreamId)[0]?.id;
+  const failed = newest(`${FAILED} and upstream_request_id = ?`);
+  if (failed !== undefined || only) return failed;
+  const rows = `select id, upstream_request_id from ledger order by id desc limit ${SEARCHED_ROWS}`;
+  return newest(`from (${rows}) where upstream_request_id = ?`);
+}
+
 /** @returns the conversations that these requests belong to. */
 export function conversationsOf(ledger: Ledger, requestIds: Iterable<string>): Set<string> {
   const ids = new Set<string>();

@@ -73,6 +73,23 @@ describe('an admin finds a request by its id alone', () => {
     expect(await found(rotated, id)).toMatchObject({ request_id: id });
   });
 
+  test('by the upstream’s id, which its SDK shows: a failed one of any account, and any one with the account’s name', async () => {
+    const app = smallEdge();
+    const failed = 'req_011CVuWyLpFkJiV6yJmMGfBD';
+    const complete = 'req_011CVuWyLpFkJiV6yJmMGfBE';
+    const row = { status: 'complete', cost: 1 };
+    const [first, second] = ['req_01m7w6qhfxbt0tfvnmx89rna1z', 'req_01m7w6qhfxbt0tfvnmx89rna2z'];
+    await settleAt(object('alice'), { ...row, requestId: first, errorType: 'overloaded_error', upstreamRequestId: failed });
+    await settleAt(object('alice'), { ...row, requestId: second, upstreamRequestId: complete });
+    await object('alice').reportTo('deployment');
+    expect(await found(app, failed)).toMatchObject({ request_id: first, account: 'alice' });
+    expect(await found(app, failed, '?account=alice')).toMatchObject({ request_id: first });
+    expect(await found(app, complete)).toBeUndefined();
+    expect(await found(app, complete, '?account=alice')).toMatchObject({ request_id: second, account: 'alice' });
+    expect(await found(app, failed, '', bearer(await tokenOf('bob')))).toBeUndefined();
+    expect(await found(app, failed, '', bearer(await tokenOf('alice')))).toMatchObject({ request_id: first });
+  });
+
   test('of an id from before only with the account’s name', async () => {
     const app = smallEdge();
     await accountList.add(bindings.STORE, 'alice');

@@ -203,7 +203,9 @@ test('the commands of the guide back a deployment up, and name what is not resto
     .replaceAll(/SLUICE_URL=\S+/g, `SLUICE_URL=${there.url}`)
     .replaceAll('SLUICE_TOKEN=…', `SLUICE_TOKEN=${token}`)
     .replaceAll('backup.jsonl', join(folder, 'backup.jsonl'));
-  const { code, stdout, stderr } = await promisify(execFile)('bash', ['-ec', commands], { cwd: root }).catch((thrown) => thrown);
+  const { code, stdout, stderr } = await promisify(execFile)('bash', ['-ec', commands], { cwd: root }).catch(
+    (thrown) => thrown,
+  );
   expect(code).toBe(1);
   expect(stderr).toMatch(/^accounts: \d+\nconversations: \d+$/m);
   expect(stdout).toMatch(/^groups: \d+\nerasures: \d+\nversions: \d+\naccounts: 0\nconversations: 0\n/);
@@ -248,7 +250,8 @@ async function fakeEdge(answerTo: (path: string) => string | null | undefined): 
     const answer = searchParams.has('parent') ? list() : answerTo(pathname);
     if (answer === null) response.destroy();
     else if (answer === undefined && EMPTY_LISTS.test(pathname)) response.end(list());
-    else if (answer === undefined && pathname === '/pools/deployment/backup') response.end('{"type":"deployment_backup"}');
+    else if (answer === undefined && pathname === '/pools/deployment/backup')
+      response.end('{"type":"deployment_backup"}');
     else response.writeHead(answer === undefined ? 500 : 200, { 'x-should-retry': 'false' }).end(answer ?? 'Damaged.');
   });
   await once(edge.listen(0), 'listening');

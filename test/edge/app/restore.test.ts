@@ -19,10 +19,10 @@ beforeEach(() => {
 });
 
 const appWith = (vars: object) =>
-  testApp(
-    ({ url }) => Response.json(url.pathname.endsWith('count_tokens') ? { input_tokens: 9 } : SMALL_MESSAGE),
-    { ...DEPLOYED, ...vars },
-  );
+  testApp(({ url }) => Response.json(url.pathname.endsWith('count_tokens') ? { input_tokens: 9 } : SMALL_MESSAGE), {
+    ...DEPLOYED,
+    ...vars,
+  });
 
 async function call(method: string, path: string, body?: unknown, by?: string): Promise<Response> {
   const lines = typeof body === 'string';

@@ -84,7 +84,12 @@ export const summedBy = ofRooms((): readonly SummedBy[] => {
     own('token'),
     ...dimensions().flatMap((one) => (one.group ? [summedByDimension(one, one.group)] : [])),
     own('upstream'),
-    { ...own('upstream'), sql: 'failed_upstreams', countsFailures: true, valuesIn: (cell) => JSON.parse(cell) as string[] },
+    {
+      ...own('upstream'),
+      sql: 'failed_upstreams',
+      countsFailures: true,
+      valuesIn: (cell) => JSON.parse(cell) as string[],
+    },
   ];
 });
 

@@ -35,7 +35,16 @@ const ROUTES = [...new Set(createApp().routes.map(({ method, path }) => `${metho
     return { method, path, url: path.replace('/accounts/:id', '/accounts/alice').replaceAll(/:\w+/g, 'x') };
   });
 const EMPTY_PROFILE = {
-  ...{ createdAt: 1_795_168_800_000, title: null, metadata: null, model: null, maxTokens: null, prefix: null, agent: null, retentionSeconds: null },
+  ...{
+    createdAt: 1_795_168_800_000,
+    title: null,
+    metadata: null,
+    model: null,
+    maxTokens: null,
+    prefix: null,
+    agent: null,
+    retentionSeconds: null,
+  },
   ...{ history: null, sentFrom: 0, cost: 0, inputTokens: 0, outputTokens: 0 },
 };
 /** The lines of a conversation's backup. */

@@ -79,7 +79,12 @@ describe('an admin finds a request by its id alone', () => {
     const complete = 'req_011CVuWyLpFkJiV6yJmMGfBE';
     const row = { status: 'complete', cost: 1 };
     const [first, second] = ['req_01m7w6qhfxbt0tfvnmx89rna1z', 'req_01m7w6qhfxbt0tfvnmx89rna2z'];
-    await settleAt(object('alice'), { ...row, requestId: first, errorType: 'overloaded_error', upstreamRequestId: failed });
+    await settleAt(object('alice'), {
+      ...row,
+      requestId: first,
+      errorType: 'overloaded_error',
+      upstreamRequestId: failed,
+    });
     await settleAt(object('alice'), { ...row, requestId: second, upstreamRequestId: complete });
     await object('alice').reportTo('deployment');
     expect(await found(app, failed)).toMatchObject({ request_id: first, account: 'alice' });

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { RESOURCES } from '../scripts/described-edge.ts';
 import { anchorOf } from '../scripts/guides.ts';
+import { ERROR_TYPES } from '../src/edge/kit/http/gen-ai.ts';
 import { MODELS } from '../src/edge/claude/models/models.ts';
 import { tokensForText } from '../src/edge/claude/pricing/thinking-off.ts';
 import type { Verdict } from '../src/edge/kit/delivery/signature.ts';
@@ -240,6 +241,8 @@ describe('the guides on `error_type`', () => {
     }
     const named = namesIn(sectionIn(await readGuide('logs'), 'What only the log says'));
     const ofCallers = namesIn(await readGuide('errors'));
+    // What `error.type` says is from a closed list: a status of the upstream is none of it.
+    expect(named.filter((name) => !ERROR_TYPES.has(name))).toEqual(['upstream_']);
     expect(named.toSorted()).toEqual([...written].filter((name) => !ofCallers.includes(name)).toSorted());
   });
 });

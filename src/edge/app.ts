@@ -208,10 +208,13 @@ const identifyIn = (app: AppChoices) =>
     entry.end();
   });
 
-/** @returns the route that a request asks for, as the app has it: ids stay out of the log. Its path, if there is no such route */
+/** Replaces a path that no route has: callers put addresses and keys into such paths. */
+const UNKNOWN_ROUTE = '(unknown)';
+
+/** @returns the route that a request asks for, as the app has it: ids, and paths that no route has, stay out of the log */
 function loggedRoute(c: Context<AppEnv>): string {
   // Middleware and a page for every path match, too.
-  return matchedRoutes(c).find(({ path }) => !path.endsWith('*'))?.path ?? c.req.path;
+  return matchedRoutes(c).find(({ path }) => !path.endsWith('*'))?.path ?? UNKNOWN_ROUTE;
 }
 
 function withoutSlash(path: string): string {

@@ -162,3 +162,34 @@ test('of several upstreams each is told by its name, and tried by itself with a 
   );
   await runInDurableObject(pool(), async (_, { storage }) => await storage.deleteAlarm());
 });
+
+test('a refusal is closed when its upstream is gone or has changed, and reported again when its cause changes', async () => {
+  worksOf();
+  const upstreams = (entries: object[]) =>
+    parseSettings({
+      ...{ UPSTREAM_EAST_KEY: 'key-east', UPSTREAM_WEST_KEY: 'key-west' },
+      UPSTREAMS: JSON.stringify(entries.map((entry) => ({ kind: 'anthropic', ...entry }))),
+    });
+  const east = { name: 'east', base_url: 'https://east.gone.test' };
+  const west = { name: 'west', base_url: 'https://west.gone.test' };
+  let settings = upstreams([east, west]);
+  const inside = Pool.prototype as unknown as { settings(): Settings };
+  vi.spyOn(inside, 'settings').mockImplementation(() => settings);
+  const bill = '402 billing_error: Your bill is open.';
+  await pool().noteKey(bill, 'east');
+  await pool().noteKey('402 billing_error: In other words.', 'east');
+  await pool().noteKey('400 invalid_request_error organization_on_hold: Acme', 'east');
+  await pool().noteKey(bill, 'west');
+  const told = async () => (await alerts()).map(([kind, subject]) => `${kind} ${subject}`);
+  await eventually(async () =>
+    expect(await told()).toEqual([
+      `key_refused west: ${bill}`,
+      'key_refused east: 400 invalid_request_error organization_on_hold: Acme',
+      `key_refused east: ${bill}`,
+    ]),
+  );
+  settings = upstreams([{ ...west, base_url: 'https://moved.gone.test' }]);
+  await runDurableObjectAlarm(pool());
+  await eventually(async () => expect((await told()).slice(0, 2).toSorted()).toEqual(['key_works east', 'key_works west']));
+  await runInDurableObject(pool(), async (_, { storage }) => await storage.deleteAlarm());
+});

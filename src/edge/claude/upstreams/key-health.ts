@@ -23,8 +23,9 @@ export class KeyHealth {
       this.refusedSince = undefined;
       this.#news = null;
     } else if (kind === 'refused') {
-      this.words = judged?.forCaller?.upstreamSaid ?? '';
-      if (this.refusedSince === undefined) this.#news = this.words;
+      const words = judged?.forCaller?.upstreamSaid ?? '';
+      if (this.refusedSince === undefined || causeOf(words) !== causeOf(this.words)) this.#news = words;
+      this.words = words;
       this.refusedSince ??= now;
     }
   }
@@ -46,6 +47,11 @@ export class KeyHealth {
       throw thrown;
     }
   }
+}
+
+/** @returns the cause in what an upstream said: its status, type and code. The message behind them may differ each time */
+export function causeOf(words: string): string {
+  return words.split(':', 1)[0] ?? '';
 }
 
 const healthByFetch = new WeakMap<object, KeyHealth>();

@@ -1,4 +1,5 @@
 /** Names what a log line says as the GenAI conventions of OpenTelemetry do, so that other systems find it without a mapping. */
+import { STATUS } from './errors.ts';
 
 /** The part of a log line that tells of a call of a model. */
 export interface ModelCallLine {
@@ -47,6 +48,67 @@ export function genAiOf(line: ModelCallLine): object {
       'gen_ai.usage.cache_read.input_tokens': tokens.cache_read,
       'gen_ai.usage.cache_creation.input_tokens': tokens.cache_write,
     }),
-    'error.type': error_type,
+    'error.type': error_type && errorTypeOf(error_type),
   };
+}
+
+/** The values of `error.type`, beside `_OTHER`: those of errors, and those that only the log has. Systems make a series of each. */
+export const ERROR_TYPES: ReadonlySet<string> = new Set([
+  ...Object.keys(STATUS),
+  'misconfigured',
+  'upstream_auth',
+  'upstream_timeout',
+  'upstream_unreachable',
+  'upstream_cut',
+  'upstream_silent',
+  'upstream_redirect',
+  'upstream_encoding',
+  'upstream_no_answer',
+  'upstream_error',
+  'upstreams_busy',
+  'client_gone',
+  'stopped',
+  'interrupted',
+  'conversation_interrupted',
+  'conversation_cut',
+  'damaged_row',
+  'account_damaged',
+  'batch_damaged',
+  'conversation_damaged',
+  'inbox_damaged',
+  'pool_damaged',
+  'account_unreachable',
+  'batch_unreachable',
+  'conversation_unreachable',
+  'inbox_unreachable',
+  'pool_unreachable',
+  'body_room',
+  'disk_full',
+  'followers',
+  'jwks_unavailable',
+  'turnstile_unreachable',
+  'kv_unavailable',
+  'visitor_brake',
+  'batch_unknown',
+  'batch_upload',
+  'batch_late',
+  'batch_results',
+  'no_answer',
+  'model_refused',
+  'model_too_long',
+  'webhook_signature_missing',
+  'webhook_signature_forged',
+  'webhook_signature_stale',
+  'webhook_unreadable',
+  'no_request_of_run',
+  'internal',
+]);
+/** The conventions' value for what is not in the list. */
+const OTHER_TYPE = '_OTHER';
+
+/** @param logged the `error_type` of a line, which may have a reason behind a colon */
+function errorTypeOf(logged: string): string {
+  const type = logged.split(':', 1)[0] ?? '';
+  if (/^upstream_\d{3}$/.test(type)) return 'upstream_error';
+  return ERROR_TYPES.has(type) ? type : OTHER_TYPE;
 }

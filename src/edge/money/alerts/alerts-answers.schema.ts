@@ -16,7 +16,7 @@ export const alertSchema = z.object({
       'key_works',
       'disk_full',
     ]),
-    'threshold: a share of a limit is spent. over_hold: the upstream billed more than was set aside. webhook_parked: an event of a webhook is tried no more. batch_unknown: the upstream did not say whether it has made a batch. batch_missing: the upstream has not known a batch for an hour. key_refused: an upstream refuses the key of the deployment, its organization, or what it would spend, once for each outage. key_works: it answers again. disk_full: something could not be stored, once a day.',
+    'threshold: a share of a limit is spent. over_hold: the upstream billed more than was set aside. webhook_parked: an event of a webhook is tried no more. batch_unknown: the upstream did not say whether it has made a batch. batch_missing: the upstream has not known a batch for an hour. key_refused: an upstream refuses the key of the deployment, its organization, or what it would spend, once for each outage and cause. key_works: it answers again, or is not in UPSTREAMS any more. disk_full: something could not be stored, once a day.',
   ),
   node: z.described(
     z.object({ type: z.enum(['account', 'group', 'deployment', 'webhook']), id: z.string() }),

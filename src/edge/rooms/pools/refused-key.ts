@@ -1,6 +1,7 @@
 import type { CallingSurroundings } from '../../claude/calling-object.ts';
 import { countTokens } from '../../claude/count-tokens.ts';
 import { defaultModel } from '../../claude/pricing/default-model.ts';
+import { causeOf } from '../../claude/upstreams/key-health.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
 import { edit } from '../../kit/json/edit.ts';
 import { asText } from '../../kit/json/object.ts';
@@ -8,43 +9,75 @@ import { type AlertOutbox, OF_NO_ACCOUNT } from '../../money/alerts/alert-outbox
 import { keyAlert } from '../../money/budget/thresholds.ts';
 import type { Tables } from '../../objects/tables.ts';
 
-/** What an upstream said when it refused the deployment's key, behind this its name; absent while it works. */
+/** The key in `meta` of a refusal, with the name of its upstream behind it; absent while that works. */
 const KEY_REFUSED = 'key_refused';
 const TRY_KEY_MS = MINUTE_MS;
 /** What may be tried by a count: refusals that the API gives to counts, too. */
 const TRIED = /^(?:40[13] |\d+ \w+ (?:organization_on_hold|enforced_spend_limit_reached):)/;
 
+/** A refusal that was reported. */
+interface Refusal {
+  /** What the upstream said. */
+  words: string;
+  /** The entry of UPSTREAMS that it belongs to, as JSON; empty for the only upstream. */
+  entry: string;
+}
+
 /** Knows for the whole deployment whether upstreams refuse its key. */
 export class RefusedKey {
-  readonly #tables: Pick<Tables, 'meta' | 'setMeta'>;
+  readonly #tables: Pick<Tables, 'meta' | 'setMeta' | 'read'>;
   readonly #alerts: AlertOutbox;
   readonly #around: CallingSurroundings;
 
-  constructor(tables: Pick<Tables, 'meta' | 'setMeta'>, alerts: AlertOutbox, around: CallingSurroundings) {
+  constructor(tables: Pick<Tables, 'meta' | 'setMeta' | 'read'>, alerts: AlertOutbox, around: CallingSurroundings) {
     this.#tables = tables;
     this.#alerts = alerts;
     this.#around = around;
   }
 
   /**
-   * Notes that an upstream refuses the key, or answers again, and tells the operator: once each, whichever isolates have seen
-   * it.
+   * Notes that an upstream refuses the key, or answers again, and tells the operator: once each, and again when the cause of the
+   * refusal changes, whichever isolates have seen it.
    *
    * @param news what the upstream said; null if it answers again
    * @param upstream its name; empty for the only one
    */
   note(news: string | null, upstream = ''): void {
-    const place = KEY_REFUSED + upstream;
-    if ((news === null) === (this.#tables.meta(place) === undefined)) return;
+    const before = this.#refusalOf(upstream);
+    if (news === null ? before === undefined : before && causeOf(before.words) === causeOf(news)) return;
     const now = this.#around.now();
-    this.#tables.setMeta(place, news ?? undefined);
+    const refusal = news === null ? undefined : { words: news, entry: this.#entryOf(upstream) ?? '' };
+    this.#tables.setMeta(KEY_REFUSED + upstream, refusal && JSON.stringify(refusal));
     this.#alerts.raise([keyAlert(news, upstream, now)], OF_NO_ACCOUNT);
     if (news !== null) this.#around.alarm.wakeFor(now + TRY_KEY_MS);
   }
 
-  /** Tries refused keys, by the alarm. */
+  /** Tries refused keys, by the alarm, and closes what belongs to an upstream that is gone. */
   async tryAll(): Promise<void> {
-    for (const name of ['', ...this.#around.settings().UPSTREAMS.map((one) => asText(one.name))]) await this.#try(name);
+    const keys = this.#tables.read<{ key: string }>(
+      "select key from meta where substr(key, 1, ?) = ? order by key",
+      KEY_REFUSED.length,
+      KEY_REFUSED,
+    );
+    for (const { key } of keys) {
+      const name = key.slice(KEY_REFUSED.length);
+      const refusal = this.#refusalOf(name);
+      if (refusal && this.#entryOf(name) !== refusal.entry) this.note(null, name);
+      else if (refusal) await this.#try(name, refusal.words);
+    }
+  }
+
+  #refusalOf(upstream: string): Refusal | undefined {
+    const text = this.#tables.meta(KEY_REFUSED + upstream);
+    return text === undefined ? undefined : (JSON.parse(text) as Refusal);
+  }
+
+  /** @returns the entry of UPSTREAMS with a name, as JSON, empty for the only upstream; undefined if there is none */
+  #entryOf(upstream: string): string | undefined {
+    const { UPSTREAMS } = this.#around.settings();
+    if (upstream === '') return UPSTREAMS.length === 0 ? '' : undefined;
+    const entry = UPSTREAMS.find((one) => asText(one.name) === upstream);
+    return entry && JSON.stringify(entry);
   }
 
   /**
@@ -53,10 +86,9 @@ export class RefusedKey {
    *
    * @param name of the upstream; empty for the only one
    */
-  async #try(name: string): Promise<void> {
-    const words = this.#tables.meta(KEY_REFUSED + name);
-    if (words === undefined || !TRIED.test(words)) return;
+  async #try(name: string, words: string): Promise<void> {
     this.#around.alarm.wakeFor(this.#around.now() + TRY_KEY_MS);
+    if (!TRIED.test(words)) return;
     const settings = this.#around.settings();
     try {
       const upstream = this.#around.upstream();

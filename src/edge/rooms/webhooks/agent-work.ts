@@ -1,6 +1,7 @@
 /**
  * Has an agent work on an event, in a conversation of its own. The turn has the event's id as its idempotency key. So a later
- * attempt, after any crash, finds the turn that was begun.
+ * attempt, after any crash, finds the turn that was begun, and continues a run that has paused since the upstream was too busy or
+ * the budget was spent.
  */
 
 import { headersUp } from '../../claude/headers.ts';
@@ -67,14 +68,19 @@ export async function workOnEvent(task: AgentTask, context: AgentContext): Promi
   const place = { account: task.account, id };
   const call = <T>(method: (object: DurableObjectStub<ConversationObject>) => PromiseLike<unknown>) =>
     callObject('conversation', async () => (await method(conversationStub(env, settings, place))) as T);
-  const look = (isAwaited: boolean) =>
-    call<TurnOutcome | undefined>((object) => object.turnOutcome(task.event, isAwaited));
-  let outcome = await look(false);
+  const lookAt = (key: string, isAwaited = false) =>
+    call<TurnOutcome | undefined>((object) => object.turnOutcome(key, isAwaited));
+  const latest = await findLatestTurn(task.event, lookAt);
+  const { key, earlierUsd } = latest;
+  const look = (isAwaited: boolean) => lookAt(key, isAwaited);
+  let { outcome } = latest;
+  const isFirst = key === task.event;
   // The conversation was deleted meanwhile. The agent's work must not be done a second time.
-  if (!outcome && task.turn !== null) return { kind: 'failed', error: DELETED };
+  if (!outcome && isFirst && task.turn !== null) return { kind: 'failed', error: DELETED };
   if (!outcome || outcome.status === 'failed') {
-    const body = JSON.stringify({ messages: [{ role: 'user', content: task.text }] });
-    const request = await requestOf(task, body, place, context);
+    // Without a new message a paused run is continued.
+    const body = JSON.stringify({ messages: isFirst ? [{ role: 'user', content: task.text }] : [] });
+    const request = await requestOf({ key, asked: isFirst ? { agent: task.agent } : {} }, body, place, context);
     const error = await call<PackedAnswer>((object) => object.turn(JSON.stringify(request), body)).then(errorOf);
     if (error) return { kind: 'failed', error };
     outcome = await look(false);
@@ -90,7 +96,9 @@ export async function workOnEvent(task: AgentTask, context: AgentContext): Promi
   if (!outcome || status === 'failed') {
     return { kind: 'failed', error: { ...(outcome?.error ?? UNSAID), status: 500, headers: OF_A_TURN } };
   }
-  const { text, ...rest } = outcome;
+  const pause = outcome.paused === null ? undefined : PASSING_PAUSES[outcome.paused];
+  if (pause) return { kind: 'failed', error: pause };
+  const { text, ...rest } = { ...outcome, cost_usd: earlierUsd + outcome.cost_usd };
   const answered_at = new Date().toISOString();
   const answer = text.slice(0, MOST_TEXT).toWellFormed();
   return { kind: 'ended', answer: { agent: task.agent, conversation: id, ...rest, status, text: answer, answered_at } };
@@ -106,8 +114,49 @@ const DELETED: AgentError = {
 const OF_A_TURN = { 'sluice-limited-by': 'upstream' };
 const UNSAID = { type: 'api_error', message: 'The agent’s turn has failed before it said anything.' };
 
+/** Why a run has paused that nobody follows, where that passes: the run is continued later. */
+const PASSING_PAUSES: Readonly<Record<string, AgentError>> = {
+  upstream: {
+    type: 'overloaded_error',
+    message: 'The upstream was too busy for the next step of the agent’s run. The run is continued later.',
+    status: 529,
+    headers: { 'sluice-limited-by': 'upstream' },
+  },
+  budget: {
+    type: 'rate_limit_error',
+    message: 'The budget does not pay for the next step of the agent’s run. The run is continued when it does.',
+    status: 429,
+    // The account says until when, once the run is continued.
+    headers: { 'sluice-limited-by': 'account', 'retry-after': '60' },
+  },
+};
+
+/** How often a paused run is continued at most. */
+const MOST_CONTINUED = 100;
+
+/**
+ * Finds the last turn of an event: the first has the event's id as its key, and each that continues a paused run has a number
+ * behind it.
+ *
+ * @returns its key and what came of it, undefined for one that has not begun; and what the turns before it have cost
+ */
+async function findLatestTurn(
+  event: string,
+  lookAt: (key: string) => Promise<TurnOutcome | undefined>,
+): Promise<{ key: string; outcome: TurnOutcome | undefined; earlierUsd: number }> {
+  let key = event;
+  let earlierUsd = 0;
+  for (let number = 2; ; number += 1) {
+    const outcome = await lookAt(key);
+    const isPaused = outcome?.status !== 'running' && Object.hasOwn(PASSING_PAUSES, outcome?.paused ?? '');
+    if (!outcome || !isPaused || number > MOST_CONTINUED) return { key, outcome, earlierUsd };
+    earlierUsd += outcome.cost_usd;
+    key = `${event}#${number}`;
+  }
+}
+
 async function requestOf(
-  { agent, event: key }: AgentTask,
+  { key, asked }: { key: string; asked: TurnRequest['asked'] },
   body: string,
   place: TurnRequest['place'],
   { settings, requestId }: AgentContext,
@@ -121,7 +170,7 @@ async function requestOf(
       ...{ retried: false, again: false, stream: true },
     },
     caller: { account: place.account, scopes: [], token: undefined },
-    ...{ asked: { agent }, headers, query: '' },
+    ...{ asked, headers, query: '' },
   };
 }
 

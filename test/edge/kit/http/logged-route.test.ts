@@ -1,6 +1,7 @@
 import { Hono } from 'hono';
 import { describe, expect, test } from 'vitest';
 import type { AppEnv } from '../../../../src/edge/gate/auth/context.ts';
+import { genAiOf } from '../../../../src/edge/kit/http/gen-ai.ts';
 import { RESOURCES } from '../../../../src/edge/openapi.ts';
 import { type TestApp, testApp } from '../../../support/app.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
@@ -39,9 +40,25 @@ describe('the log has the route of a request', () => {
     expect(await logged(app, 'GET', '/t/acme/conversations/c1', headers)).toBe('/t/:tenant/conversations/:id');
   });
 
-  test('and the path itself, where there is no such route', async () => {
+  test('and no path that no route has: it may contain an address or a key', async () => {
     const app = testApp(answer);
-    expect(await logged(app, 'POST', '/v1/v1/messages')).toBe('/v1/v1/messages');
-    expect(await logged(app, 'PUT', '/conversations/c1')).toBe('/conversations/c1');
+    for (const [method, path] of [
+      ['POST', '/v1/v1/messages'],
+      ['PUT', '/conversations/c1'],
+      ['GET', '/nowhere/carol@example.com'],
+      ['GET', '/v1/messages/sk-ant-a-key'],
+    ] as const)
+      expect(await logged(app, method, path)).toBe('(unknown)');
+    expect(JSON.stringify(app.log)).not.toMatch(/carol|sk-ant-a-key/);
+  });
+
+  test('and for other systems an error type without its reason, from a closed list', () => {
+    const typeOf = (error_type: string) =>
+      (genAiOf({ error_type, ttft_ms: 1 }) as Record<string, unknown>)['error.type'];
+    expect(typeOf('overloaded_error')).toBe('overloaded_error');
+    expect(typeOf('internal: no such table of carol@example.com')).toBe('internal');
+    expect(typeOf('upstream_599')).toBe('upstream_error');
+    expect(typeOf('carol@example.com')).toBe('_OTHER');
+    expect(genAiOf({ ttft_ms: 1 })).toMatchObject({ 'error.type': undefined });
   });
 });

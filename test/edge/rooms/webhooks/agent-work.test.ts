@@ -241,6 +241,80 @@ test('an upstream that is down is asked again, until the event is parked; a repl
   expect(bodies.length).toBe(asked + 1);
 });
 
+/** An event whose agent has called its tool, and whose next step is refused while the upstream is down. */
+async function stormyEvent() {
+  await edgeWithSky();
+  const tools = servingTools(() => new Response('sun'));
+  const sky = { isDown: true };
+  answeringBy(({ messages }) => {
+    if (messages.length === 1) return calls(call('toolu_1', 'Bern'));
+    return sky.isDown ? new Response('{}', { status: 529 }) : says('Sun.');
+  });
+  const { posted, deliveryFetch } = receiver();
+  const works = worksOf({ deliveryFetch }, VARS);
+  await accept(works, 'github_1');
+  return { sky, tools, posted, works };
+}
+
+const CONTINUED = { status: 'complete', paused: null, stop_reason: 'end_turn', text: 'Sun.' };
+
+test('a run that pauses since the upstream is too busy is continued later, and its tool is not called again', async () => {
+  const { sky, tools, posted, works } = await stormyEvent();
+  await works.consume();
+  expect(await works.report('github_1')).toMatchObject({
+    ...{ state: 'accepted', result: null, conversation: expect.any(String) },
+    attempts: [{ error: { type: 'overloaded_error' } }],
+  });
+  expect(posted).toEqual([]);
+  sky.isDown = false;
+  await untilDone(works, 'github_1');
+  expect(posted).toMatchObject([{ id: 'github_1', body: CONTINUED }]);
+  const spent = await accountOf(ACCOUNT).requests({});
+  const costs = spent.data.map(({ cost_usd }) => cost_usd).reduce((sum, cost) => sum + cost, 0);
+  expect(posted[0]?.body.cost_usd).toBeCloseTo(costs, 9);
+  expect(tools).toHaveLength(1);
+});
+
+test('a run that stays paused is parked in the end, and a replay continues it', async () => {
+  const { sky, tools, posted, works } = await stormyEvent();
+  await untilDone(works, 'github_1');
+  expect(await works.report('github_1')).toMatchObject({ state: 'parked', result: null });
+  sky.isDown = false;
+  await inboxOf('github').replay('github_1');
+  works.queue.ids.push('github_1');
+  await untilDone(works, 'github_1');
+  expect(posted).toMatchObject([{ id: 'github_1', body: CONTINUED }]);
+  expect(tools).toHaveLength(1);
+});
+
+test('a run that pauses for a spent budget waits for it, and is continued then', async () => {
+  await edgeWithSky();
+  const account = accountOf(ACCOUNT);
+  await account.setLimits({ usd_per_day: 1 });
+  const { posted, deliveryFetch } = receiver();
+  const works = worksOf({ deliveryFetch }, VARS);
+  const spend = { requestId: 'req_spent', status: 'complete', cost: fromUsd(1), startedAt: works.clock.now };
+  const tools = servingTools(async () => {
+    await settleAt(account, spend);
+    return new Response('sun');
+  });
+  await accept(works, 'github_1');
+  await works.consume();
+  expect(await works.report('github_1')).toMatchObject({ state: 'waiting', result: null });
+  // The first look at it is told until when the budget is spent.
+  await works.wakeAt('github', works.clock.now + 120_000);
+  await works.consume();
+  expect(await works.report('github_1')).toMatchObject({
+    state: 'waiting',
+    attempts: [{ error: { type: 'rate_limit_error' } }, { error: { type: 'billing_error' } }],
+  });
+  expect(posted).toEqual([]);
+  await account.setLimits({ usd_per_day: 5 });
+  await untilDone(works, 'github_1');
+  expect(posted).toMatchObject([{ id: 'github_1', body: CONTINUED }]);
+  expect(tools).toHaveLength(1);
+});
+
 test('a turn of an earlier job that a limit has ended is a failure, whosever it was: the event is not tried for ever', async () => {
   await edgeWithSky();
   const error = { type: 'rate_limit_error', message: 'Try again.' };

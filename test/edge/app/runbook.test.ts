@@ -211,6 +211,20 @@ test('a deployment that may spend nothing refuses what costs, as the guide for a
   expect(told).not.toContain(SMALL_MESSAGE.id);
 });
 
+test('the remedy for a spent budget, as the runbook names it, changes one limit: the others and the alerts stay', async () => {
+  const { Do: remedy = '' } = INCIDENTS.get('A budget is spent at noon')?.of ?? {};
+  const [, method = '', path = ''] = /`(\w+) (\/pools\/[^`]+)`/.exec(remedy) ?? [];
+  const app = edge(answering, { DEPLOYMENT_LIMITS: '{}' });
+  await limitAll(app, { usd_per_day: 0, usd_per_month: 9, alerts: [0.5] });
+  expect((await app.post('/v1/messages', bodyOf('Hi'), await alice())).status).toBe(429);
+  const headers = { 'content-type': 'application/json', ...(await admin()) };
+  const raised = await app.fetch(path, { method, headers, body: JSON.stringify({ usd_per_day: 5 }) });
+  expect(raised.status).toBe(200);
+  const { limits } = (await (await app.fetch('/pools/deployment', { headers })).json()) as Json;
+  expect(limits).toEqual({ usd_per_day: 5, usd_per_month: 9, alerts: [0.5] });
+  expect((await app.post('/v1/messages', bodyOf('Hi'), await alice())).status).toBe(200);
+});
+
 test('each route that the runbook names is one of the edge', () => {
   const known = new Set(RESOURCES.flatMap(({ routes }) => Object.keys(routes)));
   const named = [...runbook.matchAll(/`((?:GET|POST|PUT|PATCH|DELETE) \/[^`?]*)/g)].map(([, route = '']) => route);

@@ -25,6 +25,8 @@ export interface LogLine {
   tokens?: { input: number; output: number; cache_read: number; cache_write: number } | undefined;
   cost_usd?: number | undefined;
   ttft_ms?: number | undefined;
+  /** Milliseconds before it was sent, until its account and its budgets admitted it. */
+  waited_ms?: number | undefined;
   ms?: number | undefined;
   /** Whose limit has lowered `max_tokens`, as the header `sluice-lowered-by` says it. */
   lowered_by?: string | undefined;

@@ -204,6 +204,7 @@ function refusedRequestOf({ id, at, refusal, group, ...request }: RefusedRequest
     upstream: null,
     failed_upstreams: [],
     ttft_ms: null,
+    waited_ms: null,
     ms: null,
     batch,
     outcomes,

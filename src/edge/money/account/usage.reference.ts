@@ -65,6 +65,7 @@ const row = {
   upstream: null,
   failed_upstreams: [],
   ttft_ms: 312,
+  waited_ms: 4,
   ms: 1_204,
   batch: null,
   outcomes: null,

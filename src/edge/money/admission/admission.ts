@@ -71,6 +71,7 @@ async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): 
     ...(budget && { budget }),
     ...(earlier > 0 ? { earlier } : {}),
     startedAt,
+    waitedMs: Date.now() - first.startedAt,
   };
   const next = () => {
     // The request object itself is changed, not copied, so that `release` frees the body for every try.

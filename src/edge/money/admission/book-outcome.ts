@@ -29,6 +29,8 @@ export interface StoredGrant {
   startedAt?: number | undefined;
   /** If there are several upstreams: the name of the one that it went to first. Another one may have answered. */
   upstream?: string | undefined;
+  /** Milliseconds that its admission took: for its account, a count, and the budget. Absent where that is not known. */
+  waitedMs?: number | undefined;
   /** What the earlier tries have cost; nanodollars. */
   earlier?: Nanodollars | undefined;
   /** What was set aside, in nanodollars; NaN if it is not known here. */
@@ -85,6 +87,7 @@ export function settlementOf(
     upstream: outcome.upstream,
     failedUpstreams: failedBefore(outcome),
     ttftMs: outcome.ttft_ms,
+    waitedMs: grant.waitedMs,
     ...streamTimes(outcome, grant),
   };
   const { usage } = outcome;

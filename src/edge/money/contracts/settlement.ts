@@ -25,6 +25,8 @@ export interface Settlement {
   /** The names of the other upstreams that failed before. */
   failedUpstreams?: readonly string[] | undefined;
   ttftMs?: number | undefined;
+  /** Milliseconds before it was sent, while it was admitted. They are not in `ttftMs`. */
+  waitedMs?: number | undefined;
   ms?: number | undefined;
   /** Of a stream: milliseconds to its first event; and from that to its end, if it came to it. */
   firstEventMs?: number | undefined;

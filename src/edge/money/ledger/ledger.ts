@@ -174,6 +174,7 @@ export class Ledger extends Tables {
       stop_reason: closing.stopReason,
       upstream_request_id: closing.upstreamRequestId,
       ttft_ms: closing.ttftMs,
+      ...(closing.waitedMs !== null && { waited_ms: closing.waitedMs }),
       settled_at: closing.at,
       input_full_at: buckets.input,
       output_full_at: buckets.output,

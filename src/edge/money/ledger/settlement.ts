@@ -50,6 +50,7 @@ export function closingOf(settlement: Settlement, hold: Nanodollars, now: number
     upstream: settlement.upstream ?? null,
     failedUpstreams: settlement.failedUpstreams ? JSON.stringify(settlement.failedUpstreams) : null,
     ttftMs: duration(settlement.ttftMs),
+    waitedMs: duration(settlement.waitedMs),
     ms: duration(settlement.ms),
     firstEventMs: wholeMs(settlement.firstEventMs),
     afterFirstMs: wholeMs(settlement.afterFirstMs),

@@ -41,6 +41,8 @@ export interface Closing {
   /** The names of the upstreams that failed before, as a JSON list. */
   failedUpstreams: string | null;
   ttftMs: number | null;
+  /** Milliseconds before it was sent, while it was admitted. */
+  waitedMs: number | null;
   ms: number | null;
   /** Of a stream: milliseconds to its first event; and from that to its end, if it came to it. */
   firstEventMs: number | null;
@@ -117,6 +119,7 @@ export const LEDGER_TABLES = `
     tools text,
     keep text,
     ttft_ms real,
+    waited_ms real,
     ms real,
     first_event_ms integer,
     after_first_ms integer,

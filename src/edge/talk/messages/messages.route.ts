@@ -241,6 +241,7 @@ async function admittedMessage(
   );
   const idempotencyKey = await keyUp(headers, identity.account);
   await meter.open();
+  if (!isUnmetered) c.get('entry').line.waited_ms = meter.granted.grant.waitedMs;
   const { tools: sentTools } = body.json;
   const tools = agent && Array.isArray(sentTools) ? sentTools.map((tool) => memberOf(tool, 'name')) : [];
   return { meter, caller, agent, chosen, hasFallbacks: request.fallbacks !== undefined, tools, idempotencyKey };

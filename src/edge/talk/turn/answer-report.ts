@@ -91,7 +91,7 @@ export function outcomeOfAnswer(
     ...(upstream === undefined ? {} : { upstream }),
     ...(failedUpstreams && { failed_upstreams: failedUpstreams }),
     ...(loweredBy && { lowered_by: loweredBy }),
-    ttft_ms: Math.max(0, (firstByteAt ?? row.beganAt) - row.beganAt),
+    ttft_ms: Math.max(0, (firstByteAt ?? row.beganAt) - row.beganAt - (row.grant?.waitedMs ?? 0)),
     after_first_ms: Math.max(0, now - (firstByteAt ?? now)),
   };
 }

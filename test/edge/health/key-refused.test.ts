@@ -190,6 +190,8 @@ test('a refusal is closed when its upstream is gone or has changed, and reported
   );
   settings = upstreams([{ ...west, base_url: 'https://moved.gone.test' }]);
   await runDurableObjectAlarm(pool());
-  await eventually(async () => expect((await told()).slice(0, 2).toSorted()).toEqual(['key_works east', 'key_works west']));
+  await eventually(async () =>
+    expect((await told()).slice(0, 2).toSorted()).toEqual(['key_works east', 'key_works west']),
+  );
   await runInDurableObject(pool(), async (_, { storage }) => await storage.deleteAlarm());
 });

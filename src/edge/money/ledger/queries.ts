@@ -26,7 +26,16 @@ import { ROLLUP_MODEL } from './tables.ts';
 /** The columns that answers contain unchanged. */
 const SHOWN_COLUMNS = [
   ...(['route', 'model', 'answered_by', 'conversation', 'token', 'status', 'stage'] as const),
-  ...(['max_tokens', 'stop_reason', 'error_type', 'upstream_request_id', 'upstream', 'ttft_ms', 'waited_ms', 'ms'] as const),
+  ...([
+    'max_tokens',
+    'stop_reason',
+    'error_type',
+    'upstream_request_id',
+    'upstream',
+    'ttft_ms',
+    'waited_ms',
+    'ms',
+  ] as const),
 ] as const;
 
 type ShownColumns = Pick<LedgerRow, (typeof SHOWN_COLUMNS)[number]>;

@@ -55,7 +55,7 @@ export class RefusedKey {
   /** Tries refused keys, by the alarm, and closes what belongs to an upstream that is gone. */
   async tryAll(): Promise<void> {
     const keys = this.#tables.read<{ key: string }>(
-      "select key from meta where substr(key, 1, ?) = ? order by key",
+      'select key from meta where substr(key, 1, ?) = ? order by key',
       KEY_REFUSED.length,
       KEY_REFUSED,
     );

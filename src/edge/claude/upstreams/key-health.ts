@@ -24,7 +24,7 @@ export class KeyHealth {
       this.#news = null;
     } else if (kind === 'refused') {
       const words = judged?.forCaller?.upstreamSaid ?? '';
-      if (this.refusedSince === undefined || causeOf(words) !== causeOf(this.words)) this.#news = words;
+      if (this.refusedSince === undefined || refusalCause(words) !== refusalCause(this.words)) this.#news = words;
       this.words = words;
       this.refusedSince ??= now;
     }
@@ -50,7 +50,7 @@ export class KeyHealth {
 }
 
 /** @returns the cause in what an upstream said: its status, type and code. The message behind them may differ each time */
-export function causeOf(words: string): string {
+export function refusalCause(words: string): string {
   return words.split(':', 1)[0] ?? '';
 }
 

@@ -2,9 +2,9 @@
 import { DAY_MS } from '../async/durations.ts';
 import { type KeyPage, keysOfPage } from './name-list.ts';
 
-const PREFIX = 'erasure:';
+const ERASURE_PREFIX = 'erasure:';
 /** For how long the name of an erased account is known; milliseconds. */
-const KNOWN_MS = 90 * DAY_MS;
+const ERASURE_KNOWN_MS = 90 * DAY_MS;
 /** KV accepts no earlier expiry; milliseconds from now. */
 const SHORTEST_MS = 60_000;
 
@@ -16,9 +16,9 @@ interface ListedErasure {
 
 /** Lists an erasure for 90 days. A later one of the same account replaces it. One that is older than that is not listed. */
 export async function noteErasure(store: KVNamespace, account: string, at: number): Promise<void> {
-  const expiresAt = at + KNOWN_MS;
+  const expiresAt = at + ERASURE_KNOWN_MS;
   if (expiresAt <= Date.now() + SHORTEST_MS) return;
-  await store.put(PREFIX + account, '', { metadata: { at }, expiration: Math.ceil(expiresAt / 1_000) });
+  await store.put(ERASURE_PREFIX + account, '', { metadata: { at }, expiration: Math.ceil(expiresAt / 1_000) });
 }
 
 /** @returns a page of the erasures, in the order of the names of their accounts */
@@ -26,7 +26,7 @@ export async function erasures(
   store: KVNamespace,
   page: KeyPage,
 ): Promise<{ erasures: ListedErasure[]; hasMore: boolean }> {
-  const { keys, hasMore } = await keysOfPage(store, PREFIX, page);
+  const { keys, hasMore } = await keysOfPage(store, ERASURE_PREFIX, page);
   const all = keys.map(({ name, metadata }) => ({ account: name, at: (metadata as { at: number }).at }));
   return { erasures: all, hasMore };
 }

@@ -27,6 +27,8 @@ import { absentQuery, erasureRequest } from './usage.schema.ts';
 import type { BoundAccountAnswer, QuotaReport } from './usage-answers.schema.ts';
 
 const LONGEST_KEY = 256;
+/** So much may the clock be ahead by which an account was erased. Milliseconds. */
+const MOST_AHEAD_MS = 60_000;
 
 /**
  * The routes of one account (the list of all is in `rooms/pools/`). An admin sees and changes any; everybody else sees only their own
@@ -90,7 +92,8 @@ export const ACCOUNT_ROUTES = [
   route('PUT /accounts/:id/erasure', { needs: 'admin', body: erasureRequest }, async (c, { body }) => {
     const { json } = await readJson(c);
     const at = Date.parse(validate(body, json).erased_at);
-    if (at > Date.now()) throw invalidRequest('erased_at: lies in the future. To erase the account now, send DELETE.');
+    if (at > Date.now() + MOST_AHEAD_MS)
+      throw invalidRequest('erased_at: lies in the future. To erase the account now, send DELETE.');
     return await erased(c, c.req.param('id'), at);
   }),
   route('GET /erasures', { needs: 'admin', pages: true }, async (c) => {

@@ -90,7 +90,7 @@ export function keyAlert(words: string | null, upstream: string, now: number): D
   const kind = words === null ? 'key_works' : 'key_refused';
   const node = { type: 'deployment' as const, id: 'deployment' };
   const subject = [upstream, words ?? ''].filter((part) => part !== '').join(': ') || null;
-  return alertOf(kind, node, now, now + PARKED_MS, [now, upstream], { subject });
+  return alertOf(kind, node, now, now + PARKED_MS, [now, upstream, words], { subject });
 }
 
 function windowOf({ name, end }: Purse): string | undefined {

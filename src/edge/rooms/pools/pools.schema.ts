@@ -4,21 +4,26 @@ import { poolLimitsSchema } from '../../money/budget/limits.schema.ts';
 
 const LONGEST_WINDOW_ID = 16;
 
-const spent = z.described(
+const sumsByWindow = z.described(
   z.record(z.string().check(z.maxLength(LONGEST_WINDOW_ID)), z.strictObject({ end: instant, spent: count })),
   'Nanodollars by window: what was spent that the backups of accounts do not contain.',
 );
-const limits = z.nullable(poolLimitsSchema);
+const sharedLimits = z.nullable(poolLimitsSchema);
 
 /** The backup of the budget that all accounts share. Times are milliseconds since 1970. */
 export const deploymentBackup = z.strictObject({
   type: z.literal('deployment_backup'),
-  limits: z.described(limits, 'The limits in force; null if accounts share no budget.'),
-  spent,
+  limits: z.described(sharedLimits, 'The limits in force; null if accounts share no budget.'),
+  spent: sumsByWindow,
 });
 
 /** The backup of the budget of a group. */
-export const groupBackup = z.strictObject({ type: z.literal('group_backup'), id: z.string(), limits, spent });
+export const groupBackup = z.strictObject({
+  type: z.literal('group_backup'),
+  id: z.string(),
+  limits: sharedLimits,
+  spent: sumsByWindow,
+});
 
 /** The accounts of a group, by what they have spent in a window. */
 export const membersQuery = z.object({

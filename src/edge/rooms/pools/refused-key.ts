@@ -1,7 +1,7 @@
 import type { CallingSurroundings } from '../../claude/calling-object.ts';
 import { countTokens } from '../../claude/count-tokens.ts';
 import { defaultModel } from '../../claude/pricing/default-model.ts';
-import { causeOf } from '../../claude/upstreams/key-health.ts';
+import { refusalCause } from '../../claude/upstreams/key-health.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
 import { edit } from '../../kit/json/edit.ts';
 import { asText } from '../../kit/json/object.ts';
@@ -16,7 +16,7 @@ const TRY_KEY_MS = MINUTE_MS;
 const TRIED = /^(?:40[13] |\d+ \w+ (?:organization_on_hold|enforced_spend_limit_reached):)/;
 
 /** A refusal that was reported. */
-interface Refusal {
+interface KeyRefusal {
   /** What the upstream said. */
   words: string;
   /** The entry of UPSTREAMS that it belongs to, as JSON; empty for the only upstream. */
@@ -44,7 +44,7 @@ export class RefusedKey {
    */
   note(news: string | null, upstream = ''): void {
     const before = this.#refusalOf(upstream);
-    if (news === null ? before === undefined : before && causeOf(before.words) === causeOf(news)) return;
+    if (news === null ? before === undefined : before && refusalCause(before.words) === refusalCause(news)) return;
     const now = this.#around.now();
     const refusal = news === null ? undefined : { words: news, entry: this.#entryOf(upstream) ?? '' };
     this.#tables.setMeta(KEY_REFUSED + upstream, refusal && JSON.stringify(refusal));
@@ -67,9 +67,9 @@ export class RefusedKey {
     }
   }
 
-  #refusalOf(upstream: string): Refusal | undefined {
+  #refusalOf(upstream: string): KeyRefusal | undefined {
     const text = this.#tables.meta(KEY_REFUSED + upstream);
-    return text === undefined ? undefined : (JSON.parse(text) as Refusal);
+    return text === undefined ? undefined : (JSON.parse(text) as KeyRefusal);
   }
 
   /** @returns the entry of UPSTREAMS with a name, as JSON, empty for the only upstream; undefined if there is none */

@@ -1,5 +1,6 @@
 /** What a bound token may ask: agents and classifiers by name, in its own conversations. Whoever holds it cannot do more. */
 
+import { isOrigin } from '../../kit/http/headers/hosts.ts';
 import * as z from '../../kit/http/zod.ts';
 import { NAME_RULE, parseRef } from '../../kit/kv/version-ref.ts';
 import { DEPLOYMENT, type Scope } from './identity.ts';
@@ -23,8 +24,9 @@ const pattern = z.string().check(
 );
 
 const pageOrigin = z.string().check(
-  z.refine((value) => URL.parse(value)?.origin === value && value !== 'null', {
-    error: 'Input should be an origin, such as https://shop.example',
+  z.refine(isOrigin, {
+    error:
+      'Input should be an origin, such as https://shop.example or capacitor://localhost. Wildcards are not supported: list each origin',
   }),
 );
 

@@ -1,6 +1,7 @@
 /** The forms of settings. Each reads a string, and says in a few words what it must be. */
 
 import { commaSeparated } from '../../kit/http/headers/comma-list.ts';
+import { isOrigin } from '../../kit/http/headers/hosts.ts';
 import * as z from '../../kit/http/zod.ts';
 
 export const countSetting = (fallback: number, least = 0, most = Number.MAX_SAFE_INTEGER) =>
@@ -26,8 +27,9 @@ export const jsonSetting = <T extends z.ZodMiniType>(schema: T) => z.pipe(parsed
 
 export const listed = z.pipe(z.string(), z.transform(commaSeparated));
 const origin = z.string().check(
-  z.refine((value) => value === '*' || URL.parse(value)?.origin === value, {
-    error: 'must be origins such as https://app.example.com, separated by commas, or *',
+  z.refine((value) => value === '*' || isOrigin(value), {
+    error:
+      'must be origins such as https://app.example.com or capacitor://localhost, separated by commas, or *. Wildcards such as https://*.example.com are not supported: list each origin',
   }),
 );
 export const origins = z.pipe(listed, z.array(origin));

@@ -66,7 +66,7 @@ export const settingsSchema = z.object({
   ),
   ALLOWED_ORIGINS: z.described(
     z._default(origins, []),
-    'Web pages of these origins may call. Separated by commas; `*` is all.',
+    'Web pages and apps of these origins may call: `https://app.example.com`, `capacitor://localhost`. Separated by commas; `*` is all.',
   ),
   MAX_BODY_BYTES: z.described(countSetting(32 * 1024 * 1024, 1), 'Largest request body, in bytes.'),
   MAX_BATCH_BYTES: z.described(

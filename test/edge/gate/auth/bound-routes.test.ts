@@ -73,7 +73,9 @@ test('a token is not minted for pages that could not use it', async () => {
   expect(await mint([SHOP, OWN], { ALLOWED_ORIGINS: SHOP })).toBe(201);
   expect(await mint([SHOP], { ALLOWED_ORIGINS: '*' })).toBe(201);
   expect(await mint([SHOP], {})).toMatch(/^only.origins: https:\/\/shop.example is none of ALLOWED_ORIGINS/);
-  for (const wrong of ['null', 'shop.example', `${SHOP}/`, '*']) {
+  for (const app of ['capacitor://localhost', 'tauri://localhost', 'chrome-extension://abcdefgh'])
+    expect(await mint([app], { ALLOWED_ORIGINS: app })).toBe(201);
+  for (const wrong of ['null', 'shop.example', `${SHOP}/`, '*', 'https://*.shop.example', 'capacitor://localhost/']) {
     expect(await mint([wrong], { ALLOWED_ORIGINS: '*' })).toMatch(/^only.origins.0: Input should be an origin/);
   }
 });

@@ -118,6 +118,8 @@ const MALFORMED: [string, string][] = [
   ['ALLOWED_ORIGINS', 'https://qqq.example.com/'],
   ['ALLOWED_ORIGINS', 'https://fine.example.com,qqq.example.com'],
   ['ALLOWED_ORIGINS', 'null'],
+  ['ALLOWED_ORIGINS', 'https://*.qqq.example.com'],
+  ['ALLOWED_ORIGINS', 'capacitor://qqq/'],
   ['MAX_BODY_BYTES', '0'],
   ['MAX_BODY_BYTES', '32MB'],
   ['MAX_BODY_BYTES', '-987654'],

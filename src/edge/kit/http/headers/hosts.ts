@@ -13,6 +13,17 @@ export function isLoopback(url: string): boolean {
   );
 }
 
+/**
+ * Returns whether a text is an origin as browsers and app shells send it: `scheme://host[:port]`, of any scheme. A wildcard is
+ * none: it would be compared like any other name, and would allow nothing.
+ */
+export function isOrigin(text: string): boolean {
+  const url = URL.parse(text);
+  if (!url || url.host === '' || url.host.includes('*')) return false;
+  // A URL of a scheme that the standard does not know has the origin `null`.
+  return text === (url.origin === 'null' ? `${url.protocol}//${url.host}` : url.origin);
+}
+
 /** @returns whether a string is a host in the form of a URL, with its port unless that is 443. */
 export function isHost(host: string): boolean {
   // A wildcard would be compared like any other name, and would allow nothing.

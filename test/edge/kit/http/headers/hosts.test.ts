@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { deliverFault, isHost, isLoopback } from '../../../../../src/edge/kit/http/headers/hosts.ts';
+import { deliverFault, isHost, isLoopback, isOrigin } from '../../../../../src/edge/kit/http/headers/hosts.ts';
 import { tryCases } from '../../../../support/runs.ts';
 
 describe('nothing is delivered', () => {
@@ -121,4 +121,17 @@ test('a host is what URLs call so', () => {
   ]) {
     expect(isHost(host), host).toBe(false);
   }
+});
+
+test('an origin has a scheme and a host, of any scheme, and no wildcard', () => {
+  const apps = ['capacitor://localhost', 'ionic://localhost', 'tauri://localhost', 'chrome-extension://abcdef'];
+  const pages = [
+    'https://app.example.com',
+    'http://localhost:3000',
+    'moz-extension://2c127fa4-62c7-7e4f-90e5-472b45eecfdc',
+  ];
+  for (const origin of [...apps, ...pages]) expect(isOrigin(origin), origin).toBe(true);
+  const wrong = ['null', '*', 'app.example.com', 'https://app.example.com/', 'https://*.example.com', 'capacitor://'];
+  for (const text of [...wrong, 'capacitor://localhost/', 'https://a@b', 'file:///a', 'HTTPS://app.example.com'])
+    expect(isOrigin(text), text).toBe(false);
 });

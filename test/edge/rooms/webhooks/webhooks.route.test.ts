@@ -94,6 +94,13 @@ describe('a signed event', () => {
     ['github', 'an issue', issue, 'github_one', /^Crash with an error.*TypeError/s],
     ['github', 'a comment', comment, 'github_one', /^How do I export/],
     ['github', 'a pull request', pullRequest, 'github_one', /^Add a feature/],
+    [
+      'github',
+      'an edited title',
+      { ...issue, action: 'edited', changes: { title: { from: 'Crash' } } },
+      'github_one',
+      /^Crash with an error/,
+    ],
     ['stripe', 'a dispute', dispute, 'stripe_evt_1', /^Dispute, reason: fraudulent.*order: A-1009.*somebody else/s],
     ['stripe', 'a refund', refund, 'stripe_evt_2', /^Refund, reason: duplicate.*Charged twice/s],
     ['slack', 'a message', message, 'slack_C024BE91L-1795165200-000200', /^The printer/],
@@ -108,6 +115,11 @@ describe('a signed event', () => {
   test.each<[Source, string, object]>([
     ['github', 'a ping', ping],
     ['github', 'a label that was put on', { ...issue, action: 'labeled' }],
+    [
+      'github',
+      'an edit of something else',
+      { ...pullRequest, action: 'edited', changes: { base: { ref: { from: 'main' } } } },
+    ],
     ['github', 'an issue that was closed', { ...issue, action: 'closed' }],
     ['github', 'an event of another kind', { ref: 'refs/heads/main', commits: [] }],
     ['github', 'an empty issue', { action: 'opened', issue: { title: ' ', body: null } }],

@@ -11,7 +11,11 @@ interface Actor {
 
 type GithubBody = Partial<
   Record<'action' | 'issue' | 'pull_request' | 'comment' | 'review' | 'discussion', Written & string & { user?: Actor }>
-> & { sender?: Actor };
+> & {
+  /** Of an edit: the fields that it has changed, as they were before. */
+  changes?: Partial<Record<'title' | 'body', unknown>>;
+  sender?: Actor;
+};
 
 /** Actions in which somebody wrote something. Others are ignored, so that a label set by a receiver is not a new event. */
 const WRITING = new Set<unknown>(['opened', 'edited', 'created', 'submitted', undefined]);
@@ -21,6 +25,9 @@ const isBot = (actor?: Actor | null) => actor?.type === 'Bot';
 /** @returns what a person wrote: the comment if the event is about one, otherwise the issue, pull request or discussion */
 function writtenIn({ body }: IncomingEvent<GithubBody>): Written | undefined {
   if (!WRITING.has(body.action)) return undefined;
+  // An edit may change something else, such as the base of a pull request.
+  if (body.action === 'edited' && body.changes?.title === undefined && body.changes?.body === undefined)
+    return undefined;
   const written = body.comment ?? body.review ?? body.issue ?? body.pull_request ?? body.discussion;
   // A receiver that comments with the label would otherwise be answered with a label, for ever.
   return isBot(body.sender) || isBot(written?.user) ? undefined : written;

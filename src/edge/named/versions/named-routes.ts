@@ -87,6 +87,12 @@ function nameAsked(c: Context<AppEnv>): string {
   return c.req.param('name') ?? '';
 }
 
+/**
+ * The read-only fields of a `GET`. A `PUT` ignores them, so that its answer can be sent back. `version` is one of them where other
+ * fields stand beside it; by itself it points the name to that version.
+ */
+const READ_ONLY = ['type', 'name', 'owner', 'created_at', 'updated_at'];
+
 /** Stores a version under a name, or points the name to a version that is stored already. */
 async function putNamed<T, F extends z.ZodMiniType<{ description?: string | undefined }>>(
   c: Context<AppEnv>,
@@ -98,10 +104,11 @@ async function putNamed<T, F extends z.ZodMiniType<{ description?: string | unde
   const place = storedPlaceFor(c, kind, name);
   const { owner } = place;
   const warnings: string[] = [];
-  const { pinned: wanted, ...json }: { pinned?: unknown } = await readBody(c, (sentence) => warnings.push(sentence));
+  const { pinned: wanted, ...sent }: { pinned?: unknown } = await readBody(c, (sentence) => warnings.push(sentence));
   const { pinned } = validate(pinnedMember, { pinned: wanted });
-  if (Object.hasOwn(json, 'version')) {
-    const found = await versionOf(c, stored, place, validate(schemas.pointer, json).version);
+  const { version: pointed, ...json } = withoutReadOnly(sent);
+  if (pointed !== undefined && Object.keys(json).length === 0) {
+    const found = await versionOf(c, stored, place, validate(schemas.pointer, { version: pointed }).version);
     const { hash } = found;
     const answer = await answerPut(c, found, warnings);
     await admit(c, owner);
@@ -119,6 +126,10 @@ async function putNamed<T, F extends z.ZodMiniType<{ description?: string | unde
   const version = { kind, name, hash, bytes, description, pinned };
   await publish(c, stored, place, `${name}@${hash}`, (object) => object.putVersion(version));
   return answer;
+}
+
+function withoutReadOnly(sent: object): { version?: unknown } {
+  return Object.fromEntries(Object.entries(sent).filter(([field]) => !READ_ONLY.includes(field)));
 }
 
 /** @returns the owners of the names that the caller sees, in the order in which they are looked up. */

@@ -1,6 +1,6 @@
 import type { Message, RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages';
 import { MessageBuilder, summedUsage } from './message.ts';
-import type { PartialAnswer } from './stored-answer.ts';
+import type { ReceivedAnswer } from './stored-answer.ts';
 
 /** How often an answer that the API has paused is sent back. One that pauses again and again must not cost without an end. */
 const MOST_RETURNS = 10;
@@ -23,7 +23,7 @@ export class PausedAnswer {
   #openBlock: number | undefined;
 
   /** The part that comes now, as far as it has come. */
-  get part(): PartialAnswer {
+  get part(): ReceivedAnswer {
     return { message: this.#part.message, openBlock: this.#openBlock };
   }
 

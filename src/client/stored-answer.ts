@@ -3,10 +3,10 @@ import type { Message, RawMessageStreamEvent } from '@anthropic-ai/sdk/resources
 import type { ConversationMessage, Page } from './requests.ts';
 import { inPath, type Transport } from './transport.ts';
 
-type Block = Record<string, unknown> & { type: string };
+type ReceivedBlock = Record<string, unknown> & { type: string };
 
 /** An answer as far as it has come. */
-export interface PartialAnswer {
+export interface ReceivedAnswer {
   message: Message | undefined;
   /** The index of the block that has begun and not ended. */
   openBlock: number | undefined;
@@ -14,7 +14,7 @@ export interface PartialAnswer {
 
 const PAGE_ROWS = 1_000;
 /** The fields that grow while a block streams, and the deltas that they grow by. */
-const GROWING = [
+const GROWING_FIELDS = [
   ['text', 'text_delta'],
   ['thinking', 'thinking_delta'],
   ['signature', 'signature_delta'],
@@ -49,12 +49,14 @@ export async function readStoredAnswer(
 /** Yields the events that a client lacks of a stored answer: those that end it, and all of them if it has none. */
 export function* missingEvents(
   row: ConversationMessage,
-  { message, openBlock }: PartialAnswer,
+  { message, openBlock }: ReceivedAnswer,
 ): Generator<RawMessageStreamEvent, void, void> {
   if (!message) yield messageStart(row);
-  const content = (typeof row.content === 'string' ? [{ type: 'text', text: row.content }] : row.content) as Block[];
+  const content = (
+    typeof row.content === 'string' ? [{ type: 'text', text: row.content }] : row.content
+  ) as ReceivedBlock[];
   for (const [index, block] of content.entries()) {
-    const known = message?.content[index] as Block | undefined;
+    const known = message?.content[index] as ReceivedBlock | undefined;
     if (known && index !== openBlock) continue;
     const deltas = known && missingDeltas(block, known);
     // A block that cannot be continued begins again, and replaces what has come of it.
@@ -82,10 +84,10 @@ function messageStart({ id, model, usage }: ConversationMessage): RawMessageStre
 }
 
 /** @returns the deltas from one state of a block to another; undefined if it has not only grown */
-function missingDeltas(block: Block, known: Block): object[] | undefined {
+function missingDeltas(block: ReceivedBlock, known: ReceivedBlock): object[] | undefined {
   if (block.type !== known.type || (block.type !== 'text' && block.type !== 'thinking')) return undefined;
   const deltas: object[] = [];
-  for (const [field, type] of GROWING) {
+  for (const [field, type] of GROWING_FIELDS) {
     const [stored, has = ''] = [block[field], known[field]];
     if (typeof stored !== 'string' || stored === has) continue;
     if (typeof has !== 'string' || !stored.startsWith(has)) return undefined;
@@ -97,13 +99,13 @@ function missingDeltas(block: Block, known: Block): object[] | undefined {
 }
 
 /** @returns a block as its first event has it */
-function emptied(block: Block): Block {
+function emptied(block: ReceivedBlock): ReceivedBlock {
   if (block.type !== 'text' && block.type !== 'thinking') return block;
-  const growing = GROWING.filter(([field]) => typeof block[field] === 'string').map(([field]) => [field, '']);
+  const growing = GROWING_FIELDS.filter(([field]) => typeof block[field] === 'string').map(([field]) => [field, '']);
   const { citations: _, ...begun } = block;
   return { ...begun, type: block.type, ...Object.fromEntries(growing) };
 }
 
-function citationsOf({ citations }: Block): unknown[] {
+function citationsOf({ citations }: ReceivedBlock): unknown[] {
   return Array.isArray(citations) ? citations : [];
 }

@@ -349,7 +349,7 @@ export class MessageStream extends SdkReader {
     try {
       response = conversation === undefined ? await send() : await this.#unlessIdle(send());
     } catch (thrown) {
-      if (!isGone(thrown)) throw thrown;
+      if (!eventsAreGone(thrown)) throw thrown;
       this.#gone = thrown;
       this.turn ??= thrown.headers?.get('sluice-turn') ?? undefined;
       return undefined;
@@ -477,7 +477,7 @@ export class MessageStream extends SdkReader {
 }
 
 /** @returns whether an error says that the turn has ended, and its events are no longer kept */
-function isGone(thrown: unknown): thrown is SluiceError {
+function eventsAreGone(thrown: unknown): thrown is SluiceError {
   if (!(thrown instanceof SluiceError)) return false;
   const { status, headers } = thrown;
   return status === 410 || (status === 409 && headers?.get('location')?.endsWith('/messages') === true);

@@ -57,7 +57,7 @@ export class RequestBody implements JsonBody {
   }
 
   get bytes(): Uint8Array {
-    this.#bytes ??= written(this.#text, partsOf(this.#history.bytes, this.#replacement));
+    this.#bytes ??= written(this.#text, splitHistory(this.#history.bytes, this.#replacement));
     return this.#bytes;
   }
 
@@ -88,7 +88,7 @@ export function ownOf(body: JsonBody): Json {
   return body instanceof RequestBody ? body.own : body.json;
 }
 
-function partsOf(history: Uint8Array, replacement: Replacement | undefined): Uint8Array[] {
+function splitHistory(history: Uint8Array, replacement: Replacement | undefined): Uint8Array[] {
   if (!replacement) return [history];
   const { start, end, bytes } = replacement;
   return [history.subarray(0, start), bytes, history.subarray(end)];

@@ -37,12 +37,13 @@ export function markQuestion(
   const end = tail.reduce((at, { text }) => at - encoder.encode(text).length - 1, history.bytes.length);
   const bytes = encoder.encode(question);
   const start = end - bytes.length;
-  if (start < 0 || history.bytes[end] !== COMMA || !isSame(history.bytes.subarray(start, end), bytes)) return undefined;
+  if (start < 0 || history.bytes[end] !== COMMA || !haveSameEnds(history.bytes.subarray(start, end), bytes))
+    return undefined;
   return { start, end, bytes: encoder.encode(marked) };
 }
 
 /** Compares both ends of two messages of the same length: what goes up otherwise than it is stored lies elsewhere. */
-function isSame(one: Uint8Array, other: Uint8Array): boolean {
+function haveSameEnds(one: Uint8Array, other: Uint8Array): boolean {
   const ends = (bytes: Uint8Array) => [...bytes.subarray(0, COMPARED_BYTES), ...bytes.subarray(-COMPARED_BYTES)];
   const expected = ends(other);
   return ends(one).every((byte, at) => byte === expected[at]);

@@ -1,8 +1,9 @@
-/** Mends calls of tools as the API takes them back: their names, their ids, and inputs that are no objects. */
+/** Mends calls of tools as the API takes them back: their names, their ids, inputs that are no objects, and results behind text. */
 
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
+import { withResultsFirst } from './results-first.ts';
 import type { Transcript } from './storage/transcript.ts';
 
 /** The most characters of a name. */
@@ -49,7 +50,9 @@ export function withMendedCalls(texts: readonly string[]): string[] {
     if (!text.includes('tool_')) return text;
     const { role, content } = parseObject(text) ?? {};
     if (!Array.isArray(content)) return text;
-    const blocks = content.map((block: unknown) => (isObject(block) ? mendedBlock(block, role, ids) : block));
+    if (role === 'assistant') ids.beginAnswer();
+    const mended = content.map((block: unknown) => (isObject(block) ? mendedBlock(block, role, ids) : block));
+    const blocks = role === 'user' ? withResultsFirst(mended, ids.taken()) : mended;
     return blocks.every((block, at) => block === content[at]) ? text : edit(text, { content: writeJson(blocks) });
   });
 }
@@ -64,10 +67,16 @@ export function bodyWithMendedCalls(body: string): string {
 
 /** Ids of calls as they come, and as they are mended. */
 class MendedIds {
+  #last: string[] = [];
   readonly #used = new Set<string>();
   readonly #now = new Map<string, string>();
   /** The number that an id gets when it comes again. Counted, so that an id that comes a hundred thousand times is linear. */
   readonly #next = new Map<string, number>();
+
+  /** Begins the calls of another answer. */
+  beginAnswer(): void {
+    this.#last = [];
+  }
 
   /** @returns the id of the next call */
   take(former: string): string {
@@ -77,8 +86,14 @@ class MendedIds {
     for (; this.#used.has(id); n += 1) id = `${good}_${n}`;
     this.#next.set(good, n);
     this.#used.add(id);
+    this.#last.push(id);
     this.#now.set(former, id);
     return id;
+  }
+
+  /** @returns the ids of the calls of the last answer, in their order */
+  taken(): readonly string[] {
+    return this.#last;
   }
 
   /** @returns the id of the call that a result answers */

@@ -12,6 +12,7 @@ import {
   type SentMessage,
   withCancelled,
 } from './continuation.ts';
+import { hasResultsFirst } from './results-first.ts';
 import { messageOf, shownMessages } from './shown-messages.ts';
 import type { MessageText } from './storage/history-cache.ts';
 import type { TurnRow } from './storage/rows.ts';
@@ -108,11 +109,19 @@ export function leftOutOf({ profile }: Transcript): ReadonlySet<string> {
   return new Set(profile?.leftOut);
 }
 
-/** Puts the edge's results before the new messages. @param cancels whether calls without any result get an error */
+/**
+ * Puts the edge's results before the new messages, and the client's own results before the text of their message: behind
+ * calls the API accepts only results first.
+ *
+ * @param cancels whether calls without any result get an error
+ */
 export function joinedResults(continued: Continued, cancels: boolean): Continued {
   const { fresh, news, at } = continued;
   const pending = cancels && at.role === 'assistant' ? withCancelled(at, continued.pending, fresh) : continued.pending;
-  if (pending.size === 0 || fresh[0]?.role === 'assistant') return continued;
+  if (fresh[0]?.role === 'assistant') return continued;
+  if (pending.size === 0 && (at.role !== 'assistant' || hasResultsFirst(fresh[0]?.content, [...at.called]))) {
+    return continued;
+  }
   const text = withResults(at.called, pending, news[0]);
   return {
     ...continued,

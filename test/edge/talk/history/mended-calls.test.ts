@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { mendedName, withMendedCalls } from '../../../../src/edge/talk/history/mended-calls.ts';
-import { stubOf } from '../../../support/conversations.ts';
+import { rowsOf, stubOf } from '../../../support/conversations.ts';
 import { answeringBy, calls, type Scripted, says, servingTools, weather } from '../../../support/scripted-runs.ts';
 import { ask, bodyOf, say, type Told } from '../../../support/turns.ts';
 
@@ -120,4 +120,36 @@ test('what the API takes back stays as it is, byte for byte', () => {
   const texts = [`{"role": "assistant", "content": [${JSON.stringify(use())}]}`, '{"role":"user","content":"tool_"}'];
   expect(withMendedCalls(texts)).toEqual(texts);
   expect(mendedName('get_weather-2')).toBe('get_weather-2');
+});
+
+describe('results behind text', () => {
+  const text = { type: 'text', text: 'Here you are.' };
+  const uses = [use({ id: 'toolu_1' }), use({ id: 'toolu_2' })];
+  const results = [result('toolu_1'), result('toolu_2', 'rain')];
+  const mixed = [text, results[1], results[0]];
+  const inOrder = [...results, text];
+
+  test('are sent and stored first, in the order of their calls, and match when everything is sent again', async () => {
+    const bodies = answeringBy((_, number) => (number === 1 ? calls(...uses) : says('Sun.')));
+    await say(bodyOf(question.content, { tools: [own] }));
+    expect((await say(bodyOf(mixed))).events.at(-1)?.event).toBe('message_stop');
+    expect(bodies[1]?.messages.at(-1)).toEqual({ role: 'user', content: inOrder });
+    expect((await rowsOf()).map(({ content }) => content)).toContainEqual(inOrder);
+    const resent = [
+      question,
+      { role: 'assistant', content: uses },
+      { role: 'user', content: mixed },
+      { role: 'assistant', content: 'Sun.' },
+      { role: 'user', content: 'Thanks' },
+    ];
+    await say({ ...bodyOf(''), messages: resent });
+    expect(bodies.map(({ messages }) => messages.length)).toEqual([1, 3, 5]);
+  });
+
+  test('come first in an import and a first turn from elsewhere', () => {
+    const texts = [{ role: 'assistant', content: uses }, { role: 'user', content: mixed }].map((one) => JSON.stringify(one));
+    const [answer, message = ''] = withMendedCalls(texts);
+    expect(answer).toBe(texts[0]);
+    expect(JSON.parse(message)).toEqual({ role: 'user', content: inOrder });
+  });
 });

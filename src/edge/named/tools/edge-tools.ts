@@ -36,11 +36,13 @@ export interface EdgeTools {
   sent: string | undefined;
   /** The tools that the edge calls: how to call each one, by name. */
   runs: ReadonlyMap<string, ToolRun>;
+  /** The schemas of their inputs, by name; of the Worker's own tools only where the request has one. */
+  schemas: ReadonlyMap<string, Json>;
   /** Changes when the definitions of the Worker's own tools change; empty if there are none. */
   mark: string;
 }
 
-export const NO_EDGE_TOOLS: EdgeTools = { sent: undefined, runs: new Map(), mark: '' };
+export const NO_EDGE_TOOLS: EdgeTools = { sent: undefined, runs: new Map(), schemas: new Map(), mark: '' };
 
 /**
  * Finds the tools that the edge calls itself. They were checked before.
@@ -55,11 +57,13 @@ export function edgeToolsIn(tools: string | undefined, ofPrefix?: string): EdgeT
   if (!stored || !own) return own ?? (stored && { ...stored, sent: undefined });
   // If two have the same name, the stored one counts: a request cannot remove the approval that the stored tool needs.
   const runs = new Map([...own.runs, ...stored.runs]);
-  return { ...own, runs, mark: stored.mark + own.mark };
+  const schemas = new Map([...own.schemas, ...stored.schemas]);
+  return { ...own, runs, schemas, mark: stored.mark + own.mark };
 }
 
 function ownEdgeTools(tools: string): EdgeTools | undefined {
   const runs = new Map<string, ToolRun>();
+  const schemas = new Map<string, Json>();
   const named: [kind: ToolKind | undefined, name: string][] = [];
   const sent = itemTexts(tools).flatMap((text) => {
     const tool = JSON.parse(text) as unknown;
@@ -67,6 +71,7 @@ function ownEdgeTools(tools: string): EdgeTools | undefined {
     const name = asText(tool.name);
     const kind = toolKindOf(tool.run);
     named.push([kind, name]);
+    if (isObject(tool.input_schema)) schemas.set(name, tool.input_schema);
     runs.set(name, kind?.runOf?.(name, tool.run) ?? (tool.run as ToolRun));
     const sent = edit(text, { run: undefined });
     // The model no longer sees a tool that a deploy has removed.
@@ -77,7 +82,7 @@ function ownEdgeTools(tools: string): EdgeTools | undefined {
     const own = named.filter(([one]) => one === kind).map(([, name]) => name);
     return (own.length > 0 && kind.mark?.(own)) || '';
   });
-  return { sent: `[${sent.join(',')}]`, runs, mark: marks.join('') };
+  return { sent: `[${sent.join(',')}]`, runs, schemas, mark: marks.join('') };
 }
 
 /** @returns a tool as the model gets it, without `run`; undefined if this Worker no longer has the tool */

@@ -77,6 +77,8 @@ export interface KindCalls<Run extends ToolRun = ToolRun> {
 export type CallName = Pick<ToolCall, 'conversation' | 'turn' | 'tool_use_id'>;
 
 export interface CalledKind<Run extends ToolRun = ToolRun> extends ToolKind {
+  /** Whether inputs are checked against the tool's `input_schema` before a call; absent where what is called checks them. */
+  readonly checksInput?: boolean;
   /**
    * Present if its tools work apart: each call has a share of the run's money and goes on in a conversation of its own, to
    * which another call attaches after a crash. It watches its time itself, and is stopped by its call.

@@ -31,6 +31,7 @@ export const httpKind: CalledKind<HttpRun> = {
   member: 'url',
   names: () => Object.keys(runSchema.shape),
   schemas: [runSchema],
+  checksInput: true,
   fault: (tool, sender) => faultAtAddress(tool, sender, runTool),
   callsOf: () => ({ call: atAddress(postCall) }),
 };

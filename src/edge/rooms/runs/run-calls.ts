@@ -2,7 +2,7 @@
 
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import type { MemoryShare } from '../../kit/http/body-memory.ts';
-import { asText } from '../../kit/json/object.ts';
+import { asText, type Json } from '../../kit/json/object.ts';
 import type { ToolRun } from '../../named/tools/tool-kind.ts';
 import { GRACE_MS } from '../../talk/history/storage/rows.ts';
 import { newShare, reserveMemory } from '../../talk/turn/reserve-memory.ts';
@@ -12,6 +12,7 @@ import { callTool } from './call-tool.ts';
 import type { CalledKind, CallName, KindCalls } from './called-kind.ts';
 import { calledKindOf } from './kinds.ts';
 import type { RunMeter } from './limits.ts';
+import { misfitOf } from './misfit.ts';
 import type { PlannedCall } from './pauses.ts';
 import type { RunContext } from './run-context.ts';
 import { callRowsIn } from './run-rows.ts';
@@ -31,6 +32,8 @@ export interface CallingRun
   /** The id of the run's turn. */
   turn: string;
   tools: ReadonlyMap<string, ToolRun>;
+  /** The schemas of their inputs, by name. */
+  schemas: ReadonlyMap<string, Json>;
   shown: ShownRun;
   meter: RunMeter;
   /** Aborted when the run is stopped. */
@@ -135,6 +138,8 @@ export class RunCalls {
       hold: (bytes: number) => reserveMemory(share, bytes, meter.leftMs(now()), this.run),
       apart: subagent && { share: subagent, noteShare, isAgain, isLate },
     };
+    const fault = kind.checksInput ? misfitOf(input, this.run.schemas.get(asText(name))) : undefined;
+    if (fault !== undefined) return failedCall(fault);
     const calls = getOrMake(this.#calls, kind, () => kind.callsOf(this.run));
     return await callTool(call, run, options, calls);
   }

@@ -78,7 +78,7 @@ export class Run implements Runner {
     const { isStreaming, carried } = context;
     this.#meter = new RunMeter(planned.limits, row.beganAt, { isStreaming, carried, spent: crashed?.spent });
     this.#calls = new RunCalls({
-      ...{ ...context, turn: row.id, tools: planned.tools.runs },
+      ...{ ...context, turn: row.id, tools: planned.tools.runs, schemas: planned.tools.schemas },
       ...{ shown: this.#shown, meter: this.#meter, signal: this.#abort.signal },
       isOver: () => this.#over !== undefined,
       // The account tells who has had a step lately. The one before an approval may be weeks ago.

@@ -772,3 +772,14 @@ describe('calls of the client’s own tools that are left behind', () => {
     ]);
   });
 });
+
+test('an input that does not fit the schema of its tool is an error for the model, and the tool is not called', async () => {
+  const wrong = { type: 'tool_use', id: 'toolu_1', name: 'get_weather', input: { city: 7 } };
+  const bodies = answeringBy((_, number) => (number === 1 ? calls(wrong) : says('Done.')));
+  const called = servingTools(() => new Response('sun'));
+  await say(bodyOf('Hi', { tools: [weather()] }));
+  expect(called).toEqual([]);
+  expect(bodies[1]?.messages.at(-1)?.content).toMatchObject([
+    { tool_use_id: 'toolu_1', is_error: true, content: expect.stringContaining('input.city') as string },
+  ]);
+});

@@ -11,6 +11,7 @@ import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import { limitsSchema, poolLimitsSchema } from '../../money/budget/limits.schema.ts';
 import { isGroup } from '../identity/identity.ts';
 import { onlySchema } from '../identity/only.ts';
+import { messageDefaults } from './message-defaults.ts';
 import { checkDelivery, faultsOf, malformed } from './setting-faults.ts';
 import {
   anyHttpUrl,
@@ -112,6 +113,10 @@ export const settingsSchema = z.object({
   MODEL_ALIASES: z.described(
     z._default(jsonSetting(z.catchall(z.object({}), z.string().check(z.minLength(1)))), {}),
     'JSON: names of your own → model ids.',
+  ),
+  MESSAGE_DEFAULTS: z.optionally(
+    jsonSetting(messageDefaults),
+    'JSON: defaults for `POST /messages` and new conversations, `{"model": …, "max_tokens": …, "system": …}` or `{"agent": …}`. What the request, its agent, prefix or conversation says wins.',
   ),
   PRICES: z.described(
     z._default(jsonSetting(priceTable), {}),

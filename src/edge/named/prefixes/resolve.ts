@@ -7,6 +7,7 @@ import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { tooLarge } from '../../kit/http/errors.ts';
 import { sizeOf } from '../../kit/http/read-json.ts';
 import { validate } from '../../kit/http/validate.ts';
+import { withoutUndefined } from '../../kit/json/object.ts';
 import { requireStored } from '../versions/find-stored.ts';
 import { readerOf } from '../versions/named-routes.ts';
 import { expand, refuseRuns } from './prefix.ts';
@@ -54,7 +55,8 @@ async function behindPrefix(
   const { name, hash, value } = await requireStored(PREFIXES, readerOf(c), ref);
   if (!counts) refuseRuns(value);
   const { model, max_tokens, fallback_models: fallbacks } = value.content;
-  const expanded = expand(body, value, { model, ...(counts ? {} : { max_tokens }), ...defaults });
+  const own = withoutUndefined({ model, ...(counts ? {} : { max_tokens }) });
+  const expanded = expand(body, value, { ...defaults, ...own });
   const { MAX_BODY_BYTES } = c.get('settings');
   if (sizeOf(expanded) > MAX_BODY_BYTES) throw tooLarge(MAX_BODY_BYTES);
   return { body: expanded, prefix: `${name}@${hash}`, fallbacks };

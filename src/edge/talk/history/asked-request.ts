@@ -2,7 +2,9 @@
 
 import type { ModelTable } from '../../claude/models/models.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import { defaultModel } from '../../claude/pricing/default-model.ts';
 import { refuseWithoutAgent } from '../../claude/request/members.ts';
+import { type MessageDefaults, modelRequired } from '../../gate/settings/message-defaults.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { memberTexts } from '../../kit/json/edit.ts';
@@ -23,6 +25,8 @@ export interface RequestOptions {
   prefix?: PrefixDefaults | undefined;
   /** The agent that answers the request. */
   agent?: AgentInUse | undefined;
+  /** Used where neither the request, nor its prefix or conversation says so. */
+  defaults?: MessageDefaults | undefined;
   /** The model that was chosen, if the agent chooses. Default: that of the newest turn. */
   model?: string | undefined;
   /** The header `anthropic-beta`, which can change how the API counts a prompt. */
@@ -71,6 +75,7 @@ export function readAsked(
   {
     prefix,
     agent,
+    defaults,
     counts = false,
     isBound = false,
     model = transcript.profile?.choices?.at(-1)?.model,
@@ -80,18 +85,20 @@ export function readAsked(
   const cached = transcript.cachedHistory;
   const frozen = profile && (cached?.frozen ?? transcript.frozen);
   const sent = memberTexts(text);
-  const inherited = inheritedParts(sent, frozen);
+  // A prefix has its own system. A conversation that exists keeps its prompt as it is.
+  const isWithoutSystem = profile === undefined && !prefix && !agent && !sent.has('system');
+  const system = isWithoutSystem && defaults?.system !== undefined ? JSON.stringify(defaults.system) : undefined;
+  const inherited = { ...inheritedParts(sent, frozen), ...(system !== undefined && { system }) };
   // The caller's breakpoints come before the results that a step adds. The API allows four in all.
   // A bound token sends none of its own, and what it resends does not go up.
   const { used, breakpoints } = isBound ? breakpointsFor() : breakpointsFor(text, inherited.system, inherited.tools);
   const laid = agent ? agent.lay(sent, inherited, { breakpoints, counts, secrets, model }) : text;
   const json = JSON.parse(laid) as Json;
   if (!agent) refuseWithoutAgent(json);
-  const name = typeof json.model === 'string' ? json.model : (profile?.model ?? prefix?.model);
-  if (name === undefined || name === null)
-    throw invalidRequest('model: Field required: this conversation has no default.');
+  const name = typeof json.model === 'string' ? json.model : (profile?.model ?? prefix?.model ?? defaults?.model);
+  if (name === undefined || name === null) throw invalidRequest(modelRequired(defaultModel(secrets.models)?.id));
   const own = typeof json.max_tokens === 'number' ? json.max_tokens : undefined;
-  const maxTokens = counts ? 0 : (own ?? profile?.maxTokens ?? prefix?.maxTokens);
+  const maxTokens = counts ? 0 : (own ?? profile?.maxTokens ?? prefix?.maxTokens ?? defaults?.max_tokens);
   if (maxTokens === undefined || maxTokens === null) {
     throw invalidRequest('max_tokens: Field required: this conversation has no default.');
   }

@@ -2,6 +2,7 @@ import type { Context } from 'hono';
 import { COUNT_TIMEOUT_MS } from '../../claude/count-tokens.ts';
 import { countRequest, validateMessages } from '../../claude/messages.schema.ts';
 import { inputCosts } from '../../claude/pricing/cost.ts';
+import { defaultModel } from '../../claude/pricing/default-model.ts';
 import { relay } from '../../claude/relay.ts';
 import { bodyUp } from '../../claude/request/body-up.ts';
 import { askedMember, checkMembers, withoutMembers } from '../../claude/request/members.ts';
@@ -11,6 +12,13 @@ import { type Upstream, upstreamFor } from '../../claude/upstream.ts';
 import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
 import { hidesTools } from '../../gate/identity/only.ts';
+import {
+  defaultsFor,
+  type MessageDefaults,
+  modelRequired,
+  withMessageDefaults,
+} from '../../gate/settings/message-defaults.ts';
+import type { Settings } from '../../gate/settings/settings.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
 import { commonHeaders } from '../../kit/http/headers/request-id.ts';
@@ -50,18 +58,20 @@ import {
 
 /** The routes that count the tokens of a prompt, and say what the count means for its model. */
 export const COUNT_ROUTES = [
-  route('POST /count-tokens', { needs: 'messages', bound: true, admits: true, body: countRequest }, answerCount),
+  route('POST /count-tokens', { needs: 'messages', bound: true, admits: true, body: countRequest }, (c) =>
+    answerCount(c, true),
+  ),
   route(
     'POST /v1/messages/count_tokens',
     { needs: 'messages', bound: true, admits: true, body: countRequest },
-    answerCount,
+    (c) => answerCount(c, false),
   ),
 ];
 
 /** What is read of the upstream's answer. */
 const upstreamCount = z.looseObject({ input_tokens: z.number() });
 
-async function answerCount(c: Context<AppEnv>): Promise<Response> {
+async function answerCount(c: Context<AppEnv>, isShort: boolean): Promise<Response> {
   const context = contextOf(c);
   const { requestId, settings, waitUntil } = context;
   const upstream = upstreamFor(c);
@@ -70,7 +80,9 @@ async function answerCount(c: Context<AppEnv>): Promise<Response> {
   const caller = isBound ? guard().call(c.req.raw) : c.req.raw;
   const { ids, body: sent } = namedIds(isBound ? guard().body(whole) : whole);
   const only = await checkOwned(context, ids);
-  const { body, betas } = await promptAsked(c, caller.headers, sent);
+  const defaults = defaultsFor(c.get('identity'), settings, { isShort, body: sent.json });
+  const { body, betas } = await promptAsked(c, caller.headers, sent, defaults);
+  if (isShort) refuseWithoutModel(body.json, settings);
   const request = validate(countRequest, body.json);
   const name = settings.models.resolve(request.model);
   c.get('entry').line.model = name.slice(0, 128);
@@ -126,6 +138,7 @@ async function promptAsked(
   c: Context<AppEnv>,
   headers: Headers,
   sent: JsonBody,
+  defaults: MessageDefaults | undefined,
 ): Promise<{ body: JsonBody; betas?: readonly string[] | undefined }> {
   const identity = c.get('identity');
   checkMembers(headers, sent.json);
@@ -134,19 +147,38 @@ async function promptAsked(
   if (id === undefined) refuseOtherConversation(identity, '');
   else {
     validate(conversationRequest, sent.json);
-    const prompt = await countedPromptOf(c, headers, sent, id);
+    const prompt = await countedPromptOf(c, headers, sent, { id, defaults });
     if (prompt) return prompt;
     // The conversation does not exist yet, so it would begin with this request.
     const text = edit(sent.text, { ...withoutMembers().ofCount, stream: undefined, max_tokens: undefined });
     sent = withText(sent, text, JSON.parse(text) as Json);
   }
-  const agent = (await agentAsked(c, headers, sent.json))?.stored;
-  if (!agent) return await withPrefix(c, await asTold(withoutAsked(sent)), { counts: true });
+  const agent = (await agentAsked(c, headers, sent.json, defaults?.agent))?.stored;
+  if (!agent) {
+    const { model } = defaults ?? {};
+    const { body, prefix } = await withPrefix(c, await asTold(withoutAsked(sent)), { counts: true, defaults: { model } });
+    return { body: prefix === undefined ? addDefaults(body, defaults, ['model', 'system']) : body };
+  }
   checkStatelessMessages(identity, sent.json);
   const how = { breakpoints: 0, counts: true, secrets: c.get('settings') };
   const laid = agent.lay(memberTexts(sent.text), NOTHING_INHERITED, how);
   const text = edit(laid, { stream: undefined });
   return { body: await asTold(withText(sent, text, JSON.parse(text))), betas: agent.definition.betas };
+}
+
+/** @returns a body with the defaults that it lacks */
+function addDefaults(
+  body: JsonBody,
+  defaults: MessageDefaults | undefined,
+  names: readonly (keyof MessageDefaults)[],
+): JsonBody {
+  const { text, json } = defaults ? withMessageDefaults(body, defaults, names) : body;
+  return json === body.json ? body : withText(body, text, json);
+}
+
+/** @throws ApiError 400 for a request without a model, which says what can be sent or set */
+function refuseWithoutModel(body: Json, { models }: Settings): void {
+  if (body.model === undefined) throw invalidRequest(modelRequired(defaultModel(models)?.id));
 }
 
 /** @returns a prompt as the model gets it: without `run` in tools, and with the edge's shown calls turned back */
@@ -183,8 +215,9 @@ async function answerMessage(c: Context<AppEnv>, streamByDefault: boolean): Prom
   }
   // Only on the edge's own route: at `/v1/messages` the API ignores the header.
   if (streamByDefault && c.req.raw.headers.has('idempotency-key')) throw invalidRequest(NOT_REPEATABLE);
-  const stateless = await statelessMessage(c, sent, upstream);
-  const message = await admittedMessage(c, stateless, { upstream, streamByDefault, isUnmetered });
+  const defaults = defaultsFor(c.get('identity'), c.get('settings'), { isShort: streamByDefault, body: sent.json });
+  const stateless = await statelessMessage(c, sent, { upstream, defaults });
+  const message = await admittedMessage(c, stateless, { upstream, streamByDefault, isUnmetered, defaults });
   return await relayedMessage(c, message, { upstream, isUnmetered });
 }
 
@@ -200,15 +233,26 @@ interface AdmittedMessage extends Pick<StatelessMessage, 'caller' | 'agent' | 'c
 async function admittedMessage(
   c: Context<AppEnv>,
   { body: sent, caller, agent, chosen, about, most }: StatelessMessage,
-  { upstream, streamByDefault, isUnmetered }: { upstream: Upstream; streamByDefault: boolean; isUnmetered: boolean },
+  {
+    upstream,
+    streamByDefault,
+    isUnmetered,
+    defaults,
+  }: { upstream: Upstream; streamByDefault: boolean; isUnmetered: boolean; defaults: MessageDefaults | undefined },
 ): Promise<AdmittedMessage> {
   const context = contextOf(c);
   const { identity, settings } = context;
   const { headers, signal } = caller;
   const { ids: named, body: own } = namedIds(await withoutEdgeBlocksIn(sent));
   await pauseAfterBody(own);
-  const prefixed = await withPrefix(c, own, { defaults: streamByDefault ? { stream: true } : {} });
-  const body = await withUserId(prefixed.body, settings, identity.account);
+  const ofRequest = agent ? undefined : defaults;
+  const { model: defaultName, max_tokens } = ofRequest ?? {};
+  const prefixed = await withPrefix(c, own, {
+    defaults: { model: defaultName, max_tokens, ...(streamByDefault ? { stream: true } : {}) },
+  });
+  const parts = prefixed.prefix === undefined ? (['model', 'max_tokens', 'system'] as const) : [];
+  const body = await withUserId(addDefaults(prefixed.body, ofRequest, parts), settings, identity.account);
+  if (streamByDefault) refuseWithoutModel(body.json, settings);
   const request = validateMessages(body.json);
   const model = settings.models.resolve(request.model);
   c.get('entry').line.model = model.slice(0, 128);

@@ -14,6 +14,7 @@ import type { Upstream } from '../../claude/upstream.ts';
 import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 import type { Identity } from '../../gate/identity/caller.ts';
 import { hidesTools } from '../../gate/identity/only.ts';
+import type { MessageDefaults } from '../../gate/settings/message-defaults.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { closedToBound } from '../../kit/http/errors.ts';
 import { withOneReading, withText } from '../../kit/http/read-json.ts';
@@ -50,16 +51,24 @@ export const NOTHING_INHERITED = { system: undefined, tools: undefined };
 /**
  * Finds the agent that a request without a conversation names.
  *
+ * @param fallback the agent of a request that names neither an agent nor a prefix
  * @returns undefined if it names none
  * @throws ApiError 400 for a prefix beside it, and for tools of no agent; 403 for what a bound token may not ask; 404 for an
  *   unknown agent
  */
-export async function agentAsked(c: Context<AppEnv>, headers: Headers, body: Json): Promise<FoundAgent | undefined> {
+export async function agentAsked(
+  c: Context<AppEnv>,
+  headers: Headers,
+  body: Json,
+  fallback?: string,
+): Promise<FoundAgent | undefined> {
   const identity = c.get('identity');
-  const { agent, agent_owner, agent_listed } = agentMeant(identity, askedMember('agent', headers, body));
+  const prefix = askedMember('prefix', headers, body);
+  const named = askedMember('agent', headers, body) ?? (prefix === undefined ? fallback : undefined);
+  const { agent, agent_owner, agent_listed } = agentMeant(identity, named);
   let found: FoundAgent | undefined;
   if (agent !== undefined) {
-    refuseBoth({ agent, prefix: askedMember('prefix', headers, body) });
+    refuseBoth({ agent, prefix });
     const place = { env: c.env, settings: c.get('settings') };
     found = await findAgent(place, identity, agent, agent_owner, agent_listed);
   } else refuseWithoutAgent(body);
@@ -84,7 +93,7 @@ export function checkStatelessMessages({ only }: Identity, body: Json): void {
 export async function statelessMessage(
   c: Context<AppEnv>,
   body: JsonBody,
-  upstream: Upstream,
+  { upstream, defaults }: { upstream: Upstream; defaults: MessageDefaults | undefined },
 ): Promise<StatelessMessage> {
   const identity = c.get('identity');
   const { raw } = c.req;
@@ -95,7 +104,7 @@ export async function statelessMessage(
   checkMembers(caller.headers, sent.json);
   refuseKept(caller.headers, sent.json);
   refuseRun(sent.json);
-  const found = await agentAsked(c, caller.headers, sent.json);
+  const found = await agentAsked(c, caller.headers, sent.json, defaults?.agent);
   if (!found) return { body: withoutAsked(sent), caller };
   checkStatelessMessages(identity, sent.json);
   const { agent, stored } = found;

@@ -53,6 +53,7 @@ export function planTurn(conversation: OpenConversation, present: Profile | unde
   return planByParts(conversation, turn, agent, (model) =>
     nextRequest(request.body, conversation.transcript, conversation.settings(), {
       ...{ prefix: beginning, agent, betas: request.headers['anthropic-beta'], isRun: isRun(request), model },
+      defaults: agent ? undefined : request.asked.defaults,
       now: conversation.now(),
       // What a run asks its subagent is the edge's own.
       isBound: request.caller.only !== undefined && !request.parent,
@@ -360,7 +361,10 @@ async function buildPrompt(
   const agent = profile ? retainedAgent(state) : beginning?.agent && beginning.stored;
   const isBound = identity.only !== undefined;
   const planned = planByParts(state, { memory: new Slots() }, agent, (model) =>
-    nextRequest(body, state.transcript, state.settings(), { agent, counts: true, isBound, model }),
+    nextRequest(body, state.transcript, state.settings(), {
+      ...{ agent, counts: true, isBound, model },
+      defaults: agent ? undefined : asked.defaults,
+    }),
   );
   const { account = '', prefix: retained } = profile ?? {};
   const { bytes } = retained ? (await layRetained(state, account, retained, planned.body)).body : planned.body;

@@ -1,5 +1,6 @@
 import type { PlainHeaders } from '../../claude/headers.ts';
 import type { BoundCaller, Identity } from '../../gate/identity/caller.ts';
+import type { MessageDefaults } from '../../gate/settings/message-defaults.ts';
 import type { AskedAgent } from '../history/guard.ts';
 import type { ParentCall } from '../history/storage/rows.ts';
 import type { PackedAnswer, WireError } from '../shown/turn-answer.ts';
@@ -82,6 +83,8 @@ export interface TurnOutcome {
 /** What a new conversation may begin with. */
 export interface AskedBeginning extends AskedAgent {
   prefix?: string | undefined;
+  /** Used where neither the request nor what it names says so: a new conversation keeps them. */
+  defaults?: MessageDefaults | undefined;
 }
 
 /** What a request asks of the edge, by the names of its members. */

@@ -5,6 +5,7 @@ import type { MadeId } from '../../claude/usage/made-ids.ts';
 import { hasScope } from '../../gate/auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 import { route } from '../../gate/auth/route.ts';
+import { defaultsFor, type MessageDefaults } from '../../gate/settings/message-defaults.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
@@ -12,6 +13,7 @@ import { listOf, readPage } from '../../kit/http/page.ts';
 import { withOneReading } from '../../kit/http/read-json.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { memberTexts } from '../../kit/json/edit.ts';
+import { withoutUndefined } from '../../kit/json/object.ts';
 import { admitFree } from '../../money/admission/admit-free.ts';
 import { checkOwned } from '../../money/admission/check-owned.ts';
 import { pauseAfterBody, readToStore } from '../../money/admission/read-body.ts';
@@ -91,13 +93,24 @@ export const CONVERSATION_ROUTES = [
   }),
 ];
 
+/** @returns the members of a new conversation, with the defaults that neither they nor their prefix or agent may decide */
+function withStoredDefaults<Fields extends Pick<CreatedFields, 'agent' | 'prefix' | 'model' | 'max_tokens'>>(
+  fields: Fields,
+  { agent, model, max_tokens }: MessageDefaults = {},
+): Fields {
+  if (fields.agent !== undefined || fields.prefix !== undefined) return fields;
+  return { ...withoutUndefined({ agent, model, max_tokens }), ...withoutUndefined(fields) } as Fields;
+}
+
 /** Makes a conversation, perhaps with what has been said elsewhere. */
 async function createWith(c: Context<AppEnv>): Promise<Response> {
   const body = await bodyOf(c);
   const identity = c.get('identity');
   if (identity.only) guard().checkCreated(Object.keys(body.json));
   // These go to the object as texts, because an object's call cannot carry deeply nested objects.
-  const { system: _, messages = [], tools, ...fields } = validate(createConversation, body.json);
+  const { system: _, messages = [], tools, ...asked } = validate(createConversation, body.json);
+  const defaults = defaultsFor(identity, c.get('settings'), { isShort: true, body: asked });
+  const fields = withStoredDefaults(asked, defaults);
   checkRun({ tools }, identity, c.get('settings'));
   const texts = memberTexts(body.text);
   await pauseAfterBody(body);
@@ -110,6 +123,10 @@ async function createWith(c: Context<AppEnv>): Promise<Response> {
   const quotaStatus = await admitFree(c, { conversation: id, bytes: body.bytes.length });
   const place = { account: identity.account, id };
   const members: CreatedFields = { ...fields, ...agentMeant(identity, fields.agent), caller: identity };
+  const hasPrefix = fields.prefix !== undefined || fields.agent !== undefined;
+  if (!hasPrefix && !texts.has('system') && defaults?.system !== undefined) {
+    texts.set('system', JSON.stringify(defaults.system));
+  }
   const textOf = (name: 'system' | 'tools' | 'messages') => {
     const text = texts.get(name);
     return text === undefined ? {} : { [name]: crossingText(text) };

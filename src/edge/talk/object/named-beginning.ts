@@ -31,6 +31,11 @@ export function namesBeginning({ prefix, agent }: AskedBeginning): boolean {
   return prefix !== undefined || agent !== undefined;
 }
 
+/** @returns what a new conversation begins with: what the request names, else the default agent */
+export function withDefaultAgent(asked: AskedBeginning): AskedBeginning {
+  return namesBeginning(asked) ? asked : { ...asked, agent: asked.defaults?.agent };
+}
+
 /** @throws ApiError 400 for a request that names a prefix and an agent */
 export function refuseBoth({ prefix, agent }: AskedBeginning): void {
   if (prefix !== undefined && agent !== undefined) throw invalidRequest(NOT_BOTH);

@@ -13,7 +13,7 @@ import { callHooks } from './call-hooks.ts';
 import type { TurnRequest } from './contract.ts';
 import type { ConversationState } from './conversation-state.ts';
 import { failedAnswer, interruptedCall, receivedText } from './crossing-answer.ts';
-import { namesBeginning, takeNamed } from './named-beginning.ts';
+import { namesBeginning, takeNamed, withDefaultAgent } from './named-beginning.ts';
 import { accountRequestOf } from './object-context.ts';
 import type { AskedTurn, ReadRequest, Wait } from './parts.ts';
 import { pingedAnswer } from './pinged-answer.ts';
@@ -28,9 +28,10 @@ export async function takeTurn(state: ConversationState, turn: TurnRequest): Pro
     // Only a first turn brings what an edge has shown. This takes steps, so it comes before the lock, too.
     if (!state.present()?.turns) request.body = await withoutEdgeBlocks(request.body);
     // What a new conversation begins with is taken before the lock: after the lock nothing may wait.
+    const named = withDefaultAgent(request.asked);
     const beginning =
-      namesBeginning(request.asked) && !state.present()
-        ? await takeNamed(state, request.place, request.asked, request.caller)
+      namesBeginning(named) && !state.present()
+        ? await takeNamed(state, request.place, named, request.caller)
         : undefined;
     try {
       const { only } = request.caller;

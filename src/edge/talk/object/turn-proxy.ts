@@ -7,6 +7,7 @@ import type { MemberValues } from '../../claude/request/member.ts';
 import { askedMember, checkMembers } from '../../claude/request/members.ts';
 import { endUserOf, keyUp, withUserId } from '../../claude/request/user-id.ts';
 import type { AppEnv } from '../../gate/auth/context.ts';
+import { defaultsFor, type MessageDefaults } from '../../gate/settings/message-defaults.ts';
 import { checkedDeliverUrl } from '../../kit/delivery/deliver-event.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { streamOfPieces } from '../../kit/http/body-pieces.ts';
@@ -61,6 +62,7 @@ export async function proxyTurn(
     ...{ background: memberOf('background'), retry: memberOf('retry'), deliver_url: memberOf('deliver_url') },
     ...{ show: memberOf('show'), prefix: memberOf('prefix'), ...agentMeant(identity, memberOf('agent')) },
     ...{ model: memberOf('model'), fallback_models: memberOf('fallback_models') },
+    defaults: defaultsFor(identity, c.get('settings'), { isShort: streamByDefault, body: body.json }),
   };
   const { background = false, deliver_url: deliverUrl } = asked;
   if (asked.retry && !background) throw invalidRequest(RETRY_ALONE);
@@ -186,13 +188,13 @@ export async function countedPromptOf(
   c: Context<AppEnv>,
   caller: Headers,
   request: JsonBody,
-  id: string,
+  { id, defaults }: { id: string; defaults: MessageDefaults | undefined },
 ): Promise<{ body: JsonBody; betas: readonly string[] | undefined } | undefined> {
   c.get('entry').line.conversation = id;
   const identity = c.get('identity');
   refuseOtherConversation(identity, id);
   const prefix = askedMember('prefix', caller, request.json);
-  const asked = { prefix, ...agentMeant(identity, askedMember('agent', caller, request.json)) };
+  const asked = { prefix, ...agentMeant(identity, askedMember('agent', caller, request.json)), defaults };
   const place = { account: identity.account, id };
   const prompt = await callOwn<CountedPrompt | undefined>(c, id, (object) =>
     object.prompt({ place, caller: identity, asked, body: bodyFor(request) }),

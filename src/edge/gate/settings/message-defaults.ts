@@ -1,8 +1,8 @@
 /** The setting `MESSAGE_DEFAULTS`: what `POST /messages` uses where a request names no model. */
 
+import * as z from '../../kit/http/zod.ts';
 import { edit } from '../../kit/json/edit.ts';
 import type { Json } from '../../kit/json/object.ts';
-import * as z from '../../kit/http/zod.ts';
 import type { Identity } from '../identity/caller.ts';
 import { agentName } from './setting-forms.ts';
 

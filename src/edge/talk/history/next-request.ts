@@ -150,7 +150,12 @@ export function nextRequest(
     amend:
       continuation.results &&
       amending(continuation.results, transcript, () => nextRequest(sent, transcript, settings, options)),
-    defaults: { model: name, maxTokens, system: memberText(members, 'system') ?? (frozen ? undefined : request.inherited.system), tools: memberText(members, 'tools') },
+    defaults: {
+      model: name,
+      maxTokens,
+      system: memberText(members, 'system') ?? (frozen ? undefined : request.inherited.system),
+      tools: memberText(members, 'tools'),
+    },
     most: agent && !run ? mostOf(request.members) : undefined,
     run: run && { ...run, rest: edit(text, { messages: '[]' }) },
   };

@@ -61,10 +61,8 @@ export const COUNT_ROUTES = [
   route('POST /count-tokens', { needs: 'messages', bound: true, admits: true, body: countRequest }, (c) =>
     answerCount(c, true),
   ),
-  route(
-    'POST /v1/messages/count_tokens',
-    { needs: 'messages', bound: true, admits: true, body: countRequest },
-    (c) => answerCount(c, false),
+  route('POST /v1/messages/count_tokens', { needs: 'messages', bound: true, admits: true, body: countRequest }, (c) =>
+    answerCount(c, false),
   ),
 ];
 
@@ -156,7 +154,10 @@ async function promptAsked(
   const agent = (await agentAsked(c, headers, sent.json, defaults?.agent))?.stored;
   if (!agent) {
     const { model } = defaults ?? {};
-    const { body, prefix } = await withPrefix(c, await asTold(withoutAsked(sent)), { counts: true, defaults: { model } });
+    const { body, prefix } = await withPrefix(c, await asTold(withoutAsked(sent)), {
+      counts: true,
+      defaults: { model },
+    });
     return { body: prefix === undefined ? addDefaults(body, defaults, ['model', 'system']) : body };
   }
   checkStatelessMessages(identity, sent.json);

@@ -23,15 +23,12 @@ async function edgeWith(defaults?: object) {
 }
 
 describe('MESSAGE_DEFAULTS', () => {
-  test.each([
-    '{"agent":"support","model":"m"}',
-    '{"max_tokens":0}',
-    '{"temperature":1}',
-    '{}',
-    'claude-haiku-5-5',
-  ])('%s is rejected at the start', (MESSAGE_DEFAULTS) => {
-    expect(() => parseSettings({ MESSAGE_DEFAULTS })).toThrow('MESSAGE_DEFAULTS');
-  });
+  test.each(['{"agent":"support","model":"m"}', '{"max_tokens":0}', '{"temperature":1}', '{}', 'claude-haiku-5-5'])(
+    '%s is rejected at the start',
+    (MESSAGE_DEFAULTS) => {
+      expect(() => parseSettings({ MESSAGE_DEFAULTS })).toThrow('MESSAGE_DEFAULTS');
+    },
+  );
 
   test('gives a message what it lacks, and yields to what the message says', async () => {
     const { post, sent } = await edgeWith(DEFAULTS);

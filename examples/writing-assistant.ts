@@ -1,7 +1,8 @@
 /**
  * Runs a writing assistant in the terminal: it streams, keeps its conversation at the edge, and saves drafts.
  *
- * node examples/writing-assistant.ts [conversation]. Set SLUICE_URL and SLUICE_TOKEN for an edge that is not local.
+ * node examples/writing-assistant.ts [conversation]. Needs Node 24, which runs TypeScript; in this repository it is
+ * node_modules/.bin/node. Set SLUICE_URL and SLUICE_TOKEN for an edge that is not local. Piped lines are sent one by one.
  * With SAVE_URL, such as that of examples/tools/drafts.mjs, the edge saves drafts itself: also when this has ended.
  * Ctrl+C stops an answer; Ctrl+D ends.
  */
@@ -79,9 +80,12 @@ let owed = await comeBack().catch((error: unknown): Run['owed'] => {
 let run: Run | undefined;
 const terminal = createInterface({ input: process.stdin, output: process.stdout });
 terminal.on('SIGINT', () => (run ? void run.stop() : terminal.close()));
-terminal.on('close', () => run?.close());
+// The end of piped input closes the interface while earlier lines still wait for their answers.
+const isInteractive = process.stdin.isTTY;
+const prompt = () => isInteractive && terminal.prompt();
+terminal.on('close', () => isInteractive && run?.close());
 terminal.setPrompt('> ');
-terminal.prompt();
+prompt();
 for await (const line of terminal) {
   if (line.trim() !== '') {
     run = sluice.messages.run({
@@ -101,5 +105,5 @@ for await (const line of terminal) {
     process.stdout.write(`\n[$${run.costUsd.toFixed(9)} in ${run.steps.length} turns]\n`);
     run = undefined;
   }
-  terminal.prompt();
+  prompt();
 }

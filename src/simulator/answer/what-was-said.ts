@@ -43,6 +43,13 @@ function withoutNotes(text: string): string {
   return NOTES.reduce((rest, tag) => withoutParts(rest, `<${tag}>`, `</${tag}>`), text);
 }
 
+/** @returns a text without the tags that stand around all of it: they mark where it begins and ends, and are not said */
+function withoutDelimiters(text: string): string {
+  const [, name = ''] = /^<([\w-]{1,100})>\n/.exec(text) ?? [];
+  const end = `\n</${name}>`;
+  return name !== '' && text.endsWith(end) ? text.slice(name.length + 3, -end.length) : text;
+}
+
 function withoutParts(text: string, start: string, end: string): string {
   let rest = '';
   let from = 0;
@@ -105,7 +112,7 @@ export function whatWasSaid({ messages, system }: MessageRequest): WhatWasSaid {
   const textIn = (blocks: JsonObject[]): string =>
     blocks
       .filter(({ type }) => type === 'text')
-      .map((block) => withoutNotes(textOf(block)))
+      .map((block) => withoutDelimiters(withoutNotes(textOf(block))))
       .filter((text) => text.trim() !== '')
       .join('\n');
   const turns = ofUser.filter(({ blocks }) => blocks.some(({ type }) => type !== 'tool_result'));

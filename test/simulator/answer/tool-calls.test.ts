@@ -94,6 +94,13 @@ describe('a tool call', () => {
     ]);
   });
 
+  test('has no part of the tags that stand around a text', async () => {
+    const note = tool('note', 'Takes a note', { summary: { type: 'string' } });
+    const text = '<input-3e5d73ce>\nThe lamp is broken.\n</input-3e5d73ce>';
+    const noted = await ask(text, { tools: [note], tool_choice: { type: 'tool', name: 'note' } });
+    expect(noted.content.at(-1)).toMatchObject({ input: { summary: 'The lamp is broken.' } });
+  });
+
   test('is not made by a text that names more than four tools: it lists what must not be called', async () => {
     const tools = ['Read', 'Bash', 'Glob', 'Edit', 'Write'].map((name) => tool(name, `Does the ${name} of files`));
     expect(called(await ask('Do NOT use Read, Bash, Glob, Edit, Write: summarize these files', { tools }))).toEqual([]);

@@ -2,6 +2,7 @@
 import type { Context } from 'hono';
 import { basePath } from 'hono/route';
 import { headersUp, type PlainHeaders } from '../../claude/headers.ts';
+import { modelHint } from '../../claude/models/model-hint.ts';
 import { queryOf } from '../../claude/relay.ts';
 import type { MemberValues } from '../../claude/request/member.ts';
 import { askedMember, checkMembers } from '../../claude/request/members.ts';
@@ -102,6 +103,10 @@ export async function proxyTurn(
   const { outcome, nanodollars, budget } = answer.trailer ?? {};
   if (outcome) logOutcome(c)(outcome, nanodollars);
   if (answer.kind === 'ended') return new Response(answer.events, { headers: eventStreamHeaders(headers) });
+  const named = answer.status === 404 && entry.line.model !== undefined ? entry.line.model : undefined;
+  const models = c.get('settings').models;
+  const hint = named === undefined ? undefined : modelHint(models.resolve(named), models);
+  if (hint !== undefined) headers['sluice-hint'] = hint;
   if (answer.status < 300) Object.assign(headers, endHeaders(undefined, nanodollars, budget));
   headers['content-type'] = 'application/json';
   if (background && headers.location !== undefined) headers.location = mountedPath(c, headers.location);

@@ -13,6 +13,7 @@ export const CORE_HEADERS = [
   'sluice-fallback-from',
   'sluice-limited-by',
   'sluice-model-retires',
+  'sluice-hint',
   'sluice-max-tokens',
   'sluice-lowered-by',
   'sluice-cost-usd',
@@ -29,6 +30,7 @@ export const CORE_HEADER_WORDS: Readonly<Record<Exclude<(typeof CORE_HEADERS)[nu
   'sluice-fallback-from': 'The model that was asked for, where another one has stepped in.',
   'sluice-limited-by': 'What has limited it, where it was refused.',
   'sluice-model-retires': 'When the model retires, if it does so soon.',
+  'sluice-hint': 'Where the upstream does not have the model: what replaces it, or which one may be meant.',
   'sluice-max-tokens': 'What `max_tokens` was lowered to, so that the budget can pay for it.',
   'sluice-lowered-by':
     'Whose limit has lowered `max_tokens`, and when it is free again: `account; limit=usd_per_day; resets=…`, without `resets` where it does not reset.',

@@ -1,0 +1,59 @@
+/** Explains a 404 of the upstream for a model: it is retired, or its name is misspelt. */
+
+import { lifecycleOf, type Model, type ModelTable } from './models.ts';
+
+/**
+ * Models that were retired before the table of models began.
+ *
+ * Source: https://platform.claude.com/docs/en/about-claude/model-deprecations
+ */
+const RETIRED_BEFORE: readonly Pick<Model, 'id' | 'retires_at' | 'replacement'>[] = [
+  { id: 'claude-3-5-sonnet-20240620', retires_at: '2025-10-28', replacement: 'claude-sonnet-4-6' },
+  { id: 'claude-3-5-sonnet-20241022', retires_at: '2025-10-28', replacement: 'claude-sonnet-4-6' },
+  { id: 'claude-sonnet-4-20250514', retires_at: '2026-06-15', replacement: 'claude-sonnet-4-6' },
+  { id: 'claude-opus-4-20250514', retires_at: '2026-06-15', replacement: 'claude-opus-4-8' },
+];
+
+/** A misspelt name differs from the right one by at most this share of its length. */
+const MOST_DIFFERENT = 0.2;
+/** A header takes these characters, and no model has others. */
+const MODEL_NAME = /^[\w.:@/-]{1,256}$/;
+
+/**
+ * @param name the upstream's name of the model
+ * @returns what to do about a model that the upstream does not have, as the value of a header; undefined where nothing is known
+ */
+export function modelHint(name: string, models: ModelTable, now = Date.now()): string | undefined {
+  if (!MODEL_NAME.test(name)) return undefined;
+  const known = RETIRED_BEFORE.find(({ id }) => id === name) ?? models.find(name);
+  if (known?.retires_at && lifecycleOf(known, now) === 'retired') {
+    const use = known.replacement === null ? 'Use another model' : `Use ${known.replacement}`;
+    return `${name} was retired on ${known.retires_at.slice(0, 10)}. ${use}, or ask the operator to map the name with MODEL_ALIASES.`;
+  }
+  if (known) return undefined;
+  const meant = closest(
+    name,
+    models.rows.filter((row) => lifecycleOf(row, now) !== 'retired'),
+  );
+  return meant === undefined ? undefined : `${name} is not a known model. Did you mean ${meant}?`;
+}
+
+function closest(name: string, rows: readonly Model[]): string | undefined {
+  const distances = rows.map(({ id }) => ({ id, distance: editDistance(name.toLowerCase(), id) }));
+  const [best] = distances.toSorted((one, other) => one.distance - other.distance);
+  return best && best.distance <= best.id.length * MOST_DIFFERENT ? best.id : undefined;
+}
+
+/** @returns how many characters must be added, removed or replaced to make one text of the other */
+function editDistance(one: string, other: string): number {
+  let row = Array.from({ length: other.length + 1 }, (_, index) => index);
+  for (let at = 1; at <= one.length; at += 1) {
+    const next = [at];
+    for (let to = 1; to <= other.length; to += 1) {
+      const replaced = (row[to - 1] ?? 0) + (one[at - 1] === other[to - 1] ? 0 : 1);
+      next.push(Math.min(replaced, (row[to] ?? 0) + 1, (next[to - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row.at(-1) ?? 0;
+}

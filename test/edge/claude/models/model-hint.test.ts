@@ -1,0 +1,32 @@
+import { expect, test } from 'vitest';
+import { modelHint } from '../../../../src/edge/claude/models/model-hint.ts';
+import { ModelTable } from '../../../../src/edge/claude/models/models.ts';
+
+const NOW = Date.parse('2026-11-29');
+const hint = (name: string, models = new ModelTable()) => modelHint(name, models, NOW);
+
+test.each([
+  ['claude-3-5-sonnet-20241022', 'retired on 2025-10-28. Use claude-sonnet-4-6'],
+  ['claude-sonnet-4-20250514', 'retired on 2026-06-15. Use claude-sonnet-4-6'],
+])('says since when %s is retired, what replaces it, and that it can be mapped', (name, words) => {
+  expect(hint(name)).toContain(words);
+  expect(hint(name)).toContain('MODEL_ALIASES');
+});
+
+test('knows retired models of the table', () => {
+  const models = new ModelTable({ old: { retires_at: '2026-01-02T00:00:00Z', replacement: 'claude-opus-5' } });
+  expect(hint('old', models)).toContain('old was retired on 2026-01-02. Use claude-opus-5');
+});
+
+test.each([
+  ['claude-sonet-5-5', 'claude-sonnet-5-5'],
+  ['claude-haiku-5.5', 'claude-haiku-5-5'],
+  ['Claude-Opus-5-5', 'claude-opus-5-5'],
+])('asks about %s whether %s is meant', (name, meant) => {
+  expect(hint(name)).toContain(`Did you mean ${meant}?`);
+});
+
+test('says nothing of a model that is served, of another name, and of what no header can hold', () => {
+  for (const name of ['claude-haiku-5-5', 'gpt-4o', 'claude-\n', 'clàude-haiku-5-5'])
+    expect(hint(name)).toBeUndefined();
+});

@@ -147,7 +147,10 @@ describe('results behind text', () => {
   });
 
   test('come first in an import and a first turn from elsewhere', () => {
-    const texts = [{ role: 'assistant', content: uses }, { role: 'user', content: mixed }].map((one) => JSON.stringify(one));
+    const texts = [
+      { role: 'assistant', content: uses },
+      { role: 'user', content: mixed },
+    ].map((one) => JSON.stringify(one));
     const [answer, message = ''] = withMendedCalls(texts);
     expect(answer).toBe(texts[0]);
     expect(JSON.parse(message)).toEqual({ role: 'user', content: inOrder });

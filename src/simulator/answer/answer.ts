@@ -7,6 +7,7 @@ import { nameOf } from '../request/tool-definitions.ts';
 import { valueFor } from '../schema/schema-values.ts';
 import { contentWords, excerpt } from '../text/words.ts';
 import { type AnswerBlock, AnswerWriter } from './answer-blocks.ts';
+import { quotationFor } from './citations.ts';
 import { type McpTool, mcpCall } from './mcp-calls.ts';
 import { prose, thinkingProse } from './prose.ts';
 import { summaryText } from './summary-text.ts';
@@ -269,7 +270,13 @@ class Composer {
       this.#writer.text(JSON.stringify(value));
       return;
     }
-    this.#writer.text(this.#prose());
+    const quotation = quotationFor(this.#request.messages, this.#said.text);
+    if (quotation === undefined) {
+      this.#writer.text(this.#prose());
+      return;
+    }
+    this.#writer.text('This is Sluice’s built-in simulator, not Claude. The closest words of the documents are: ');
+    this.#writer.text(quotation.text, [quotation.citation]);
   }
 }
 

@@ -19,7 +19,7 @@ const FACTS = [
   'A stop sequence that I come to write ends the answer there, and max_tokens ends it in the middle of a sentence.',
   'Requests are checked as the API checks them, so an error that you see here is one that you would see there.',
   'An image is not looked at, only measured; its size decides how many tokens it takes.',
-  'A document with citations enabled is taken as it is, and nothing is quoted from it here.',
+  'Enable citations on a document, and I quote the sentence that is closest to your question, with its place.',
   'Ask for five hundred words and you get about five hundred, which is good for watching a long stream.',
   'SIMULATOR_TTFT_MS and SIMULATOR_TOKENS_PER_SECOND set the pace at which I answer.',
   'The header sluice-simulate makes faults on demand: an error status, a cut, silence, a slow start.',

@@ -144,7 +144,7 @@ interface LabelProperty extends Pick<Classifier, 'labels' | 'multi' | 'allow_non
  */
 function formOfSchema(sent: Json, wanted: string | undefined): AnswerForm {
   // Many leave the type out, which the API requires.
-  const schema = isObject(sent.properties) ? { type: 'object', ...sent } : sent;
+  const schema = isObject(sent.properties) && sent.type === undefined ? { ...sent, type: 'object' } : sent;
   const resolved = checkedSchema(schema, 'schema');
   const choices = choicesOf(resolved);
   // An enum by itself is a list of labels.

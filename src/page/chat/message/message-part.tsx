@@ -26,10 +26,42 @@ function thoughtFor(thought: Thought | undefined): string {
   return thought?.to === undefined ? 'Thought' : `Thought for ${formatMs(thought.to - thought.from)}`;
 }
 
+interface Citation {
+  cited_text?: unknown;
+  document_title?: unknown;
+  title?: unknown;
+  source?: unknown;
+  url?: unknown;
+}
+
+/** Shows what a text quotes, and from where. */
+function Citations({ of }: { of: unknown }) {
+  if (!Array.isArray(of) || of.length === 0) return null;
+  return (
+    <>
+      {(of as Citation[]).map((citation) => (
+        <blockquote key={JSON.stringify(citation)} class="quiet">
+          {String(citation.cited_text ?? '')}
+          <footer>{sourceOf(citation)}</footer>
+        </blockquote>
+      ))}
+    </>
+  );
+}
+
+function sourceOf({ document_title, title, source, url }: Citation): string {
+  return String(document_title ?? title ?? source ?? url ?? 'A document without a title');
+}
+
 export function MessagePart({ part, result, thought, plain = false, growing = false }: MessagePartProps) {
   switch (part.type) {
     case 'text':
-      return plain ? <p class="typed">{String(part.text)}</p> : <Markdown text={String(part.text)} />;
+      return (
+        <>
+          {plain ? <p class="typed">{String(part.text)}</p> : <Markdown text={String(part.text)} />}
+          <Citations of={part.citations} />
+        </>
+      );
     case 'thinking':
       return (
         <details class="aside">

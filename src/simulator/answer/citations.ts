@@ -1,0 +1,91 @@
+import { isObject, type Json, type JsonObject } from '../request/json.ts';
+import type { RequestMessage } from '../request/message-request.ts';
+import { sentencesOf } from '../text/sentences.ts';
+import { contentStems } from '../text/words.ts';
+
+/** A part of a source, and its citation in the API's form. */
+export interface Quotation {
+  text: string;
+  citation: JsonObject;
+}
+
+/** What stands in place of the text of a PDF. */
+const UNREAD_PDF = 'The simulator counts the pages of a PDF, and does not read them.';
+
+/**
+ * Finds the part of the cited documents and search results that shares most words with a question, of equal ones the first.
+ *
+ * @returns undefined if no source of the request has citations enabled
+ */
+export function quotationFor(messages: readonly RequestMessage[], question: string): Quotation | undefined {
+  const stems = contentStems(question);
+  let best: Quotation | undefined;
+  let most = -1;
+  for (const quotation of quotationsIn(messages)) {
+    const shared = [...contentStems(quotation.text)].filter((word) => stems.has(word)).length;
+    if (shared <= most) continue;
+    best = quotation;
+    most = shared;
+  }
+  return best;
+}
+
+function* quotationsIn(messages: readonly RequestMessage[]): Generator<Quotation> {
+  let documents = 0;
+  let searchResults = 0;
+  for (const block of messages.flatMap(({ blocks }) => blocks.flatMap(withInner))) {
+    if (block.type === 'document') {
+      if (isCited(block)) yield* quotationsOfDocument(block, documents);
+      documents += 1;
+    } else if (block.type === 'search_result') {
+      if (isCited(block)) yield* quotationsOfSearchResult(block, searchResults);
+      searchResults += 1;
+    }
+  }
+}
+
+/** @returns a block, or the blocks of a tool's result */
+function withInner(block: JsonObject): JsonObject[] {
+  return block.type === 'tool_result' && Array.isArray(block.content) ? block.content.filter(isObject) : [block];
+}
+
+function isCited({ citations }: JsonObject): boolean {
+  return isObject(citations) && citations.enabled === true;
+}
+
+function* quotationsOfDocument({ source, title = null }: JsonObject, index: number): Generator<Quotation> {
+  if (!isObject(source)) return;
+  const about = { document_index: index, document_title: title, file_id: null };
+  if (source.type === 'text' && typeof source.data === 'string') {
+    let from = 0;
+    for (const text of sentencesOf(source.data)) {
+      const start = source.data.indexOf(text, from);
+      from = start + text.length;
+      const place = { start_char_index: start, end_char_index: from };
+      yield { text, citation: { type: 'char_location', cited_text: text, ...about, ...place } };
+    }
+  } else if (source.type === 'content') {
+    for (const [at, text] of textsOf(source.content).entries()) {
+      const place = { start_block_index: at, end_block_index: at + 1 };
+      yield { text, citation: { type: 'content_block_location', cited_text: text, ...about, ...place } };
+    }
+  } else {
+    const place = { start_page_number: 1, end_page_number: 2 };
+    yield { text: UNREAD_PDF, citation: { type: 'page_location', cited_text: UNREAD_PDF, ...about, ...place } };
+  }
+}
+
+function* quotationsOfSearchResult({ source, title = null, content }: JsonObject, index: number): Generator<Quotation> {
+  for (const [at, text] of textsOf(content).entries()) {
+    const place = { search_result_index: index, start_block_index: at, end_block_index: at + 1 };
+    const about = { source: source ?? null, title };
+    yield { text, citation: { type: 'search_result_location', cited_text: text, ...about, ...place } };
+  }
+}
+
+/** @returns the texts of a content, by the index of their blocks; an image has an empty one */
+function textsOf(content: Json | undefined): string[] {
+  if (typeof content === 'string') return [content];
+  if (!Array.isArray(content)) return [];
+  return content.map((block) => (isObject(block) && typeof block.text === 'string' ? block.text : ''));
+}

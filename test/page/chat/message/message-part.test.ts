@@ -1,0 +1,20 @@
+// @vitest-environment jsdom
+import '../../../support/without-layout.ts';
+import { h } from 'preact';
+import { expect, test } from 'vitest';
+import { MessagePart } from '../../../../src/page/chat/message/message-part.tsx';
+import { show } from '../../../support/dom.ts';
+
+test('a text shows what it quotes, and from which source', () => {
+  const citations = [
+    { type: 'char_location', cited_text: 'Two years.', document_index: 0, document_title: 'Rules' },
+    { type: 'search_result_location', cited_text: 'Three.', title: null, source: 'https://a.example' },
+    { type: 'page_location', cited_text: 'Four.', document_title: null },
+  ];
+  const root = show(h(MessagePart, { part: { type: 'text', text: 'So it is.', citations } }));
+  const quotes = [...root.querySelectorAll('blockquote')].map(({ textContent }) => textContent);
+  expect(quotes).toEqual(['Two years.Rules', 'Three.https://a.example', 'Four.A document without a title']);
+  expect(show(h(MessagePart, { part: { type: 'text', text: 'So.', citations: [] } })).querySelector('blockquote')).toBe(
+    null,
+  );
+});

@@ -65,7 +65,7 @@ function* quotationsOfDocument({ source, title = null }: JsonObject, index: numb
       yield { text, citation: { type: 'char_location', cited_text: text, ...about, ...place } };
     }
   } else if (source.type === 'content') {
-    for (const [at, text] of textsOf(source.content).entries()) {
+    for (const [at, text] of blockTextsOf(source.content).entries()) {
       const place = { start_block_index: at, end_block_index: at + 1 };
       yield { text, citation: { type: 'content_block_location', cited_text: text, ...about, ...place } };
     }
@@ -76,7 +76,7 @@ function* quotationsOfDocument({ source, title = null }: JsonObject, index: numb
 }
 
 function* quotationsOfSearchResult({ source, title = null, content }: JsonObject, index: number): Generator<Quotation> {
-  for (const [at, text] of textsOf(content).entries()) {
+  for (const [at, text] of blockTextsOf(content).entries()) {
     const place = { search_result_index: index, start_block_index: at, end_block_index: at + 1 };
     const about = { source: source ?? null, title };
     yield { text, citation: { type: 'search_result_location', cited_text: text, ...about, ...place } };
@@ -84,7 +84,7 @@ function* quotationsOfSearchResult({ source, title = null, content }: JsonObject
 }
 
 /** @returns the texts of a content, by the index of their blocks; an image has an empty one */
-function textsOf(content: Json | undefined): string[] {
+function blockTextsOf(content: Json | undefined): string[] {
   if (typeof content === 'string') return [content];
   if (!Array.isArray(content)) return [];
   return content.map((block) => (isObject(block) && typeof block.text === 'string' ? block.text : ''));

@@ -17,14 +17,14 @@ const RETIRED_BEFORE: readonly Pick<Model, 'id' | 'retires_at' | 'replacement'>[
 /** A misspelt name differs from the right one by at most this share of its length. */
 const MOST_DIFFERENT = 0.2;
 /** A header takes these characters, and no model has others. */
-const MODEL_NAME = /^[\w.:@/-]{1,256}$/;
+const PLAIN_NAME = /^[\w.:@/-]{1,256}$/;
 
 /**
  * @param name the upstream's name of the model
  * @returns what to do about a model that the upstream does not have, as the value of a header; undefined where nothing is known
  */
 export function modelHint(name: string, models: ModelTable, now = Date.now()): string | undefined {
-  if (!MODEL_NAME.test(name)) return undefined;
+  if (!PLAIN_NAME.test(name)) return undefined;
   const known = RETIRED_BEFORE.find(({ id }) => id === name) ?? models.find(name);
   if (known?.retires_at && lifecycleOf(known, now) === 'retired') {
     const use = known.replacement === null ? 'Use another model' : `Use ${known.replacement}`;

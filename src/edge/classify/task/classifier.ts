@@ -165,9 +165,9 @@ function formOfSchema(sent: Json, wanted: string | undefined): AnswerForm {
   const isNamed = (wantedName: string) => possible.find(({ name }) => name === wantedName);
   const chosen =
     (wanted === undefined ? undefined : isNamed(wanted)) ??
-    single.find(({ name }) => name === 'label') ??
+    isNamed('label') ??
     isNamed('labels') ??
-    labels.find(({ name }) => required.includes(name)) ??
+    required.flatMap((wantedName) => labels.filter(({ name }) => name === wantedName))[0] ??
     labels[0];
   if (!chosen) {
     throw invalidRequest(

@@ -116,7 +116,7 @@ export const settingsSchema = z.object({
   ),
   MESSAGE_DEFAULTS: z.optionally(
     jsonSetting(messageDefaults),
-    'JSON: defaults for `POST /messages` and new conversations, `{"model": …, "max_tokens": …, "system": …}` or `{"agent": …}`. What the request, its agent, prefix or conversation says wins.',
+    'JSON: what `POST /messages` uses where a request lacks it: `{"model": …, "max_tokens": …, "system": …}`, or `{"agent": …}`.',
   ),
   PRICES: z.described(
     z._default(jsonSetting(priceTable), {}),

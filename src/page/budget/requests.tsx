@@ -1,5 +1,5 @@
 import { signal } from '@preact/signals';
-import type { ListedRequest } from '../../client/index.ts';
+import type { ListedRequest, Page } from '../../client/index.ts';
 import { ofAccount } from '../edge/account.ts';
 import { identity } from '../edge/identity.ts';
 import { type Column, List, type RowOf } from '../edge/list.tsx';
@@ -135,6 +135,9 @@ function AccountRequests() {
   );
 }
 
+/** A page of requests of all accounts. `accounts_after` is not null if it asked only some of them. */
+type PageOfAccounts = Page<ListedRequest> & { accounts_after?: string | null };
+
 /** Lists what was refused, or has failed, of all accounts, each with the sentence that its caller read. */
 function AllRequests({ kind }: { kind: 'refused' | 'failed' }) {
   return (
@@ -145,13 +148,20 @@ function AllRequests({ kind }: { kind: 'refused' | 'failed' }) {
       <div class="row filters">
         <Days />
       </div>
-      <List<ListedRequest>
+      <List<ListedRequest, PageOfAccounts>
         key={kind}
         name="Requests"
         path="/usage/requests"
         query={() => ({ ...days(), outcome: kind })}
         // The lines of one page count all that there is.
-        about={(_, isPart) => kind === 'refused' && isPart && <MostRefused />}
+        about={({ accounts_after }: PageOfAccounts, isPart) => (
+          <>
+            {kind === 'refused' && isPart && <MostRefused />}
+            {accounts_after != null && (
+              <p class="quiet">This page shows only the 200 accounts with the newest of them. Choose fewer days.</p>
+            )}
+          </>
+        )}
         columns={OF_ALL}
         row={WRONG_ROW}
         empty={`${NONE[kind]} ${when()}.`}

@@ -43,14 +43,26 @@ export function idsInTurn(body: JsonBody): readonly MadeId[] {
 /** @returns the ids that a Messages request names, each once */
 export function idsNamed(request: Readonly<Record<string, unknown>>): readonly MadeId[] {
   const found: MadeId[] = [];
-  const add = (kind: MadeKind, id: unknown) => {
-    if (typeof id === 'string') found.push({ kind, id });
+  const add = (kind: MadeKind, ids: Iterable<string>) => {
+    for (const id of new Set(ids)) found.push({ kind, id });
   };
   const { container, thread } = request;
-  add('container', isObject(container) ? container.id : container);
-  if (isObject(thread)) add('thread', thread.previous_message_id);
-  for (const id of new Set(fileIdsIn(request))) add('file', id);
+  add('container', containerIds(container));
+  if (isObject(thread)) add('thread', stringsIn(thread.previous_message_id));
+  add('file', fileIdsIn(request));
   return found;
+}
+
+/** @returns the ids in the parameter `container`: a string, an object with an `id`, or a list of either. */
+export function containerIds(container: unknown): string[] {
+  if (Array.isArray(container)) return container.flatMap(containerIds);
+  return stringsIn(isObject(container) ? container.id : container);
+}
+
+/** @returns a string, or the strings in a list: the API takes no list, but what is checked must be all that is sent. */
+function stringsIn(value: unknown): string[] {
+  if (Array.isArray(value)) return value.flatMap(stringsIn);
+  return typeof value === 'string' ? [value] : [];
 }
 
 /** Tools that run in a container. An answer contains the container's id. */

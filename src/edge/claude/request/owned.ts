@@ -4,6 +4,7 @@ import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { decoder } from '../../kit/http/bytes.ts';
 import { isObject } from '../../kit/json/object.ts';
 import type { Owned, UpstreamPool } from '../upstreams/pool.ts';
+import { containerIds } from './named-ids.ts';
 import { ownOf, RequestBody } from './request-body.ts';
 
 const FILE = '"file_id"';
@@ -15,13 +16,9 @@ const FILE = '"file_id"';
 export function ownedIn(body: JsonBody, { all }: Pick<UpstreamPool, 'all'>): Owned | undefined {
   if (all.length < 2) return undefined;
   const json = ownOf(body);
-  if (isNamed(json.container)) return 'a container';
+  // A container that is named by its id exists. Anything else makes a new one.
+  if (containerIds(json.container).length > 0) return 'a container';
   if (isObject(json.thread) && typeof json.thread.previous_message_id === 'string') return 'a thread';
   const text = body instanceof RequestBody ? decoder.decode(body.bytes) : body.text;
   return text.includes(FILE) ? 'a file' : undefined;
-}
-
-/** @returns whether a container is named by its id, so that it exists. Anything else makes a new one. */
-function isNamed(value: unknown): boolean {
-  return typeof value === 'string' || (isObject(value) && typeof value.id === 'string');
 }

@@ -12,7 +12,7 @@ import { LruCache } from '../../kit/cache/lru.ts';
 import { sha256Hex, utf8 } from '../../kit/http/bytes.ts';
 import { ApiError, finalError, tryAgain } from '../../kit/http/errors.ts';
 import { isObject } from '../../kit/json/object.ts';
-import type { Identity, Session, VerifiedToken } from '../identity/caller.ts';
+import { type Identity, LEEWAY_S, type Session, type VerifiedToken } from '../identity/caller.ts';
 import { isAccount, isSourceAccount, isVisitor, PROVIDER_DEFAULT, parseScopes } from '../identity/identity.ts';
 import { scopesOfBound } from '../identity/only.ts';
 import { tagsOfClaim } from '../identity/tags.ts';
@@ -27,8 +27,6 @@ const PROVIDER_ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512
 
 /** How many verified tokens an isolate remembers. */
 const MOST_VERIFIED = 5_000;
-/** Seconds by which a provider's clock may be wrong (RFC 7519, 4.1.4 and 4.1.5). */
-const LEEWAY_S = 10;
 /** How many keys without an id are tried for one token. */
 const MOST_KEYS_TRIED = 4;
 /** Milliseconds for which it is remembered that the provider's keys could not be read. */
@@ -123,6 +121,7 @@ async function verify(token: string, settings: Settings, verifier: Verifier, now
   try {
     if (decodeProtectedHeader(token).alg === TOKEN_ALGORITHM) {
       const { payload, secret } = await verifyWithSecrets(token, secrets, currentDate);
+      rejectFutureToken(payload, now);
       const identity = await identityOf(token, payload, 'edge', true, settings);
       if (identity.token) identity.token.mark = await markBy(secret, identity.account);
       return identity;
@@ -137,10 +136,23 @@ async function verify(token: string, settings: Settings, verifier: Verifier, now
       clockTolerance: LEEWAY_S,
       currentDate,
     });
+    rejectFutureToken(payload, now);
     return await identityOf(token, payload, 'provider', settings.JWT_ADMIN === 'true', settings);
   } catch (thrown) {
     throw asUnauthenticated(thrown);
   }
+}
+
+/**
+ * Rejects a token that is dated further ahead than a clock may be wrong: it would outlive the revocation of all tokens.
+ *
+ * @throws ApiError 401 for such a token
+ */
+function rejectFutureToken({ iat }: JWTPayload, now: number): void {
+  if (iat === undefined || iat * 1_000 <= now + LEEWAY_S * 1_000) return;
+  throw unauthenticated(
+    `This credential is dated more than ${LEEWAY_S} seconds ahead (its claim \`iat\`). Whoever issues it must set their clock. Then get a new one.`,
+  );
 }
 
 /** Verifies with the provider's key that the token names. Of keys without an id, each that fits its algorithm is tried. */

@@ -3,6 +3,9 @@ import { isAccount, isGroup, SCOPES, type Scope } from './identity.ts';
 import { type Only, onlySchema } from './only.ts';
 import { tagsSchema } from './tags.ts';
 
+/** Seconds by which the clock of a token's issuer may be wrong (RFC 7519, 4.1.4 and 4.1.5). */
+export const LEEWAY_S = 10;
+
 /** The verified caller of a request. */
 export interface Identity {
   account: string;

@@ -78,7 +78,16 @@ const listedSchema = z.withMeta(
     id: 'ListedRequest',
   },
 );
-const ledgerPage = z.withMeta(z.extend(listSchema(listedSchema), { account: ownerOfListSchema }), { id: 'LedgerPage' });
+const ledgerPage = z.withMeta(
+  z.extend(listSchema(listedSchema), {
+    account: ownerOfListSchema,
+    accounts_after: z.optionally(
+      z.nullable(z.string()),
+      'Only on a page of all accounts. A page asks 200 accounts; if others may have such requests, send this as `accounts_after` to list theirs. Null if there are none.',
+    ),
+  }),
+  { id: 'LedgerPage' },
+);
 const requestSchema = z.withMeta(z.extend(rowSchema, { ...ledgerRequestSchema.shape, tries: z.array(rowSchema) }), {
   id: 'LedgerRequest',
 });
@@ -111,7 +120,7 @@ export const usage: Resource = {
       operation: 'listRequests',
       summary: 'Page through the ledger, newest first',
       description:
-        'It is of one account: of the own one, where an admin names no other. The answer says whose it is. With an `outcome` and no account it is of all: accounts are asked, the one with the newest such request first, until no other can have a newer one.',
+        'It is of one account: of the own one, where an admin names no other. The answer says whose it is. With an `outcome` and no account it is of all: accounts are asked, the one with the newest such request first, until no other can have a newer one, 200 at most for a page; `accounts_after` continues with the others.',
       answer: jsonAnswer('A page of requests.', ledgerPage, {
         data: [row],
         has_more: false,

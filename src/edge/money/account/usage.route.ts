@@ -48,10 +48,15 @@ export const USAGE_ROUTES = [
   }),
   route('GET /usage/requests', { needs: 'credential', pages: true, query: requestsQuery }, async (c, { query }) => {
     const page = readPage(c.req.query());
-    const { outcome, from, to, token } = validate(query, c.req.query());
+    const { outcome, from, to, token, accounts_after: accountsAfter } = validate(query, c.req.query());
     if (outcome && isOfAny(c)) {
       if (token !== undefined) throw invalidRequest('A token is of one account. Name its `account`.');
-      return c.json({ ...(await requestsOfAll(c, page, { outcome, from, to })), account: null });
+      return c.json({ ...(await requestsOfAll(c, page, { outcome, from, to, accountsAfter })), account: null });
+    }
+    if (accountsAfter !== undefined) {
+      throw invalidRequest(
+        'accounts_after: only for an admin’s list of all accounts. Send an `outcome` and no `account`.',
+      );
     }
     const id = accountAsked(c);
     const list = await accountOf(c, id)((object) => object.requests(page, { outcome, from, to, token }));

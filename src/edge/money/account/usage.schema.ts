@@ -53,6 +53,10 @@ export const requestsQuery = z.object({
     z.string(),
     'Only with the credential of this jti. With an `outcome` an admin names its account.',
   ),
+  accounts_after: z.optionally(
+    z.string().check(z.minLength(1)),
+    'Continues with the accounts that a page of all accounts did not ask: its `accounts_after`.',
+  ),
   ...accountQuery.shape,
   ...absentQuery.shape,
 });

@@ -15,6 +15,17 @@ export interface LastOfAccount {
   at: number;
 }
 
+/** Which accounts are asked, those with the newest last request of an outcome first. */
+export interface LastQuery {
+  outcome: ListedOutcome;
+  /** Only those whose last was at this time or later; milliseconds since 1970. */
+  from: number;
+  /** Only those that follow this one. */
+  after?: LastOfAccount | undefined;
+  /** The most accounts. */
+  limit: number;
+}
+
 /** By whole days. */
 export interface SharedUsageQuery extends UsageQuery {
   /** Only for what this group has paid. */
@@ -27,7 +38,7 @@ export interface SharedUsageQuery extends UsageQuery {
 export interface AllAccounts {
   usage(c: Context<AppEnv>, query: SharedUsageQuery): Promise<UsageReport>;
   /** @returns the accounts of which a request was refused, or failed, since a time; the newest first */
-  lastOf(c: Context<AppEnv>, outcome: ListedOutcome, from: number): Promise<LastOfAccount[]>;
+  lastOf(c: Context<AppEnv>, query: LastQuery): Promise<LastOfAccount[]>;
   /** @returns the limits of the budgets that an account shares: its group's, and the deployment's */
   sharedLimits(c: Context<AppEnv>, group: string | null): Promise<UsedLimit[]>;
   /** @returns whether an account has told of itself */

@@ -1,5 +1,6 @@
 /** Keeps the credentials of an account: which were minted or seen, and which are revoked. */
 
+import { LEEWAY_S } from '../../gate/identity/caller.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { pageOfRows } from '../../kit/http/page.ts';
 import { isoTimeOrNull } from '../../kit/http/times.ts';
@@ -56,14 +57,17 @@ export class Credentials extends Rows {
     this.#revokedBefore = Number(tables.meta('revoked_before') ?? 0);
   }
 
-  /** @returns whether the token is revoked: by its own id, or with all tokens that were issued until some time. */
+  /**
+   * @returns whether the token is revoked: by its own id, or with all tokens that were issued until some time. Of a token that was
+   *   not minted here, that includes those dated up to `LEEWAY_S` later
+   */
   isRevoked(token: CredentialUse): boolean {
     const row = token.jti === undefined ? undefined : this.#rows.find(token.jti);
     if (row?.revoked) return true;
     if (this.#revokedBefore === 0) return false;
     if (row?.mintedAt) return row.mintedAt <= this.#revokedBefore;
-    // A JWT has whole seconds. A token that was issued in the same second counts as issued before.
-    return (token.iat ?? 0) * 1_000 <= this.#revokedBefore;
+    // The clock of the issuer may be ahead. A token that it dates a little later may have been issued before.
+    return ((token.iat ?? 0) - LEEWAY_S) * 1_000 <= this.#revokedBefore;
   }
 
   /** Notes the first use of a token, so that it can be listed. Writes one row, once for each token. */

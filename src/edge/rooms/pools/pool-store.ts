@@ -1,7 +1,7 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { byPeriod, PERIODS, type Period } from '../../money/budget/windows.ts';
-import type { ListedOutcome, RefusedOfDay } from '../../money/contracts/account.ts';
-import type { LastOfAccount } from '../../money/contracts/all-accounts.ts';
+import type { RefusedOfDay } from '../../money/contracts/account.ts';
+import type { LastOfAccount, LastQuery } from '../../money/contracts/all-accounts.ts';
 import { columnsOf, membersOf, type RawRow } from '../../objects/columns.ts';
 import { makeOnWrite } from '../../objects/schema.ts';
 import { Tables } from '../../objects/tables.ts';
@@ -80,12 +80,17 @@ export class PoolStore extends Tables {
   }
 
   /** @returns the accounts that have a name of which a request was refused, or failed, since a time; the newest first. */
-  lastOf(outcome: ListedOutcome, from: number): LastOfAccount[] {
+  lastOf({ outcome, from, after, limit }: LastQuery): LastOfAccount[] {
     const column = `${outcome}_at`;
     return this.read<{ account: string; at: number }>(
       `select account, ${column} as at from leases
-       where ${column} >= ? and account is not null and erased = 0 order by at desc`,
+       where ${column} >= ?1 and account is not null and erased = 0
+       and (?2 is null or ${column} < ?2 or (${column} = ?2 and account > ?3))
+       order by at desc, account limit ?4`,
       from,
+      after?.at ?? null,
+      after?.account ?? null,
+      limit,
     );
   }
 

@@ -9,8 +9,7 @@ import { type PoolLimits, type PoolLimitsPatch, patched } from '../../money/budg
 import { rulesOf } from '../../money/budget/rules.ts';
 import { thresholdsReached } from '../../money/budget/thresholds.ts';
 import { limitName, PERIODS, type Period, spanAt, spanId } from '../../money/budget/windows.ts';
-import type { ListedOutcome } from '../../money/contracts/account.ts';
-import type { LastOfAccount, SharedUsageQuery } from '../../money/contracts/all-accounts.ts';
+import type { LastOfAccount, LastQuery, SharedUsageQuery } from '../../money/contracts/all-accounts.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
 import type { Page } from '../../objects/page.ts';
 import type { FailingTask, RetriedTask } from '../../objects/retries.ts';
@@ -235,8 +234,8 @@ export class Pool extends CallingObject implements PoolObject {
   }
 
   /** @returns the accounts of which a request was refused, or failed, since a time; the newest first. */
-  lastOf(outcome: ListedOutcome, from: number): LastOfAccount[] {
-    return this.#store.lastOf(outcome, from);
+  lastOf(query: LastQuery): LastOfAccount[] {
+    return this.#store.lastOf(query);
   }
 
   /** Adds what a visitor has spent to the row of all who have ended, and deletes the lease. One that is not there was added. */

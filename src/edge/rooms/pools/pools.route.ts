@@ -218,7 +218,7 @@ async function withGroups(c: Context<AppEnv>, rows: readonly AccountSpendRow[]):
 /** What the deployment's pool is told by all accounts, and tells of them. */
 export const toldByAll: AllAccounts = {
   usage: (c, query) => deploymentPool(c)((pool) => pool.usage(query)),
-  lastOf: (c, outcome, from) => deploymentPool(c)((pool) => pool.lastOf(outcome, from)),
+  lastOf: (c, query) => deploymentPool(c)((pool) => pool.lastOf(query)),
   sharedLimits: async (c, group) => {
     const [ofGroup, ofAll] = await Promise.all([
       group === null ? undefined : groupAnswerOf(c, group),

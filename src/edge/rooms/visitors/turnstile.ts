@@ -56,7 +56,14 @@ async function ask(url: string, body: Record<string, string | undefined>): Promi
   try {
     const signal = AbortSignal.timeout(VERIFY_MS);
     const headers = { 'content-type': 'application/json' };
-    const answer = await fetch(url, { method: 'POST', headers, body: JSON.stringify(body), signal });
+    // A redirect would take the secret to another host.
+    const answer = await fetch(url, {
+      method: 'POST',
+      headers,
+      body: JSON.stringify(body),
+      redirect: 'manual',
+      signal,
+    });
     // It answers so to faults of a request, too, and says in its body which.
     const verdict: unknown = answer.status < 500 ? await answer.json() : undefined;
     if (!isObject(verdict)) throw new TypeError(`It answered ${answer.status}.`);

@@ -3,6 +3,7 @@
  * API refuses results without it. Where it is not known, or has ended, the code and its calls leave the history.
  */
 
+import { containerIds } from '../../claude/request/named-ids.ts';
 import { itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { asText, isObject, type Json, memberOf, parseObject } from '../../kit/json/object.ts';
 import { toldResults } from './left-out-calls.ts';
@@ -50,7 +51,7 @@ export function forgetLostContainer(
 
 /** @returns what a request says of its container, with an id; undefined if its caller has named one */
 export function withContainer(named: unknown, { id }: Container): string | undefined {
-  if (typeof named === 'string' || (isObject(named) && typeof named.id === 'string')) return undefined;
+  if (containerIds(named).length > 0) return undefined;
   return JSON.stringify(isObject(named) ? { ...named, id } : id);
 }
 

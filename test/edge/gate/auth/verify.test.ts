@@ -206,6 +206,19 @@ describe('a token of this edge', () => {
     await expectRefused(token, parseSettings({ SIGNING_SECRET: OTHER }), NOW + 10_000);
   });
 
+  test('that is dated further ahead than a clock may be wrong does not hold', async () => {
+    const settings = own();
+    const ahead = await forge(HS256, { ...CLAIMS, iat: SECONDS + 11 });
+    await expect(verifyToken(ahead, settings, NOW)).rejects.toMatchObject({
+      type: 'authentication_error',
+      message: expect.stringContaining('dated more than 10 seconds ahead'),
+    });
+    expect((await verifyToken(ahead, settings, NOW + 1_000)).account).toBe('alice');
+    expect((await verifyToken(await forge(HS256, { ...CLAIMS, iat: SECONDS + 10 }), settings, NOW)).account).toBe(
+      'alice',
+    );
+  });
+
   test('may do only what this edge knows', async () => {
     const scopes = async (scope: unknown) =>
       (await verifyToken(await forge(HS256, { ...CLAIMS, scope }), own(), NOW)).scopes;

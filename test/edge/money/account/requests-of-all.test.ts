@@ -4,6 +4,8 @@ import { expect, test } from 'vitest';
 import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
 import type { ListedRequest } from '../../../../src/edge/money/account/usage-answers.schema.ts';
 import { accountStub } from '../../../../src/edge/objects/stubs.ts';
+import { poolStub } from '../../../../src/edge/rooms/pools/call-pool.ts';
+import { DEPLOYMENT_POOL } from '../../../../src/edge/rooms/pools/pool-name.ts';
 import { type Sent, type TestApp, testApp } from '../../../support/app.ts';
 import { atNoon, passTime } from '../../../support/calendar.ts';
 import { alarmsByHand } from '../../../support/in-flight.ts';
@@ -113,6 +115,50 @@ test('a page asks the accounts whose last is the newest, and each page goes on w
   expect(paged).toEqual(ids);
   expect(await idsOf(app, `outcome=refused&limit=5&before_id=${ids[7]}`)).toEqual(ids.slice(2, 7));
   expect(await idsOf(app, `outcome=refused&limit=5&before_id=${ids[2]}`)).toEqual(ids.slice(0, 2));
+});
+
+test('a page asks 200 accounts at most, and its cursor continues with the others', async () => {
+  alarmsByHand();
+  const calls: string[] = [];
+  const app = smallEdge({ ...NOT_ALLOWED, ACCOUNT: counting<object>(bindings.ACCOUNT, calls) });
+  const first = await asked(app, 'account-0', 403);
+  await runDurableObjectAlarm(account('account-0'));
+  // Others that the deployment's pool knows: they have nothing to list.
+  await runInDurableObject(poolStub(bindings, {}, DEPLOYMENT_POOL), (_, { storage }) => {
+    const columns = storage.sql.exec<{ name: string }>("select name from pragma_table_info('leases')").toArray();
+    const names = columns.map(({ name }) => name).filter((name) => name !== 'id' && name !== 'account');
+    for (let n = 1; n <= 450; n += 1) {
+      storage.sql.exec(
+        `insert into leases (id, account, ${names}) select 'other-' || ?, 'other-' || ?, ${names} from leases
+         where account = 'account-0'`,
+        n,
+        n,
+      );
+    }
+    storage.sql.exec(`update leases set refused_at = refused_at + 1000 where account like 'other-%'`);
+  });
+  const page = async (more: string) => {
+    calls.length = 0;
+    const { page: answer } = await list(app, `outcome=refused&limit=5${more}`);
+    // The admin's own account answers for the token.
+    expect(calls.length).toBeLessThanOrEqual(201);
+    return answer as typeof answer & { accounts_after: string | null };
+  };
+  for (const edge of ['', `&before_id=${first}`]) {
+    const found: string[] = [];
+    let pages = 0;
+    for (let after: string | null = ''; after !== null; pages += 1) {
+      const answer: Awaited<ReturnType<typeof page>> = await page(
+        after === '' ? edge : `${edge}&accounts_after=${after}`,
+      );
+      found.push(...answer.data.map(({ request_id }) => request_id));
+      after = answer.accounts_after;
+    }
+    expect([pages, found], edge).toEqual([3, edge === '' ? [first] : []]);
+  }
+  for (const wrong of ['accounts_after=x&outcome=refused', 'accounts_after=1-a&account=alice']) {
+    expect((await list(app, wrong)).status).toBe(400);
+  }
 });
 
 test('it is told after a crash; an erased account leaves none', async () => {

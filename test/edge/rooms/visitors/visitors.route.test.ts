@@ -1,7 +1,7 @@
 import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { decodeJwt } from 'jose';
-import { beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test, vi } from 'vitest';
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../../../src/edge/kit/async/durations.ts';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
@@ -142,6 +142,16 @@ test('while Turnstile cannot be reached nobody is let in, and whoever sends no a
   expect((await visit(app)).status).toBe(503);
   const response = await visit(app, {});
   expect([response.status, (await errorOf(response)).message]).toEqual([400, expect.stringContaining('turnstile')]);
+});
+
+test('a redirect of Turnstile is not followed: it would take the secret to another host', async () => {
+  const asked: RequestInit[] = [];
+  vi.spyOn(globalThis, 'fetch').mockImplementation(async (_, init) => {
+    asked.push(init ?? {});
+    return new Response(null, { status: 307, headers: { location: 'https://evil.example/' } });
+  });
+  expect((await visit(testApp(message, settingsWithVisitors()))).status).toBe(503);
+  expect(asked.map(({ redirect }) => redirect)).toEqual(['manual']);
 });
 
 test('without the setting there are no visitors, and no token for one holds', async () => {

@@ -117,7 +117,7 @@ export class BodyMemory {
     this.#out.set(name, now + OUT_MS);
   }
 
-  /** Notes that a token had to give way to other accounts: one of many is not punished for the account, several are. */
+  /** Notes that a token had to give way to other accounts: one token does not lock out its account, several do. */
   sendTokenOut(token: string, account: string, now: number): void {
     this.sendOut(token, now);
     const before = [...(this.#outByAccount.get(account) ?? [])].filter(([, until]) => until > now);

@@ -39,7 +39,7 @@ export async function requestsOfAll(
   const [begin] = timesOfDays(filter);
   // An account whose last was before the end of the page has no row in it.
   const from = Math.max(begin, (timeOfRequestId(edge.before_id ?? '') ?? 0) - AHEAD_MS);
-  const after = accountsAfter === undefined ? undefined : placeOf(accountsAfter);
+  const after = accountsAfter === undefined ? undefined : readAccountsCursor(accountsAfter);
   const last = { outcome: filter.outcome, from, after, limit: MOST_ACCOUNTS + 1 };
   const accounts = await allAccounts().lastOf(c, last);
   let rows: ListedRequest[] = [];
@@ -64,16 +64,16 @@ export async function requestsOfAll(
   }
   const end = isComplete || asked === accounts.length ? undefined : accounts[asked - 1];
   const page = pageOfSelected(rows, limit, isBackwards, ({ request_id }) => request_id);
-  return { ...page, accounts_after: end === undefined ? null : textOf(end) };
+  return { ...page, accounts_after: end === undefined ? null : accountsCursor(end) };
 }
 
 /** @returns an account and when its last request was, as callers send it back */
-function textOf({ at, account }: LastOfAccount): string {
+function accountsCursor({ at, account }: LastOfAccount): string {
   return `${at}-${account}`;
 }
 
-/** @throws ApiError 400 for anything that `textOf` does not return */
-function placeOf(text: string): LastOfAccount {
+/** @throws ApiError 400 for anything that `accountsCursor` does not return */
+function readAccountsCursor(text: string): LastOfAccount {
   const [, at, account] = /^(\d{1,16})-(.+)$/s.exec(text) ?? [];
   if (at === undefined || account === undefined) {
     throw invalidRequest('accounts_after: not a cursor. Send the `accounts_after` of the page before.');

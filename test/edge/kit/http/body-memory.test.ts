@@ -371,3 +371,83 @@ describe('who waits', () => {
     expect(memory).toEqual(new BodyMemory());
   });
 });
+
+describe('a phone that sends 4 MB at 70 kB a second', () => {
+  const KB = 1_000;
+  const LENGTH = 4_000 * KB;
+  /** Who announces how many bytes, and sends how many in a millisecond. A stranger's have come before it stays silent. */
+  const ATTACKERS = [
+    ...['shared/page', 'shared/other', 'mallory/1', 'mallory/2', 'eve/1', 'eve/2', 'eve/3'].map((from) => ({
+      from,
+      length: 30_000 * KB,
+      rate: 5,
+    })),
+    { from: 'trent/1', length: 9_000 * KB, rate: 60 },
+    { from: 'visitor:a', length: 20_900 * KB, rate: 20 },
+    { from: 'visitor:b', length: 8_000 * KB, rate: 5 },
+    { from: 'stranger', length: 24_500 * KB, rate: 0 },
+    { from: 'stranger', length: 900 * KB, rate: 0 },
+    { from: 'stranger', length: 200 * KB, rate: 0 },
+  ];
+
+  beforeEach(() => void vi.useFakeTimers());
+  afterEach(() => void vi.useRealTimers());
+
+  test.each([50, 300, 700, 900])('keeps its memory among trickles of all callers, in bursts of %i ms', (burst) => {
+    const memory = new BodyMemory();
+    const shareOf = (from: string) => {
+      const share = new MemoryShare(memory, from === 'stranger');
+      const [account = '', token] = from.split('/');
+      if (from.startsWith('visitor:')) share.ofCaller({ account, group: 'visitor:' });
+      else if (from !== 'stranger') share.ofCaller({ account, token });
+      return share;
+    };
+    const begun = Date.now();
+    const passed = (since: number) => Date.now() - since;
+    let hasGivenWay = false;
+    const phone = shareOf('phone/1');
+    phone.grow(LENGTH);
+    phone.receives({
+      length: LENGTH,
+      come: () => Math.floor(passed(begun) / burst) * burst * 70,
+      giveWay: () => {
+        hasGivenWay = true;
+      },
+    });
+    const held = new Map<number, MemoryShare>();
+    const announce = (nth: number, { from, length, rate }: (typeof ATTACKERS)[number]) => {
+      const share = shareOf(from);
+      const since = Date.now();
+      const come = () => (from === 'stranger' ? length : passed(since) * rate);
+      const body = { length, come, giveWay: () => void held.delete(nth) };
+      try {
+        if (from === 'stranger') {
+          share.receives(body);
+          for (let bytes = 100 * KB; bytes <= length; bytes += 100 * KB) share.grow(bytes);
+        } else {
+          share.grow(length);
+          share.receives(body);
+        }
+        held.set(nth, share);
+      } catch {
+        share.leave();
+      }
+    };
+    const begin = (from: string, bytes: number) => {
+      const share = shareOf(from);
+      share.grow(bytes);
+      share.leave();
+    };
+    for (let times = 1; passed(begun) < LENGTH / 70; times += 1) {
+      vi.advanceTimersByTime(100);
+      if (times % 10 === 0) {
+        begin('honest/1', 300 * KB);
+        begin('shared/server', 2_500 * KB);
+      }
+      for (const [nth, attacker] of ATTACKERS.entries()) if (!held.has(nth)) announce(nth, attacker);
+      expect(hasGivenWay).toBe(false);
+    }
+    for (const share of [phone, ...held.values()]) share.leave();
+    expect(memory).toEqual(new BodyMemory());
+  });
+});

@@ -25,6 +25,18 @@ export interface Heard {
   /** What the edge books by. */
   report: Report & Pick<RequestOutcome, 'end' | 'stopped'>;
   billed: number;
+  /**
+   * What of the bill the edge must book each time: without a second model that began behind the last event, and 0 for an answer
+   * whose connection died before its first event and whose reader left. The guide names these exceptions.
+   */
+  certain: number;
+}
+
+/** @returns the answer without second models that begin behind a time */
+function withoutLater({ deeds, ...answer }: Answer, at: number): Answer {
+  const from = deeds.findIndex((deed) => deed.by !== undefined && deed.prompt !== undefined && deed.at > at);
+  const kept = from < 0 ? deeds : deeds.map((deed, nth) => (nth >= from && deed.by ? { at: deed.at } : deed));
+  return { ...answer, deeds: kept };
 }
 
 /** Milliseconds of a dead connection after which its reader leaves. Within eight seconds he may have left a search that runs. */
@@ -51,9 +63,10 @@ export function hear(answer: Answer, end: End, draw: Draw, how: Admitted): Heard
   } as const;
   if (body.stream === false) {
     // A whole answer is written to its end, whoever listens.
+    const billed = billOf(answer, last);
     return {
       report: { ...reportOf(undefined, 0), ...ended, seen: nothingSeen(closedAt) },
-      billed: billOf(answer, last),
+      ...{ billed, certain: billed },
     };
   }
   if (end === 'killed') return killed(answer, events, heardUntil, draw, how);
@@ -67,7 +80,10 @@ export function hear(answer: Answer, end: End, draw: Draw, how: Admitted): Heard
   }
   const report = reader.reportAt(closedAt);
   const { seen = nothingSeen(closedAt) } = report;
-  return { report: { ...report, ...ended, seen }, billed: billOf(answer, closedAt + NOTICE_MS) };
+  const closed = closedAt + NOTICE_MS;
+  const isUnheard = isLeft && stall > 0 && events.length === 0;
+  const certain = isUnheard ? 0 : billOf(withoutLater(answer, events.at(-1)?.at ?? 0), closed);
+  return { report: { ...report, ...ended, seen }, billed: billOf(answer, closed), certain };
 }
 
 const DELTA = 'event: content_block_delta';
@@ -132,11 +148,12 @@ function killed(
   const newest = events.length > 0 ? { at: storedAt, unseenMs } : undefined;
   const crash = unseenAtCrash(newest, { sentAt: 0, beganAt: 0, coversUntil, grant }, builder, wokeAt);
   const report = reader.reportAt(storedAt);
-  const times = { unseen_ms: crash.unseenMs, silent_ms: 0, lost_ms: crash.lostMs };
+  const times = { unseen_ms: crash.unseenMs, silent_ms: 0, lost_ms: crash.lostMs, quiet_ms: crash.lostMs };
   // The connection may be closed a little later than its object died.
   const closedAt = diedAt + draw(0, 500);
+  const billed = billOf(answer, closedAt + NOTICE_MS);
   return {
     report: { ...report, end: 'cut', seen: { ...(report.seen ?? nothingSeen(0)), ...times } },
-    billed: billOf(answer, closedAt + NOTICE_MS),
+    ...{ billed, certain: billed },
   };
 }

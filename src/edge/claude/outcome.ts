@@ -12,6 +12,8 @@ export interface RequestOutcome extends Report {
   end: StreamEnding;
   /** Whether a client has stopped it. Then its end is `cut`. */
   stopped?: boolean | undefined;
+  /** Whether its object died while it was read on behind a stop: nobody saw what came until then. */
+  unwatched?: boolean | undefined;
   upstream_request_id: string | undefined;
   /** If there are several upstreams: the name of the one that answered, or was tried last. */
   upstream?: string | undefined;

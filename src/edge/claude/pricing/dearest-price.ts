@@ -34,7 +34,7 @@ export function longestOutput(rows: readonly Model[]): number {
  * Finds the most that a token can cost.
  *
  * @param geography a factor in tenths, since a workspace may set one that the request does not name
- * @returns the dearest input and output token, in nanodollars
+ * @returns the dearest token of input, of output, and of what is read from the cache, in nanodollars
  */
 export function dearest(
   rows: readonly Model[],
@@ -42,12 +42,14 @@ export function dearest(
   fast: boolean,
   cache: PromptFeatures['cache'],
   geography: number,
-): { input: Nanodollars; output: Nanodollars } {
+): { input: Nanodollars; output: Nanodollars; cached: Nanodollars } {
   let input = 0;
+  let cached = 0;
   let output = 0;
   const consider = (price: TokenPrices | undefined) => {
     if (!price) return;
     input = Math.max(input, price.input, price.cache_read);
+    cached = Math.max(cached, price.cache_read);
     if (cache !== 'none') input = Math.max(input, price.cache_write_5m);
     if (cache === '1h') input = Math.max(input, price.cache_write_1h);
     output = Math.max(output, price.output);
@@ -60,5 +62,6 @@ export function dearest(
   return {
     input: Math.ceil((nanodollarsPerToken(input) * geography) / 10),
     output: Math.ceil((nanodollarsPerToken(output) * geography) / 10),
+    cached: Math.ceil((nanodollarsPerToken(cached) * geography) / 10),
   };
 }

@@ -54,8 +54,8 @@ interface ServedTerms {
   searches: number;
   /** The most tokens that a prompt can have. */
   window: number;
-  /** The most tokens that a result that nobody saw is taken to add to the prompt. */
-  stepTokens: number;
+  /** The most tokens that a result can add to the prompt; absent where no tool limits it. */
+  mostResult?: number;
 }
 
 /** Other models that the API may ask beside the one that answers: each time one reads the prompt. */
@@ -63,6 +63,8 @@ export interface SecondModel {
   /** The most that a token of one of them can cost, in nanodollars. */
   inputPrice: Nanodollars;
   outputPrice: Nanodollars;
+  /** The most that a token costs that is read from the cache. */
+  cachePrice: Nanodollars;
   /** How often one may begin. */
   times?: number;
 }

@@ -161,8 +161,10 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
     worstCase.models.push(namesOf(options.models, attempt.model, alias));
     if (found.served.tools > 0) {
       const { window: widest = 0 } = terms.served ?? {};
-      const stepTokens = Math.min(result, SERVED_STEP_TOKENS);
-      terms.served = { uses, searches: found.searches, window: Math.max(widest, window), stepTokens };
+      terms.served = {
+        ...{ uses, searches: found.searches, window: Math.max(widest, window) },
+        ...(Number.isFinite(result) && { mostResult: result }),
+      };
     }
     const isFallback = worstCase.models.length > 1;
     noteTerms(terms, rows, attempt, first.tokens, { hold: geography, asked: body.inference_geo === 'us' ? 11 : 10 });
@@ -312,12 +314,13 @@ function compacts(body: Json, tokens: number, steps: number): boolean {
 /** @returns the terms of second models, with one more that may begin so often */
 function withSecond(
   before: SecondModel | undefined,
-  { input, output }: ReturnType<typeof dearest>,
+  { input, output, cached }: ReturnType<typeof dearest>,
   times: number,
 ): SecondModel {
   return {
     inputPrice: Math.max(before?.inputPrice ?? 0, input),
     outputPrice: Math.max(before?.outputPrice ?? 0, output),
+    cachePrice: Math.max(before?.cachePrice ?? 0, cached),
     times: (before?.times ?? 0) + times,
   };
 }

@@ -52,6 +52,11 @@ export class HiddenOutputClock {
     return this.#state === 'served' || undefined;
   }
 
+  /** Whether the last event has ended a block: another model may have begun behind it, and a use of a tool has not. */
+  get isBetweenBlocks(): boolean {
+    return this.#state === 'between';
+  }
+
   /** Notes that a block begins. The thinking before its start event belongs to it. */
   start(blockType: unknown, at: number, since = at): void {
     this.#last = since;
@@ -123,6 +128,11 @@ export class HiddenOutputClock {
   /** @returns milliseconds between the last event or ping and `at`. */
   lost(at: number): number {
     return Math.max(0, at - Math.max(this.#last, this.#lastPing));
+  }
+
+  /** @returns milliseconds between the last event that is no ping and `at`. The API may ping while another model begins. */
+  quiet(at: number): number {
+    return Math.max(0, at - this.#last);
   }
 
   /** @returns milliseconds of the silence before `at` in which a call, the next block, or more of a text may have been written. */

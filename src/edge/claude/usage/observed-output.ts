@@ -46,6 +46,10 @@ export class ObservedOutput {
   #opaqueUses = 0;
   #uses = 0;
   #runningUses = 0;
+  /** The names of the tools that run, by the id of their use. */
+  readonly #running = new Map<string, string>();
+  /** The tokens of the longest result of each tool, by its name. */
+  readonly #resultsByTool = new Map<string, number>();
   #longestResult = 0;
   #runsCode = false;
   #laterPrompts: Timing[] = [];
@@ -74,8 +78,11 @@ export class ObservedOutput {
       unseen_ms: this.#clock.until(at),
       silent_ms: this.#clock.silence(at),
       lost_ms: this.#clock.lost(at),
+      quiet_ms: this.#clock.quiet(at),
+      is_between: this.#clock.isBetweenBlocks || undefined,
       uses: this.#uses,
       running_uses: this.#runningUses,
+      running_tools: this.#running.size > 0 ? [...this.#running.values()] : undefined,
       runs_tool: this.#clock.runsTool,
       longest_result: Math.ceil(this.#longestResult),
       runs_code: this.#runsCode,
@@ -87,6 +94,11 @@ export class ObservedOutput {
       handed_over: this.#handedOver,
       final,
     };
+  }
+
+  /** The tokens of the longest result of each tool that has answered; undefined if none has. */
+  get results(): Record<string, number> | undefined {
+    return this.#resultsByTool.size > 0 ? Object.fromEntries(this.#resultsByTool) : undefined;
   }
 
   /** Notes that something came that is not measured. @param since the earliest time at which it may have come */
@@ -130,6 +142,10 @@ export class ObservedOutput {
     if (isResult) {
       if (!SHORT_RESULTS.test(type)) this.#runningUses = Math.max(0, this.#runningUses - 1);
       const result = mostTokensOf(JSON.stringify(memberOf(block, 'content') ?? ''));
+      const use = String(memberOf(block, 'tool_use_id'));
+      const tool = this.#running.get(use);
+      this.#running.delete(use);
+      if (tool !== undefined) this.#resultsByTool.set(tool, Math.max(result, this.#resultsByTool.get(tool) ?? 0));
       this.#results += result;
       this.#longestResult = Math.max(this.#longestResult, result);
       this.#isStepOver = true;
@@ -143,7 +159,10 @@ export class ObservedOutput {
       if (type === 'tool_use') return;
       this.#isStepOver = true;
       this.#uses += 1;
-      if (!SHORT_RESULTS.test(name)) this.#runningUses += 1;
+      if (!SHORT_RESULTS.test(name)) {
+        this.#runningUses += 1;
+        this.#running.set(String(memberOf(block, 'id')), name);
+      }
       if (type === 'mcp_tool_use') return;
       if (type !== 'server_tool_use') this.#opaqueUses += 1;
       else if (name === 'web_search') this.#searches += 1;

@@ -182,6 +182,8 @@ export class UsageReader {
     this.#report.seen = this.#observed.seenAt(at, this.#unfinished, this.#hasEnd);
     const { fallbacks } = this.#observed;
     if (fallbacks) this.#report.fallbacks = fallbacks;
+    const { results } = this.#observed;
+    if (results) this.#report.results = results;
     if (this.#made) this.#report.made = this.#made.all;
     return this.#report;
   }

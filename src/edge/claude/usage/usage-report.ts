@@ -1,6 +1,7 @@
 import { type ErrorType, isErrorType } from '../../kit/http/errors.ts';
 import { isObject, memberOf, stringOrUndefined } from '../../kit/json/object.ts';
 import type { Usage } from '../pricing/cost.ts';
+import { mostTokensOf } from '../pricing/most-tokens.ts';
 import type { MadeId } from './made-ids.ts';
 import { ToldUsage } from './told-usage.ts';
 
@@ -25,10 +26,16 @@ export interface Seen {
   silent_ms: number;
   /** Milliseconds since the last event or ping: nobody saw what the API did in them. */
   lost_ms: number;
+  /** Milliseconds since the last event that is no ping: another model may have begun in them. */
+  quiet_ms: number;
+  /** Whether the last event has ended a block, behind which another model may have begun. */
+  is_between?: boolean | undefined;
   /** Uses of the API's own tools that have begun. */
   uses: number;
   /** The uses whose result has not come. */
   running_uses: number;
+  /** The names of their tools. */
+  running_tools?: readonly string[] | undefined;
   /** Whether the last event is such a use: in the silence behind it the tool runs. */
   runs_tool?: boolean | undefined;
   /** The most tokens that the result of one of them has added to the prompt. */
@@ -66,6 +73,8 @@ export interface Report {
   seen?: Seen | undefined;
   /** The models that have written it, if one took over from another. */
   fallbacks?: readonly string[] | undefined;
+  /** The tokens of the longest result of each of the API's own tools, by the tool's name. */
+  results?: Readonly<Record<string, number>> | undefined;
   /** The ids of what the answer has made, if they were asked for. */
   made?: readonly MadeId[] | undefined;
   /** Whether the answer ended as the API ends it: with `message_stop`, or as a complete JSON message. */
@@ -92,6 +101,7 @@ export function reportOf(message: object | undefined, bytes: number): Report {
     ...(reported.isUnbilledBy(message) && { unbilled: true }),
     bytes,
     fallbacks: fallbacksIn(content),
+    results: resultsIn(content),
     completed: isMessage,
     error_type: memberOf(message, 'type') === 'error' ? errorType(message) : undefined,
   };
@@ -105,6 +115,7 @@ export function nothingSeen(unseen_ms: number): Seen {
     unseen_ms,
     silent_ms: 0,
     lost_ms: unseen_ms,
+    quiet_ms: unseen_ms,
     uses: 0,
     running_uses: 0,
     longest_result: 0,
@@ -131,6 +142,23 @@ export function fallbacksIn(content: unknown): string[] | undefined {
     ['from', 'to'].flatMap((side) => stringOrUndefined(memberOf(memberOf(one, side), 'model')) ?? []),
   );
   return models.length > 0 ? models : undefined;
+}
+
+/** @returns the tokens of the longest result of each of the API's own tools, by the tool's name; undefined if none has answered. */
+export function resultsIn(content: unknown): Record<string, number> | undefined {
+  if (!Array.isArray(content)) return undefined;
+  const tools = new Map<unknown, string>();
+  const results = new Map<string, number>();
+  for (const block of content) {
+    const type = stringOrUndefined(memberOf(block, 'type')) ?? '';
+    const name = stringOrUndefined(memberOf(block, 'name'));
+    if (type.endsWith('tool_use') && name !== undefined) tools.set(memberOf(block, 'id'), name);
+    const tool = type.endsWith('_tool_result') ? tools.get(memberOf(block, 'tool_use_id')) : undefined;
+    if (tool === undefined) continue;
+    const tokens = Math.ceil(mostTokensOf(JSON.stringify(memberOf(block, 'content') ?? '')));
+    results.set(tool, Math.max(tokens, results.get(tool) ?? 0));
+  }
+  return results.size > 0 ? Object.fromEntries(results) : undefined;
 }
 
 /** @returns the type of an `error` event or body. One that the API does not have may say anything. */

@@ -16,7 +16,7 @@ import { hasSaid, nothingSeen } from '../../claude/usage/usage-report.ts';
 import type { LoweredBy } from '../contracts/admission.ts';
 import type { Settlement, Tokens } from '../contracts/settlement.ts';
 import type { BudgetBefore } from './budget-left.ts';
-import { interruptedCost } from './interrupted-cost.ts';
+import { interruptedCost, type Learned } from './interrupted-cost.ts';
 
 /** Milliseconds of silence that are usual while one of the API's own tools runs. */
 const USUAL_TOOL_MS = 8_000;
@@ -62,6 +62,7 @@ export interface Booked {
   models: ModelTable;
   /** Whether the upstream bills as the Claude API does. */
   isClaudeApi: boolean;
+  learned: Learned;
 }
 
 /**
@@ -69,7 +70,7 @@ export interface Booked {
  * what was seen and from the clock. A request that the upstream never worked on costs nothing.
  */
 export function settlementOf(
-  { requestId, model, models, isClaudeApi }: Booked,
+  { requestId, model, models, isClaudeApi, learned }: Booked,
   outcome: RequestOutcome,
   grant: StoredGrant,
 ): Settlement {
@@ -113,10 +114,19 @@ export function settlementOf(
   if (!terms || !seen) return { ...settlement, cost: hold, estimated: true };
   // Who stops it in these did not want to wait. A connection that was cut may have been dead for as long.
   const isAbandoned = outcome.stopped || outcome.end === 'client_gone';
+  // The API writes nothing before its first event. Who stops it has a connection that may wait: a gateway may hold events back.
+  const streams = terms.streams || outcome.rides === true;
+  const isUnbegun = !usage && !hasSaid(seen) && isClaudeApi && streams && !terms.compacts;
+  const isWaiting = isAbandoned && isUnbegun && !outcome.unwatched;
   const isUsual = isAbandoned && seen.runs_tool && seen.silent_ms <= USUAL_TOOL_MS;
+  const inSilence = isUsual ? { ...seen, silent_ms: 0, lost_ms: 0, quiet_ms: 0 } : seen;
+  const usual = isWaiting ? nothingSeen(0) : inSilence;
   const estimate = interruptedCost(
-    { usage, seen: isUsual ? { ...seen, silent_ms: 0, lost_ms: 0 } : seen, fallbacks: others, row },
-    { hold, mostOutput: grant.mostOutput, terms, cancelStops: grant.cancelStops ?? true },
+    { usage, seen: usual, fallbacks: others, row },
+    {
+      ...{ hold, mostOutput: grant.mostOutput, terms, cancelStops: grant.cancelStops ?? true },
+      ...{ sharesCache: isClaudeApi, learned },
+    },
   );
   const saved = computeSaved(estimate.usage, row, { cacheTtl });
   return { ...settlement, cost: estimate.cost, saved, tokens: tokensByKind(estimate.usage, cacheTtl), estimated: true };

@@ -33,6 +33,18 @@ export interface GrantedAtMost {
   terms: Terms;
   /** Whether the upstream stops writing when the connection is closed. */
   cancelStops: boolean;
+  /** Whether a model that steps in reads the cached part of the prompt at the price of its cache, as at the Claude API. */
+  sharesCache: boolean;
+  /** What other answers have shown of the model and its tools. */
+  learned: Learned;
+}
+
+/** What other answers have shown. */
+export interface Learned {
+  /** How often another model steps in in a second of output. */
+  handOversPerSecond: number;
+  /** @returns the tokens of the longest known result of a tool; 0 if none is known */
+  longestResult(tool: string): number;
 }
 
 export interface Estimate {
@@ -44,9 +56,9 @@ export interface Estimate {
 const IN_FLIGHT_MS = 250;
 /** Milliseconds that are usual before the first event. Only in a longer silence may a loop of tools have begun unseen. */
 const USUAL_START_MS = 2_000;
-/** Tokens of a result that may come while the end is on its way: those of a search in the API's documentation, and some more. */
-const USUAL_RESULT = 8_000;
-/** Tokens of a result in a silence: those of a long page (the API's documentation of web fetch: 100 kB are about 25,000). */
+/** Tokens of the result of a search: those in the API's documentation, and some more. */
+const SEARCH_RESULT = 8_000;
+/** Tokens of any other result: those of a long page (the API's documentation of web fetch: 100 kB are about 25,000). */
 const LONG_RESULT = 25_000;
 /**
  * Milliseconds that a step of such a loop takes at least, beside its call: the tool answers, the prompt is read. Nobody has
@@ -73,7 +85,7 @@ function byClock(milliseconds: number, tokensPerSecond: number): number {
  */
 export function interruptedCost(
   { usage: begun, seen, fallbacks, row }: Interrupted,
-  { hold, mostOutput, terms, cancelStops }: GrantedAtMost,
+  { hold, mostOutput, terms, cancelStops, sharesCache, learned }: GrantedAtMost,
 ): Estimate {
   const usage = begun ?? {};
   // Some tell all of their output at their end, and nothing of their prompt.
@@ -110,10 +122,16 @@ export function interruptedCost(
   const searched = Math.max(0, seen.searches - wholeCount(usage.server_tool_use?.web_search_requests));
   const later = costOfLaterSteps(row, terms, prompt, laterPrompts, output);
   const usualMs = begun ? USUAL_PAUSE_MS : USUAL_START_MS;
-  const unseenSteps = isEnded ? 0 : costOfUnseenSteps(terms, seen, lastPrompt, usualMs);
+  const unseenSteps = isEnded ? 0 : costOfUnseenSteps(terms, seen, lastPrompt, usualMs, learned);
+  const cached = sharesCache && !lacksPrompt ? wholeCount(usage.cache_read_input_tokens) : 0;
   const secondModels = isEnded
     ? 0
-    : costOfUnseenModels(terms, seen, { prompt: lastPrompt, output, handOvers: fallbacks.length / 2 });
+    : costOfUnseenModels(
+        terms,
+        seen,
+        { prompt: lastPrompt, cached, output, handOvers: fallbacks.length / 2 },
+        learned.handOversPerSecond,
+      );
   const beside = later + unseenSteps + summarized * terms.inputPrice + advice + secondModels;
   const more = Math.ceil((beside * (usage.inference_geo === 'us' ? 11 : 10)) / 10);
   const estimate = answered + more + searched * WEB_SEARCH_NANODOLLARS;
@@ -172,25 +190,30 @@ function costOfLaterSteps(
  * its result to the next prompt, and another use may begin. In a silence the uses that are left count, as many as there was time
  * for, each with the prompt of its step. Nothing else limits how often code is run.
  *
- * @param prompt tokens of the last prompt that was seen
+ * @param prompt tokens of the last prompt that was seen. While a use runs, that is the prompt of the step behind it
  * @param usualMs milliseconds of silence that are usual there
  */
 function costOfUnseenSteps(
   { served, inputPrice, advisor, tokensPerSecond }: Terms,
-  { lost_ms, uses, running_uses: running, searches, longest_result, runs_code }: Seen,
+  { lost_ms, uses, running_uses: running, running_tools, searches, longest_result, runs_code }: Seen,
   prompt: number,
   usualMs: number,
+  { longestResult }: Learned,
 ): Nanodollars {
   if (!served) return 0;
   const searchesLeft = Math.max(0, served.searches - searches);
-  const resultOf = (tokens: number) => Math.max(Math.min(tokens, served.stepTokens), longest_result);
+  // A tool that limits its results may use all of that.
+  const atMost = (tokens: number) => Math.max(served.mostResult ?? tokens, longest_result);
+  const resultOf = (tool: string) =>
+    atMost(Math.max(longestResult(tool), tool === 'web_search' ? SEARCH_RESULT : LONG_RESULT));
+  const longest = Math.max(0, ...(running_tools ?? []).map(resultOf));
   const dearest = Math.max(inputPrice, advisor?.inputPrice ?? 0);
   if (lost_ms <= usualMs) {
-    const added = Math.min(running * resultOf(USUAL_RESULT), served.window);
+    const added = Math.min(running * (longest || atMost(LONG_RESULT)), served.window);
     return added * inputPrice + Math.min(1, searchesLeft) * WEB_SEARCH_NANODOLLARS;
   }
   // Long pages take their time.
-  const result = resultOf(lost_ms > USUAL_START_MS ? LONG_RESULT : USUAL_RESULT);
+  const result = Math.max(longest, atMost(lost_ms > USUAL_START_MS ? LONG_RESULT : SEARCH_RESULT));
   const written = byClock(lost_ms, tokensPerSecond);
   // The result of a running use may come at once. Behind it each prompt needs another step.
   const stepMs = LEAST_STEP_MS + (LEAST_CALL * 1_000) / tokensPerSecond;
@@ -207,22 +230,30 @@ function costOfUnseenSteps(
 
 /**
  * Prices the models that may have begun while the end was on its way: an advisor, and one that steps in. Each reads the prompt,
- * an advisor with all that was written.
+ * an advisor with all that was written. Either may begin behind a block or in a silence. While a block is written, the use of an
+ * advisor would have been seen. Another model may step in even then, and is booked by how often that happens in the time of one
+ * round trip: too much for most answers, too little for the few in which it does, and enough for their sum.
  *
- * @param prompt tokens of the last prompt that was seen
+ * @param prompt tokens of the last prompt that was seen, of them `cached` at the price of the cache
  * @param handOvers how often one has stepped in
  */
 function costOfUnseenModels(
   { advisor, fallbacks, tokensPerSecond }: Terms,
-  { advised, lost_ms }: Seen,
-  { prompt, output, handOvers }: { prompt: number; output: number; handOvers: number },
+  { advised, lost_ms, quiet_ms, is_between }: Seen,
+  { prompt, cached, output, handOvers }: { prompt: number; cached: number; output: number; handOvers: number },
+  handOversPerSecond: number,
 ): Nanodollars {
   const written = byClock(lost_ms + IN_FLIGHT_MS, tokensPerSecond);
-  const one = (model: SecondModel | undefined, begun: number, tokens: number) => {
+  const one = (model: SecondModel | undefined, begun: number, tokens: number, cachedTokens: number) => {
     if (!model || begun >= (model.times ?? Number.POSITIVE_INFINITY)) return 0;
-    return Math.ceil(tokens * OTHER_TOKENIZER) * model.inputPrice + written * model.outputPrice;
+    const read = Math.ceil((tokens - cachedTokens) * OTHER_TOKENIZER) * model.inputPrice;
+    const readAgain = Math.ceil(cachedTokens * OTHER_TOKENIZER) * model.cachePrice;
+    return read + readAgain + written * model.outputPrice;
   };
-  return one(advisor, advised, prompt + output + PER_ADVICE) + one(fallbacks, handOvers, prompt);
+  const mayHaveBegun = is_between || quiet_ms > USUAL_PAUSE_MS;
+  const advice = mayHaveBegun ? one(advisor, advised, prompt + output + PER_ADVICE, 0) : 0;
+  const rate = (handOversPerSecond * (quiet_ms + IN_FLIGHT_MS)) / 1_000;
+  return advice + one(fallbacks, handOvers, prompt, cached) * (mayHaveBegun ? 1 : Math.min(1, rate));
 }
 
 /** Prices advice. Each use is a request of its own, which reads everything that the model has read and written so far. */

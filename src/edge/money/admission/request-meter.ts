@@ -5,6 +5,7 @@ import type { Terms, WorstCase } from '../../claude/pricing/hold-terms.ts';
 import { keyHealths, type Upstream } from '../../claude/upstream.ts';
 import { noteCaches } from '../../claude/upstreams/pool.ts';
 import { cancelStopsAt, isClaudeApi, pricesAt } from '../../claude/upstreams/prices.ts';
+import { learnedAnswersOf } from '../../claude/usage/learned-answers.ts';
 import { speedsOf } from '../../claude/usage/writing-speeds.ts';
 import type { Settings } from '../../gate/settings/settings.ts';
 import { pluggedOne } from '../../kit/rooms/rooms.ts';
@@ -15,6 +16,7 @@ import { callAccount, sendSettlement } from '../contracts/call-account.ts';
 import type { Settlement } from '../contracts/settlement.ts';
 import { type StoredGrant, settlementOf, UNKNOWN_GRANT } from './book-outcome.ts';
 import { budgetAfter } from './budget-left.ts';
+import type { Learned } from './interrupted-cost.ts';
 import type { MeteredRequest, RequestMeter } from './metered-request.ts';
 
 /** @returns the meter of an admitted request. It works even in another process than the admission. */
@@ -23,19 +25,22 @@ export function requestMeterOf(
   grant: StoredGrant,
 ): Pick<RequestMeter, 'settle' | 'renew' | 'leave'> {
   const { requestId, model, settings, holdMs } = request;
-  const pricedBy = (outcome: RequestOutcome, extra: Partial<Settlement> = {}): Settlement => {
+  const pricedBy = (outcome: RequestOutcome, extra: Partial<Settlement> = {}, isLast = true): Settlement => {
     const { startedAt } = grant;
     const { upstream } = outcome;
     const place = { models: pricesAt(settings, upstream), isClaudeApi: isClaudeApi(settings, upstream) };
+    if (isLast) learnFrom(request, outcome, grant);
+    const learned = learnedOf(request, outcome);
     const inForce = byLearnedSpeed(request, outcome, grantAt(settings, outcome, grant));
-    return { ...settlementOf({ requestId, model, ...place }, outcome, inForce), startedAt, ...extra };
+    return { ...settlementOf({ requestId, model, ...place, learned }, outcome, inForce), startedAt, ...extra };
   };
   // JSON writes NaN as null, which means an unknown cost to the account.
   const send = (settlement: Settlement) => sendSettlement(request, JSON.stringify(settlement));
   const renew = (stage?: string) => callAccount(request, (account) => account.renew(requestId, stage, holdMs));
   return {
     settle: (outcome, extra, later) => {
-      const settlement = pricedBy(outcome, extra);
+      // What is read on tells more.
+      const settlement = pricedBy(outcome, extra, later === undefined);
       const { cost, tokens } = settlement;
       if (request.upstream) tellOfKeys(request, request.upstream);
       noteCached(request, outcome);
@@ -128,6 +133,30 @@ function grantAt(settings: Settings, { upstream, rides = false }: RequestOutcome
   const stops = cancelStopsAt(settings, upstream);
   const streams = rides || (grant.cancelStops ?? true);
   return { ...grant, cancelStops: stops === 'always' || (stops === 'streams' && streams) };
+}
+
+/** Notes what an answer shows of its model and its tools. */
+function learnFrom(request: MeteredRequest, outcome: RequestOutcome, { terms }: StoredGrant): void {
+  const answers = learnedAnswersOf(request.settings);
+  const { completed, seen, fallbacks = [], after_first_ms = 0, results } = outcome;
+  // An answer that was stopped might have been handed over for as long as it was seen.
+  if (terms?.fallbacks && (completed || seen))
+    answers.noteHandOvers(keyOfModel(request, outcome), after_first_ms / 1_000, fallbacks.length / 2);
+  if (results) answers.noteResults(results);
+}
+
+/** @returns what other answers have shown of the model and of tools */
+function learnedOf(request: MeteredRequest, outcome: RequestOutcome): Learned {
+  const answers = learnedAnswersOf(request.settings);
+  return {
+    handOversPerSecond: answers.handOversPerSecond(keyOfModel(request, outcome)),
+    longestResult: (tool) => answers.longestResult(tool),
+  };
+}
+
+/** @returns a name of the requested model at the upstream that has answered */
+function keyOfModel({ settings, model }: MeteredRequest, { upstream = '' }: RequestOutcome): string {
+  return `${settings.models.find(model)?.id ?? model}\n${upstream}`;
 }
 
 /** Notes how fast an answer was that has ended. @returns the grant of one that has not, with what was learned of others */

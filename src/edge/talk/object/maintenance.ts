@@ -39,7 +39,8 @@ export class Maintenance {
   constructor(object: Maintained) {
     this.#object = object;
     const wake = () => this.#wakeToConfirm();
-    this.settlements = new TurnSettlements(object, { wake, onSettled: () => this.rest() });
+    const report = () => this.reportSoon();
+    this.settlements = new TurnSettlements(object, { wake, report, onSettled: () => this.rest() });
   }
 
   /** Confirms soon what a wake has found to be open. @param isOpen whether a settlement is */

@@ -12,7 +12,8 @@ import type { ImportedHistory, OpenConversation } from './parts.ts';
 import { releaseInBackground } from './retained-prefix.ts';
 
 /**
- * Stores the profile of a new conversation. First it deletes what a failed turn or copy has left here.
+ * Stores the profile of a new conversation. First it deletes what a failed turn or copy has left here, except what that has cost:
+ * a settlement that is still open replaces its own part of the total.
  *
  * @param watchMs when the alarm looks after it at the latest, if the object dies. It is armed before the first row is written
  */
@@ -24,9 +25,10 @@ export function startConversation(
 ): void {
   const { transcript, now } = conversation;
   conversation.alarm.watch(now() + watchMs);
-  const { prefix, nextTurn = 1, version = 0 } = transcript.profile ?? {};
+  const { prefix, nextTurn = 1, version = 0, cost = 0, inputTokens = 0, outputTokens = 0 } = transcript.profile ?? {};
   if (prefix) releaseInBackground(conversation, prefix);
-  const profile: Profile = { ...newProfile(place, now(), version), ...fields };
+  const spent = { cost, inputTokens, outputTokens };
+  const profile: Profile = { ...newProfile(place, now(), version), ...spent, ...fields };
   if (transcript.create(profile)) return;
   // A listener of a failed turn must not get the events of another turn with the same number.
   const next = Math.max(nextTurn, transcript.newestTurn + 1);

@@ -36,6 +36,7 @@ interface RunSettlements {
 export class TurnSettlements {
   readonly #object: SettlingObject;
   readonly #wake: () => void;
+  readonly #report: () => void;
   readonly #onSettled: () => void;
   /** Turns whose settlement has been sent, and when; milliseconds since 1970. */
   readonly #settling = new Map<number, { row: TurnRow; since: number }>();
@@ -43,11 +44,16 @@ export class TurnSettlements {
 
   /**
    * @param wake sets the alarm that repeats unconfirmed settlements
+   * @param report reports the conversation to its account at once, and again by an alarm until that is confirmed
    * @param onSettled is called when no settlement of a turn is open any more, or its alarm is set
    */
-  constructor(object: SettlingObject, { wake, onSettled }: { wake: () => void; onSettled: () => void }) {
+  constructor(
+    object: SettlingObject,
+    { wake, report, onSettled }: { wake: () => void; report: () => void; onSettled: () => void },
+  ) {
     this.#object = object;
     this.#wake = wake;
+    this.#report = report;
     this.#onSettled = onSettled;
   }
 
@@ -170,7 +176,9 @@ export class TurnSettlements {
     if (stored?.id !== id || !transcript.profile) return;
     if (settled !== stored.cost) this.#wake();
     transcript.changeTurn(stored, { cost: settled, ...(isReadOn && { outcome }) });
-    if (settled !== stored.cost) addCost(transcript, settled - stored.cost, now(), { unreported: true });
+    if (settled === stored.cost) return;
+    addCost(transcript, settled - stored.cost, now(), { unreported: true });
+    this.#report();
   }
 
   /** Deletes the row of a failed turn that is settled and has shown no event. Steps are kept until their run has ended. */
@@ -239,9 +247,10 @@ function outcomeReadOn({ endedAt }: TurnRow, outcome: OutcomeOfTurn, now: number
   const { read_until, seen, usage } = outcome;
   if (read_until === undefined || endedAt === null || !seen) return outcome;
   const ms = Math.max(0, Math.min(now, read_until) - endedAt);
+  if (ms === 0) return outcome;
   const lost_ms = seen.lost_ms + ms;
   const more = usage ? { silent_ms: seen.silent_ms + ms } : { unseen_ms: seen.unseen_ms + ms };
-  return { ...outcome, seen: { ...seen, ...more, lost_ms } };
+  return { ...outcome, unwatched: true, seen: { ...seen, ...more, lost_ms, quiet_ms: seen.quiet_ms + ms } };
 }
 
 /** @returns whether a turn is a step whose settlement is noted in the row of its run. */

@@ -3,7 +3,14 @@
 import type { SendProgress } from '../../claude/send-request.ts';
 import { isFinal } from '../../claude/usage/told-usage.ts';
 import { UsageReader } from '../../claude/usage/usage-reader.ts';
-import { fallbacksIn, nothingSeen, type Report, reportOf, type Seen } from '../../claude/usage/usage-report.ts';
+import {
+  fallbacksIn,
+  nothingSeen,
+  type Report,
+  reportOf,
+  resultsIn,
+  type Seen,
+} from '../../claude/usage/usage-report.ts';
 import { encoder } from '../../kit/http/bytes.ts';
 import type { OutcomeOfTurn, TurnRow } from '../history/storage/rows.ts';
 import type { MessageBuilder } from './message-builder.ts';
@@ -14,11 +21,13 @@ export function completeReport(
   bytes: number,
 ): Report {
   const { model } = message ?? {};
+  const content = blocks.map(({ value }) => value);
   return {
     ...reportOf(undefined, bytes),
     model: typeof model === 'string' ? model : undefined,
     usage,
-    fallbacks: fallbacksIn(blocks.map(({ value }) => value)),
+    fallbacks: fallbacksIn(content),
+    results: resultsIn(content),
     stop_reason: stopReason,
     ...(reported.isUnbilledBy(message) && { unbilled: true }),
     completed: true,
@@ -36,7 +45,7 @@ interface PartialAnswer {
 }
 
 /** How long unseen output may have been written, and the silences at the end, as the turn has measured them. */
-export type TimesOfAnswer = Pick<Seen, 'unseen_ms' | 'silent_ms' | 'lost_ms'>;
+export type TimesOfAnswer = Pick<Seen, 'unseen_ms' | 'silent_ms' | 'lost_ms' | 'quiet_ms'>;
 
 /** @returns the report of an interrupted answer, measured from its events. */
 function partialReport(how: TurnEnd, { shown, rest, bytes, times }: PartialAnswer): Report {

@@ -463,7 +463,8 @@ export class Turn {
     const { lostMs } = this.#options.recovered ?? {};
     const unseen_ms = this.unseenUntil(at);
     const lost_ms = lostMs ?? this.#clock?.lost(at) ?? unseen_ms;
-    return { unseen_ms, silent_ms: this.#clock?.silence(at) ?? 0, lost_ms };
+    const quiet_ms = lostMs ?? this.#clock?.quiet(at) ?? unseen_ms;
+    return { unseen_ms, silent_ms: this.#clock?.silence(at) ?? 0, lost_ms, quiet_ms };
   }
 
   #newMessages(): number {

@@ -72,13 +72,15 @@ function booked(
   };
   const grant = grantOf(answer);
   const settlement = settlementOf(
-    { requestId: 'req_1', model: answer.model, models, isClaudeApi: true },
+    { requestId: 'req_1', model: answer.model, models, isClaudeApi: true, learned: NOTHING_LEARNED },
     outcome,
     grant,
   );
   const { cost, overHold } = closingOf(settlement, grant.hold, at, false);
   return { booked: cost, billed: answer.billedAt(at), hold: grant.hold, overHold };
 }
+
+const NOTHING_LEARNED = { handOversPerSecond: 1 / 60, longestResult: () => 0 };
 
 function quantile(sorted: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;

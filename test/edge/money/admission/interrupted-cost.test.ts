@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { ModelTable } from '../../../../src/edge/claude/models/models.ts';
 import { worstCaseOf } from '../../../../src/edge/claude/pricing/worst-case.ts';
 import type { Seen } from '../../../../src/edge/claude/usage/usage-report.ts';
@@ -11,7 +11,16 @@ const ASK = { model: MODEL, max_tokens: 1_000, messages: [{ role: 'user', conten
 const { terms } = worstCaseOf(ASK, { bytes: 100, models });
 const SEEN: Seen = {
   ...{ said: 0, thinking: 0, unseen_ms: 0, silent_ms: 0, searches: 0, advised: 0, advised_tokens: 0, opaque_uses: 0 },
-  ...{ lost_ms: 0, uses: 0, running_uses: 0, longest_result: 0, runs_code: false, later_prompts: [], final: false },
+  ...{
+    lost_ms: 0,
+    quiet_ms: 0,
+    uses: 0,
+    running_uses: 0,
+    longest_result: 0,
+    runs_code: false,
+    later_prompts: [],
+    final: false,
+  },
 };
 // Nanodollars a token.
 const [INPUT, OUTPUT] = [4_000, 20_000];
@@ -22,7 +31,11 @@ const LEAST = 100 * INPUT + 125 * OUTPUT;
 
 /** @returns what an answer is booked at of which this was seen; nanodollars */
 function booked(seen: Partial<Seen>, more: object = {}, granted: object = {}): number {
-  const grant = { hold: 1e12, mostOutput: undefined, terms, cancelStops: true, ...granted };
+  const learned = { handOversPerSecond: 0.01, longestResult: () => 0 };
+  const grant = {
+    ...{ hold: 1e12, mostOutput: undefined, terms, cancelStops: true, sharesCache: true, learned },
+    ...granted,
+  };
   return interruptedCost({ usage: { ...usage, ...more }, seen: { ...SEEN, ...seen }, fallbacks: [], row }, grant).cost;
 }
 
@@ -64,4 +77,61 @@ test('a prompt that was told as 0 counts as it was held, and what is told at the
   const told = terms.promptCost + 40 * OUTPUT;
   expect(booked({ final: true, said: 90, silent_ms: 9_000 }, ended, { cancelStops: false })).toBe(told);
   expect(booked({ final: false, said: 90 }, ended)).toBe(held + 90 * OUTPUT);
+});
+
+describe('a second model that may have begun unseen', () => {
+  const [ADVICE, MORE_TOKENS] = [2_048, 1.35];
+  const secondTerms = (more: object) => worstCaseOf({ ...ASK, ...more }, { bytes: 100, models }).terms;
+  const advised = secondTerms({ tools: [{ type: 'advisor_20260301', name: 'advisor', model: MODEL, max_uses: 3 }] });
+  const handed = secondTerms({ fallbacks: [{ model: MODEL }] });
+  const prompt = { input_tokens: 1_000, cache_read_input_tokens: 99_000 };
+  const rate = { learned: { handOversPerSecond: 0.04, longestResult: () => 0 } };
+  const bookedFor = (second: typeof terms, seen: Partial<Seen>, more = {}) =>
+    booked(seen, prompt, { terms: second, ...rate, ...more }) - booked(seen, prompt);
+  const IN_FLIGHT = 125 * OUTPUT;
+
+  test('counts as an advisor only behind a block, or in a silence: its use is written first', () => {
+    expect(bookedFor(advised, { said: 50 })).toBe(0);
+    expect(bookedFor(advised, { said: 50, quiet_ms: 500 })).toBe(0);
+    const advice = Math.ceil((100_000 + 125 + ADVICE) * MORE_TOKENS) * INPUT + IN_FLIGHT;
+    expect(bookedFor(advised, { is_between: true })).toBe(advice);
+    expect(bookedFor(advised, { quiet_ms: 501 })).toBe(advice);
+    const usedUp = { advised: 3 };
+    expect(bookedFor(advised, { ...usedUp, is_between: true })).toBe(bookedFor(advised, usedUp));
+  });
+
+  test('counts as one that steps in by how often that happens while a block is written, and whole behind it', () => {
+    const cached = row.prices.cache_read * 1_000;
+    const whole = Math.ceil(1_000 * MORE_TOKENS) * INPUT + Math.ceil(99_000 * MORE_TOKENS) * cached + IN_FLIGHT;
+    expect(bookedFor(handed, { is_between: true })).toBe(whole);
+    expect(bookedFor(handed, { quiet_ms: 501 })).toBe(whole);
+    // A quarter of a second.
+    expect(bookedFor(handed, { said: 50 })).toBe(Math.ceil(whole * 0.01));
+    expect(bookedFor(handed, { said: 50, quiet_ms: 250 })).toBe(Math.ceil(whole * 0.02));
+    // Behind a gateway nobody knows whether it shares the cache.
+    const uncached = Math.ceil(100_000 * MORE_TOKENS) * INPUT + IN_FLIGHT;
+    expect(bookedFor(handed, { is_between: true }, { sharesCache: false })).toBe(uncached);
+  });
+});
+
+test('the result of a running use counts by its tool: as long as known ones, or as the request allows', () => {
+  const served = (tool: object) =>
+    worstCaseOf({ ...ASK, tools: [{ max_uses: 3, ...tool }] }, { bytes: 100, models }).terms;
+  const fetch = { type: 'web_fetch_20260209', name: 'web_fetch' };
+  const search = { type: 'web_search_20260209', name: 'web_search' };
+  const running = (tool: { name: string }, known = 0) => {
+    const learned = { handOversPerSecond: 1, longestResult: () => known };
+    const seen = { uses: 1, running_uses: 1, running_tools: [tool.name], runs_tool: true };
+    const later_prompts = [{ tokens: 40, unseen_ms: 0 }];
+    const cost = booked({ ...seen, later_prompts }, {}, { terms: served(tool), learned });
+    // The prompt of the step behind it, and for a search another one that may have begun.
+    return (cost - LEAST - 140 * INPUT - ('type' in tool && tool.name === 'web_search' ? SEARCH : 0)) / INPUT;
+  };
+  expect(running(search)).toBe(8_000);
+  expect(running(search, 12_000)).toBe(12_000);
+  expect(running(fetch)).toBe(25_000);
+  expect(running(fetch, 60_000)).toBe(60_000);
+  // A page beside it.
+  expect(running({ ...fetch, max_content_tokens: 5_000 } as typeof fetch, 60_000)).toBeLessThan(10_000);
+  expect(running({ ...fetch, max_content_tokens: 90_000 } as typeof fetch)).toBe(91_000);
 });

@@ -12,7 +12,7 @@ import { atRest, bindings, conversationsReach, passingTime, simulate, stubOf } f
 import { eventually } from '../../../support/eventually.ts';
 import { tryAsyncCases } from '../../../support/runs.ts';
 import { ask, bodyOf, say } from '../../../support/turns.ts';
-import { event, sse, start } from '../../../support/wire.ts';
+import { end, event, sse, start, textBlock } from '../../../support/wire.ts';
 
 beforeEach(() => {
   simulate();
@@ -33,7 +33,7 @@ test('a conversation has cost what the account says of its turn, however often t
     const others = (transcript.profile?.cost ?? 0) - (ended?.cost ?? 0);
     const { surroundings } = new Shown(state, env as unknown as Bindings);
     const object = { ...surroundings, transcript, erase: async () => {} };
-    const settlements = new TurnSettlements(object, { wake: () => {}, onSettled: () => {} });
+    const settlements = new TurnSettlements(object, { wake: () => {}, report: () => {}, onSettled: () => {} });
     // What is heard again is heard by somebody who knows the turn as it was, or as it has become.
     const heard = fc.record({ cost: fc.nat(1_000_000), stale: fc.nat(2), fresh: fc.nat(2) });
     await tryAsyncCases(40, fc.array(heard, { minLength: 1, maxLength: 4 }), async (figures) => {
@@ -85,5 +85,40 @@ test.each([
       booked ??= row?.cost_usd;
       expect(row?.cost_usd).toBe(booked);
     }
+  },
+);
+
+/** @returns what the account has booked, and what the conversation and the list of conversations say it has cost; US dollars */
+async function totals(): Promise<{ booked: number; own: number | undefined; listed: number | undefined }> {
+  const account = accountStub(bindings, {}, 'alice');
+  const { data } = await account.requests({});
+  const booked = data.reduce((sum, { cost_usd }) => sum + Math.round((cost_usd ?? 0) * 1e9), 0);
+  const own = await runInDurableObject(stubOf(), (_, state) => new Transcript(state.storage).profile?.cost);
+  const [listed] = (await account.conversations({ limit: 20 })).data;
+  return { booked, own, listed: listed && Math.round(listed.cost_usd * 1e9) };
+}
+
+test.each(['before', 'behind'])(
+  'a total has what was booked, also of a first turn that was stopped %s its first event, with the next question at once',
+  async (when) => {
+    let calls = 0;
+    const held = Promise.withResolvers<void>();
+    const opened = [start({ model: 'claude-opus-5-5', usage: { input_tokens: 1_000 } }), event('ping')];
+    conversationsReach(async () => {
+      calls += 1;
+      if (calls > 1) return sse([...opened, textBlock(['Yes.']), end()].join(''));
+      if (when === 'before') await held.promise;
+      return sse(streamOf(opened, 'silence'));
+    });
+    const asked = ask(bodyOf('Hello')).catch(() => undefined);
+    await eventually(async () => expect(calls).toBe(1));
+    if (when === 'behind') await asked;
+    await stubOf().stop();
+    await say(bodyOf('And now?'));
+    held.resolve();
+    await atRest();
+    const { booked, own, listed } = await totals();
+    expect(booked).toBeGreaterThan(2 * 4_000 * 1_000);
+    expect({ own, listed }).toEqual({ own: booked, listed: booked });
   },
 );

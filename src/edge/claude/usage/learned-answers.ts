@@ -1,0 +1,55 @@
+/** Learns from answers what an interrupted one may have done unseen: how often models hand over, and how long results are. */
+
+import type { Settings } from '../../gate/settings/settings.ts';
+import { getOrMake } from '../../kit/cache/get-or-make.ts';
+import { LruCache } from '../../kit/cache/lru.ts';
+
+/** The models and tools that are remembered. */
+const MOST_REMEMBERED = 200;
+/** Seconds of output in which a model is taken to have handed over once before anything is known of it. */
+const PRIOR_SECONDS = 60;
+/** Seconds of output after which older ones count half. */
+const HALVED_ABOVE_SECONDS = 36_000;
+
+interface HandOvers {
+  seconds: number;
+  times: number;
+}
+
+/** Remembers figures of answers that ended. Keys name a model at an upstream, or a tool of the API. */
+export class LearnedAnswers {
+  readonly #handOvers = new LruCache<string, HandOvers>({ most: MOST_REMEMBERED });
+  readonly #results = new LruCache<string, number>({ most: MOST_REMEMBERED });
+
+  /** Notes how often another model took over in so many seconds of an answer that might have been handed over. */
+  noteHandOvers(key: string, seconds: number, times: number): void {
+    const before = this.#handOvers.get(key) ?? { seconds: 0, times: 0 };
+    const after = { seconds: before.seconds + seconds, times: before.times + times };
+    const share = after.seconds > HALVED_ABOVE_SECONDS ? 0.5 : 1;
+    this.#handOvers.set(key, { seconds: after.seconds * share, times: after.times * share });
+  }
+
+  /** @returns how often another model takes over in a second of output; never 0 */
+  handOversPerSecond(key: string): number {
+    const { seconds, times } = this.#handOvers.get(key) ?? { seconds: 0, times: 0 };
+    return (times + 1) / (seconds + PRIOR_SECONDS);
+  }
+
+  /** Notes the tokens of the longest result of each tool in an answer. */
+  noteResults(results: Readonly<Record<string, number>>): void {
+    for (const [tool, tokens] of Object.entries(results))
+      this.#results.set(tool, Math.max(tokens, this.#results.get(tool) ?? 0));
+  }
+
+  /** @returns the tokens of the longest known result of a tool; 0 if none is known */
+  longestResult(tool: string): number {
+    return this.#results.get(tool) ?? 0;
+  }
+}
+
+const learnedByDeployment = new WeakMap<Settings, LearnedAnswers>();
+
+/** @returns what this isolate has learned from a deployment's answers. */
+export function learnedAnswersOf(settings: Settings): LearnedAnswers {
+  return getOrMake(learnedByDeployment, settings, () => new LearnedAnswers());
+}

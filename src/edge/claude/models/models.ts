@@ -21,7 +21,7 @@ export interface TokenPrices {
   cache_read: number;
 }
 
-interface ModelPrices extends TokenPrices {
+export interface ModelPrices extends TokenPrices {
   /** Prices of the whole request once its prompt (input, cache reads and cache writes) is longer than this. */
   long_prompt?: TokenPrices & { above_tokens: number };
   /** Prices at `speed: "fast"`; absent where the API refuses it. */
@@ -321,6 +321,12 @@ export class ModelTable {
     for (const row of this.rows) for (const name of [row.id, ...row.aliases]) this.#byName.set(name, row);
   }
 
+  /** @returns the same table with these prices of some models, by their ids. */
+  withPrices(prices: Readonly<Record<string, ModelPrices>>): ModelTable {
+    const rows = this.rows.map((row) => [row.id, { ...row, prices: prices[row.id] ?? row.prices }] as const);
+    return new ModelTable(Object.fromEntries(rows), this.#aliases);
+  }
+
   /** @returns the upstream's name of a model: the id behind the deployment's alias, otherwise the name itself. */
   resolve(name: string): string {
     const alias = (name: string) => (Object.hasOwn(this.#aliases, name) ? this.#aliases[name] : undefined);
@@ -345,6 +351,14 @@ export class ModelTable {
   }
 
   /**
+   * @param name the name of a model in an answer. Gateways and clouds spell it in their own ways
+   * @returns its row; undefined for a model that is not in the table
+   */
+  answered(name: string): Model | undefined {
+    return this.#row(name) ?? this.#row(plainName(name));
+  }
+
+  /**
    * @param name the upstream's name of the model: the deployment's aliases do not apply
    * @returns the row that prices a model: its own, or the dearest of the table, with `known: false`
    */
@@ -352,6 +366,17 @@ export class ModelTable {
     const row = this.#row(name);
     return row ? { row, isListed: true } : { row: dearestPrices(this.rows), isListed: false };
   }
+}
+
+/** @returns a model's name as the API has it: without a provider's prefix and version, with dashes for dots. */
+function plainName(name: string): string {
+  return name
+    .slice(0, LONGEST_MODEL_NAME)
+    .toLowerCase()
+    .replace(/^.*\//, '')
+    .replace(/^(?:[a-z-]+\.)*(?=claude)/, '')
+    .replace(/-v\d+(?::\d+)?$/, '')
+    .replaceAll(/[.@]/g, '-');
 }
 
 const RETIREMENT_NOTICE_MS = 60 * 24 * 60 * 60 * 1_000;

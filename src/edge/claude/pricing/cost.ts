@@ -33,7 +33,11 @@ export interface Usage extends TokenCounts {
 }
 
 /** One sampling of one model: a step of a loop of served tools, an attempt of a fallback, or a request beside them. */
-type Iterations = readonly (TokenCounts & { type: string; model?: string | null | undefined })[];
+type Iterations = readonly (TokenCounts & {
+  type: string;
+  model?: string | null | undefined;
+  speed?: string | null | undefined;
+})[];
 
 /** Types of iterations that the API bills in addition to the totals of `usage`. */
 const UNCOUNTED: ReadonlySet<string> = new Set(['compaction', 'advisor_message']);
@@ -66,11 +70,11 @@ export function computeCost(usage: Usage, model: Model, options: CostOptions = {
   if (steps) {
     for (const step of steps) {
       const row = rowOf(step.model, asked);
-      tokens += tokenCost(step, pricesFor(step, row, usage.speed), cacheTtl);
+      tokens += tokenCost(step, pricesFor(step, row, step.speed ?? usage.speed), cacheTtl);
     }
   } else tokens += tokenCost(usage, pricesFor(usage, model, usage.speed), cacheTtl);
   for (const step of iterationsOf(usage, UNCOUNTED)) {
-    tokens += tokenCost(step, pricesFor(step, rowOf(step.model, model), usage.speed), cacheTtl);
+    tokens += tokenCost(step, pricesFor(step, rowOf(step.model, model), step.speed ?? usage.speed), cacheTtl);
   }
   // Integers until the last step: factors of 11/10 and 1/2 are exact only as a fraction.
   const geography = usage.inference_geo === 'us' ? 11 : 10;

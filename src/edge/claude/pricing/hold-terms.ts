@@ -74,6 +74,8 @@ export interface Terms {
   /** The most that the first prompt can be: in tokens, and in nanodollars. */
   promptTokens: number;
   promptCost: Nanodollars;
+  /** The least tokens that the prompt can have, whatever a gateway counts. */
+  leastPrompt: number;
   /** The most that a token of a later prompt can cost, in nanodollars. The answer says the geography. */
   inputPrice: Nanodollars;
   /** The most that a token of output can cost, in nanodollars, if the answer does not say the price. */

@@ -77,6 +77,8 @@ export interface PromptFeatures {
   cache: 'none' | '5m' | '1h';
   /** How many images are given by URL. An image may change after it was counted. */
   linkedImages: number;
+  /** The length of images in base64, which their tokens do not depend on. */
+  encoded: number;
   /** The length of what earlier answers have thought. It is billed again, but the API does not count it. */
   thought: number;
   /** Whether something else may grow after it was counted. */
@@ -128,6 +130,7 @@ export const NO_FEATURES: PromptFeatures = {
   by: 'bytes',
   cache: 'none',
   linkedImages: 0,
+  encoded: 0,
   thought: 0,
   changes: false,
   because: undefined,
@@ -246,6 +249,7 @@ function readSource(
     if (kind === 'url') found.linkedImages += 1;
     const inBody = isObject(source) && kind === 'base64' && typeof source.data === 'string' ? lengthOf(source.data) : 0;
     found.extra += PER_IMAGE - inBody;
+    found.encoded += inBody;
   } else if (!isObject(source) || typeof kind !== 'string') byWindow('a document without a source', found);
   else if (kind === 'base64') {
     // A PDF is compressed, so its bytes say neither how many pages nor how much text it has.

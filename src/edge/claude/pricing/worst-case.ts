@@ -58,6 +58,8 @@ const COMPACTION_TRIGGER = 150_000;
 const SERVED_STEP_TOKENS = 25_000;
 /** A prompt is not counted if it is less than this part (a fourth) of what the steps of a loop read by estimate. */
 const WORTH_A_COUNT = 4;
+/** The bytes of a prompt for which a count must have a token. No text is so dense: a lower count is none of its tokens. */
+const BYTES_A_TOKEN = 16;
 /** Tokens of a call beside its result, by estimate. */
 const BESIDE_RESULT = 1_000;
 
@@ -106,6 +108,7 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
   const terms: Terms = {
     promptTokens: 0,
     promptCost: 0,
+    leastPrompt: leastTokensIn(found, options.bytes),
     inputPrice: 0,
     outputPrice: 0,
     tokensPerSecond: 0,
@@ -206,7 +209,13 @@ function promptTokensIn(
   // count_tokens only estimates. It is wrong by at most two percent, or by a few dozen tokens on short prompts.
   const margin = Math.max(64, Math.ceil(count * 0.02)) + found.linkedImages * PER_IMAGE;
   const thought = leavesOutThinking ? found.thought : 0;
-  return { tokens: Math.min(byBytes, count + margin + thought), bounded: true };
+  const tokens = Math.max(count + margin + thought, leastTokensIn(found, bytes));
+  return { tokens: Math.min(byBytes, tokens), bounded: true };
+}
+
+/** @returns the least tokens of the first prompt. Of a file, and of what a model may leave out of it, the bytes do not tell */
+function leastTokensIn({ by, encoded, thought }: PromptFeatures, bytes: number): number {
+  return by === 'bytes' ? Math.floor(Math.max(0, bytes - encoded - thought) / BYTES_A_TOKEN) : 0;
 }
 
 /** @returns the tokens that steps read together, of which each reads so many more than the one before, up to the window */

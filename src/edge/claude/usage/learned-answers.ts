@@ -5,7 +5,7 @@ import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import { LruCache } from '../../kit/cache/lru.ts';
 
 /** The models and tools that are remembered. */
-const MOST_REMEMBERED = 200;
+const MOST_LEARNED = 200;
 /** Seconds of output in which a model is taken to have handed over once before anything is known of it. */
 const PRIOR_SECONDS = 60;
 /** Seconds of output after which older ones count half. */
@@ -18,8 +18,8 @@ interface HandOvers {
 
 /** Remembers figures of answers that ended. Keys name a model at an upstream, or a tool of the API. */
 export class LearnedAnswers {
-  readonly #handOvers = new LruCache<string, HandOvers>({ most: MOST_REMEMBERED });
-  readonly #results = new LruCache<string, number>({ most: MOST_REMEMBERED });
+  readonly #handOvers = new LruCache<string, HandOvers>({ most: MOST_LEARNED });
+  readonly #results = new LruCache<string, number>({ most: MOST_LEARNED });
 
   /** Notes how often another model took over in so many seconds of an answer that might have been handed over. */
   noteHandOvers(key: string, seconds: number, times: number): void {

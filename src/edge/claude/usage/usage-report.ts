@@ -1,6 +1,6 @@
 import { type ErrorType, isErrorType } from '../../kit/http/errors.ts';
 import { isObject, memberOf, stringOrUndefined } from '../../kit/json/object.ts';
-import type { Usage } from '../pricing/cost.ts';
+import { isCount, type Usage } from '../pricing/cost.ts';
 import { mostTokensOf } from '../pricing/most-tokens.ts';
 import type { MadeId } from './made-ids.ts';
 import { ToldUsage } from './told-usage.ts';
@@ -64,6 +64,8 @@ export interface Seen {
 export interface Report {
   model: string | undefined;
   usage: Usage | undefined;
+  /** Whether its output was told as fewer tokens than its letters can have, and counts by these. */
+  raised_output?: boolean | undefined;
   stop_reason: string | null;
   /** Whether it is a refusal that the Claude API does not bill. Other upstreams may. */
   unbilled?: boolean | undefined;
@@ -93,18 +95,33 @@ export function reportOf(message: object | undefined, bytes: number): Report {
   const content = memberOf(message, 'content');
   const reported = new ToldUsage();
   reported.hasBlocks = Array.isArray(content) && content.length > 0;
-  const usage = reported.take(memberOf(message, 'usage'));
+  const told = reported.take(memberOf(message, 'usage'), true);
+  const letters = writtenWordsIn(content);
+  const isRaised = isCount(told?.output_tokens) && !reported.tellsOutputOf(letters.length);
+  const usage = isRaised ? { ...told, output_tokens: Math.ceil(mostTokensOf(letters)) } : told;
   return {
     model: stringOrUndefined(memberOf(message, 'model')),
     usage,
+    ...(isRaised && { raised_output: true }),
     stop_reason: stringOrUndefined(memberOf(message, 'stop_reason')) ?? null,
     ...(reported.isUnbilledBy(message) && { unbilled: true }),
     bytes,
     fallbacks: fallbacksIn(content),
-    results: resultsIn(content),
+    results: longestResultsIn(content),
     completed: isMessage,
     error_type: memberOf(message, 'type') === 'error' ? errorType(message) : undefined,
   };
+}
+
+/** @returns the texts and the inputs of calls in the content of a message */
+function writtenWordsIn(content: unknown): string {
+  if (!Array.isArray(content)) return '';
+  const texts = content.map((block) => {
+    const type = memberOf(block, 'type');
+    if (type === 'text') return stringOrUndefined(memberOf(block, 'text')) ?? '';
+    return type === 'tool_use' ? (JSON.stringify(memberOf(block, 'input')) ?? '') : '';
+  });
+  return texts.join('');
 }
 
 /** @returns the `Seen` of an answer of which nothing has come. @param unseen_ms the milliseconds that it has run */
@@ -145,7 +162,7 @@ export function fallbacksIn(content: unknown): string[] | undefined {
 }
 
 /** @returns the tokens of the longest result of each of the API's own tools, by the tool's name; undefined if none has answered. */
-export function resultsIn(content: unknown): Record<string, number> | undefined {
+export function longestResultsIn(content: unknown): Record<string, number> | undefined {
   if (!Array.isArray(content)) return undefined;
   const tools = new Map<unknown, string>();
   const results = new Map<string, number>();

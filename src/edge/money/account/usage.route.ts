@@ -193,8 +193,12 @@ function decimal(usd: number): string {
   return usd.toFixed(9).replace(/\.?0+$/, '');
 }
 
-/** Writes a cell. Callers choose some names, and a spreadsheet would run a formula, so one gets an apostrophe in front. */
+/**
+ * Writes a cell. Callers choose some names, and a spreadsheet would run a formula, so one gets an apostrophe in front. A negative
+ * number is none.
+ */
 function cellOf(value: string | number): string {
-  const text = typeof value === 'string' && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
+  const isFormula = typeof value === 'string' && /^[=+\-@\t\r]/.test(value) && !/^-\d+(?:\.\d+)?$/.test(value);
+  const text = isFormula ? `'${value}` : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

@@ -81,13 +81,16 @@ async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): 
   return {
     ...meter,
     settle: (outcome, extra, later) => {
-      const isUncounted = worstCase.countable && terms.promptCost >= COUNTED_FROM && isUnheard(outcome);
-      if (later || !isUncounted) return meter.settle(outcome, extra, later);
+      const isCountable = worstCase.countable && terms.promptCost >= COUNTED_FROM;
+      const counted = async (end: RequestOutcome): Promise<RequestOutcome> => {
+        if (!isCountable || !isUnheard(end)) return end;
+        // Without a count it is booked by its bytes.
+        return { ...end, prompt_tokens: await countUnanswered(request, choice).catch(() => undefined) };
+      };
+      if (later) return meter.settle(outcome, extra, later.then(counted));
+      if (!isCountable || !isUnheard(outcome)) return meter.settle(outcome, extra);
       request.waitUntil(meter.leave());
-      // Without a count it is booked by its bytes.
-      const counting = countUnanswered(request, choice).catch(() => undefined);
-      const withCount = counting.then((prompt_tokens) => ({ ...outcome, prompt_tokens }));
-      return meter.settle(outcome, extra, withCount);
+      return meter.settle(outcome, extra, counted(outcome));
     },
     requestId: request.requestId,
     model: request.model,

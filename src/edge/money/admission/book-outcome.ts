@@ -74,10 +74,13 @@ export function settlementOf(
   outcome: RequestOutcome,
   grant: StoredGrant,
 ): Settlement {
-  const answeredBy = models.price(outcome.model ?? model);
   const requested = models.price(model).row;
-  // If no other model may step in, an unknown name must be a snapshot of the requested model.
-  const row = answeredBy.isListed || (grant.models?.length ?? 0) > 1 ? answeredBy.row : requested;
+  const rowOf = (name: string) => models.answered(name) ?? requested;
+  const row = rowOf(outcome.model ?? model);
+  // A gateway may call a model whatever it likes. Only a known other one is priced as that.
+  const isUnnamed = outcome.model !== undefined && outcome.model !== model && !models.answered(outcome.model);
+  // Where another model may have answered, it may be that one.
+  const mayBe = isUnnamed ? (grant.models ?? []).flatMap(([name = '']) => models.answered(name) ?? []) : [];
   const settlement = {
     requestId,
     status: statusOf(outcome),
@@ -97,16 +100,18 @@ export function settlementOf(
   const { hold } = grant;
   const terms = grant.terms && withCount(grant.terms, outcome.prompt_tokens);
   const cacheTtl = terms?.cache === '1h' ? '1h' : '5m';
-  const others = (outcome.fallbacks ?? []).map((name) => models.price(name).row);
+  const others = (outcome.fallbacks ?? []).map(rowOf);
   if (usage && outcome.unbilled && isClaudeApi) {
     return { ...settlement, cost: 0, tokens: tokensByKind(usage, cacheTtl) };
   }
   if (usage && isFinal(outcome)) {
-    const options = { priceOf: (name: string) => models.price(name).row, asked: requested, cacheTtl } as const;
-    const rows = tellsFallback(usage) ? [row] : [row, ...others];
+    const options = { priceOf: rowOf, asked: requested, cacheTtl } as const;
+    const rows = tellsFallback(usage) ? [row] : [row, ...others, ...mayBe];
     const dearest = Math.max(...rows.map((one) => computeCost(usage, one, options)));
     const saved = computeSaved(usage, row, options);
-    return { ...settlement, cost: dearest, saved, tokens: tokensByKind(usage, cacheTtl) };
+    const estimated = isUnnamed || outcome.raised_output === true;
+    const booked = { ...settlement, cost: dearest, saved, tokens: tokensByKind(usage, cacheTtl) };
+    return estimated ? { ...booked, estimated } : booked;
   }
   // A whole answer of one step that told its output leaves nothing but its prompt to estimate.
   const isHalf = outcome.completed && terms?.steps === 'one' && (usage?.output_tokens ?? 0) > 0;
@@ -133,7 +138,8 @@ export function settlementOf(
 }
 
 /** @returns the terms with the prompt as it was counted behind the admission */
-function withCount(terms: Terms, counted = terms.promptTokens): Terms {
+function withCount(terms: Terms, told = terms.promptTokens): Terms {
+  const counted = Math.max(told, terms.leastPrompt);
   if (counted >= terms.promptTokens) return terms;
   const promptCost = Math.ceil((terms.promptCost / terms.promptTokens) * counted);
   return { ...terms, promptTokens: counted, promptCost };

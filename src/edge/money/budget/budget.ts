@@ -352,10 +352,15 @@ function loweredByRate({ fullAt: { output } }: Budget, time: number): LoweredBy 
   return { by: 'account', limit: 'output_tokens_per_minute', resets_at: resetTime(output > time ? output : NEVER) };
 }
 
-/** @returns how many requests run. What is read on is not counted where that decides */
+/**
+ * @returns how many requests run. As many that are read on as the limit itself do not count where that decides, so that the next
+ *   question goes at once; without an end a caller who stops each turn would have any number open at the upstream
+ */
 function runningIn({ holds, batched }: Budget, most: number): number {
   const all = holds.size - batched;
-  return all < most ? all : all - [...holds.values()].filter(({ stage }) => stage === ABANDONED_STAGE).length;
+  if (all < most) return all;
+  const abandoned = [...holds.values()].filter(({ stage }) => stage === ABANDONED_STAGE).length;
+  return all - Math.min(abandoned, most);
 }
 
 /**

@@ -7,6 +7,7 @@
 import { headersUp } from '../../claude/headers.ts';
 import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import { upstreamFor } from '../../claude/upstream.ts';
+import { pricesAt } from '../../claude/upstreams/prices.ts';
 import { contextOf, type RequestContext } from '../../gate/auth/context.ts';
 import { checkedDeliverUrl } from '../../kit/delivery/deliver-event.ts';
 import { sha256Hex, toHex, utf8 } from '../../kit/http/bytes.ts';
@@ -222,14 +223,17 @@ function batchOpening(
     if (value !== undefined) headers[name] = value;
   }
   const { origin, pathname } = new URL(c.req.url);
+  const upstream = reader.target?.name;
+  const models = pricesAt(context.settings, upstream);
   return {
     id,
     account: context.identity.account,
     base: origin + pathname.slice(0, pathname.lastIndexOf(BATCHES_PATH)) + (own ? CLASSIFICATIONS_PATH : BATCHES_PATH),
     rows: rows.map(({ requestId, model, cost, items }) => ({ requestId, model, hold: cost, items })),
+    prices: Object.fromEntries(rows.map(({ model }) => [model, models.price(model).row.prices])),
     cacheTtl: total.cachesLong ? '1h' : '5m',
     makesThings: total.makesThings,
-    upstream: reader.target?.name,
+    upstream,
     headers,
     deliverUrl: url,
     labels: own && JSON.stringify(own.labels),

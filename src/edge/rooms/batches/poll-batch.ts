@@ -71,7 +71,7 @@ async function readSums(record: BatchRecord, upstreamId: string): Promise<Result
   const { settings, journal } = record;
   if (!journal) throw new Error('The batch was deleted meanwhile.');
   const answered = await record.calls.results(upstreamId);
-  const models = pricesAt(settings, journal.upstream);
+  const models = pricesAt(settings, journal.upstream).withPrices(journal.prices);
   const { makesThings, isErased, upstream = '' } = journal;
   const note = async (ids: readonly MadeId[]) => {
     // If the account was erased meanwhile, nothing is noted.

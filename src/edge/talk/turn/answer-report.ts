@@ -5,10 +5,10 @@ import { isFinal } from '../../claude/usage/told-usage.ts';
 import { UsageReader } from '../../claude/usage/usage-reader.ts';
 import {
   fallbacksIn,
+  longestResultsIn,
   nothingSeen,
   type Report,
   reportOf,
-  resultsIn,
   type Seen,
 } from '../../claude/usage/usage-report.ts';
 import { encoder } from '../../kit/http/bytes.ts';
@@ -27,7 +27,7 @@ export function completeReport(
     model: typeof model === 'string' ? model : undefined,
     usage,
     fallbacks: fallbacksIn(content),
-    results: resultsIn(content),
+    results: longestResultsIn(content),
     stop_reason: stopReason,
     ...(reported.isUnbilledBy(message) && { unbilled: true }),
     completed: true,

@@ -77,6 +77,7 @@ test('the streams of the documents tell their model, usage, stop reason and size
     bytes: encoder.encode(TEXT_STREAM).length,
     seen: seen({
       said: Math.ceil(PER_BLOCK + mostTokensOf('Héllo') + mostTokensOf(', "wörld" 🌍\n')),
+      is_between: true,
       final: true,
     }),
     completed: true,

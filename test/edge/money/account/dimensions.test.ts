@@ -263,7 +263,10 @@ describe('usage as CSV', () => {
     const app = smallEdge();
     await inAccount((account) => {
       for (const [index, model] of ['=1+1', 'a"b,c'].entries()) {
-        const ended = { requestId: `req_${index}`, status: 'complete', cost: 100 + index, tokens: { input: 9 } };
+        const ended = {
+          ...{ requestId: `req_${index}`, status: 'complete', cost: 100 + index, tokens: { input: 9 } },
+          ...(index === 1 && { saved: -4_050_000 }),
+        };
         settleInside(account, { ...ended, opening: { model } });
       }
     });
@@ -276,7 +279,7 @@ describe('usage as CSV', () => {
     );
     expect(lines.slice(1).sort()).toEqual([
       '',
-      `"a""b,c",1,0.000000101,0,9,0,0,0,0,0,0,0,0,0,0,0`,
+      `"a""b,c",1,0.000000101,-0.00405,9,0,0,0,0,0,0,0,0,0,0,0`,
       `'=1+1,1,0.0000001,0,9,0,0,0,0,0,0,0,0,0,0,0`,
     ]);
     for (const query of ['group_by=day&format=xml', 'group_by=group9']) {

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { ModelTable } from '../../../../src/edge/claude/models/models.ts';
 import type { RequestOutcome } from '../../../../src/edge/claude/outcome.ts';
 import { worstCaseOf } from '../../../../src/edge/claude/pricing/worst-case.ts';
@@ -11,17 +11,12 @@ const MODEL = 'claude-opus-5-5';
 const MINUTE = 60_000;
 /** A quarter of a second of the model's output, and what a minute of it may cost; nanodollars. */
 const [IN_FLIGHT, BY_CLOCK] = [125 * 20_000, 30_000 * 20_000];
+const BODY = { model: MODEL, max_tokens: 64_000, stream: true, messages: [{ role: 'user', content: 'Hi' }] };
 const learned = { handOversPerSecond: 1 / 60, longestResult: () => 0 };
 
 /** @returns what is booked beside its prompt for a request that ran for a minute without an event; nanodollars */
 function bookedFor(outcome: Partial<RequestOutcome>, more: { body?: object; place?: Partial<Booked> } = {}): number {
-  const body = {
-    model: MODEL,
-    max_tokens: 64_000,
-    stream: true,
-    messages: [{ role: 'user', content: 'Hi' }],
-    ...more.body,
-  };
+  const body = { ...BODY, ...more.body };
   const { worstCase, terms } = worstCaseOf(body, { bytes: 100, models });
   const grant = grantOf(worstCase, terms, { hold: 1e12 });
   const place = { requestId: 'req_1', model: MODEL, models, isClaudeApi: true, learned, ...more.place };
@@ -47,4 +42,56 @@ test('before the first event the clock counts where the output may have been hel
   // The connection may have been dead.
   expect(bookedFor({ end: 'cut' })).toBe(byClock);
   expect(bookedFor({ end: 'silent' })).toBe(byClock);
+});
+
+describe('what a gateway says', () => {
+  const priceOf = (name: string) => models.price(name).row.prices.input * 1_000;
+  const usage = { input_tokens: 1_000, output_tokens: 0 };
+  /** @returns what is booked for an answer that this model is said to have given, and whether it is estimated */
+  function answeredBy(name: string): { cost: number; estimated?: boolean | undefined } {
+    const { worstCase, terms } = worstCaseOf(BODY, { bytes: 100, models });
+    const grant = { ...grantOf(worstCase, terms, { outcome: 'admitted', hold: 1e12 } as never), cancelStops: true };
+    const place = { requestId: 'req_1', model: MODEL, models, isClaudeApi: false, learned };
+    const report = { ...reportOf(undefined, 0), completed: true, model: name, usage };
+    const ended = { status: 200, end: 'complete', upstream_request_id: undefined, sent: true, ttft_ms: 0 } as const;
+    const { cost, estimated } = settlementOf(place, { ...report, ...ended }, grant);
+    return { cost, estimated };
+  }
+
+  test.each([
+    'anthropic/claude-opus-5.5',
+    'us.anthropic.claude-opus-5-5-v1:0',
+    'anthropic.claude-opus-5-5',
+    'claude-opus-5-5@20260901',
+    'claude-opus-5.5',
+  ])('is the model that was asked for, in another spelling: %s', (name) => {
+    expect(answeredBy(name)).toEqual({ cost: 1_000 * priceOf(MODEL), estimated: undefined });
+  });
+
+  test('is priced as another model if that is known, and as the requested one, estimated, if it is not', () => {
+    expect(answeredBy('anthropic/claude-haiku-5.5')).toEqual({ cost: 1_000 * priceOf('claude-haiku-5-5') });
+    expect(answeredBy('the-best-model')).toEqual({ cost: 1_000 * priceOf(MODEL), estimated: true });
+  });
+
+  test('does not count fewer tokens of a prompt than a sixteenth of its bytes', () => {
+    const bytes = 600_000;
+    const counted = (count: number) => worstCaseOf(BODY, { bytes, models, count }).terms.promptTokens;
+    expect(counted(10)).toBeGreaterThanOrEqual(bytes / 16);
+    expect(counted(0)).toBeGreaterThanOrEqual(bytes / 16);
+    expect(counted(150_000)).toBe(153_000);
+    // The bytes of a file say nothing of its pages.
+    const source = { type: 'base64', media_type: 'application/pdf', data: '' };
+    const file = { ...BODY, messages: [{ role: 'user', content: [{ type: 'document', source }] }] };
+    expect(worstCaseOf(file, { bytes: 5_000_000, models, count: 3_000 }).terms.promptTokens).toBe(3_064);
+  });
+
+  test('does not count fewer tokens of a whole answer than a sixteenth of its letters', () => {
+    const text = 'the water behind the gate runs on to the mill '.repeat(40);
+    const told = (output_tokens: number) =>
+      reportOf({ type: 'message', content: [{ type: 'text', text }], usage: { input_tokens: 9, output_tokens } }, 0);
+    expect(told(1).usage?.output_tokens).toBeGreaterThanOrEqual(400);
+    expect(told(1)).toMatchObject({ raised_output: true });
+    expect(told(420)).toMatchObject({ usage: { output_tokens: 420 } });
+    expect(told(420).raised_output).toBeUndefined();
+  });
 });

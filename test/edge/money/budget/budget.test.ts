@@ -17,6 +17,7 @@ import type { Limits } from '../../../../src/edge/money/budget/limits.schema.ts'
 import { pursesOf } from '../../../../src/edge/money/budget/purses.ts';
 import { CEILING, type Rules, rulesOf } from '../../../../src/edge/money/budget/rules.ts';
 import {
+  ABANDONED_STAGE,
   addHold,
   advance,
   BATCH_STAGE,
@@ -688,6 +689,20 @@ describe('rates', () => {
     expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({ reason: 'concurrency', retryAfter: 1 });
     end(budget, rules, id, 0);
     expect(admit(budget, rules, worstCaseWith(), NOON).kind).toBe('admitted');
+  });
+
+  test('as many requests that are read on as the limit do not count as running, and further ones do', () => {
+    const rules = rulesOf({ concurrent_requests: 2 });
+    const budget = emptyBudget(NOON);
+    const abandon = () => {
+      const { kind, id } = admit(budget, rules, worstCaseWith(), NOON);
+      const hold = budget.holds.get(id ?? '');
+      if (hold) hold.stage = ABANDONED_STAGE;
+      return kind;
+    };
+    const kinds = Array.from({ length: 10 }, abandon);
+    expect(kinds.filter((kind) => kind === 'admitted')).toHaveLength(4);
+    expect(budget.holds.size).toBe(4);
   });
 });
 

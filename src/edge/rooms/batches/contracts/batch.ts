@@ -1,6 +1,7 @@
 /** The contracts of a batch's object, and of an account's decisions about batches. */
 
 import type { classifierContent } from '../../../classify/classifiers-answers.schema.ts';
+import type { ModelPrices } from '../../../claude/models/models.ts';
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
 import type * as z from '../../../kit/http/zod.ts';
 import type { AdmissionCaller, AdmissionDecision } from '../../../money/contracts/admission.ts';
@@ -94,6 +95,8 @@ export interface BatchOpening {
   base: string;
   /** One entry for each model, with the most that it can cost. */
   rows: { requestId: string; model: string; hold: Nanodollars; items: number }[];
+  /** The prices of its models when it was admitted, by their ids. It is settled by these, whatever `PRICES` says then. */
+  prices: Record<string, ModelPrices>;
   /** The longest cache lifetime that an item asks for. */
   cacheTtl: '5m' | '1h';
   /** Whether an answer may contain ids of things that it makes. */

@@ -81,6 +81,8 @@ export interface PromptFeatures {
   encoded: number;
   /** The length of what earlier answers have thought. It is billed again, but the API does not count it. */
   thought: number;
+  /** The length of the signatures and the redacted data of that, in base64. */
+  signed: number;
   /** Whether something else may grow after it was counted. */
   changes: boolean;
   /** Why only the context window limits the input, in words for the caller. */
@@ -132,6 +134,7 @@ export const NO_FEATURES: PromptFeatures = {
   linkedImages: 0,
   encoded: 0,
   thought: 0,
+  signed: 0,
   changes: false,
   because: undefined,
   served: NONE_SERVED,
@@ -223,9 +226,10 @@ function readNode(node: unknown, found: PromptFeatures, next: unknown[], lengthO
   const type = stringOrUndefined(node.type) ?? 'unknown';
   if (type === 'compaction') readDefinitions(node.tool_changes, found);
   // A signature has all that was thought, however little of it is shown.
-  if (type === 'thinking' || type === 'redacted_thinking')
-    for (const text of [node.thinking, node.signature, node.data])
-      if (typeof text === 'string') found.thought += lengthOf(text);
+  if (type === 'thinking' || type === 'redacted_thinking') {
+    if (typeof node.thinking === 'string') found.thought += lengthOf(node.thinking);
+    for (const text of [node.signature, node.data]) if (typeof text === 'string') found.signed += lengthOf(text);
+  }
   if (LEAVES.has(type) || type.endsWith('_tool_result_error')) return;
   if (type === 'image' || type === 'document') readSource(type, node.source, found, next, lengthOf);
   else if (CONTAINERS.has(type)) {

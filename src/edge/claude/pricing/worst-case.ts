@@ -41,6 +41,8 @@ export interface WorstCaseOptions {
   count?: number | null;
   /** Whether the count is that of count_tokens, which leaves out what earlier answers have thought. */
   leavesOutThinking?: boolean;
+  /** The most tokens of kept thinking for a character of its signature, as answers have shown. Default: as base64 can have. */
+  thinkingShare?: number | undefined;
   /** The features of the messages before those of the body: a conversation's history. */
   before?: PromptFeatures;
   /** Whether the request is an item of a batch: half price on tokens. */
@@ -60,6 +62,8 @@ const SERVED_STEP_TOKENS = 25_000;
 const WORTH_A_COUNT = 4;
 /** The bytes of a prompt for which a count must have a token. No text is so dense: a lower count is none of its tokens. */
 const BYTES_A_TOKEN = 16;
+/** The bytes for each character of base64. A token has at least one. */
+const BASE64_BYTES = 0.75;
 /** Tokens of a call beside its result, by estimate. */
 const BESIDE_RESULT = 1_000;
 
@@ -72,7 +76,10 @@ const BESIDE_RESULT = 1_000;
 export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase: WorstCase; terms: Terms } {
   const { readings } = options;
   const found = featuresOfBody(body, options.before, options.lengthOf);
-  found.extra += PER_REQUEST;
+  const { thinkingShare = BASE64_BYTES } = options;
+  const kept = Math.ceil(found.signed * Math.min(BASE64_BYTES, thinkingShare));
+  found.extra += PER_REQUEST - (found.signed - kept);
+  found.thought += kept;
   if (readings) noteModels(modelsOfOtherReadings(readings.text, readings.json), found);
   // How often the API may call tools of its own.
   const uses = found.served.uses + (found.served.unlimited ? UNLIMITED_USES - 1 : 0);

@@ -1,4 +1,4 @@
-/** Learns from answers what an interrupted one may have done unseen: how often models hand over, and how long results are. */
+/** Learns from answers what an interrupted one may have done unseen: how often models hand over, and how long results are. And how much kept thinking is. */
 
 import type { Settings } from '../../gate/settings/settings.ts';
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
@@ -11,6 +11,9 @@ const PRIOR_SECONDS = 60;
 /** Seconds of output after which older ones count half. */
 const HALVED_ABOVE_SECONDS = 36_000;
 
+/** The answers from which on what they have thought, beside their signatures, counts. */
+const LEAST_THINKING_ANSWERS = 16;
+
 interface HandOvers {
   seconds: number;
   times: number;
@@ -19,6 +22,7 @@ interface HandOvers {
 /** Remembers figures of answers that ended. Keys name a model at an upstream, or a tool of the API. */
 export class LearnedAnswers {
   readonly #handOvers = new LruCache<string, HandOvers>({ most: MOST_LEARNED });
+  readonly #thinking = new LruCache<string, { answers: number; most: number }>({ most: MOST_LEARNED });
   readonly #results = new LruCache<string, number>({ most: MOST_LEARNED });
 
   /** Notes how often another model took over in so many seconds of an answer that might have been handed over. */
@@ -33,6 +37,18 @@ export class LearnedAnswers {
   handOversPerSecond(key: string): number {
     const { seconds, times } = this.#handOvers.get(key) ?? { seconds: 0, times: 0 };
     return (times + 1) / (seconds + PRIOR_SECONDS);
+  }
+
+  /** Notes how many tokens an answer has thought, and how long the signatures of that are. */
+  noteThinking(key: string, tokens: number, signed: number): void {
+    const { answers, most } = this.#thinking.get(key) ?? { answers: 0, most: 0 };
+    this.#thinking.set(key, { answers: answers + 1, most: Math.max(most, tokens / signed) });
+  }
+
+  /** @returns the most tokens of thinking for a character of its signature; undefined until enough answers are known */
+  thinkingShare(key: string): number | undefined {
+    const { answers, most } = this.#thinking.get(key) ?? { answers: 0, most: 0 };
+    return answers < LEAST_THINKING_ANSWERS ? undefined : most;
   }
 
   /** Notes the tokens of the longest result of each tool in an answer. */

@@ -2,6 +2,7 @@ import { type ErrorType, isErrorType } from '../../kit/http/errors.ts';
 import { isObject, memberOf, stringOrUndefined } from '../../kit/json/object.ts';
 import { isCount, type Usage } from '../pricing/cost.ts';
 import { mostTokensOf } from '../pricing/most-tokens.ts';
+import { isThinkingType } from './hidden-output.ts';
 import type { MadeId } from './made-ids.ts';
 import { ToldUsage } from './told-usage.ts';
 
@@ -77,6 +78,8 @@ export interface Report {
   fallbacks?: readonly string[] | undefined;
   /** The tokens of the longest result of each of the API's own tools, by the tool's name. */
   results?: Readonly<Record<string, number>> | undefined;
+  /** The length of the signatures and the redacted data of its thinking. */
+  signed?: number | undefined;
   /** The ids of what the answer has made, if they were asked for. */
   made?: readonly MadeId[] | undefined;
   /** Whether the answer ended as the API ends it: with `message_stop`, or as a complete JSON message. */
@@ -108,6 +111,7 @@ export function reportOf(message: object | undefined, bytes: number): Report {
     bytes,
     fallbacks: fallbacksIn(content),
     results: longestResultsIn(content),
+    signed: signedIn(content),
     completed: isMessage,
     error_type: memberOf(message, 'type') === 'error' ? errorType(message) : undefined,
   };
@@ -176,6 +180,14 @@ export function longestResultsIn(content: unknown): Record<string, number> | und
     results.set(tool, Math.max(tokens, results.get(tool) ?? 0));
   }
   return results.size > 0 ? Object.fromEntries(results) : undefined;
+}
+
+/** @returns the length of the signatures and the redacted data in the content of a message; undefined without any */
+export function signedIn(content: unknown): number | undefined {
+  if (!Array.isArray(content)) return undefined;
+  const thinking = content.filter((block) => isThinkingType(memberOf(block, 'type')));
+  const texts = thinking.flatMap((block) => [memberOf(block, 'signature'), memberOf(block, 'data')]);
+  return texts.reduce<number>((sum, text) => sum + (stringOrUndefined(text)?.length ?? 0), 0) || undefined;
 }
 
 /** @returns the type of an `error` event or body. One that the API does not have may say anything. */

@@ -17,6 +17,7 @@ import { LongBody } from '../../kit/http/long-body.ts';
 import { sizeOf } from '../../kit/http/read-json.ts';
 import type { Json } from '../../kit/json/object.ts';
 import type { MeterRequest } from './metered-request.ts';
+import { thinkingShareOf } from './request-meter.ts';
 
 /** How a request goes up for one of its models. */
 interface ForModel {
@@ -38,7 +39,13 @@ export interface PromptCount {
 
 /** @returns the most that a request can cost with its present model, and what it is settled by */
 export function boundOf(
-  { body, model, headers, streams = false }: Pick<MeterRequest, 'body' | 'model' | 'headers' | 'streams'>,
+  {
+    body,
+    model,
+    headers,
+    settings,
+    streams = false,
+  }: Pick<MeterRequest, 'body' | 'model' | 'headers' | 'settings' | 'streams'>,
   { nameOfModel, changes, models }: ForModel,
   counted?: PromptCount,
 ): { worstCase: WorstCase; terms: Terms } {
@@ -56,6 +63,7 @@ export function boundOf(
       betas: betasOf(headers),
       asked: nameOfModel ?? nameInBody,
       before,
+      thinkingShare: thinkingShareOf({ settings, model }),
       ...(counted && { count: counted.tokens, leavesOutThinking: counted.leavesOutThinking }),
     },
   );
@@ -88,7 +96,7 @@ export async function countUnanswered(
   { nameOfModel, changes }: Omit<ForModel, 'models'>,
 ): Promise<number | undefined> {
   // The body may be released meanwhile.
-  const { count, body, model, headers, streams, routing } = request;
+  const { count, body, model, headers, settings, streams, routing } = request;
   if (count !== undefined || body === RELEASED || !mayCount(request)) return undefined;
   const models = pricesToHoldBy(request);
   // The caller may have left.
@@ -97,7 +105,8 @@ export async function countUnanswered(
   request.leavesOutThinking = true;
   if (tokens === null) return undefined;
   const counted = { tokens, leavesOutThinking: true };
-  return boundOf({ body, model, headers, streams }, { nameOfModel, changes, models }, counted).terms.promptTokens;
+  return boundOf({ body, model, headers, settings, streams }, { nameOfModel, changes, models }, counted).terms
+    .promptTokens;
 }
 
 /**

@@ -1,6 +1,8 @@
 /** Settles an admitted request: by the usage that the upstream has reported, or by an upper bound. */
 
 import type { RequestOutcome } from '../../claude/outcome.ts';
+import { openUpstreams } from '../../claude/kinds/entry.ts';
+import { wholeCount } from '../../claude/pricing/cost.ts';
 import type { Terms, WorstCase } from '../../claude/pricing/hold-terms.ts';
 import { keyHealths, type Upstream } from '../../claude/upstream.ts';
 import { noteCaches } from '../../claude/upstreams/pool.ts';
@@ -138,11 +140,13 @@ function grantAt(settings: Settings, { upstream, rides = false }: RequestOutcome
 /** Notes what an answer shows of its model and its tools. */
 function learnFrom(request: MeteredRequest, outcome: RequestOutcome, { terms }: StoredGrant): void {
   const answers = learnedAnswersOf(request.settings);
-  const { completed, seen, fallbacks = [], after_first_ms = 0, results } = outcome;
+  const { completed, seen, fallbacks = [], after_first_ms = 0, results, usage, signed } = outcome;
   // An answer that was stopped might have been handed over for as long as it was seen.
   if (terms?.fallbacks && (completed || seen))
     answers.noteHandOvers(keyOfModel(request, outcome), after_first_ms / 1_000, fallbacks.length / 2);
   if (results) answers.noteResults(results);
+  const thinking = wholeCount(usage?.output_tokens_details?.thinking_tokens);
+  if (completed && signed && thinking > 0) answers.noteThinking(keyOfModel(request, outcome), thinking, signed);
 }
 
 /** @returns what other answers have shown of the model and of tools */
@@ -154,8 +158,19 @@ function learnedOf(request: MeteredRequest, outcome: RequestOutcome): Learned {
   };
 }
 
+/** @returns the most tokens of kept thinking for a character of its signature, at whichever upstream; undefined if that is not known */
+export function thinkingShareOf({ settings, model }: Pick<MeteredRequest, 'settings' | 'model'>): number | undefined {
+  const answers = learnedAnswersOf(settings);
+  const names = settings.UPSTREAMS.length > 0 ? openUpstreams(settings).map(({ name }) => name) : [undefined];
+  const shares = names.map((upstream) => answers.thinkingShare(keyOfModel({ settings, model }, { upstream })));
+  return Math.max(...shares.map((share) => share ?? Number.POSITIVE_INFINITY));
+}
+
 /** @returns a name of the requested model at the upstream that has answered */
-function keyOfModel({ settings, model }: MeteredRequest, { upstream = '' }: RequestOutcome): string {
+function keyOfModel(
+  { settings, model }: Pick<MeteredRequest, 'settings' | 'model'>,
+  { upstream = '' }: Pick<RequestOutcome, 'upstream'>,
+): string {
   return `${settings.models.find(model)?.id ?? model}\n${upstream}`;
 }
 

@@ -10,6 +10,7 @@ import {
   type Report,
   reportOf,
   type Seen,
+  signedIn,
 } from '../../claude/usage/usage-report.ts';
 import { encoder } from '../../kit/http/bytes.ts';
 import type { OutcomeOfTurn, TurnRow } from '../history/storage/rows.ts';
@@ -28,6 +29,7 @@ export function completeReport(
     usage,
     fallbacks: fallbacksIn(content),
     results: longestResultsIn(content),
+    signed: signedIn(content),
     stop_reason: stopReason,
     ...(reported.isUnbilledBy(message) && { unbilled: true }),
     completed: true,

@@ -234,8 +234,16 @@ async function answerMessage(c: Context<AppEnv>, streamByDefault: boolean): Prom
   return await relayedMessage(c, message, { upstream, isUnmetered });
 }
 
+/**
+ * Milliseconds that the hold of a stream lasts, and after which a living stream renews it: if its isolate dies, the hold is settled
+ * soon.
+ */
+const STREAM_HOLD_MS = 180_000;
+const RENEW_STREAM_MS = 120_000;
+
 interface AdmittedMessage extends Pick<StatelessMessage, 'caller' | 'agent' | 'chosen'> {
   meter: MeteredExchange;
+  streams: boolean;
   hasFallbacks: boolean;
   /** The names of an agent's tools, in the order in which they go up. */
   tools: readonly unknown[];
@@ -282,6 +290,7 @@ async function admittedMessage(
       streams,
       about: { ...about, ...say(OF_PREFIX, prefixed.prefix) },
       most,
+      ...(streams && { holdMs: STREAM_HOLD_MS }),
       fallbacks: agent
         ? agent.stored.definition.fallback_models
         : (askedMember('fallback_models', headers, own.json) ?? prefixed.fallbacks),
@@ -301,13 +310,22 @@ async function admittedMessage(
   if (!isUnmetered) c.get('entry').line.waited_ms = meter.granted.grant.waitedMs;
   const { tools: sentTools } = body.json;
   const tools = agent && Array.isArray(sentTools) ? sentTools.map((tool) => memberOf(tool, 'name')) : [];
-  return { meter, caller, agent, chosen, hasFallbacks: request.fallbacks !== undefined, tools, idempotencyKey };
+  return {
+    meter,
+    streams,
+    caller,
+    agent,
+    chosen,
+    hasFallbacks: request.fallbacks !== undefined,
+    tools,
+    idempotencyKey,
+  };
 }
 
 /** Relays an admitted message, and books it at its end. */
 async function relayedMessage(
   c: Context<AppEnv>,
-  { meter, caller, agent, chosen, hasFallbacks, tools, idempotencyKey }: AdmittedMessage,
+  { meter, streams, caller, agent, chosen, hasFallbacks, tools, idempotencyKey }: AdmittedMessage,
   { upstream, isUnmetered }: { upstream: Upstream; isUnmetered: boolean },
 ): Promise<Response> {
   const { requestId, settings, waitUntil } = contextOf(c);
@@ -318,6 +336,8 @@ async function relayedMessage(
   let booked: Pick<Booking, 'nanodollars' | 'budget'> | undefined;
   let answeredBy: string | undefined;
   let noted: Promise<void> | undefined;
+  const renew = () => waitUntil(meter.granted.renew().catch(() => false));
+  const renewing = streams && !isUnmetered ? setInterval(renew, RENEW_STREAM_MS) : undefined;
   const response = await relay(
     {
       path: '/v1/messages',
@@ -349,8 +369,12 @@ async function relayedMessage(
         meter.release();
         share.leave();
       },
-      onLeft: () => waitUntil(meter.granted.leave()),
+      onLeft: () => {
+        clearInterval(renewing);
+        waitUntil(meter.granted.leave());
+      },
       onEnd: (outcome) => {
+        clearInterval(renewing);
         const settled = isUnmetered ? undefined : meter.granted.settle(outcome, { ms: c.get('entry').elapsed() });
         log(outcome, settled?.nanodollars);
         if (outcome.made) {

@@ -948,9 +948,9 @@ describe('a request whose Worker dies', () => {
     await expect.poll(() => app.sent.length).toBe(1);
     const hold = holdOf({ ...ASK, stream: true });
     expect((await object().standing()).day).toMatchObject({ held_usd: hold, settled_usd: 0 });
-    await wakeLater(object(), 14 * MINUTE);
+    await wakeLater(object(), 2 * MINUTE);
     expect((await object().standing()).day).toMatchObject({ held_usd: hold, settled_usd: 0 });
-    await wakeLater(object(), 16 * MINUTE);
+    await wakeLater(object(), 4 * MINUTE);
     const standing = await object().standing();
     expect(standing.day).toMatchObject({ held_usd: 0, settled_usd: hold });
     expect(standing.running_requests).toBe(0);

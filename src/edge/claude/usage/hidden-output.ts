@@ -52,6 +52,11 @@ export class HiddenOutputClock {
     return this.#state === 'served' || undefined;
   }
 
+  /** Whether an advisor writes, so that no other one may begin. */
+  get isAdvising(): boolean {
+    return this.#state === 'advising';
+  }
+
   /** Whether the last event has ended a block: another model may have begun behind it, and a use of a tool has not. */
   get isBetweenBlocks(): boolean {
     return this.#state === 'between';

@@ -80,6 +80,7 @@ export class ObservedOutput {
       lost_ms: this.#clock.lost(at),
       quiet_ms: this.#clock.quiet(at),
       is_between: this.#clock.isBetweenBlocks || undefined,
+      is_advising: this.#clock.isAdvising || undefined,
       uses: this.#uses,
       running_uses: this.#runningUses,
       running_tools: this.#running.size > 0 ? [...this.#running.values()] : undefined,

@@ -31,6 +31,8 @@ export interface Seen {
   quiet_ms: number;
   /** Whether the last event has ended a block, behind which another model may have begun. */
   is_between?: boolean | undefined;
+  /** Whether the last event is a use of an advisor, which writes unseen until its result comes. */
+  is_advising?: boolean | undefined;
   /** Uses of the API's own tools that have begun. */
   uses: number;
   /** The uses whose result has not come. */

@@ -123,7 +123,10 @@ export function settlementOf(
   const streams = terms.streams || outcome.rides === true;
   const isUnbegun = !usage && !hasSaid(seen) && isClaudeApi && streams && !terms.compacts;
   const isWaiting = isAbandoned && isUnbegun && !outcome.unwatched;
-  const isUsual = isAbandoned && seen.runs_tool && seen.silent_ms <= USUAL_TOOL_MS;
+  const isUsualTool = seen.runs_tool && seen.silent_ms <= USUAL_TOOL_MS;
+  // While an advisor writes, no other one begins.
+  const isUsualAdvice = seen.is_advising && seen.quiet_ms <= USUAL_TOOL_MS;
+  const isUsual = isAbandoned && (isUsualTool || isUsualAdvice);
   const inSilence = isUsual ? { ...seen, silent_ms: 0, lost_ms: 0, quiet_ms: 0 } : seen;
   const usual = isWaiting ? nothingSeen(0) : inSilence;
   const estimate = interruptedCost(

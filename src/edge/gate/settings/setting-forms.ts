@@ -37,12 +37,12 @@ export const origins = z.pipe(listed, z.array(origin));
 export const secret = z.string().check(z.minLength(32, 'must have at least 32 characters'));
 
 /** @param kind such as `an agent` */
-const storedName = (kind: string) =>
+const nameSetting = (kind: string) =>
   z
     .string()
     .check(z.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[0-9a-f]{32})?$/, `must be the name of ${kind}, or name@version`));
-export const agentName = storedName('an agent');
-export const classifierName = storedName('a classifier');
+export const agentName = nameSetting('an agent');
+export const classifierName = nameSetting('a classifier');
 
 export const senderSecrets = z.pipe(
   listed,

@@ -431,7 +431,10 @@ test('in development a bearer that is not a token is rejected, by a sentence tha
       expect(app.sent).toEqual([]);
     }
   }
-  const unset = await expectRefused(await answering().fetch('/usage', { headers: bearer('undefined') }), 401);
+  const unset = await expectRefused(
+    await answering({ MODE: 'development' }).fetch('/usage', { headers: bearer('undefined') }),
+    401,
+  );
   expect(unset).toContain('the text `undefined`');
 });
 

@@ -49,6 +49,8 @@ export interface UpstreamRefusal {
   isVerbatim: boolean;
   /** Whether another upstream would say the same: the API publishes it. Default: no. */
   isPublished?: boolean;
+  /** Whether its words are a gateway's about its operator: a budget, a quota, a key. Then another request gets the same. */
+  isOfOperator?: boolean;
   /** Milliseconds that the upstream asks to wait, or for which it is not tried. */
   waitMs: number | undefined;
   /** Whether the upstream may have worked on the request, and may bill it. */
@@ -139,6 +141,7 @@ export function verdict(head: AnswerHead | { thrown: unknown }, { text, elapsedM
     forOperator: forCaller.logged,
     // What is not whole, or came with the status of a success, is told in the API's form.
     isVerbatim: error !== undefined && error.message !== '' && !isSuccess && !isHidden && status !== 429,
+    isOfOperator: isOfOperator || OF_ITS_OPERATOR.test(words) || (error === undefined && OF_THE_DEPLOYMENT.test(words)),
     isPublished: isPublished(words) || (error?.code.startsWith('compaction_') ?? false),
     waitMs: isOfOperator ? REFUSED_MS : retryAfterMs(headers),
     mayHaveRun: mayHaveRun(head, error !== undefined, elapsedMs),

@@ -7,6 +7,7 @@ import { lengthOf, setPieces } from '../../kit/http/body-pieces.ts';
 import { encoder, exactDecoder } from '../../kit/http/bytes.ts';
 import { COMMA } from '../../kit/json/characters.ts';
 import { type Changes, edit, memberRange } from '../../kit/json/edit.ts';
+import { wellFormedJson } from '../../kit/json/lone-surrogates.ts';
 import type { Json } from '../../kit/json/object.ts';
 import type { PromptFeatures } from '../pricing/prompt-features.ts';
 import type { SentHistory } from './sent-history.ts';
@@ -35,10 +36,11 @@ export class RequestBody implements JsonBody {
    * @param replacement a message of the history with a breakpoint. The history itself has none: it is shared by later turns
    */
   constructor(text: string, history: SentHistory, replacement?: Replacement) {
-    this.#text = text;
+    // The API rejects half a character, and would with every later question: a call of the model can contain one.
+    this.#text = wellFormedJson(text);
     this.#history = history;
     this.#replacement = replacement;
-    this.own = JSON.parse(text) as Json;
+    this.own = JSON.parse(this.#text) as Json;
   }
 
   /** What was found in the messages of the history. */

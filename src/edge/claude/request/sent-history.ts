@@ -6,6 +6,7 @@
 import { releaseBytes } from '../../kit/http/body/release-bytes.ts';
 import { lengthOf, setPieces } from '../../kit/http/body-pieces.ts';
 import { encoder, exactDecoder } from '../../kit/http/bytes.ts';
+import { wellFormedJson } from '../../kit/json/lone-surrogates.ts';
 import { featuresOfJoined } from '../pricing/joined-messages.ts';
 import { featuresOf, NO_FEATURES, type PromptFeatures } from '../pricing/prompt-features.ts';
 
@@ -48,9 +49,14 @@ export class SentHistory {
   /** @returns the history of messages that have been read from the database */
   static of(pieces: readonly JoinedMessages[]): SentHistory {
     let findings = NO_FEATURES;
-    for (const { bytes, messages } of pieces)
-      findings = featuresOfJoined(exactDecoder.decode(bytes), messages, findings);
-    const parts = pieces.flatMap((piece, index) => (index === 0 ? [piece.bytes] : [COMMA_BYTES, piece.bytes]));
+    const parts: Uint8Array[] = [];
+    for (const { bytes, messages } of pieces) {
+      const text = exactDecoder.decode(bytes);
+      const sent = wellFormedJson(text);
+      findings = featuresOfJoined(sent, messages, findings);
+      if (parts.length > 0) parts.push(COMMA_BYTES);
+      parts.push(sent === text ? bytes : encoder.encode(sent));
+    }
     const used = lengthOf(parts);
     // Room for the turn that is about to begin: a copy of a long history would cost more.
     const bytes = new Uint8Array(roomyLength(used));
@@ -77,7 +83,7 @@ export class SentHistory {
     if (texts.length === 0) return this;
     const added = texts.flatMap((text, index) => [
       ...(index > 0 || this.#length > 0 ? [COMMA_BYTES] : []),
-      encoder.encode(text),
+      encoder.encode(wellFormedJson(text)),
     ]);
     const length = this.#length + lengthOf(added);
     // If another history has already been continued from here, its bytes come after this one's.

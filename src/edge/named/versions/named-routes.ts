@@ -6,6 +6,7 @@ import { route } from '../../gate/auth/route.ts';
 import { DEPLOYMENT, type Scope } from '../../gate/identity/identity.ts';
 import { finalError, invalidRequest, tooLarge } from '../../kit/http/errors.ts';
 import { listOf, readPage } from '../../kit/http/page.ts';
+import { requireWellFormed } from '../../kit/http/require-well-formed.ts';
 import { validate } from '../../kit/http/validate.ts';
 import type * as z from '../../kit/http/zod.ts';
 import { isVersionedName, NAME_RULE, parseRef } from '../../kit/kv/version-ref.ts';
@@ -105,6 +106,7 @@ async function putNamed<T, F extends z.ZodMiniType<{ description?: string | unde
   const { owner } = place;
   const warnings: string[] = [];
   const { pinned: wanted, ...sent }: { pinned?: unknown } = await readBody(c, (sentence) => warnings.push(sentence));
+  requireWellFormed(sent);
   const { pinned } = validate(pinnedMember, { pinned: wanted });
   const { version: pointed, ...json } = withoutReadOnly(sent);
   if (pointed !== undefined && Object.keys(json).length === 0) {

@@ -31,6 +31,7 @@ const profileLine = z.strictObject({
   outputTokens: count,
   asksAgain: z.optional(z.literal(true)),
   leftOut: z.optional(z.array(z.string())),
+  thinkingFrom: z.optional(position),
   choices: z.optional(
     z.array(z.looseObject({ turn: position, hash: z.string(), model: nonEmpty, by: chosenBySchema })),
   ),

@@ -2,6 +2,7 @@
 
 import { type Steps, withEach } from '../../kit/async/in-steps.ts';
 import { createRequestId } from '../../kit/http/headers/request-id.ts';
+import { requireWellFormed } from '../../kit/http/require-well-formed.ts';
 import { eachItem } from '../../kit/json/edit.ts';
 import { parseObject } from '../../kit/json/object.ts';
 import { checkMessage, checkMessages, emptyHistoryState } from '../../talk/history/continuation.ts';
@@ -50,6 +51,7 @@ export function* importing(list: string): Steps<Imported> {
   yield* withEach(texts, (text, index) => {
     const { role: sent, content } = parseObject(text) ?? {};
     const role = String(sent);
+    requireWellFormed(content, `messages.${index}.content`);
     checkMessage(at, { role, content }, `messages.${index}`, true);
     const message = { role, text: withoutBreakpoints(text), follows: answeredTools(content).length > 0 };
     if (before === undefined || (role !== 'assistant' && before === 'assistant')) turns.push([]);

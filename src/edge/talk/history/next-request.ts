@@ -30,14 +30,9 @@ import { toldMessage } from './left-out-calls.ts';
 import { bodyWithMendedCalls } from './mended-calls.ts';
 import { ANSWERED, type Continued, joinedResults, leftOutOf, newMessages, tailIn } from './new-messages.ts';
 import { markQuestion } from './question-breakpoint.ts';
-import {
-  hideResults,
-  type ResultsOfStep,
-  refusedResults,
-  resultsInQuestion,
-  wordsOfRefusal,
-} from './refused-results.ts';
+import { type ResultsOfStep, resultsInQuestion } from './refused-results.ts';
 import { repairPaused } from './repair-paused.ts';
+import { RequestRepair } from './repair-request.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf } from './shown-messages.ts';
 import type { CachedHistory, MessageText } from './storage/history-cache.ts';
@@ -70,15 +65,8 @@ export interface NextRequest {
   leavesPaused: boolean;
   /** Whether its oldest turns are left out, although a summary should stand in their place. */
   isTruncated: boolean;
-  /**
-   * Plans it again without results that the API has refused, once; absent where it has none of the edge's. A second refusal
-   * only stores that none of them can be shown.
-   *
-   * @param refusal the body of the API's 400
-   * @param messages the messages that went up
-   * @returns undefined for a refusal that is not about these results
-   */
-  amend?: ((refusal: string, messages: readonly unknown[]) => NextRequest | undefined) | undefined;
+  /** Repairs it if the API rejects what was accepted before; absent where nothing was. */
+  repair?: RequestRepair | undefined;
   /** The defaults that the conversation stores, if this is its first turn. */
   defaults: { model: string; maxTokens: number; system: string | undefined; tools: string | undefined };
   /** What an agent's answer may cost if it is not a run; undefined if that is not limited. */
@@ -147,9 +135,13 @@ export function nextRequest(
     follows,
     leavesPaused,
     isTruncated: lacksSummary(request.profile?.history, sentFrom),
-    amend:
-      continuation.results &&
-      amending(continuation.results, transcript, () => nextRequest(sent, transcript, settings, options)),
+    repair:
+      continuation.results || body.hasHistory
+        ? new RequestRepair({
+            ...{ transcript, results: continuation.results, isStep: options.isStep === true },
+            plan: () => nextRequest(sent, transcript, settings, options),
+          })
+        : undefined,
     defaults: {
       model: name,
       maxTokens,
@@ -158,22 +150,6 @@ export function nextRequest(
     },
     most: agent && !run ? mostOf(request.members) : undefined,
     run: run && { ...run, rest: edit(text, { messages: '[]' }) },
-  };
-}
-
-/** @returns what plans a request again without results that the API has refused */
-function amending(results: ResultsOfStep, transcript: Transcript, plan: () => NextRequest): NextRequest['amend'] {
-  return (refusal, messages) => {
-    const refused = refusedResults(refusal, messages, results);
-    if (refused.length === 0) return undefined;
-    const why = wordsOfRefusal(refusal);
-    hideResults(transcript, results.turn, refused, why);
-    const amend: NextRequest['amend'] = (again, sent) => {
-      if (refusedResults(again, sent, results).length > 0)
-        hideResults(transcript, results.turn, results.pending.keys(), wordsOfRefusal(again));
-      return undefined;
-    };
-    return { ...plan(), amend };
   };
 }
 

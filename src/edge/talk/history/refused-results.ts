@@ -16,11 +16,9 @@ import type { Transcript } from './storage/transcript.ts';
 import { latestTurn, turnAt } from './storage/turn-queries.ts';
 import { loopStart } from './thinking.ts';
 
-/** A path by which the API names a block of a message. */
-const BLOCK_PATH = /messages\.(\d+)\.content\.(\d+)/g;
-/** Words about an image, and about all that is sent together, that may come without a path. */
-const ABOUT_IMAGE = /Could not process image|image_dimensions_too_large/;
-const PROMPT_TOO_LONG = /prompt is too long/;
+/** Words that choose between results: about an image, and about the length of all that is sent together. */
+const ABOUT_IMAGE = /\bimages?\b|image_/i;
+const TOO_LONG = /\btoo (?:long|large|many)\b|\bexceeds?\b/i;
 /** The most characters of the API's words that the model is told. */
 const MOST_REFUSAL_WORDS = 300;
 
@@ -32,31 +30,22 @@ export interface ResultsOfStep {
 }
 
 /**
- * Finds the results that a refusal is about.
+ * Chooses the results that a rejection is about, where it names none by a path. They are what is new in the request, so if its words
+ * say nothing, it is about all of them.
  *
- * @param refusal the body of the API's 400
- * @param messages the messages that went up
- * @returns the ids of their calls; none for a refusal that names anything else
+ * @returns the ids of their calls
  */
-export function refusedResults(
-  refusal: string,
-  messages: readonly unknown[],
-  { pending }: Pick<ResultsOfStep, 'pending'>,
-): string[] {
-  const named = [...refusal.matchAll(BLOCK_PATH)];
-  if (named.length > 0) {
-    const found = named.map(([, message, block]) => resultAt(messages[Number(message)], Number(block), pending));
-    return [...new Set(found.filter((id) => id !== undefined))];
-  }
+export function chosenResults(words: string, status: number, pending: PendingResults): string[] {
   const results = [...pending];
   const idsOf = (some: typeof results) => some.map(([id]) => id);
-  if (ABOUT_IMAGE.test(refusal)) return idsOf(results.filter(([, text]) => hasImage(parseObject(text))));
-  if (!PROMPT_TOO_LONG.test(refusal)) return [];
+  const withImage = results.filter(([, text]) => hasImage(parseObject(text)));
+  if (withImage.length > 0 && ABOUT_IMAGE.test(words)) return idsOf(withImage);
+  if (status !== 413 && !TOO_LONG.test(words)) return idsOf(results);
   return idsOf(results.toSorted(([, one], [, other]) => other.length - one.length).slice(0, 1));
 }
 
 /** @returns the id of the call whose result a block is, or belongs to; undefined for any other */
-function resultAt(message: unknown, at: number, pending: PendingResults): string | undefined {
+export function resultAt(message: unknown, at: number, pending: PendingResults): string | undefined {
   const content = memberOf(message, 'content');
   if (!Array.isArray(content)) return undefined;
   const block: unknown = content[at];
@@ -129,9 +118,8 @@ export function resultsInQuestion(
  * @param why the words with which the API has refused them
  */
 export function hideResults(transcript: Transcript, turn: number, ids: Iterable<string>, why: string): void {
-  const content = `The tool was called and has answered; do not call it again for this. What it answered cannot be shown: ${why.slice(0, MOST_REFUSAL_WORDS).toWellFormed()}`;
   const before = transcript.calls.results(turn);
-  const hidden = new Map([...ids].map((id) => [id, { type: 'tool_result', tool_use_id: id, content }]));
+  const hidden = hiddenResults(ids, why);
   for (const [id, result] of hidden) transcript.calls.changeResult(turn, id, writeJson(result));
   const repaired: RepairedMessage[] = [];
   for (const row of transcript.messages.history({ sent: true, backwards: true })) {
@@ -143,8 +131,14 @@ export function hideResults(transcript: Transcript, turn: number, ids: Iterable<
   storeRepaired(transcript, repaired);
 }
 
+/** @returns results that cannot be shown, by the ids of their calls. @param why as in `hideResults` */
+export function hiddenResults(ids: Iterable<string>, why: string): ReadonlyMap<string, Json> {
+  const content = `The tool was called and has answered; do not call it again for this. What it answered cannot be shown: ${why.slice(0, MOST_REFUSAL_WORDS).toWellFormed()}`;
+  return new Map([...ids].map((id) => [id, { type: 'tool_result', tool_use_id: id, content }]));
+}
+
 /** @returns the blocks of a message with hidden results in place of what they were. @param before the results as they were */
-function withHidden(blocks: readonly Json[], hidden: ReadonlyMap<string, Json>, before: PendingResults): Json[] {
+export function withHidden(blocks: readonly Json[], hidden: ReadonlyMap<string, Json>, before: PendingResults): Json[] {
   const all: Json[] = [];
   for (let at = 0; at < blocks.length; at += 1) {
     const block = blocks[at] as Json;

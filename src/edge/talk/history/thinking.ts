@@ -36,17 +36,21 @@ export function unboundTurns(
   models: ModelTable,
 ): UnboundTurns {
   if (!transcript.profile) return NONE_UNBOUND;
+  const { thinkingFrom = 0 } = transcript.profile;
   const others = transcript.read<{ seq: number; model: string; route: string; sent_from: number }>(
-    'select seq, model, route, sent_from from turns where model != ? or sent_from != ? or route = ?',
+    'select seq, model, route, sent_from from turns where model != ? or sent_from != ? or route = ? or seq < ?',
     model,
     from,
     IMPORTED,
+    thinkingFrom,
   );
+  const isRejected = ({ seq }: { seq: number }) => seq < thinkingFrom;
   const unbound = others.filter(
-    (turn) => turn.sent_from !== from || turn.route === IMPORTED || !models.mayBeSame(turn.model, model),
+    (turn) =>
+      turn.sent_from !== from || turn.route === IMPORTED || isRejected(turn) || !models.mayBeSame(turn.model, model),
   );
   const begin = follows && unbound.length > 0 ? loopStart(transcript) : Number.POSITIVE_INFINITY;
-  const turns = new Set(unbound.flatMap(({ seq }) => (seq < begin ? [seq] : [])));
+  const turns = new Set(unbound.flatMap((turn) => (turn.seq < begin || isRejected(turn) ? [turn.seq] : [])));
   return { turns, later: turns.size < unbound.length };
 }
 

@@ -14,9 +14,11 @@ import { NO_BYTES } from '../../kit/http/bytes.ts';
 import { type ApiError, toApiError, tryAgain } from '../../kit/http/errors.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import { itemTexts, memberTexts } from '../../kit/json/edit.ts';
+import { isObject } from '../../kit/json/object.ts';
 import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
 import type { Admission } from '../../money/admission/metered-request.ts';
 import type { NextRequest } from '../history/next-request.ts';
+import type { Rejection } from '../history/repair-request.ts';
 import { withoutThinking } from '../history/storage/message-text.ts';
 import type { OutcomeOfTurn } from '../history/storage/rows.ts';
 import { Publisher } from './publisher.ts';
@@ -38,6 +40,8 @@ export const ADMIT_MS = 45_000;
 const RENEW_MS = 180_000;
 /** The longest wait that an upstream may ask of what nobody else can send again. Milliseconds. */
 const PATIENCE_MS = 60_000;
+/** The statuses with which the API rejects what a request contains. */
+const REJECTED: ReadonlySet<number> = new Set([400, 404, 413, 422]);
 /** Milliseconds that the stream may take to end after its last event. */
 const DRAIN_MS = 5_000;
 
@@ -217,12 +221,12 @@ export class TurnRunner implements Runner {
     this.#readOnIfStopped = async () => await readUnwanted(await answering, late);
     const response = await this.#abort.race(answering);
     this.#readOnIfStopped = undefined;
-    const other = await this.#amended(plan, response, late);
+    const other = await this.#repaired(plan, response, late);
     if (other) {
       // A body that broke off cannot be cancelled any more.
       response.body?.cancel().catch(() => {});
       exchange.close('error');
-      // Nothing has run. What is sent now has words in place of results.
+      // Nothing has run. What is sent now has words in place of what was rejected.
       progress.sentAt = undefined;
       progress.opening = undefined;
       // The refused body must not stay in memory beside the one that goes up now.
@@ -234,11 +238,15 @@ export class TurnRunner implements Runner {
     const { row } = this.turn;
     const isNamed = row.run !== null || this.#context.transcript.profile?.agent;
     const sent = response.status === 400 && isNamed ? plan.body.text : undefined;
+    const omitted = response.ok ? (plan.repair?.omitted ?? 0) : 0;
     plan.body = RELEASED;
-    plan.amend = undefined;
+    plan.repair = undefined;
     paid.release();
     plan.share?.leave();
-    const quota = paid.headers(progress.upstream);
+    const quota = {
+      ...paid.headers(progress.upstream),
+      ...(omitted > 0 && { 'sluice-history-omitted': String(omitted) }),
+    };
     this.turn.begin(this.#context.now());
     this.turn.status = response.status;
     this.turn.upstreamRequestId = exchange.upstreamRequestId;
@@ -273,24 +281,40 @@ export class TurnRunner implements Runner {
     return isLater || parent ? { patienceMs: PATIENCE_MS } : { caller: headers };
   }
 
-  /** @returns the plan without results that the API has refused; undefined if it has refused something else, or nothing */
-  async #amended(plan: NextRequest, response: Response, late: LateReader): Promise<NextRequest | undefined> {
-    if (!plan.amend) return undefined;
-    const refusal = await this.#refusal(response, late);
-    if (refusal === undefined) return undefined;
+  /** @returns the plan without what the API has rejected; undefined if the answer is final */
+  async #repaired(plan: NextRequest, response: Response, late: LateReader): Promise<NextRequest | undefined> {
+    const { repair } = plan;
+    if (!repair) return undefined;
+    const rejection = await this.#rejection(response, late);
+    if (rejection === 'accepted') {
+      const messages = repair.accept();
+      if (messages) this.turn.replaceMessages(messages);
+      return undefined;
+    }
     const { messages } = plan.body.json;
-    const amended = plan.amend(refusal, Array.isArray(messages) ? messages : []);
-    // At once: if the object dies now, what is stored has words in place of the results in both places.
-    if (amended) this.turn.replaceMessages(amended.messages);
+    const sent = Array.isArray(messages) ? messages.map((one) => (isObject(one) ? one : {})) : [];
+    const repaired = rejection && repair.next({ ...rejection, messages: sent, model: plan.model });
+    if (!repaired) {
+      repair.giveUp();
+      return undefined;
+    }
+    if (repaired.messages) this.turn.replaceMessages(repaired.messages);
     const { lay } = this.#context;
-    if (amended && lay) amended.body = (await this.#abort.race(lay(amended.body))).body;
-    return amended;
+    if (lay) repaired.plan.body = (await this.#abort.race(lay(repaired.plan.body))).body;
+    return { ...repaired.plan, repair };
   }
 
-  /** @returns what the API says of a request that it refuses, be it in a stream, before all else; undefined for any other answer */
-  async #refusal(response: Response, late: LateReader): Promise<string | undefined> {
-    if (response.status === 400) return await this.#abort.race(response.clone().text());
-    if (!response.ok || !response.body || !isEventStream(response)) return undefined;
+  /**
+   * @returns the error with which the API rejects what a request contains, be it in a stream, before all else; undefined for any
+   *   other error
+   */
+  async #rejection(
+    response: Response,
+    late: LateReader,
+  ): Promise<'accepted' | Pick<Rejection, 'status' | 'text'> | undefined> {
+    if (REJECTED.has(response.status)) return rejectionIn(response, await this.#abort.race(response.clone().text()));
+    if (!response.ok) return undefined;
+    if (!response.body || !isEventStream(response)) return 'accepted';
     const { progress } = this.turn;
     this.#expectEvents();
     // Pings may come for long before it says anything.
@@ -307,8 +331,9 @@ export class TurnRunner implements Runner {
     });
     this.#readOnIfStopped = undefined;
     progress.opening = opening;
-    const { kind, forCaller } = (first && refusalIn(response, first.data)) ?? {};
-    return kind === 'request' && forCaller?.status === 400 ? first?.data : undefined;
+    if (!first) return undefined;
+    const isError = refusalIn(response, first.data) !== undefined;
+    return isError ? rejectionIn(response, first.data) : 'accepted';
   }
 
   /**
@@ -456,6 +481,13 @@ export class TurnRunner implements Runner {
 function asOf(model: string, body: JsonBody): BodyChanges {
   const messages = itemTexts(memberTexts(body.text).get('messages') ?? '[]');
   return { model: JSON.stringify(model), messages: `[${messages.map(withoutThinking).join(',')}]` };
+}
+
+/** @returns the error if it is the caller's: not if it is about the deployment's key, money or limits */
+function rejectionIn(response: Response, text: string): Pick<Rejection, 'status' | 'text'> | undefined {
+  const { kind, isOfOperator, forCaller } = refusalIn(response, text) ?? {};
+  if (kind !== 'request' || isOfOperator || !forCaller || !REJECTED.has(forCaller.status)) return undefined;
+  return { status: forCaller.status, text };
 }
 
 function accountSilent(): ApiError {

@@ -299,8 +299,6 @@ test.each([
   'Your credit balance is too low to access the Anthropic API',
   'You have reached your specified API usage limits',
   'tools.0.custom.input_schema: JSON schema is invalid',
-  'messages.1.content.0: Invalid `signature` in `thinking` block.',
-  'messages.0.content.0.image: Could not process image',
 ])('a refusal is not tried again that says: %s', async (words) => {
   const { bodies } = refusing((_, number) => (number === 2 ? words : undefined));
   const { events } = await say(asked());

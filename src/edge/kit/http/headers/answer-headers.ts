@@ -21,6 +21,7 @@ export const CORE_HEADERS = [
   'sluice-budget-fits',
   'sluice-turn',
   'sluice-history',
+  'sluice-history-omitted',
 ] as const;
 
 /** For the reference alone: no Worker has them in it. */
@@ -40,4 +41,6 @@ export const CORE_HEADER_WORDS: Readonly<Record<Exclude<(typeof CORE_HEADERS)[nu
   'sluice-budget-fits':
     'Whether the same question, asked once more, could still be paid for from these; a stream says it in a comment at its end.',
   'sluice-turn': 'The turn of the conversation.',
+  'sluice-history-omitted':
+    'How many blocks of the history the API no longer accepts. They are replaced by a sentence in what is sent, and stay in what is shown.',
 };

@@ -57,3 +57,75 @@ function withBranches(merged: Json, branches: readonly WithProperties[], areAllN
 function requiredOf({ required }: Json): readonly unknown[] {
   return Array.isArray(required) ? required : [];
 }
+
+/** What the API accepts as a key of the input itself. */
+const KEY = /^[a-zA-Z0-9_.-]{1,64}$/;
+const TYPES: readonly unknown[] = ['null', 'boolean', 'object', 'array', 'number', 'string', 'integer'];
+
+const isText = (value: unknown) => typeof value === 'string';
+const isNumber = (value: unknown) => typeof value === 'number';
+const isBoolean = (value: unknown) => typeof value === 'boolean';
+const isCount = (value: unknown) => Number.isInteger(value) && Number(value) >= 0;
+const isSchema = (value: unknown) => isObject(value) || isBoolean(value);
+const isSchemas = (value: unknown) => Array.isArray(value) && value.length > 0 && value.every(isSchema);
+const isNamedSchemas = (value: unknown) => isObject(value) && Object.values(value).every(isSchema);
+const isNames = (value: unknown) => Array.isArray(value) && value.every(isText) && new Set(value).size === value.length;
+const isOneType = (value: unknown) => TYPES.includes(value);
+
+/** What JSON Schema 2020-12 says of the values of its keywords. Any value is allowed for the others. */
+const KEYWORDS: Readonly<Record<string, (value: unknown) => boolean>> = {
+  type: (value) =>
+    isOneType(value) || (isNames(value) && (value as unknown[]).length > 0 && (value as unknown[]).every(isOneType)),
+  enum: Array.isArray,
+  required: isNames,
+  ...Object.fromEntries(['maximum', 'minimum', 'exclusiveMaximum', 'exclusiveMinimum'].map((name) => [name, isNumber])),
+  multipleOf: (value) => isNumber(value) && Number(value) > 0,
+  ...Object.fromEntries(
+    [
+      ...['maxLength', 'minLength', 'maxItems', 'minItems', 'maxProperties', 'minProperties'],
+      ...['maxContains', 'minContains'],
+    ].map((name) => [name, isCount]),
+  ),
+  ...Object.fromEntries(['pattern', 'format', 'title', 'description', '$ref', '$id'].map((name) => [name, isText])),
+  ...Object.fromEntries(['uniqueItems', 'deprecated', 'readOnly', 'writeOnly'].map((name) => [name, isBoolean])),
+  examples: Array.isArray,
+};
+const WITH_SCHEMA = [
+  ...['items', 'contains', 'additionalProperties', 'propertyNames', 'not', 'if', 'then', 'else'],
+  ...['unevaluatedItems', 'unevaluatedProperties'],
+];
+const WITH_SCHEMAS = ['prefixItems', ...UNIONS];
+const WITH_NAMED_SCHEMAS = ['properties', 'patternProperties', 'dependentSchemas', '$defs', 'definitions'];
+
+/**
+ * Finds what the API does not accept in the schema of a tool's input: keys with other characters, and what JSON Schema 2020-12
+ * does not allow, such as the forms of older dialects.
+ *
+ * @returns the end of a sentence; undefined if the schema can be sent
+ */
+export function faultOfSchema(schema: Json): string | undefined {
+  const key = isObject(schema.properties) ? Object.keys(schema.properties).find((name) => !KEY.test(name)) : undefined;
+  if (key !== undefined) return `its parameter ${JSON.stringify(key)} has a name that does not match ${KEY.source}`;
+  const open: { one: unknown; path: string }[] = [{ one: schema, path: '' }];
+  for (let next = open.pop(); next; next = open.pop()) {
+    const { one, path } = next;
+    if (!isObject(one)) continue;
+    for (const [name, value] of Object.entries(one)) {
+      const at = path === '' ? name : `${path}.${name}`;
+      const hasInner = (list: readonly string[], isAllowed: (value: unknown) => boolean) =>
+        list.includes(name) ? isAllowed(value) : undefined;
+      const own = Object.hasOwn(KEYWORDS, name) ? KEYWORDS[name]?.(value) : undefined;
+      const isAllowed =
+        own ??
+        hasInner(WITH_SCHEMA, isSchema) ??
+        hasInner(WITH_SCHEMAS, isSchemas) ??
+        hasInner(WITH_NAMED_SCHEMAS, isNamedSchemas) ??
+        true;
+      if (!isAllowed) return `${at} in the schema of its input is not valid in JSON Schema 2020-12`;
+      if (WITH_SCHEMA.includes(name)) open.push({ one: value, path: at });
+      else if (WITH_SCHEMAS.includes(name) || WITH_NAMED_SCHEMAS.includes(name))
+        for (const [key, inner] of Object.entries(value as object)) open.push({ one: inner, path: `${at}.${key}` });
+    }
+  }
+  return undefined;
+}

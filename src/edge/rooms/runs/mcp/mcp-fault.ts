@@ -5,14 +5,22 @@ export class McpFault extends Error {
   readonly mayPass: boolean;
   /** The HTTP status, if that is the fault. */
   readonly status: number | undefined;
+  /** The code of the JSON-RPC error, if that is the fault. */
+  readonly code: unknown;
 
   constructor(
     message: string,
-    { mayPass = false, status, cause }: { mayPass?: boolean; status?: number; cause?: unknown } = {},
+    {
+      mayPass = false,
+      status,
+      code,
+      cause,
+    }: { mayPass?: boolean; status?: number; code?: unknown; cause?: unknown } = {},
   ) {
     super(message, { cause });
     this.mayPass = mayPass;
     this.status = status;
+    this.code = code;
   }
 }
 

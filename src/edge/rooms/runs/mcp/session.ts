@@ -38,12 +38,18 @@ const MOST_ASKED = 100;
 const SHORTEST_RETRY_MS = 1_000;
 const CLIENT = { name: 'sluice', version: '0.1.0' };
 const METHOD_NOT_FOUND = -32_601;
+/** The code of a server that supports other versions. */
+const OTHER_VERSION = -32_022;
+/** Codes that say that a request is not known in this version, the last two of them in servers of earlier ones. */
+const UNKNOWN_REQUEST: readonly unknown[] = [METHOD_NOT_FOUND, OTHER_VERSION, -32_600, -32_000];
 
 export class McpSession {
   readonly #server: McpServer;
   #id: string | undefined;
   #version: string | undefined;
   #requests = 0;
+  /** Why the server has not opened a session, until it answers a request without one. */
+  #refused: McpFault | undefined;
 
   private constructor(server: McpServer) {
     this.#server = server;
@@ -64,20 +70,20 @@ export class McpSession {
   async #greet(signal: AbortSignal): Promise<void> {
     const params = { protocolVersion: VERSIONS[0], capabilities: {}, clientInfo: CLIENT };
     const asking = { signal, take: upTo(MOST_GREETING_BYTES) };
-    let protocolVersion: unknown;
     try {
-      ({ protocolVersion } = await this.request('initialize', params, asking));
+      const { protocolVersion } = await this.request('initialize', params, asking);
+      if (!VERSIONS.includes(protocolVersion)) {
+        const words = `It supports none of the versions of MCP that Sluice supports: ${VERSIONS.join(', ')}, ${WITHOUT_SESSION}.`;
+        throw new McpFault(words, { code: OTHER_VERSION });
+      }
+      this.#version = String(protocolVersion);
     } catch (thrown) {
-      if (!(thrown instanceof McpFault) || thrown.status !== 400) throw thrown;
-      // A server that supports only versions without sessions answers like this. If it means another fault, it will repeat
-      // it.
+      if (!(thrown instanceof McpFault && mayHaveNoSessions(thrown))) throw thrown;
       this.#version = WITHOUT_SESSION;
+      this.#id = undefined;
+      this.#refused = thrown;
       return;
     }
-    if (!VERSIONS.includes(protocolVersion)) {
-      throw new McpFault(`It speaks none of the versions of MCP that this edge does: ${VERSIONS.join(', ')}.`);
-    }
-    this.#version = String(protocolVersion);
     await dropBody(await this.#post({ method: 'notifications/initialized' }, signal));
   }
 
@@ -95,8 +101,12 @@ export class McpSession {
     try {
       const message = this.#hasNoSession ? { id, method, params: withProtocol(params) } : { id, method, params };
       const mirrored = this.#hasNoSession ? mirroredIn(method, params) : {};
-      return resultIn(await this.#answer(await this.#post(message, signal, mirrored), id, asking));
+      const result = resultIn(await this.#answer(await this.#post(message, signal, mirrored), id, asking));
+      this.#refused = undefined;
+      return result;
     } catch (thrown) {
+      // It supports neither way, so its first answer says more.
+      if (this.#refused && thrown instanceof McpFault && !isAnswered(thrown)) throw this.#refused;
       // In a session, closing the connection does not cancel a request. Cancelling `initialize` is not allowed.
       if (signal.aborted && this.#version !== undefined && !this.#hasNoSession) {
         this.#notify({ method: 'notifications/cancelled', params: { requestId: id, reason: 'no longer needed' } });
@@ -201,6 +211,19 @@ function answerTo({ id, method }: Json): Json {
   return { id, error: { code: METHOD_NOT_FOUND, message: 'This client has no such method.' } };
 }
 
+/** Statuses that say nothing about sessions: the server wants other credentials, or fewer requests. */
+const OF_CREDENTIALS_OR_LIMITS: readonly number[] = [401, 403, 429];
+
+/** @returns whether a server that answers `initialize` like this may support only versions without sessions */
+function mayHaveNoSessions({ status = 0, code }: McpFault): boolean {
+  return code !== undefined || (status >= 400 && status < 500 && !OF_CREDENTIALS_OR_LIMITS.includes(status));
+}
+
+/** @returns whether an error answers the request, and does not say that the server does not know it */
+function isAnswered({ code }: McpFault): boolean {
+  return code !== undefined && !UNKNOWN_REQUEST.includes(code);
+}
+
 function withProtocol({ _meta, ...params }: Json): Json {
   return {
     ...params,
@@ -222,7 +245,8 @@ function mirroredIn(method: string, { name }: Json): Record<string, string> {
 
 function resultIn({ result, error }: Json): Json {
   if (isObject(error)) {
-    throw new McpFault(`It answered with an error: ${wordsOf(error.message) || wordsOf(asText(error.code))}`);
+    const { code = null, message } = error;
+    throw new McpFault(`It answered with an error: ${wordsOf(message) || wordsOf(asText(code))}`, { code });
   }
   if (!isObject(result)) throw new McpFault('It answered with something that is not JSON-RPC.');
   if (result.resultType === 'input_required') {

@@ -2,10 +2,18 @@
 
 import type { Settings } from '../../../gate/settings/settings.ts';
 import { ApiError, finalError, invalidRequest } from '../../../kit/http/errors.ts';
-import { asText, isObject, type Json, stringOrUndefined, withoutUndefined } from '../../../kit/json/object.ts';
+import { loneSurrogateIn } from '../../../kit/json/lone-surrogates.ts';
+import {
+  asText,
+  isObject,
+  type Json,
+  memberOf,
+  stringOrUndefined,
+  withoutUndefined,
+} from '../../../kit/json/object.ts';
 import type { StoringTools } from '../../../named/tools/tool-kind.ts';
 import { headersOf } from '../tools/addresses.ts';
-import { schemaForApi } from './input-schema.ts';
+import { faultOfSchema, schemaForApi } from './input-schema.ts';
 import type { McpServerRun } from './mcp.schema.ts';
 import { McpFault } from './mcp-fault.ts';
 import { McpSession, upTo } from './session.ts';
@@ -29,16 +37,29 @@ export async function storedServers(tools: unknown[], settings: Settings, storin
   if (servers > MOST_SERVERS) throw invalidRequest(`tools: at most ${MOST_SERVERS} MCP servers.`);
   await storing.onAsking();
   const lists = tools.map((tool, index) => (isServer(tool) ? toolsOf(tool, index, settings, storing) : [tool]));
-  const stored = (await Promise.all(lists)).flat();
+  const listed = await Promise.all(lists);
   const names = new Set<unknown>();
-  for (const tool of stored) {
-    const name = isObject(tool) ? tool.name : undefined;
-    if (name !== undefined && names.has(name)) {
-      throw invalidRequest(`tools: two of them would be named ${asText(name)}, tools of MCP servers among them.`);
-    }
-    names.add(name);
+  for (const tool of tools) {
+    if (!isObject(tool) || isServer(tool) || tool.name === undefined) continue;
+    if (names.has(tool.name)) throw invalidRequest(`tools: two of them are named ${asText(tool.name)}. Rename one.`);
+    names.add(tool.name);
   }
-  return stored;
+  return listed.flatMap((list, index) =>
+    isServer(tools[index]) ? list.map((tool) => withFreeName(tool, names)) : list,
+  );
+}
+
+/** Numbers a name that another tool has: two names of a server may be the same in the characters that Claude accepts. */
+function withFreeName(tool: unknown, names: Set<unknown>): unknown {
+  if (!isObject(tool)) return tool;
+  const base = asText(tool.name);
+  let name = base;
+  for (let number = 2; names.has(name); number += 1) {
+    const end = `_${number}`;
+    name = base.slice(0, LONGEST_NAME - end.length) + end;
+  }
+  names.add(name);
+  return name === base ? tool : { ...tool, name };
 }
 
 /** An entry that names an MCP server. It was checked before. */
@@ -65,7 +86,10 @@ async function toolsOf(
     const names = listed.map(({ name }) => asText(name)).join(', ');
     throw invalidRequest(`${path}.tools: this server has no tool ${unknown}. It has: ${names}.`);
   }
-  const chosen = wanted ? listed.filter(({ name }) => wanted.includes(asText(name))) : listed;
+  // Servers may list their tools in another order each time. That must not be another version of what is stored.
+  const chosen = (wanted ? listed.filter(({ name }) => wanted.includes(asText(name))) : listed).toSorted(
+    (one, other) => (asText(one.name) < asText(other.name) ? -1 : 1),
+  );
   if (chosen.length === 0) throw invalidRequest(`${path}.mcp: this server has no tools.`);
   if (chosen.length > MOST_SERVER_TOOLS) {
     throw invalidRequest(
@@ -166,12 +190,21 @@ interface DescribedTool {
 }
 
 /** Reads a tool as its server describes it. @returns a sentence in its place where it cannot be sent to Claude */
-function describedTool({ name, title, description, inputSchema, annotations }: Json): DescribedTool | string {
+function describedTool(tool: Json): DescribedTool | string {
+  const { name, title, description, inputSchema, annotations, execution } = tool;
   if (typeof name !== 'string' || name === '') return 'A tool is left out, because it has no name.';
+  const leftOut = (why: string) => `The tool ${name.toWellFormed()} is left out, because ${why}.`;
+  const sent = { name, description, title, inputSchema };
+  if (loneSurrogateIn(sent) !== undefined) return leftOut('half a character (a lone surrogate) is in its description');
+  if (memberOf(execution, 'taskSupport') === 'required')
+    return leftOut('it can only be called as a task, which Sluice does not support');
   const input_schema = schemaForApi(inputSchema);
-  if (!input_schema) {
-    return `The tool ${name} is left out, because Claude does not take the schema of its input: it should be one of an object, with all of its properties.`;
-  }
+  if (!input_schema)
+    return leftOut(
+      'Claude does not take the schema of its input: it should be one of an object, with all of its properties',
+    );
+  const fault = faultOfSchema(input_schema);
+  if (fault !== undefined) return leftOut(`Claude does not accept it: ${fault}`);
   const { readOnlyHint, idempotentHint } = isObject(annotations) ? annotations : {};
   return {
     name,

@@ -108,6 +108,11 @@ export interface Profile {
   asksAgain?: true;
   /** The ids of calls that were shown but are not in the history, since the API would refuse them. */
   leftOut?: readonly string[];
+  /**
+   * The number of the first turn whose thinking is sent again: what came before is bound to blocks that the API has rejected.
+   * Absent while none was.
+   */
+  thinkingFrom?: number;
   /** The call that this conversation answers, if it is a subagent's. */
   parent?: ParentCall;
   /** Whether it is deleted. Then the row stays only until the account has confirmed the deletion. */

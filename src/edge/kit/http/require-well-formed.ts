@@ -1,0 +1,17 @@
+import { loneSurrogateIn } from '../json/lone-surrogates.ts';
+import { invalidRequest } from './errors.ts';
+
+/**
+ * Checks the strings of what is about to be stored: the Claude API would reject every request with it.
+ *
+ * @param path where the value is in the request; empty for all of it
+ * @throws ApiError 400 that names the first string or object with a lone surrogate
+ */
+export function requireWellFormed(value: unknown, path = ''): void {
+  const found = loneSurrogateIn(value);
+  if (found === undefined) return;
+  const at = [path, found].filter((part) => part !== '').join('.');
+  throw invalidRequest(
+    `${at || 'body'}: contains half of a character (a lone surrogate), which the Claude API rejects. Cut strings between characters, for example by \`toWellFormed()\`.`,
+  );
+}

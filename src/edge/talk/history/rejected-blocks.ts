@@ -1,0 +1,215 @@
+/**
+ * Blocks of a history that the API no longer accepts: an image whose URL has expired, a deleted file, content that another model
+ * has encrypted. The API's words differ between upstreams and change, so they only help to find the block.
+ */
+
+import { asText, isObject, type Json, memberOf } from '../../kit/json/object.ts';
+import { toldResults } from './left-out-calls.ts';
+import { isServed } from './replayable-blocks.ts';
+
+/** A message of a request, as JSON. */
+interface Message {
+  role?: unknown;
+  content?: unknown;
+}
+
+/**
+ * The keys of blocks that are not sent. A key identifies a block by what it refers to, not by its position, so that one
+ * rejection covers each repetition of an image.
+ */
+export type OmittedBlocks = ReadonlySet<string>;
+
+/** The key of all thinking: each block of it is bound to what stands before it, so the blocks are sent together or not at all. */
+export const THINKING = 'thinking';
+const THINKING_TYPES: ReadonlySet<unknown> = new Set([THINKING, 'redacted_thinking', 'connector_text']);
+
+/** A path to a message, to a block, or to a block within a tool's result. Services write paths with dots, brackets or slashes. */
+const PATH = /\bmessages[.[/](\d+)(?:\]?[./]content[.[/](\d+)(?:\]?[./](?:tool_result[./])?content[.[/](\d+))?)?/g;
+/** What a block is called in the sentence that replaces it. */
+const NAMES: ReadonlyMap<unknown, string> = new Map([
+  ['image', 'an image'],
+  ['document', 'a document'],
+  ['container_upload', 'a file'],
+  ['tool_use', 'a call of a tool'],
+  ['tool_result', 'a result of a tool'],
+  ['text', 'a text'],
+]);
+const SENTENCE = /^\[.{1,40} that can no longer be read\]$/;
+const sentenceFor = (type: unknown) =>
+  `[${NAMES.get(type) ?? 'a part of this conversation'} that can no longer be read]`;
+
+/** Blocks that a rejection names by a path, with the number of their message. */
+export interface NamedBlock {
+  at: number;
+  key: string;
+}
+
+/** @returns the key of a block */
+export function keyOf(block: Json): string {
+  const { type, source, id, tool_use_id: of, text } = block;
+  const external = externalKeyOf(block);
+  if (external !== undefined) return external;
+  if (THINKING_TYPES.has(type)) return THINKING;
+  if (type === 'tool_use') return `call ${asText(id)}`;
+  if (type === 'tool_result') return `result ${asText(of)}`;
+  if (isServed(type)) return `served ${asText(id)}`;
+  if (typeof of === 'string') return `served ${of}`;
+  if (type === 'text')
+    return isCited(block) ? `cited ${JSON.stringify([text, block.citations])}` : `text ${asText(text)}`;
+  const data = memberOf(source, 'data');
+  if (typeof data === 'string') return `data ${data}`;
+  return `json ${JSON.stringify({ ...block, cache_control: undefined })}`;
+}
+
+/** @returns the key of a block whose content is read from elsewhere; undefined for any other */
+function externalKeyOf({ source, file_id }: Json): string | undefined {
+  const [url, file] = [memberOf(source, 'url'), memberOf(source, 'file_id') ?? file_id];
+  if (typeof url === 'string') return `url ${url}`;
+  return typeof file === 'string' ? `file ${file}` : undefined;
+}
+
+/** @returns whether a block's content is read from elsewhere, where it can end */
+export function isExternal(key: string): boolean {
+  return key.startsWith('url ') || key.startsWith('file ');
+}
+
+function isCited({ citations }: Json): boolean {
+  return Array.isArray(citations) && citations.length > 0;
+}
+
+/** @returns the blocks of a content; a text is one block */
+export function blocksOf(content: unknown): Json[] {
+  if (typeof content === 'string') return content === '' ? [] : [{ type: 'text', text: content }];
+  return Array.isArray(content) ? content.filter(isObject) : [];
+}
+
+/** @returns the blocks within a tool's result; none for any other block */
+function within({ type, content }: Json): Json[] {
+  return type === 'tool_result' ? blocksOf(content) : [];
+}
+
+/**
+ * Finds the blocks that a rejection names by their paths.
+ *
+ * @param words the API's words, or the body of its answer
+ * @param messages the messages that were sent
+ */
+export function blocksAtPaths(words: string, messages: readonly Message[]): NamedBlock[] {
+  return [...words.matchAll(PATH)].flatMap(([, message, block, inner]) => {
+    const at = Number(message);
+    const { content } = messages[at] ?? {};
+    const blocks = blocksOf(content);
+    if (block === undefined) {
+      const others = blocks.filter(({ type }) => type !== 'text');
+      return (others.length > 0 ? others : blocks).map((one) => ({ at, key: keyOf(one) }));
+    }
+    // A string has no blocks in the caller's request, but the API numbers it as one.
+    const outer =
+      typeof content === 'string' ? blocks[0] : Array.isArray(content) ? asBlock(content[Number(block)]) : undefined;
+    if (!outer) return [];
+    const one =
+      inner === undefined || !Array.isArray(outer.content) ? undefined : asBlock(outer.content[Number(inner)]);
+    return [{ at, key: keyOf(one && outer.type === 'tool_result' ? one : outer) }];
+  });
+}
+
+function asBlock(value: unknown): Json | undefined {
+  return isObject(value) && !(value.type === 'text' && SENTENCE.test(asText(value.text))) ? value : undefined;
+}
+
+/** @returns the keys of blocks whose URL or file a rejection names */
+export function blocksNamed(words: string, messages: readonly Message[]): string[] {
+  return externalKeys(messages).filter((key) => {
+    const name = key.slice(key.indexOf(' ') + 1);
+    return words.includes(name) || words.includes(JSON.stringify(name).slice(1, -1));
+  });
+}
+
+/** @returns the keys of blocks that are read from elsewhere, oldest first, each once */
+export function externalKeys(messages: readonly Message[]): string[] {
+  return keysWhere(messages, (block) => externalKeyOf(block) !== undefined);
+}
+
+function keysWhere(messages: readonly Message[], isMeant: (block: Json) => boolean): string[] {
+  const all = messages.flatMap(({ content }) => blocksOf(content).flatMap((block) => [block, ...within(block)]));
+  return [...new Set(all.filter(isMeant).map(keyOf))];
+}
+
+/** How many groups of `guesses` stand behind the external blocks. */
+export const LATER_GROUPS = 4;
+
+/**
+ * Groups blocks by how likely it is that the API no longer accepts them, where its words name none. Text is not in any group.
+ *
+ * @returns keys: those of blocks read from elsewhere, of thinking, of encrypted content, of inline images and documents, and of
+ *   the rest
+ */
+export function guesses(messages: readonly Message[]): string[][] {
+  const isOpaque = (block: Json) => isServed(block.type) || keyOf(block).startsWith('served ') || isCited(block);
+  const isThinking = ({ type }: Json) => THINKING_TYPES.has(type);
+  const isInline = ({ source }: Json) => isObject(source) && externalKeyOf({ source }) === undefined;
+  const isOther = (block: Json) => block.type !== 'text' && !isThinking(block);
+  return [
+    externalKeys(messages),
+    ...[isThinking, isOpaque, isInline, isOther].map((isMeant) => keysWhere(messages, isMeant)),
+  ];
+}
+
+/**
+ * Chooses what is left out next, where a rejection names nothing.
+ *
+ * @param left how many more tries there are, this one included
+ * @returns keys that are not omitted yet; undefined if there are none
+ */
+export function nextGuess(
+  groups: readonly (readonly string[])[],
+  omitted: OmittedBlocks,
+  left: number,
+): readonly string[] | undefined {
+  for (const [index, group] of groups.entries()) {
+    const rest = group.filter((key) => !omitted.has(key) && !(key === THINKING && omitted.size > 0));
+    if (rest.length > 0) return index === 0 && left > LATER_GROUPS ? rest.slice(0, 1) : rest;
+  }
+  return undefined;
+}
+
+/** @returns the ids of the calls that are omitted */
+export function omittedCalls(omitted: OmittedBlocks): ReadonlySet<string> {
+  return new Set([...omitted].flatMap((key) => (key.startsWith('call ') ? [key.slice(5)] : [])));
+}
+
+/**
+ * Replaces omitted blocks by a sentence, and leaves out all thinking, since it is bound to what stood before it.
+ *
+ * @returns undefined if a content has no omitted block beside thinking
+ */
+export function withoutOmitted(content: unknown, omitted: OmittedBlocks): Json[] | undefined {
+  const blocks = blocksOf(content);
+  const calls = omittedCalls(omitted);
+  const replaced = toldResults(blocks, calls).flatMap((block) => replacementOf(block, omitted));
+  const isSame = (before: readonly Json[]) =>
+    before.length === replaced.length && before.every((block, at) => block === replaced[at]);
+  if (isSame(blocks)) return undefined;
+  const rest = replaced.filter(({ type }) => !THINKING_TYPES.has(type));
+  // The API does not accept a message without content.
+  return rest.length > 0 ? rest : [{ type: 'text', text: sentenceFor(undefined) }];
+}
+
+function replacementOf(block: Json, omitted: OmittedBlocks): Json[] {
+  const { type, content, cache_control } = block;
+  const key = keyOf(block);
+  if (THINKING_TYPES.has(type)) return [block];
+  if (!omitted.has(key)) {
+    if (type !== 'tool_result' || !Array.isArray(content)) return [block];
+    const inner = content.flatMap((one: unknown) => (isObject(one) ? replacementOf(one, omitted) : []));
+    return inner.every((one, at) => one === content[at]) ? [block] : [{ ...block, content: inner }];
+  }
+  const sentence = { type: 'text', text: sentenceFor(type), ...(cache_control !== undefined && { cache_control }) };
+  if (type === 'tool_result') return [{ ...block, content: sentence.text }];
+  if (isServed(type)) return [];
+  if (key.startsWith('cited ')) {
+    const { citations: _, ...text } = block;
+    return [text];
+  }
+  return [sentence];
+}

@@ -1,9 +1,12 @@
+import Ajv2020 from 'ajv/dist/2020.js';
+import fc from 'fast-check';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { settingsOf } from '../../../../../src/edge/gate/settings/settings.ts';
 import type { Json } from '../../../../../src/edge/kit/json/object.ts';
 import { checkTools } from '../../../../../src/edge/named/tools/check-tools.ts';
 import { storedTools } from '../../../../../src/edge/named/versions/stored-tools.ts';
 import { serveHttp, serveMcp, serveWithoutSessions } from '../../../../support/mcp-server.ts';
+import { runs, tryAsyncCases } from '../../../../support/runs.ts';
 
 const identity = { account: 'alice', scopes: ['messages', 'prefixes', 'tools'] as const, token: undefined };
 
@@ -60,21 +63,20 @@ describe.each([true, false].flatMap((hasSessions) => [true, false].map((isJson) 
         stored.map(({ name, run }) => [name, (run as Json | undefined)?.tool, (run as Json | undefined)?.once]),
       ).toEqual([
         ['mine', undefined, undefined],
+        ...['ask', 'big', 'book', 'fail'].map((name) => [`w_${name}`, name, true]),
         ['w_get_weather', 'get.weather', false],
-        ['w_book', 'book', true],
-        ['w_look', 'look', false],
-        ...['measure', 'fail', 'wait'].map((name) => [`w_${name}`, name, true]),
         ['w_hold', 'hold', false],
-        ...['ask', 'big'].map((name) => [`w_${name}`, name, true]),
+        ['w_look', 'look', false],
+        ...['measure', 'wait'].map((name) => [`w_${name}`, name, true]),
       ]);
-      expect(stored[1]).toEqual({
+      expect(stored.find(({ name }) => name === 'w_get_weather')).toEqual({
         name: 'w_get_weather',
         description: 'Tells the weather.',
         defer_loading: true,
         input_schema: expect.objectContaining({ type: 'object', required: ['city'] }),
         run: { ...run, tool: 'get.weather', once: false },
       });
-      expect(stored[3]).toMatchObject({ description: 'Looks out of the window.' });
+      expect(stored.find(({ name }) => name === 'w_look')).toMatchObject({ description: 'Looks out of the window.' });
       expect(server.headers.every(({ authorization }) => authorization === 'Bearer s3cret')).toBe(true);
       await Promise.all(kept);
       expect(server.sessions.size).toBe(0);
@@ -92,6 +94,61 @@ test('a server that knows no sessions any more is listed without one', async () 
   expect(await storing([{ name: 's', run: { mcp: url } }], host)).toMatchObject([
     { name: 's_get_weather', run: { mcp: url, tool: 'get.weather', once: false } },
   ]);
+});
+
+/** A server that answers `initialize` in a way of its own, and requests without sessions by listing a tool, or an error. */
+async function refusingSessions(first: { status?: number; body?: unknown }, then: { status?: number; body?: unknown }) {
+  const server = await serveHttp(async (request, response) => {
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of request) chunks.push(chunk as Uint8Array);
+    const { id, method } = JSON.parse(Buffer.concat(chunks).toString()) as { id: number; method: string };
+    const isModern = request.headers['mcp-protocol-version'] === '2026-07-28' && !request.headers['mcp-session-id'];
+    const { status = 200, body } = method === 'initialize' ? first : isModern ? then : { status: 400, body: undefined };
+    response.writeHead(status, { 'content-type': 'application/json', 'mcp-session-id': 'none' });
+    response.end(body === undefined ? 'No.' : JSON.stringify({ jsonrpc: '2.0', id, ...body }));
+  });
+  onTestFinished(() => server.close());
+  return server;
+}
+const modern = { body: { result: { resultType: 'complete', tools: [tool('look')] } } };
+const rpcError = (code: number, message = 'No.') => ({ error: { code, message } });
+
+test.each<[string, { status?: number; body?: unknown }]>([
+  ['400', { status: 400 }],
+  ['400 with an error', { status: 400, body: rpcError(-32_022, 'Unsupported protocol version') }],
+  ['404', { status: 404 }],
+  ['404 with an error', { status: 404, body: rpcError(-32_601, 'Method not found') }],
+  ['405', { status: 405 }],
+  ['406', { status: 406 }],
+  ['422', { status: 422 }],
+  ['an error: no such method', { body: rpcError(-32_601, 'Method not found') }],
+  ['an error: another version', { body: rpcError(-32_022, 'Unsupported protocol version') }],
+  ['an error: a header is missing', { body: rpcError(-32_001, 'Bad request') }],
+  ['its own version', { body: { result: { protocolVersion: '2026-07-28', capabilities: {} } } }],
+])('a server that answers `initialize` with %s is asked in the version without sessions', async (_, first) => {
+  const { url, host } = await refusingSessions(first, modern);
+  expect(await storing([{ name: 's', run: { mcp: url } }], host)).toMatchObject([{ name: 's_look' }]);
+});
+
+test.each<[string, { status?: number; body?: unknown }, { status?: number; body?: unknown }]>([
+  ['It answered 404.', { status: 404 }, { status: 404 }],
+  ['It answered 405.', { status: 405 }, { body: rpcError(-32_601, 'Method not found') }],
+  ['wrong address', { body: rpcError(-32_000, 'wrong address') }, { status: 400 }],
+  ['2024-11-05', { body: { result: { protocolVersion: '2024-11-05' } } }, { status: 400 }],
+])('the first error is reported where a server supports neither way: %s', async (said, first, then) => {
+  const { url, host } = await refusingSessions(first, then);
+  const expected = said === '2024-11-05' ? 'It supports none of the versions' : said;
+  await expect(storing([{ name: 's', run: { mcp: url } }], host)).rejects.toMatchObject({
+    status: 400,
+    message: expect.stringContaining(expected),
+  });
+});
+
+test.each([401, 403, 429, 500])('a server that answers `initialize` with %i is not asked again', async (status) => {
+  const { url, host } = await refusingSessions({ status }, modern);
+  await expect(storing([{ name: 's', run: { mcp: url } }], host)).rejects.toMatchObject({
+    message: expect.stringContaining(`It answered ${status}.`),
+  });
 });
 
 test('of a server’s tools only those that are wanted are stored; one that does not exist is told', async () => {
@@ -146,9 +203,8 @@ test('one tool that cannot be sent does not hide its server: it is left out, and
     ['s_union', { type: 'object', properties: { ...byPage.properties, ...byUrl.properties } }],
   ]);
   expect(warnings).toEqual([
-    'tools.0.run.mcp: A tool is left out, because it has no name.',
     expect.stringContaining('tools.0.run.mcp: The tool odd is left out'),
-    'tools.0.run.mcp: A tool is left out, because it has no name.',
+    ...Array(2).fill('tools.0.run.mcp: A tool is left out, because it has no name.'),
   ]);
 });
 
@@ -166,15 +222,83 @@ test('the tools that are asked for are chosen first: those beside them are no fa
   });
 });
 
-test('names are made to fit, and two of the same are refused', async () => {
-  const { url, host } = await listing(() => ({ tools: [tool('a.b'), tool(`é${'x'.repeat(200)}`)] }));
-  const stored = await storing([{ name: 's', run: { mcp: url } }], host);
-  expect(stored.map(({ name }) => name)).toEqual(['s_a_b', `s__${'x'.repeat(125)}`]);
-  const same = [
-    { name: 's', run: { mcp: url } },
-    { name: 's_a_b', input_schema: { type: 'object' } },
-  ];
-  await expect(storing(same, host)).rejects.toMatchObject({ status: 400, message: expect.stringContaining('s_a_b') });
+test('names are made to fit, and numbered where another tool has the same', async () => {
+  const long = (end: string) => tool(`é${'x'.repeat(200)}${end}`);
+  const { url, host } = await listing(() => ({ tools: [long('b'), tool('a_b'), tool('a.b'), long('a')] }));
+  const server = { name: 's', run: { mcp: url } };
+  const own = { name: 's_a_b', input_schema: { type: 'object' } };
+  const stored = await storing([server, own], host);
+  expect(stored.map(({ name, run }) => [name, (run as Json | undefined)?.tool])).toEqual([
+    ['s_a_b_2', 'a.b'],
+    ['s_a_b_3', 'a_b'],
+    [`s__${'x'.repeat(125)}`, `é${'x'.repeat(200)}a`],
+    [`s__${'x'.repeat(123)}_2`, `é${'x'.repeat(200)}b`],
+    ['s_a_b', undefined],
+  ]);
+  await expect(storing([server, own, own], host)).rejects.toMatchObject({
+    status: 400,
+    message: expect.stringContaining('s_a_b'),
+  });
+});
+
+/** What MCP servers list that Claude rejects, and forms of the same that it accepts. */
+const SCHEMAS: readonly Json[] = [
+  { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] },
+  { $schema: 'http://json-schema.org/draft-07/schema#', type: 'object', additionalProperties: false },
+  { type: 'object', properties: { 'StartTime<': { type: 'string' } } },
+  { type: 'object', properties: { ['k'.repeat(65)]: {} } },
+  { type: 'object', properties: { 'due date': {} } },
+  { type: 'object', properties: { size: { type: 'number', minimum: 0, exclusiveMinimum: true } } },
+  { type: 'object', properties: { size: { type: 'number', exclusiveMinimum: 0 } } },
+  { type: 'object', properties: { city: { type: 'string', required: true } } },
+  { type: 'object', properties: { pair: { type: 'array', items: [{ type: 'string' }, {}] } } },
+  { type: 'object', properties: { pair: { type: 'array', prefixItems: [{ type: 'string' }] } } },
+  { type: 'object', properties: { city: { enum: 'Bern' } } },
+  { type: 'object', properties: { city: { enum: ['Bern'] } } },
+  { type: 'object', properties: { city: { type: 'text' } } },
+  { type: 'object', properties: { city: { anyOf: [{ type: 'string' }, { type: ['null', 'integer'] }] } } },
+  { type: 'object', properties: { city: { anyOf: [] } } },
+  { type: 'object', properties: { city: 'string' } },
+  { type: 'object', properties: { city: { description: 'half \ud83d' } } },
+  { type: 'object', oneOf: [{ required: ['a'] }] },
+  { type: 'array' },
+];
+
+test('of whatever a server lists, all that Claude accepts is stored, in any order, and each other tool is named in a warning', async () => {
+  const listed = fc.uniqueArray(
+    fc.record({
+      name: fc.oneof(fc.constantFrom('a.b', 'a_b', 'a/b', 'half \ud83d', 'x'.repeat(200)), fc.string({ minLength: 1 })),
+      description: fc.constantFrom(undefined, 'Tells the weather.', 'half \ud83d'),
+      inputSchema: fc.constantFrom(...SCHEMAS),
+      execution: fc.constantFrom(undefined, { taskSupport: 'optional' }, { taskSupport: 'required' }),
+    }),
+    { selector: ({ name }) => name, maxLength: 12 },
+  );
+  const ajv = new Ajv2020({ strict: false, logger: false });
+  let tools: unknown[] = [];
+  const { url, host } = await listing(() => ({ tools }));
+  const server = [{ name: 's', run: { mcp: url } }];
+  await tryAsyncCases(runs(100), listed, async (some) => {
+    const good = tool('good', { inputSchema: SCHEMAS[0] });
+    tools = [...some, good];
+    const warnings: string[] = [];
+    const stored = await storing(server, host, identity.scopes, (one) => warnings.push(one));
+    tools.reverse();
+    expect(await storing(server, host)).toEqual(stored);
+    expect(stored.map(({ run }) => (run as Json).tool)).toContain('good');
+    expect(stored.length + warnings.length).toBe(tools.length);
+    expect(new Set(stored.map(({ name }) => name)).size).toBe(stored.length);
+    for (const { name, description = '', input_schema } of stored as Json[]) {
+      expect(name).toMatch(/^[a-zA-Z0-9_-]{1,128}$/);
+      expect(String(description).isWellFormed()).toBe(true);
+      const { $schema: _, ...schema } = input_schema as Json;
+      expect([ajv.validateSchema(schema), schema]).toEqual([true, schema]);
+      expect(JSON.stringify(schema)).not.toContain('\\ud83d');
+      expect(schema).not.toHaveProperty('oneOf');
+      for (const key of Object.keys((schema.properties ?? {}) as Json)) expect(key).toMatch(/^[a-zA-Z0-9_.-]{1,64}$/);
+    }
+    return undefined;
+  });
 });
 
 /** A schema that no one could write a second time. */

@@ -1,0 +1,35 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { loneSurrogateIn, wellFormedJson } from '../../../../src/edge/kit/json/lone-surrogates.ts';
+import { runs, tryCases } from '../../../support/runs.ts';
+
+const half = fc.constantFrom('\ud83d', '\udc4b', '\\ud83d', '\\\\ud83d', '👋', '"', '\\', 'a', '\\ud83d\\udc4b');
+const text = fc.array(half, { maxLength: 8 }).map((parts) => parts.join(''));
+/** Writes each character above ASCII as escapes, as other languages do. */
+const escaped = (json: string) =>
+  json.replace(/[^\x20-\x7e]/g, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`);
+
+describe('a JSON text', () => {
+  test('parses to the same value with U+FFFD for each half of a character, however it is escaped', () => {
+    tryCases(runs(2_000), fc.array(text), fc.boolean(), (strings, isEscaped) => {
+      const json = JSON.stringify(strings);
+      const sent = wellFormedJson(isEscaped ? escaped(json) : json);
+      expect(JSON.parse(sent)).toEqual(strings.map((one) => one.toWellFormed()));
+      return undefined;
+    });
+  });
+
+  test('is the same text where nothing is wrong', () => {
+    const json = JSON.stringify({ a: '👋 \\ud83d' });
+    expect(wellFormedJson(json)).toBe(json);
+  });
+});
+
+test.each<[unknown, string | undefined]>([
+  [{ tools: [{ name: 'a' }, { description: 'half \ud83d' }] }, 'tools.1.description'],
+  [{ system: { '\udc4b': 1 } }, 'system'],
+  ['\ud83d', ''],
+  [{ a: '👋' }, undefined],
+])('the path of half a character is found in %j', (value, path) => {
+  expect(loneSurrogateIn(value)).toBe(path);
+});

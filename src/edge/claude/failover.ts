@@ -201,7 +201,9 @@ export class Failover {
   #answerIn({ verdict, response, opening }: FailedAttempt, name: string): Response | undefined {
     const { kind = 'request', name: first = name, model } = this.#first ?? {};
     const isNextDoor = first !== name || (this.#first && model !== this.#routing.model);
-    if (verdict.kind !== 'request' || (isNextDoor && kind !== 'missing' && !verdict.isPublished)) return undefined;
+    const isForeign = verdict.isAboutThinking && !this.#options.repairsThinking;
+    const saysMore = kind === 'missing' || (verdict.isPublished && !isForeign);
+    if (verdict.kind !== 'request' || (isNextDoor && !saysMore)) return undefined;
     Object.assign(this.#course, { opening });
     return response;
   }

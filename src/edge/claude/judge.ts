@@ -24,6 +24,7 @@ import { isWaitable, waitOf } from './headers.ts';
 import {
   causeOf,
   endOfLimit,
+  isAboutThinking,
   isPublished,
   type StatedError,
   statedErrorIn,
@@ -49,6 +50,8 @@ export interface UpstreamRefusal {
   isVerbatim: boolean;
   /** Whether another upstream would say the same: the API publishes it. Default: no. */
   isPublished?: boolean;
+  /** Whether it rejects thinking, which another upstream may have signed. */
+  isAboutThinking?: boolean;
   /** Whether its words are a gateway's about its operator: a budget, a quota, a key. Then another request gets the same. */
   isOfOperator?: boolean;
   /** Milliseconds that the upstream asks to wait, or for which it is not tried. */
@@ -142,6 +145,7 @@ export function verdict(head: AnswerHead | { thrown: unknown }, { text, elapsedM
     // What is not whole, or came with the status of a success, is told in the API's form.
     isVerbatim: error !== undefined && error.message !== '' && !isSuccess && !isHidden && status !== 429,
     isOfOperator: isOfOperator || OF_ITS_OPERATOR.test(words) || (error === undefined && OF_THE_DEPLOYMENT.test(words)),
+    isAboutThinking: isAboutThinking(words),
     isPublished: isPublished(words) || (error?.code.startsWith('compaction_') ?? false),
     waitMs: isOfOperator ? REFUSED_MS : retryAfterMs(headers),
     mayHaveRun: mayHaveRun(head, error !== undefined, elapsedMs),

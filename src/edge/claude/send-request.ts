@@ -31,6 +31,8 @@ export interface SendOptions {
   caller?: Headers | Readonly<Record<string, string>>;
   /** Updated while the request goes up, so that others know what may have run. */
   course: SendProgress;
+  /** Whether the request is sent again without its thinking if an upstream rejects that. */
+  repairsThinking?: boolean;
   /** Pays for another try after a try that may have run. Without it there is no other try. `free`: tries cost nothing. */
   payment?: Payment | 'free' | undefined;
   /** Keeps work alive that the answer does not wait for. Default: nothing keeps it alive. */

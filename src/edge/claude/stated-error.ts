@@ -29,7 +29,10 @@ const DEEPEST_WORDS = 5;
 const MOST_FOREIGN_WORDS = 500;
 /** Words that the API publishes: any upstream refuses the request in them. */
 const PUBLISHED =
-  /\b(?:prompt|input) is too long\b|\bmaximum allowed number of output tokens\b|\bassistant message prefill\b|^tool_choice: type .* not supported|\btool_use\W+ids were found without\b|\bInvalid\W+signature\W+in\W+thinking\b|\blatest assistant message cannot be modified\b|\bcache_control\b.*(?:must not come after|cannot be set|extra inputs)/i;
+  /\b(?:prompt|input) is too long\b|\bmaximum allowed number of output tokens\b|\bassistant message prefill\b|^tool_choice: type .* not supported|\btool_use\W+ids were found without\b|\bcache_control\b.*(?:must not come after|cannot be set|extra inputs)/i;
+
+/** The same about thinking. An upstream signs its own, so another one may reject what the first would accept. */
+const ABOUT_THINKING = /\bInvalid\W+signature\W+in\W+thinking\b|\blatest assistant message cannot be modified\b/i;
 
 /** @returns the error in a body in the API's form. */
 export function statedErrorIn(body: unknown): StatedError {
@@ -67,7 +70,12 @@ export function statusOfStated(body: unknown): number {
 
 /** @returns whether any upstream would refuse the request in these words. */
 export function isPublished(words: string): boolean {
-  return PUBLISHED.test(words);
+  return PUBLISHED.test(words) || isAboutThinking(words);
+}
+
+/** @returns whether words reject thinking that another upstream may have signed. */
+export function isAboutThinking(words: string): boolean {
+  return ABOUT_THINKING.test(words);
 }
 
 /** @returns an error's code; without one, what its sentence says; empty if neither is known. */

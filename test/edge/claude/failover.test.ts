@@ -368,12 +368,29 @@ describe('a 400 from next door', () => {
     },
   );
 
-  test.each(Object.entries(PUBLISHED))('is the answer where the API publishes it: %s', async (_, words) => {
-    const app = edge(TWO);
-    says = { east: refusal(500, 'api_error'), west: () => refusedBy('a message', words) };
-    const response = await app.post('/v1/messages', ASK);
-    expect([response.status, (await errorOf(response)).message]).toEqual([400, words]);
-  });
+  const isAboutThinking = ([what]: [string, string]) =>
+    ['a changed signature', 'changed thinking', 'another conversation'].includes(what);
+
+  test.each(Object.entries(PUBLISHED).filter(isAboutThinking))(
+    'is not the answer where it is about thinking that another upstream has signed: %s',
+    async (_, words) => {
+      const app = edge(TWO);
+      says = { east: refusal(529, 'overloaded_error'), west: () => refusedBy('a message', words) };
+      expect((await app.post('/v1/messages', ASK)).status).toBe(529);
+      says = { east: () => refusedBy('a message', words), west: answered };
+      expect((await app.post('/v1/messages', ASK)).status).toBe(400);
+    },
+  );
+
+  test.each(Object.entries(PUBLISHED).filter((one) => !isAboutThinking(one)))(
+    'is the answer where the API publishes it: %s',
+    async (_, words) => {
+      const app = edge(TWO);
+      says = { east: refusal(500, 'api_error'), west: () => refusedBy('a message', words) };
+      const response = await app.post('/v1/messages', ASK);
+      expect([response.status, (await errorOf(response)).message]).toEqual([400, words]);
+    },
+  );
 
   test('is none in a stream, either, and the first failure is the answer to a count', async () => {
     const app = edge(TWO);

@@ -210,7 +210,10 @@ export class TurnRunner implements Runner {
     const exchange = new Exchange({ upstream, settings }, { controller, course: progress });
     const answering = exchange.send(
       { method: 'POST', path: `/v1/messages${query}`, headers, body, routing: paid.routing },
-      { ...this.#patience, payment, waitUntil: (work) => this.#context.waitUntil(work) },
+      {
+        ...{ ...this.#patience, payment, repairsThinking: plan.repair !== undefined },
+        waitUntil: (work) => this.#context.waitUntil(work),
+      },
     );
     // The request has gone up, so a crash would cost something now. The grant is stored meanwhile.
     if (!background || progress.upstream !== undefined) this.#take(granted);

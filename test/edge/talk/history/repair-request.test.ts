@@ -2,11 +2,21 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
+import { eventsOf } from '../../../../src/edge/talk/turn/message-events.ts';
 import { atRest, readOf, rowsOf } from '../../../support/conversations.ts';
 import { runs, tryAsyncCases } from '../../../support/runs.ts';
-import { type Asked, answeringBy, call, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';
+import {
+  type Asked,
+  answeringBy,
+  askingTwo,
+  call,
+  calls,
+  says,
+  servingTools,
+  weather,
+} from '../../../support/scripted-runs.ts';
 import { ask, bodyOf, say, textOf } from '../../../support/turns.ts';
-import { event, refusal, sse } from '../../../support/wire.ts';
+import { event, message, refusal, sse } from '../../../support/wire.ts';
 
 const STATUSES = [400, 404, 413, 422] as const;
 type Status = (typeof STATUSES)[number];
@@ -215,6 +225,35 @@ describe('blocks of the history that the API rejects', () => {
     await say(bodyOf(images));
     isLater = true;
     expect(textOf((await say(bodyOf('And now?'))).events)).toBe('Sun.');
+  });
+
+  test('go without thinking to another upstream, which has not signed it', async () => {
+    let isDown = false;
+    const bodies: Asked[] = [];
+    askingTwo((host, body) => {
+      if (host.startsWith('one') && isDown) return refusal(529, 'overloaded_error', 'Overloaded');
+      bodies.push(body);
+      const signed = JSON.stringify(body).includes('"signature"');
+      if (isDown && signed)
+        return refusal(400, TYPE[400], 'messages.1.content.0: Invalid `signature` in `thinking` block');
+      const content = [{ type: 'thinking', thinking: 'Hm.', signature: 'sig' }, ...says('Sun.').content];
+      return sse(eventsOf({ ...message({ content }), model: body.model }));
+    });
+    await say(bodyOf('How is the weather?'));
+    isDown = true;
+    expect(textOf((await say(bodyOf('And now?'))).events)).toBe('Sun.');
+    expect(bodies).toHaveLength(3);
+  });
+
+  test('are made well-formed, where the model has written half a character', async () => {
+    const bodies = answeringBy((body, number) => {
+      if (JSON.stringify(body).includes('\\ud83d')) return refusal(400, TYPE[400], 'no low surrogate in string');
+      return number === 1 ? calls(call('toolu_1', 'half \ud83d')) : says('Sun.');
+    });
+    servingTools(() => new Response('sun'));
+    expect(textOf((await say(bodyOf('How is the weather?', { tools: [weather()] }))).events)).toBe('Sun.');
+    expect(textOf((await say(bodyOf('And half \udc4b?'))).events)).toBe('Sun.');
+    expect(bodies).toHaveLength(3);
   });
 
   test.each<[string, number, string, string]>([

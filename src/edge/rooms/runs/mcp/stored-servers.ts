@@ -38,12 +38,7 @@ export async function storedServers(tools: unknown[], settings: Settings, storin
   await storing.onAsking();
   const lists = tools.map((tool, index) => (isServer(tool) ? toolsOf(tool, index, settings, storing) : [tool]));
   const listed = await Promise.all(lists);
-  const names = new Set<unknown>();
-  for (const tool of tools) {
-    if (!isObject(tool) || isServer(tool) || tool.name === undefined) continue;
-    if (names.has(tool.name)) throw invalidRequest(`tools: two of them are named ${asText(tool.name)}. Rename one.`);
-    names.add(tool.name);
-  }
+  const names = new Set(tools.flatMap((tool) => (isObject(tool) && !isServer(tool) ? [tool.name] : [])));
   return listed.flatMap((list, index) =>
     isServer(tools[index]) ? list.map((tool) => withFreeName(tool, names)) : list,
   );

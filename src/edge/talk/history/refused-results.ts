@@ -18,7 +18,7 @@ import { loopStart } from './thinking.ts';
 
 /** Words that choose between results: about an image, and about the length of all that is sent together. */
 const ABOUT_IMAGE = /\bimages?\b|image_/i;
-const TOO_LONG = /\btoo (?:long|large|many)\b|\bexceeds?\b/i;
+const ABOUT_LENGTH = /\btoo (?:long|large|many)\b|\bexceeds?\b/i;
 /** The most characters of the API's words that the model is told. */
 const MOST_REFUSAL_WORDS = 300;
 
@@ -40,7 +40,7 @@ export function chosenResults(words: string, status: number, pending: PendingRes
   const idsOf = (some: typeof results) => some.map(([id]) => id);
   const withImage = results.filter(([, text]) => hasImage(parseObject(text)));
   if (withImage.length > 0 && ABOUT_IMAGE.test(words)) return idsOf(withImage);
-  if (status !== 413 && !TOO_LONG.test(words)) return idsOf(results);
+  if (status !== 413 && !ABOUT_LENGTH.test(words)) return idsOf(results);
   return idsOf(results.toSorted(([, one], [, other]) => other.length - one.length).slice(0, 1));
 }
 

@@ -8,7 +8,7 @@ import { toldResults } from './left-out-calls.ts';
 import { isServed } from './replayable-blocks.ts';
 
 /** A message of a request, as JSON. */
-interface Message {
+interface MessageWithBlocks {
   role?: unknown;
   content?: unknown;
 }
@@ -17,16 +17,17 @@ interface Message {
  * The keys of blocks that are not sent. A key identifies a block by what it refers to, not by its position, so that one
  * rejection covers each repetition of an image.
  */
-export type OmittedBlocks = ReadonlySet<string>;
+type OmittedBlocks = ReadonlySet<string>;
 
 /** The key of all thinking: each block of it is bound to what stands before it, so the blocks are sent together or not at all. */
-export const THINKING = 'thinking';
-const THINKING_TYPES: ReadonlySet<unknown> = new Set([THINKING, 'redacted_thinking', 'connector_text']);
+export const ALL_THINKING = 'thinking';
+const TYPES_OF_THINKING: ReadonlySet<unknown> = new Set([ALL_THINKING, 'redacted_thinking', 'connector_text']);
 
 /** A path to a message, to a block, or to a block within a tool's result. Services write paths with dots, brackets or slashes. */
-const PATH = /\bmessages[.[/](\d+)(?:\]?[./]content[.[/](\d+)(?:\]?[./](?:tool_result[./])?content[.[/](\d+))?)?/g;
+const BLOCK_PATH =
+  /\bmessages[.[/](\d+)(?:\]?[./]content[.[/](\d+)(?:\]?[./](?:tool_result[./])?content[.[/](\d+))?)?/g;
 /** What a block is called in the sentence that replaces it. */
-const NAMES: ReadonlyMap<unknown, string> = new Map([
+const NAMES_OF_BLOCKS: ReadonlyMap<unknown, string> = new Map([
   ['image', 'an image'],
   ['document', 'a document'],
   ['container_upload', 'a file'],
@@ -34,9 +35,9 @@ const NAMES: ReadonlyMap<unknown, string> = new Map([
   ['tool_result', 'a result of a tool'],
   ['text', 'a text'],
 ]);
-const SENTENCE = /^\[.{1,40} that can no longer be read\]$/;
-const sentenceFor = (type: unknown) =>
-  `[${NAMES.get(type) ?? 'a part of this conversation'} that can no longer be read]`;
+const REPLACEMENT_SENTENCE = /^\[.{1,40} that can no longer be read\]$/;
+const replacementSentence = (type: unknown) =>
+  `[${NAMES_OF_BLOCKS.get(type) ?? 'a part of this conversation'} that can no longer be read]`;
 
 /** Blocks that a rejection names by a path, with the number of their message. */
 export interface NamedBlock {
@@ -45,11 +46,11 @@ export interface NamedBlock {
 }
 
 /** @returns the key of a block */
-export function keyOf(block: Json): string {
+function keyOfBlock(block: Json): string {
   const { type, source, id, tool_use_id: of, text } = block;
   const external = externalKeyOf(block);
   if (external !== undefined) return external;
-  if (THINKING_TYPES.has(type)) return THINKING;
+  if (TYPES_OF_THINKING.has(type)) return ALL_THINKING;
   if (type === 'tool_use') return `call ${asText(id)}`;
   if (type === 'tool_result') return `result ${asText(of)}`;
   if (isServed(type)) return `served ${asText(id)}`;
@@ -78,14 +79,14 @@ function isCited({ citations }: Json): boolean {
 }
 
 /** @returns the blocks of a content; a text is one block */
-export function blocksOf(content: unknown): Json[] {
+export function contentBlocks(content: unknown): Json[] {
   if (typeof content === 'string') return content === '' ? [] : [{ type: 'text', text: content }];
   return Array.isArray(content) ? content.filter(isObject) : [];
 }
 
 /** @returns the blocks within a tool's result; none for any other block */
-function within({ type, content }: Json): Json[] {
-  return type === 'tool_result' ? blocksOf(content) : [];
+function blocksInResult({ type, content }: Json): Json[] {
+  return type === 'tool_result' ? contentBlocks(content) : [];
 }
 
 /**
@@ -94,14 +95,14 @@ function within({ type, content }: Json): Json[] {
  * @param words the API's words, or the body of its answer
  * @param messages the messages that were sent
  */
-export function blocksAtPaths(words: string, messages: readonly Message[]): NamedBlock[] {
-  return [...words.matchAll(PATH)].flatMap(([, message, block, inner]) => {
+export function blocksAtPaths(words: string, messages: readonly MessageWithBlocks[]): NamedBlock[] {
+  return [...words.matchAll(BLOCK_PATH)].flatMap(([, message, block, inner]) => {
     const at = Number(message);
     const { content } = messages[at] ?? {};
-    const blocks = blocksOf(content);
+    const blocks = contentBlocks(content);
     if (block === undefined) {
       const others = blocks.filter(({ type }) => type !== 'text');
-      return (others.length > 0 ? others : blocks).map((one) => ({ at, key: keyOf(one) }));
+      return (others.length > 0 ? others : blocks).map((one) => ({ at, key: keyOfBlock(one) }));
     }
     // A string has no blocks in the caller's request, but the API numbers it as one.
     const outer =
@@ -109,16 +110,18 @@ export function blocksAtPaths(words: string, messages: readonly Message[]): Name
     if (!outer) return [];
     const one =
       inner === undefined || !Array.isArray(outer.content) ? undefined : asBlock(outer.content[Number(inner)]);
-    return [{ at, key: keyOf(one && outer.type === 'tool_result' ? one : outer) }];
+    return [{ at, key: keyOfBlock(one && outer.type === 'tool_result' ? one : outer) }];
   });
 }
 
 function asBlock(value: unknown): Json | undefined {
-  return isObject(value) && !(value.type === 'text' && SENTENCE.test(asText(value.text))) ? value : undefined;
+  return isObject(value) && !(value.type === 'text' && REPLACEMENT_SENTENCE.test(asText(value.text)))
+    ? value
+    : undefined;
 }
 
 /** @returns the keys of blocks whose URL or file a rejection names */
-export function blocksNamed(words: string, messages: readonly Message[]): string[] {
+export function blocksNamed(words: string, messages: readonly MessageWithBlocks[]): string[] {
   return externalKeys(messages).filter((key) => {
     const name = key.slice(key.indexOf(' ') + 1);
     return words.includes(name) || words.includes(JSON.stringify(name).slice(1, -1));
@@ -126,13 +129,15 @@ export function blocksNamed(words: string, messages: readonly Message[]): string
 }
 
 /** @returns the keys of blocks that are read from elsewhere, oldest first, each once */
-export function externalKeys(messages: readonly Message[]): string[] {
+function externalKeys(messages: readonly MessageWithBlocks[]): string[] {
   return keysWhere(messages, (block) => externalKeyOf(block) !== undefined);
 }
 
-function keysWhere(messages: readonly Message[], isMeant: (block: Json) => boolean): string[] {
-  const all = messages.flatMap(({ content }) => blocksOf(content).flatMap((block) => [block, ...within(block)]));
-  return [...new Set(all.filter(isMeant).map(keyOf))];
+function keysWhere(messages: readonly MessageWithBlocks[], isMeant: (block: Json) => boolean): string[] {
+  const all = messages.flatMap(({ content }) =>
+    contentBlocks(content).flatMap((block) => [block, ...blocksInResult(block)]),
+  );
+  return [...new Set(all.filter(isMeant).map(keyOfBlock))];
 }
 
 /** How many groups of `guesses` stand behind the external blocks. */
@@ -144,9 +149,9 @@ export const LATER_GROUPS = 4;
  * @returns keys: those of blocks read from elsewhere, of thinking, of encrypted content, of inline images and documents, and of
  *   the rest
  */
-export function guesses(messages: readonly Message[]): string[][] {
-  const isOpaque = (block: Json) => isServed(block.type) || keyOf(block).startsWith('served ') || isCited(block);
-  const isThinking = ({ type }: Json) => THINKING_TYPES.has(type);
+export function guesses(messages: readonly MessageWithBlocks[]): string[][] {
+  const isOpaque = (block: Json) => isServed(block.type) || keyOfBlock(block).startsWith('served ') || isCited(block);
+  const isThinking = ({ type }: Json) => TYPES_OF_THINKING.has(type);
   const isInline = ({ source }: Json) => isObject(source) && externalKeyOf({ source }) === undefined;
   const isOther = (block: Json) => block.type !== 'text' && !isThinking(block);
   return [
@@ -167,7 +172,7 @@ export function nextGuess(
   left: number,
 ): readonly string[] | undefined {
   for (const [index, group] of groups.entries()) {
-    const rest = group.filter((key) => !omitted.has(key) && !(key === THINKING && omitted.size > 0));
+    const rest = group.filter((key) => !omitted.has(key) && !(key === ALL_THINKING && omitted.size > 0));
     if (rest.length > 0) return index === 0 && left > LATER_GROUPS ? rest.slice(0, 1) : rest;
   }
   return undefined;
@@ -184,27 +189,31 @@ export function omittedCalls(omitted: OmittedBlocks): ReadonlySet<string> {
  * @returns undefined if a content has no omitted block beside thinking
  */
 export function withoutOmitted(content: unknown, omitted: OmittedBlocks): Json[] | undefined {
-  const blocks = blocksOf(content);
+  const blocks = contentBlocks(content);
   const calls = omittedCalls(omitted);
   const replaced = toldResults(blocks, calls).flatMap((block) => replacementOf(block, omitted));
   const isSame = (before: readonly Json[]) =>
     before.length === replaced.length && before.every((block, at) => block === replaced[at]);
   if (isSame(blocks)) return undefined;
-  const rest = replaced.filter(({ type }) => !THINKING_TYPES.has(type));
+  const rest = replaced.filter(({ type }) => !TYPES_OF_THINKING.has(type));
   // The API does not accept a message without content.
-  return rest.length > 0 ? rest : [{ type: 'text', text: sentenceFor(undefined) }];
+  return rest.length > 0 ? rest : [{ type: 'text', text: replacementSentence(undefined) }];
 }
 
 function replacementOf(block: Json, omitted: OmittedBlocks): Json[] {
   const { type, content, cache_control } = block;
-  const key = keyOf(block);
-  if (THINKING_TYPES.has(type)) return [block];
+  const key = keyOfBlock(block);
+  if (TYPES_OF_THINKING.has(type)) return [block];
   if (!omitted.has(key)) {
     if (type !== 'tool_result' || !Array.isArray(content)) return [block];
     const inner = content.flatMap((one: unknown) => (isObject(one) ? replacementOf(one, omitted) : []));
     return inner.every((one, at) => one === content[at]) ? [block] : [{ ...block, content: inner }];
   }
-  const sentence = { type: 'text', text: sentenceFor(type), ...(cache_control !== undefined && { cache_control }) };
+  const sentence = {
+    type: 'text',
+    text: replacementSentence(type),
+    ...(cache_control !== undefined && { cache_control }),
+  };
   if (type === 'tool_result') return [{ ...block, content: sentence.text }];
   if (isServed(type)) return [];
   if (key.startsWith('cited ')) {

@@ -24,6 +24,7 @@ import {
   wordsOfRefusal,
 } from './refused-results.ts';
 import {
+  ALL_THINKING,
   blocksAtPaths,
   blocksNamed,
   guesses,
@@ -32,7 +33,6 @@ import {
   type NamedBlock,
   nextGuess,
   omittedCalls,
-  THINKING,
   withoutOmitted,
 } from './rejected-blocks.ts';
 import { blocksIn, type RepairedMessage, storeRepaired } from './repaired-messages.ts';
@@ -51,7 +51,7 @@ export interface Rejection {
 }
 
 /** How often a request is sent again, at most. */
-const MOST_TRIES = 8;
+const MOST_REPAIRS = 8;
 /** A parameter that the API names at the beginning of its words. `messages` is not one. */
 const PARAMETER = /^[`'"]?(?!messages\b)[a-z_]+(?:\.[\w.]+)?[`'"]?: /;
 const TOOL_PATH = /\btools[.[/]\d+/;
@@ -99,7 +99,7 @@ export class RequestRepair {
   next(rejection: Rejection): { plan: NextRequest; messages?: NextRequest['messages'] } | undefined {
     const { results, isStep } = this.#of;
     const words = wordsOfRefusal(rejection.text);
-    if (this.#tries >= MOST_TRIES || TOOL_PATH.test(words)) return undefined;
+    if (this.#tries >= MOST_REPAIRS || TOOL_PATH.test(words)) return undefined;
     this.#tries += 1;
     this.#fresh ??= this.#of.plan().messages.length;
     const fresh = rejection.messages.length - this.#fresh;
@@ -109,7 +109,7 @@ export class RequestRepair {
     const named = [
       ...paths.filter((block) => block.at < fresh && isNew(block)).map(({ key }) => key),
       ...blocksNamed(rejection.text, old),
-    ].filter((key) => !this.#all.has(key) && !(key === THINKING && this.#all.size > 0));
+    ].filter((key) => !this.#all.has(key) && !(key === ALL_THINKING && this.#all.size > 0));
     const ofResults = results ? resultsNamed(rejection, fresh, results) : [];
     if (ofResults.length > 0 && !this.#hidesResults) return this.#hide(ofResults, words);
     if (named.length > 0) return this.#omit(this.#widened(named, old), this.#named);
@@ -149,12 +149,12 @@ export class RequestRepair {
 
   /** @returns whether a block can have become unreadable since the step before was accepted with it */
   #mayHaveChanged({ at, key }: NamedBlock, fresh: number, { messages }: Rejection): boolean {
-    return isExternal(key) || key === THINKING || (at === fresh - 1 && messages[at]?.role === 'assistant');
+    return isExternal(key) || key === ALL_THINKING || (at === fresh - 1 && messages[at]?.role === 'assistant');
   }
 
   /** Adds all blocks that are read from elsewhere when the tries run out: many may have expired. */
   #widened(keys: readonly string[], messages: readonly Json[]): readonly string[] {
-    if (MOST_TRIES - this.#tries >= LATER_GROUPS || !keys.some(isExternal)) return keys;
+    if (MOST_REPAIRS - this.#tries >= LATER_GROUPS || !keys.some(isExternal)) return keys;
     const [external = []] = guesses(messages);
     return [...keys, ...external];
   }
@@ -180,7 +180,7 @@ export class RequestRepair {
       this.#trial = hiddenResults(chosenResults(words, status, results.pending), words);
       return { plan: this.#changed(this.#of.plan()) };
     }
-    const keys = nextGuess(guesses(old), this.#all, MOST_TRIES - this.#tries + 1);
+    const keys = nextGuess(guesses(old), this.#all, MOST_REPAIRS - this.#tries + 1);
     return keys && this.#omit(keys, this.#guessed);
   }
 

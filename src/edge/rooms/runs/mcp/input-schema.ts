@@ -59,21 +59,22 @@ function requiredOf({ required }: Json): readonly unknown[] {
 }
 
 /** What the API accepts as a key of the input itself. */
-const KEY = /^[a-zA-Z0-9_.-]{1,64}$/;
-const TYPES: readonly unknown[] = ['null', 'boolean', 'object', 'array', 'number', 'string', 'integer'];
+const PARAMETER_NAME = /^[a-zA-Z0-9_.-]{1,64}$/;
+const TYPES_2020_12: readonly unknown[] = ['null', 'boolean', 'object', 'array', 'number', 'string', 'integer'];
 
-const isText = (value: unknown) => typeof value === 'string';
+const isStringValue = (value: unknown) => typeof value === 'string';
 const isNumber = (value: unknown) => typeof value === 'number';
 const isBoolean = (value: unknown) => typeof value === 'boolean';
-const isCount = (value: unknown) => Number.isInteger(value) && Number(value) >= 0;
+const isWholeNumber = (value: unknown) => Number.isInteger(value) && Number(value) >= 0;
 const isSchema = (value: unknown) => isObject(value) || isBoolean(value);
 const isSchemas = (value: unknown) => Array.isArray(value) && value.length > 0 && value.every(isSchema);
 const isNamedSchemas = (value: unknown) => isObject(value) && Object.values(value).every(isSchema);
-const isNames = (value: unknown) => Array.isArray(value) && value.every(isText) && new Set(value).size === value.length;
-const isOneType = (value: unknown) => TYPES.includes(value);
+const isNames = (value: unknown) =>
+  Array.isArray(value) && value.every(isStringValue) && new Set(value).size === value.length;
+const isOneType = (value: unknown) => TYPES_2020_12.includes(value);
 
 /** What JSON Schema 2020-12 says of the values of its keywords. Any value is allowed for the others. */
-const KEYWORDS: Readonly<Record<string, (value: unknown) => boolean>> = {
+const KEYWORDS_2020_12: Readonly<Record<string, (value: unknown) => boolean>> = {
   type: (value) =>
     isOneType(value) || (isNames(value) && (value as unknown[]).length > 0 && (value as unknown[]).every(isOneType)),
   enum: Array.isArray,
@@ -84,9 +85,11 @@ const KEYWORDS: Readonly<Record<string, (value: unknown) => boolean>> = {
     [
       ...['maxLength', 'minLength', 'maxItems', 'minItems', 'maxProperties', 'minProperties'],
       ...['maxContains', 'minContains'],
-    ].map((name) => [name, isCount]),
+    ].map((name) => [name, isWholeNumber]),
   ),
-  ...Object.fromEntries(['pattern', 'format', 'title', 'description', '$ref', '$id'].map((name) => [name, isText])),
+  ...Object.fromEntries(
+    ['pattern', 'format', 'title', 'description', '$ref', '$id'].map((name) => [name, isStringValue]),
+  ),
   ...Object.fromEntries(['uniqueItems', 'deprecated', 'readOnly', 'writeOnly'].map((name) => [name, isBoolean])),
   examples: Array.isArray,
 };
@@ -104,8 +107,11 @@ const WITH_NAMED_SCHEMAS = ['properties', 'patternProperties', 'dependentSchemas
  * @returns the end of a sentence; undefined if the schema can be sent
  */
 export function faultOfSchema(schema: Json): string | undefined {
-  const key = isObject(schema.properties) ? Object.keys(schema.properties).find((name) => !KEY.test(name)) : undefined;
-  if (key !== undefined) return `its parameter ${JSON.stringify(key)} has a name that does not match ${KEY.source}`;
+  const key = isObject(schema.properties)
+    ? Object.keys(schema.properties).find((name) => !PARAMETER_NAME.test(name))
+    : undefined;
+  if (key !== undefined)
+    return `its parameter ${JSON.stringify(key)} has a name that does not match ${PARAMETER_NAME.source}`;
   const open: { one: unknown; path: string }[] = [{ one: schema, path: '' }];
   for (let next = open.pop(); next; next = open.pop()) {
     const { one, path } = next;
@@ -114,7 +120,7 @@ export function faultOfSchema(schema: Json): string | undefined {
       const at = path === '' ? name : `${path}.${name}`;
       const hasInner = (list: readonly string[], isAllowed: (value: unknown) => boolean) =>
         list.includes(name) ? isAllowed(value) : undefined;
-      const own = Object.hasOwn(KEYWORDS, name) ? KEYWORDS[name]?.(value) : undefined;
+      const own = Object.hasOwn(KEYWORDS_2020_12, name) ? KEYWORDS_2020_12[name]?.(value) : undefined;
       const isAllowed =
         own ??
         hasInner(WITH_SCHEMA, isSchema) ??

@@ -106,7 +106,7 @@ export class McpSession {
       return result;
     } catch (thrown) {
       // It supports neither way, so its first answer says more.
-      if (this.#refused && thrown instanceof McpFault && !isAnswered(thrown)) throw this.#refused;
+      if (this.#refused && thrown instanceof McpFault && !answersRequest(thrown)) throw this.#refused;
       // In a session, closing the connection does not cancel a request. Cancelling `initialize` is not allowed.
       if (signal.aborted && this.#version !== undefined && !this.#hasNoSession) {
         this.#notify({ method: 'notifications/cancelled', params: { requestId: id, reason: 'no longer needed' } });
@@ -220,7 +220,7 @@ function mayHaveNoSessions({ status = 0, code }: McpFault): boolean {
 }
 
 /** @returns whether an error answers the request, and does not say that the server does not know it */
-function isAnswered({ code }: McpFault): boolean {
+function answersRequest({ code }: McpFault): boolean {
   return code !== undefined && !UNKNOWN_REQUEST.includes(code);
 }
 

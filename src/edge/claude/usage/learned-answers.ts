@@ -1,4 +1,4 @@
-/** Learns from answers what an interrupted one may have done unseen: how often models hand over, and how long results are. And how much kept thinking is. */
+/** Learns from answers what others are held and booked by: how often models hand over, how long results and thinking are. */
 
 import type { Settings } from '../../gate/settings/settings.ts';
 import { getOrMake } from '../../kit/cache/get-or-make.ts';

@@ -1,7 +1,7 @@
 /** Settles an admitted request: by the usage that the upstream has reported, or by an upper bound. */
 
-import type { RequestOutcome } from '../../claude/outcome.ts';
 import { openUpstreams } from '../../claude/kinds/entry.ts';
+import type { RequestOutcome } from '../../claude/outcome.ts';
 import { wholeCount } from '../../claude/pricing/cost.ts';
 import type { Terms, WorstCase } from '../../claude/pricing/hold-terms.ts';
 import { keyHealths, type Upstream } from '../../claude/upstream.ts';

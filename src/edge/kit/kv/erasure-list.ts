@@ -16,9 +16,9 @@ interface ListedErasure {
 
 /** Lists an erasure for 90 days. A later one of the same account replaces it. One that is older than that is not listed. */
 export async function noteErasure(store: KVNamespace, account: string, at: number): Promise<void> {
-  const expiresAt = at + ERASURE_KNOWN_MS;
-  if (expiresAt <= Date.now() + SHORTEST_MS) return;
-  await store.put(ERASURE_PREFIX + account, '', { metadata: { at }, expiration: Math.ceil(expiresAt / 1_000) });
+  const leftMs = at + ERASURE_KNOWN_MS - Date.now();
+  if (leftMs < SHORTEST_MS) return;
+  await store.put(ERASURE_PREFIX + account, '', { metadata: { at }, expirationTtl: Math.ceil(leftMs / 1_000) });
 }
 
 /** @returns a page of the erasures, in the order of the names of their accounts */

@@ -1,7 +1,9 @@
 /** What all calls of a conversation's object share: the lock, and the recovery after a crash. */
 
 import type { CallingSurroundings } from '../../claude/calling-object.ts';
+import { unanswered } from '../../claude/outcome.ts';
 import type { BoundCaller } from '../../gate/identity/caller.ts';
+import { MINUTE_MS } from '../../kit/async/durations.ts';
 import { within } from '../../kit/async/timeout.ts';
 import { bodyMemory } from '../../kit/http/body-memory.ts';
 import { type ApiError, toApiError } from '../../kit/http/errors.ts';
@@ -11,7 +13,7 @@ import { refusedToBound } from '../history/guard.ts';
 import { DamagedTable, damageBy, damageIn } from '../history/storage/damaged-row.ts';
 import type { Profile, TurnRow } from '../history/storage/rows.ts';
 import { Transcript } from '../history/storage/transcript.ts';
-import { wakingTurns } from '../history/storage/turn-queries.ts';
+import { turnsOfRun, wakingTurns } from '../history/storage/turn-queries.ts';
 import { describe } from '../shown/views.ts';
 import { endDamagedTurns } from '../turn/end-damaged.ts';
 import { memoryOwner } from '../turn/reserve-memory.ts';
@@ -30,6 +32,9 @@ import { type OpenConversation, type OpenPart, partsInUse } from './parts.ts';
 
 /** How long a stop or a deletion waits for the turn to end; milliseconds. */
 export const STOP_MS = 10_000;
+
+/** After how long the account settles a hold that nobody renews. Milliseconds. */
+const ORPHANED_MS = 15 * MINUTE_MS;
 
 /** The state of a conversation's object in memory. */
 export class ConversationState implements OpenConversation {
@@ -316,9 +321,18 @@ function resumeOrEndRun(conversation: OpenConversation, row: TurnRow, isLastTry:
     if (transcript.statusOf(row.seq) !== 'running') return undefined;
     // The next recovery may succeed, and keeps what the run has said.
     if (!isLastTry) throw thrown;
+    const steps = turnsOfRun(transcript, row.seq).filter(({ status, seq }) => status === 'running' && seq !== row.seq);
     endDamagedTurns(transcript, now());
+    for (const step of steps) settleInterrupted(conversation, step);
     return undefined;
   }
+}
+
+/** Settles the hold of a step that has ended unread. If that fails, the account settles it at its deadline. */
+function settleInterrupted({ maintenance, now, waitUntil, retries }: OpenConversation, step: TurnRow): void {
+  const outcome = unanswered({ sentAt: step.sentAt ?? step.beganAt }, now());
+  const { done } = maintenance.settlements.meterOf(step).settle(outcome);
+  waitUntil(done.catch((thrown: unknown) => retries.failed('settlement', thrown, now() + ORPHANED_MS)));
 }
 
 /** Ends a turn that was interrupted, unless it begins again. */

@@ -155,7 +155,7 @@ test('ends a turn as interrupted whose part throws in `beginAgain` after a crash
   expect(textOf((await say(bodyOf('Go on.'))).events)).toBe('So.');
 });
 
-test('ends a run as interrupted whose own part throws in `resume` after a crash', async () => {
+test('ends a run as interrupted whose own part throws in `resume` after a crash, and settles its hold', async () => {
   servingTools(() => new Response('sun'));
   const gate = Promise.withResolvers<void>();
   answeringBy(() => says('So.'), { after: () => gate.promise });
@@ -164,6 +164,7 @@ test('ends a run as interrupted whose own part throws in `resume` after a crash'
   expect(answer).not.toMatchObject({ kind: 'error' });
   await breaking(runsPart, 'resume');
   await wakeTwice();
+  await expect.poll(heldUsd).toBe(0);
   answeringBy(() => says('So.'));
   expect(textOf((await say(bodyOf('Go on.'))).events)).toBe('So.');
 });

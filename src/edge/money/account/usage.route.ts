@@ -130,8 +130,8 @@ async function requestOfAny(c: Context<AppEnv>, id: string): Promise<LedgerReque
 async function failureAtUpstream(c: Context<AppEnv>, upstreamId: string): Promise<LedgerRequest | undefined> {
   const own = await requestOfAccount(c, c.get('identity').account, upstreamId);
   if (own) return own;
-  const accounts = (await pluggedOne(ALL_ACCOUNTS)?.lastOf(c, 'failed', 0)) ?? [];
-  const searched = accounts.slice(0, MOST_SEARCHED);
+  const query = { outcome: 'failed', from: 0, after: undefined, limit: MOST_SEARCHED } as const;
+  const searched = (await pluggedOne(ALL_ACCOUNTS)?.lastOf(c, query)) ?? [];
   for (let at = 0; at < searched.length; at += SEARCHED_AT_ONCE) {
     const some = searched.slice(at, at + SEARCHED_AT_ONCE);
     const rows = await Promise.all(

@@ -5,7 +5,7 @@ import { parseOrUndefined } from '../../kit/json/parse.ts';
 import { isDigit, startsWith } from '../../kit/sse/bytes.ts';
 import { mostTokens, mostTokensOf } from '../pricing/most-tokens.ts';
 import { ADVISOR, HiddenOutputClock, isThinkingType } from './hidden-output.ts';
-import { fallbacksIn, type Seen, type Timing } from './usage-report.ts';
+import { fallbacksIn, type Seen, type Timing, toolOfUse } from './usage-report.ts';
 
 const DELTA_HEAD = utf8('{"type":"content_block_delta","index":');
 const DELTA_TYPE = utf8(',"delta":{"type":"');
@@ -162,7 +162,7 @@ export class ObservedOutput {
       this.#uses += 1;
       if (!SHORT_RESULTS.test(name)) {
         this.#runningUses += 1;
-        this.#running.set(String(memberOf(block, 'id')), name);
+        this.#running.set(String(memberOf(block, 'id')), toolOfUse(type, name));
       }
       if (type === 'mcp_tool_use') return;
       if (type !== 'server_tool_use') this.#opaqueUses += 1;

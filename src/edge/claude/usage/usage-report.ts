@@ -167,6 +167,11 @@ export function fallbacksIn(content: unknown): string[] | undefined {
   return models.length > 0 ? models : undefined;
 }
 
+/** @returns the name by which a tool's results are remembered. One of an MCP server may have the name of the API's own. */
+export function toolOfUse(type: string, name: string): string {
+  return type === 'mcp_tool_use' ? `mcp ${name}` : name;
+}
+
 /** @returns the tokens of the longest result of each of the API's own tools, by the tool's name; undefined if none has answered. */
 export function longestResultsIn(content: unknown): Record<string, number> | undefined {
   if (!Array.isArray(content)) return undefined;
@@ -175,7 +180,7 @@ export function longestResultsIn(content: unknown): Record<string, number> | und
   for (const block of content) {
     const type = stringOrUndefined(memberOf(block, 'type')) ?? '';
     const name = stringOrUndefined(memberOf(block, 'name'));
-    if (type.endsWith('tool_use') && name !== undefined) tools.set(memberOf(block, 'id'), name);
+    if (type.endsWith('tool_use') && name !== undefined) tools.set(memberOf(block, 'id'), toolOfUse(type, name));
     const tool = type.endsWith('_tool_result') ? tools.get(memberOf(block, 'tool_use_id')) : undefined;
     if (tool === undefined) continue;
     const tokens = Math.ceil(mostTokensOf(JSON.stringify(memberOf(block, 'content') ?? '')));

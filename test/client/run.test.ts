@@ -70,8 +70,8 @@ test('a run of an agent finds handlers by name, and sends none of their definiti
   const run = client.messages.run({ agent: 'guide', conversation: 'c1', messages, tools: handlers });
   expect(await until(run.text())).toBe('Sunny.');
   expect(sent.map(({ body }) => Object.keys(body ?? {}).toSorted())).toEqual([
-    ['agent', 'conversation', 'messages', 'stream'],
-    ['agent', 'conversation', 'messages', 'stream'],
+    ['agent', 'conversation', 'messages'],
+    ['agent', 'conversation', 'messages'],
   ]);
   expect(sent[1] && messagesOf(sent[1])[0]?.content).toMatchObject([{ type: 'tool_result', content: 'sunny' }]);
   const call = calls(['get_weather', { city: 'Bern' }]);

@@ -14,6 +14,8 @@ export async function bundle(source: string, loader: 'js' | 'ts' = 'ts'): Promis
     write: false,
     format: 'esm',
     target: 'es2022',
+    // Code of a server that a test runs itself.
+    external: ['node:*'],
     // The package has modules without side effects alone; a page is nothing but its side effects.
     ignoreAnnotations: true,
     alias: {

@@ -216,7 +216,7 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
       // What is broken leads to its list, by the keyboard too.
       for (const [link, heading] of [
         ['59 refused today', 'Refused of all accounts'],
-        ['2 events undelivered', 'Events from github'],
+        ['2 events undelivered', 'Sources of webhooks'],
         ['1 alert undelivered', 'Alerts'],
         ['3 accounts can ask for nothing: 1 blocked, 2 without budget', 'Accounts'],
       ] as const) {

@@ -1,0 +1,68 @@
+import { afterEach, expect, test, vi } from 'vitest';
+import type { AccountState } from '../../../../src/edge/money/account/account-state.ts';
+import { type AccountPart, doWhatIsDue, listKeptBy, lookAtSums } from '../../../../src/edge/money/account/parts.ts';
+import { operatorRoom } from '../../../../src/edge/rooms/operator/room.ts';
+import { webhooksRoom } from '../../../../src/edge/rooms/webhooks/room.ts';
+
+const fail = () => {
+  throw new RangeError('broken');
+};
+
+/** Replaces a hook of a plugin's part in accounts. */
+function replace(part: AccountPart | undefined, hook: 'due' | 'summed', by: () => void): void {
+  if (!part) throw new Error('This plugin has no part in accounts.');
+  const before = part[hook];
+  Object.assign(part, { [hook]: by });
+  restores.push(() => Object.assign(part, { [hook]: before }));
+}
+const restores: (() => void)[] = [];
+afterEach(() => {
+  for (const restore of restores.splice(0)) restore();
+  vi.restoreAllMocks();
+});
+
+function accountState() {
+  const heard: unknown[] = [];
+  const state = {
+    accountId: 'alice',
+    now: () => 1_000,
+    alarm: { wakeFor: (time: number) => void heard.push(['alarm', time]) },
+    retries: { failed: (task: string, _: unknown, nextAt: number) => void heard.push([task, nextAt]) },
+  } as unknown as AccountState;
+  return { heard, state };
+}
+
+const isCalled = (name: string, heard: unknown[]) => () => void heard.push(name);
+
+test.each([
+  [operatorRoom, webhooksRoom],
+  [webhooksRoom, operatorRoom],
+])('calls the other plugins when one throws in `due`, and has the alarm call it again', async (broken, other) => {
+  const { heard, state } = accountState();
+  replace(broken.account, 'due', fail);
+  replace(other.account, 'due', isCalled('other', heard));
+  await doWhatIsDue(state);
+  expect(heard).toContain('other');
+  expect(heard).toContainEqual(['alarm', 61_000]);
+  expect(heard).toContainEqual(['plugin', 61_000]);
+});
+
+test.each([
+  [operatorRoom, webhooksRoom],
+  [webhooksRoom, operatorRoom],
+])('logs what a plugin throws in `summed`, and calls the others', (broken, other) => {
+  const { heard, state } = accountState();
+  const logging = vi.spyOn(console, 'error').mockImplementation(() => {});
+  replace(broken.account, 'summed', fail);
+  replace(other.account, 'summed', isCalled('other', heard));
+  lookAtSums(state);
+  expect(heard).toEqual(['other']);
+  expect(String(logging.mock.calls[0])).toContain('"hook":"summed"');
+});
+
+test('keeps an erasure open while a plugin cannot list what it keeps', () => {
+  const { heard, state } = accountState();
+  expect(listKeptBy(state, { listKept: fail })?.count(0)).toBe(1);
+  expect(heard).toContainEqual(['alarm', 61_000]);
+  expect(heard).toContainEqual(['plugin', 61_000]);
+});

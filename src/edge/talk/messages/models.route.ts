@@ -2,6 +2,7 @@ import type { Context } from 'hono';
 import { isEventStream } from '../../claude/content-type.ts';
 import { notTheApi } from '../../claude/failure.ts';
 import { isForwarded } from '../../claude/headers.ts';
+import { modelHint } from '../../claude/models/model-hint.ts';
 import { lifecycleOf, type Model } from '../../claude/models/models.ts';
 import { mayUse, usableModels } from '../../claude/pricing/allowed-models.ts';
 import { queryOf, relay } from '../../claude/relay.ts';
@@ -89,12 +90,12 @@ async function readModel(c: Context<AppEnv>): Promise<Response> {
   if (!pool) return await answerModels(c, `${LIST}/${encodeURIComponent(models.resolve(name))}`);
   const quota = await admitFree(c);
   const row = servedModel(pool, name, settings);
-  if (!row) throw unknownModel();
+  if (!row) throw unknownModel(modelHint(models.resolve(name), models));
   return Response.json(joined(row, settings, pool), { headers: quota });
 }
 
-function unknownModel() {
-  return notFound('There is no such model. GET /models lists those that there are.');
+function unknownModel(hint = 'There is no such model.') {
+  return notFound(`${hint} GET /models lists those that there are.`);
 }
 
 /** @returns the account's limit `models`; undefined if it may use any model. */

@@ -16,7 +16,7 @@ const TRY_KEY_MS = MINUTE_MS;
 const TRIED = /^(?:40[13] |\d+ \w+ (?:organization_on_hold|enforced_spend_limit_reached):)/;
 
 /** A refusal that was reported. */
-interface KeyRefusal {
+interface ReportedRefusal {
   /** What the upstream said. */
   words: string;
   /** The entry of UPSTREAMS that it belongs to, as JSON; empty for the only upstream. */
@@ -67,9 +67,9 @@ export class RefusedKey {
     }
   }
 
-  #refusalOf(upstream: string): KeyRefusal | undefined {
+  #refusalOf(upstream: string): ReportedRefusal | undefined {
     const text = this.#tables.meta(KEY_REFUSED + upstream);
-    return text === undefined ? undefined : (JSON.parse(text) as KeyRefusal);
+    return text === undefined ? undefined : (JSON.parse(text) as ReportedRefusal);
   }
 
   /** @returns the entry of UPSTREAMS with a name, as JSON, empty for the only upstream; undefined if there is none */

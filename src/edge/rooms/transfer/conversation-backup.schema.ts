@@ -32,6 +32,8 @@ const profileLine = z.strictObject({
   asksAgain: z.optional(z.literal(true)),
   leftOut: z.optional(z.array(z.string())),
   thinkingFrom: z.optional(position),
+  betas: z.optional(z.array(z.string())),
+  omittedTools: z.optional(z.array(z.string())),
   choices: z.optional(
     z.array(z.looseObject({ turn: position, hash: z.string(), model: nonEmpty, by: chosenBySchema })),
   ),

@@ -95,10 +95,10 @@ export function backupLines(transcript: Transcript, profile: Profile): ReadableS
 /** @returns the members of a profile that a copy has. @param more those of rooms, and of a backup */
 function membersOfCopy(profile: Profile, more: Partial<Profile>): object {
   const { account, title, metadata, model, maxTokens, prefix = null, agent = null } = profile;
-  const { retentionSeconds, history, sentFrom, leftOut, thinkingFrom } = profile;
+  const { retentionSeconds, history, sentFrom, leftOut, thinkingFrom, betas, omittedTools } = profile;
   return {
     ...{ account, title, metadata, model, maxTokens, prefix, agent, retentionSeconds, history, sentFrom, leftOut },
-    ...{ thinkingFrom },
+    ...{ thinkingFrom, betas, omittedTools },
     ...more,
   };
 }

@@ -11,6 +11,7 @@ import { memberTexts } from '../../kit/json/edit.ts';
 import type { Json } from '../../kit/json/object.ts';
 import type { AgentInUse } from './agent-in-use.ts';
 import { type InheritedParts, inheritedParts, type PrefixDefaults } from './inherited-parts.ts';
+import { withoutOmittedTools } from './omitted-tools.ts';
 import type { CachedHistory } from './storage/history-cache.ts';
 import { countBreakpoints } from './storage/message-text.ts';
 import type { Profile } from './storage/rows.ts';
@@ -92,7 +93,9 @@ export function readAsked(
   // The caller's breakpoints come before the results that a step adds. The API allows four in all.
   // A bound token sends none of its own, and what it resends does not go up.
   const { used, breakpoints } = isBound ? breakpointsFor() : breakpointsFor(text, inherited.system, inherited.tools);
-  const laid = agent ? agent.lay(sent, inherited, { breakpoints, counts, secrets, model }) : text;
+  const laid = agent
+    ? withoutOmittedTools(agent.lay(sent, inherited, { breakpoints, counts, secrets, model }), transcript)
+    : text;
   const json = JSON.parse(laid) as Json;
   if (!agent) refuseWithoutAgent(json);
   const name = typeof json.model === 'string' ? json.model : (profile?.model ?? prefix?.model ?? defaults?.model);

@@ -29,6 +29,7 @@ import { inheritedParts } from './inherited-parts.ts';
 import { toldMessage } from './left-out-calls.ts';
 import { bodyWithMendedCalls } from './mended-calls.ts';
 import { ANSWERED, type Continued, joinedResults, leftOutOf, newMessages, tailIn } from './new-messages.ts';
+import { withoutOmittedTools } from './omitted-tools.ts';
 import { markQuestion } from './question-breakpoint.ts';
 import { type ResultsOfStep, resultsInQuestion } from './refused-results.ts';
 import { repairPaused } from './repair-paused.ts';
@@ -136,7 +137,7 @@ export function nextRequest(
     leavesPaused,
     isTruncated: lacksSummary(request.profile?.history, sentFrom),
     repair:
-      continuation.results || body.hasHistory
+      continuation.results || body.hasHistory || agent
         ? new RequestRepair({
             ...{ transcript, results: continuation.results, isStep: options.isStep === true },
             plan: () => nextRequest(sent, transcript, settings, options),
@@ -336,7 +337,9 @@ export function plannedRun(
 ): PlannedRun | undefined {
   const sent = memberTexts(rest);
   const { frozen } = transcript;
-  const laid = agent ? agent.lay(sent, inheritedParts(sent, frozen), { breakpoints: 0 }) : rest;
+  const laid = agent
+    ? withoutOmittedTools(agent.lay(sent, inheritedParts(sent, frozen), { breakpoints: 0 }), transcript)
+    : rest;
   const run = runIn(memberTexts(laid), JSON.parse(laid) as Json, frozen, isRun);
   return run && { ...run, rest };
 }

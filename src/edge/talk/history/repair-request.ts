@@ -14,6 +14,7 @@ import { writeJson } from '../../kit/json/kept-text.ts';
 import { type Json, memberOf, parseObject } from '../../kit/json/object.ts';
 import { parseOrUndefined } from '../../kit/json/parse.ts';
 import type { NextRequest } from './next-request.ts';
+import { isAboutTool, omitRejectedTool } from './omitted-tools.ts';
 import {
   chosenResults,
   hiddenResults,
@@ -46,6 +47,8 @@ export interface Rejection {
   text: string;
   /** The messages that were sent. */
   messages: readonly Json[];
+  /** The tools that were sent. */
+  tools: unknown;
   /** The upstream's name of the model. */
   model: string;
 }
@@ -54,7 +57,8 @@ export interface Rejection {
 const MOST_REPAIRS = 8;
 /** A parameter that the API names at the beginning of its words. `messages` is not one. */
 const PARAMETER = /^[`'"]?(?!messages\b)[a-z_]+(?:\.[\w.]+)?[`'"]?: /;
-const TOOL_PATH = /\btools[.[/]\d+/;
+/** How many tools of an agent are left out for one question, at most. */
+const MOST_OMITTED_TOOLS = 20;
 /** The only code of an error that is about a block. The others are about parameters, or about what the caller sends. */
 const CODE_OF_BLOCKS = 'image_dimensions_too_large';
 
@@ -69,6 +73,8 @@ interface Repaired {
 }
 
 export class RequestRepair {
+  /** The names of the agent's tools that were left out. */
+  readonly omittedTools: string[] = [];
   readonly #of: Repaired;
   #tries = 0;
   /** How many of the messages are new; undefined while that is not known. */
@@ -99,7 +105,8 @@ export class RequestRepair {
   next(rejection: Rejection): { plan: NextRequest; messages?: NextRequest['messages'] } | undefined {
     const { results, isStep } = this.#of;
     const words = wordsOfRefusal(rejection.text);
-    if (this.#tries >= MOST_REPAIRS || TOOL_PATH.test(words)) return undefined;
+    if (isAboutTool(words)) return this.#omitTool(words, rejection.tools);
+    if (this.#tries >= MOST_REPAIRS) return undefined;
     this.#tries += 1;
     this.#fresh ??= this.#of.plan().messages.length;
     const fresh = rejection.messages.length - this.#fresh;
@@ -145,6 +152,15 @@ export class RequestRepair {
 
   get #all(): ReadonlySet<string> {
     return new Set([...this.#named, ...this.#guessed]);
+  }
+
+  #omitTool(words: string, tools: unknown) {
+    const { transcript, plan } = this.#of;
+    if (this.omittedTools.length >= MOST_OMITTED_TOOLS) return undefined;
+    const name = omitRejectedTool(transcript, words, tools, plan().run?.tools.runs);
+    if (name === undefined) return undefined;
+    this.omittedTools.push(name);
+    return { plan: this.#changed(plan()) };
   }
 
   /** @returns whether a block can have become unreadable since the step before was accepted with it */

@@ -1,6 +1,5 @@
 /** Begins a turn: plans it and stores it before anything goes up. */
 
-import { joinedBetas } from '../../claude/headers.ts';
 import { type CachesByUpstream, unexpired, withAnswer } from '../../claude/upstreams/pool.ts';
 import { HOUR_MS } from '../../kit/async/durations.ts';
 import { toApiError } from '../../kit/http/errors.ts';
@@ -10,6 +9,7 @@ import { type About, OF_PREFIX, say } from '../../money/contracts/about.ts';
 import type { AgentInUse } from '../history/agent-in-use.ts';
 import { leaveLostCode } from '../history/container.ts';
 import { guard } from '../history/guard.ts';
+import { betasOfMessages, withNeededBetas } from '../history/needed-betas.ts';
 import { type NextRequest, nextRequest } from '../history/next-request.ts';
 import { BLANK_TURN, type Profile, refOf, type TurnRow, type TurnStatus } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
@@ -195,8 +195,12 @@ export function storeTurn(
 ): Turn {
   const { profile } = transcript;
   if (!profile) throw new TypeError('A conversation without a profile.');
-  if (planned.sentFrom !== profile.sentFrom && !planned.follows)
-    transcript.save({ ...profile, sentFrom: planned.sentFrom });
+  const sentFrom = planned.follows ? profile.sentFrom : planned.sentFrom;
+  const betas = betasOfMessages(planned.messages);
+  if (sentFrom !== profile.sentFrom || betas.length > 0) {
+    const needed = betas.length > 0 ? { betas: [...new Set([...(profile.betas ?? []), ...betas])] } : {};
+    transcript.save({ ...profile, sentFrom, ...needed });
+  }
   const messages = planned.messages.map((message, index) => {
     const id = `msg_${row.id}_${index + 1}`;
     const origin = options.isOfEdge && message.role === 'user' ? ('edge' as const) : null;
@@ -257,9 +261,7 @@ export function runnerOf(
     transcript,
     now: conversation.now,
     ...own,
-    headers: betas
-      ? { ...own.headers, 'anthropic-beta': joinedBetas(own.headers['anthropic-beta'], betas) }
-      : own.headers,
+    headers: withNeededBetas(withNeededBetas(own.headers, betas), transcript.profile?.betas),
   });
 }
 

@@ -241,7 +241,7 @@ export class TurnRunner implements Runner {
     const { row } = this.turn;
     const isNamed = row.run !== null || this.#context.transcript.profile?.agent;
     const sent = response.status === 400 && isNamed ? plan.body.text : undefined;
-    const omitted = response.ok ? (plan.repair?.omitted ?? 0) : 0;
+    const { omitted = 0, omittedTools = [] } = (response.ok && plan.repair) || {};
     plan.body = RELEASED;
     plan.repair = undefined;
     paid.release();
@@ -249,6 +249,7 @@ export class TurnRunner implements Runner {
     const quota = {
       ...paid.headers(progress.upstream),
       ...(omitted > 0 && { 'sluice-history-omitted': String(omitted) }),
+      ...(omittedTools.length > 0 && { 'sluice-tools-omitted': omittedTools.join(', ') }),
     };
     this.turn.begin(this.#context.now());
     this.turn.status = response.status;
@@ -294,9 +295,9 @@ export class TurnRunner implements Runner {
       if (messages) this.turn.replaceMessages(messages);
       return undefined;
     }
-    const { messages } = plan.body.json;
+    const { messages, tools } = plan.body.json;
     const sent = Array.isArray(messages) ? messages.map((one) => (isObject(one) ? one : {})) : [];
-    const repaired = rejection && repair.next({ ...rejection, messages: sent, model: plan.model });
+    const repaired = rejection && repair.next({ ...rejection, messages: sent, tools, model: plan.model });
     if (!repaired) {
       repair.giveUp();
       return undefined;

@@ -15,6 +15,7 @@ import type { Settled } from '../../money/contracts/settlement.ts';
 import { OF_AGENT } from '../history/agent-in-use.ts';
 import { containerOf, forgetLostContainer, lostCode } from '../history/container.ts';
 import { isFreeCallId, mendedName, withObjectInput } from '../history/mended-calls.ts';
+import { betasOfBlocks } from '../history/needed-betas.ts';
 import type { NextRequest } from '../history/next-request.ts';
 import { hideRefused } from '../history/refused-results.ts';
 import { repairPaused } from '../history/repair-paused.ts';
@@ -341,6 +342,8 @@ export class Turn {
     if (committed && isLater) next.turns -= 1;
     const leftOut = [...(lost?.calls ?? []), ...(complete ? callsWithout(blocks, content) : [])];
     if (committed && leftOut.length > 0) next.leftOut = [...(profile.leftOut ?? []), ...leftOut];
+    const betas = committed ? betasOfBlocks(content) : [];
+    if (betas.length > 0) next.betas = [...new Set([...(profile.betas ?? []), ...betas])];
     // Those that do not go up are made, too: their results are told in words.
     const storeCalls = status === 'complete' ? callsIn?.(blocksKept) : undefined;
     const { rest } = this.#frames;

@@ -1,8 +1,8 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { Json } from '../../../../src/edge/kit/json/object.ts';
 import { testApp } from '../../../support/app.ts';
 import { as, type SimulatedEdge, simulatedEdge } from '../../../support/prefixes.ts';
-import { answeringBy, call, calls, servingTools, TOOL_VARS, weather } from '../../../support/scripted-runs.ts';
+import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '../../../support/scripted-runs.ts';
 import { refusal } from '../../../support/wire.ts';
 
 const WORDS = 'tools.1.custom.input_schema: JSON schema is invalid.';
@@ -88,4 +88,36 @@ test('a message of an agent without a conversation is told the name of the tool,
     status: 400,
     body: { type: 'error', error: { type: 'invalid_request_error', message: NAMED } },
   });
+});
+
+test('a tool of an agent that the API rejects by its path is left out from then on, and the agent answers', async () => {
+  const app = simulatedEdge(TOOL_VARS);
+  const alice = await as('alice', 'messages', 'prefixes', 'tools');
+  const toolsOf = (body: Json | undefined) => ((body?.tools ?? []) as Json[]).map(({ name }) => name);
+  const bodies = answeringBy((body) => {
+    const at = toolsOf(body).findIndex((name) => String(name).startsWith('bad'));
+    return at < 0 ? says('Sun.') : refusal(400, 'invalid_request_error', `tools.${at}.custom: Lorem ipsum.`);
+  });
+  const { messages, ...agent } = ASKED;
+  const tools = [weather({}, 'bad_one'), weather({}, 'good'), weather({}, 'bad_two')];
+  const stored = await app.fetch('/agents/support', {
+    method: 'PUT',
+    headers: { ...alice, 'content-type': 'application/json' },
+    body: JSON.stringify({ ...agent, tools }),
+  });
+  expect(stored.status).toBe(200);
+  await stored.body?.cancel();
+  const warned = vi.spyOn(console, 'warn').mockImplementation(() => {});
+  onTestFinished(() => warned.mockRestore());
+  const ask = async () => {
+    const response = await app.post('/v1/messages', { conversation: 'c1', agent: 'support', messages }, alice);
+    expect(await response.text()).toContain('Sun.');
+    await app.settled();
+    return response.headers.get('sluice-tools-omitted');
+  };
+  expect(await ask()).toBe('bad_one, bad_two');
+  expect(bodies.map((body) => toolsOf(body))).toEqual([['bad_one', 'good', 'bad_two'], ['good', 'bad_two'], ['good']]);
+  expect(warned.mock.calls.flat().filter((line) => /rejects the tool bad_/.test(String(line)))).toHaveLength(2);
+  expect(await ask()).toBeNull();
+  expect(toolsOf(bodies.at(-1))).toEqual(['good']);
 });

@@ -245,6 +245,18 @@ describe('blocks of the history that the API rejects', () => {
     expect(bodies).toHaveLength(3);
   });
 
+  test('are sent with the betas that they need, whatever the request names', async () => {
+    const betas: (string | null)[] = [];
+    const compaction = { type: 'compaction', content: 'We spoke of the sun.' };
+    answeringBy((_, number) => (number === 1 ? { content: [compaction, ...says('Sun.').content] } : says('Sun.')), {
+      before: async ({ headers }) => void betas.push(new Headers(headers).get('anthropic-beta')),
+    });
+    await say(bodyOf('How is the weather?'), { headers: { 'anthropic-beta': 'compact-2026-01-12' } });
+    await say(bodyOf('And now?'));
+    await say(bodyOf('Thanks'), { headers: { 'anthropic-beta': 'context-1m-2025-08-07' } });
+    expect(betas).toEqual(['compact-2026-01-12', 'compact-2026-01-12', 'context-1m-2025-08-07,compact-2026-01-12']);
+  });
+
   test('are made well-formed, where the model has written half a character', async () => {
     const bodies = answeringBy((body, number) => {
       if (JSON.stringify(body).includes('\\ud83d')) return refusal(400, TYPE[400], 'no low surrogate in string');

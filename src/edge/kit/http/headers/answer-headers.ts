@@ -22,6 +22,7 @@ export const CORE_HEADERS = [
   'sluice-turn',
   'sluice-history',
   'sluice-history-omitted',
+  'sluice-tools-omitted',
 ] as const;
 
 /** For the reference alone: no Worker has them in it. */
@@ -43,4 +44,6 @@ export const CORE_HEADER_WORDS: Readonly<Record<Exclude<(typeof CORE_HEADERS)[nu
   'sluice-turn': 'The turn of the conversation.',
   'sluice-history-omitted':
     'How many blocks of the history the API no longer accepts. They are replaced by a sentence in what is sent, and stay in what is shown.',
+  'sluice-tools-omitted':
+    'The names of tools of the agent that the API has rejected. This conversation goes on without them.',
 };

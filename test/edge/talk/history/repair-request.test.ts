@@ -247,14 +247,18 @@ describe('blocks of the history that the API rejects', () => {
 
   test('are sent with the betas that they need, whatever the request names', async () => {
     const betas: (string | null)[] = [];
-    const compaction = { type: 'compaction', content: 'We spoke of the sun.' };
-    answeringBy((_, number) => (number === 1 ? { content: [compaction, ...says('Sun.').content] } : says('Sun.')), {
+    const served = [
+      { type: 'mcp_tool_use', id: 'mcptoolu_1', name: 'find', server_name: 'wiki', input: {} },
+      { type: 'mcp_tool_result', tool_use_id: 'mcptoolu_1', is_error: false, content: [] },
+    ];
+    answeringBy((_, number) => (number === 1 ? { content: [...served, ...says('Sun.').content] } : says('Sun.')), {
       before: async ({ headers }) => void betas.push(new Headers(headers).get('anthropic-beta')),
     });
-    await say(bodyOf('How is the weather?'), { headers: { 'anthropic-beta': 'compact-2026-01-12' } });
+    const [own, other] = ['mcp-client-2025-11-20', 'context-1m-2025-08-07'];
+    await say(bodyOf('How is the weather?'), { headers: { 'anthropic-beta': own } });
     await say(bodyOf('And now?'));
-    await say(bodyOf('Thanks'), { headers: { 'anthropic-beta': 'context-1m-2025-08-07' } });
-    expect(betas).toEqual(['compact-2026-01-12', 'compact-2026-01-12', 'context-1m-2025-08-07,compact-2026-01-12']);
+    await say(bodyOf('Thanks'), { headers: { 'anthropic-beta': other } });
+    expect(betas).toEqual([own, own, `${other},${own}`]);
   });
 
   test('are made well-formed, where the model has written half a character', async () => {

@@ -1,9 +1,9 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { headersRead } from '../src/edge/claude/request/members.ts';
-import { CORE_HEADERS, HEADERS } from '../src/edge/kit/http/headers/answer-headers.ts';
-import { pluggedInto } from '../src/edge/kit/rooms/rooms.ts';
+import { headersRead } from '#edge/claude/request/members.ts';
+import { CORE_HEADERS, HEADERS } from '#edge/kit/http/headers/answer-headers.ts';
+import { pluggedInto } from '#edge/kit/rooms/rooms.ts';
 import '../scripts/all-rooms.mjs';
 import { root } from './support/root.ts';
 

@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { MODELS } from '../src/edge/claude/models/models.ts';
+import { MODELS } from '#edge/claude/models/models.ts';
 
 const src = fileURLToPath(new URL('../src', import.meta.url));
 

@@ -4,8 +4,8 @@ import { build, type Metafile, type PluginBuild } from 'esbuild';
 import { convertV4MiniflareOptions, Miniflare, type V4WorkerOptions } from 'miniflare';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { unstable_getMiniflareWorkerOptions, unstable_readConfig } from 'wrangler';
-import { neededBindings } from '../src/edge/kit/rooms/needed-bindings.ts';
-import { type AnyRoom, shareRooms } from '../src/edge/kit/rooms/rooms.ts';
+import { neededBindings } from '#edge/kit/rooms/needed-bindings.ts';
+import { type AnyRoom, shareRooms } from '#edge/kit/rooms/rooms.ts';
 import { root } from './support/root.ts';
 
 /** A room as far as is read here: its types are the runtime's, which tests in Node do not have. */

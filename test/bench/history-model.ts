@@ -3,8 +3,8 @@
  * given lengths, priced as the edge prices what the API reports.
  */
 
-import type { Model } from '../../src/edge/claude/models/models.ts';
-import { computeCost } from '../../src/edge/claude/pricing/cost.ts';
+import type { Model } from '#edge/claude/models/models.ts';
+import { computeCost } from '#edge/claude/pricing/cost.ts';
 
 /** What happens to the oldest turns once a history is long. Lengths are tokens, without the system and tools. */
 export type HistoryStrategy =

@@ -1,8 +1,8 @@
 import { readUIMessageStream, type UIMessage, type UIMessageChunk } from 'ai';
 import { describe, expect, test } from 'vitest';
-import { createChatTransport, loadMessages, toUIMessages } from '../../src/client/ai-sdk.ts';
-import type { ConversationMessage } from '../../src/client/index.ts';
-import { contentOf } from '../../src/client/ui-messages.ts';
+import { createChatTransport, loadMessages, toUIMessages } from '#client/ai-sdk.ts';
+import type { ConversationMessage } from '#client/index.ts';
+import { contentOf } from '#client/ui-messages.ts';
 import { answerOf, bytesOf, envelope, fakeEdge, framesOf, PRICE, streamed } from './fake-edge.ts';
 
 const user = (...parts: UIMessage['parts']): UIMessage => ({ id: 'u1', role: 'user', parts });

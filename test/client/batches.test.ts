@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
-import type { Batch, BatchResult } from '../../src/client/index.ts';
-import { runs, tryAsyncCases } from '../support/runs.ts';
+import type { Batch, BatchResult } from '#client/index.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
 import { bytesOf, envelope, fakeEdge } from './fake-edge.ts';
 
 const id = 'msgbatch_01';

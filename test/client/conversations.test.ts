@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { ConversationSummary } from '../../src/client/index.ts';
+import type { ConversationSummary } from '#client/index.ts';
 import { answerOf, bytesOf, envelope, fakeEdge, framesOf, PRICE, request, streamed } from './fake-edge.ts';
 
 const lines = [

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { readEvents, type ServerSentEvent } from '../../src/client/events.ts';
-import { TEXT_STREAM, TOOL_STREAM } from '../fixtures/streams.ts';
-import { runs, tryCases } from '../support/runs.ts';
+import { readEvents, type ServerSentEvent } from '#client/events.ts';
+import { TEXT_STREAM, TOOL_STREAM } from '#test/fixtures/streams.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
 
 const STREAM = `: a remark\n\n${TEXT_STREAM}id: turn_a-7\n${TOOL_STREAM}data: two\ndata: lines\n\n: sluice-cost-usd=0.1\n\n`;
 

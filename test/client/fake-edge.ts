@@ -1,5 +1,5 @@
 import { onTestFinished, vi } from 'vitest';
-import { type Client, type ClientOptions, createClient } from '../../src/client/index.ts';
+import { type Client, type ClientOptions, createClient } from '#client/index.ts';
 
 /** A request of the client. */
 export interface Sent {

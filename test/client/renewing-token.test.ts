@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
-import { renewingToken, SluiceError } from '../../src/client/index.ts';
-import { runs, tryAsyncCases } from '../support/runs.ts';
+import { renewingToken, SluiceError } from '#client/index.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
 import { BASE_URL, envelope, type FakeEdge, fakeEdge, nameSent, request, type Sent, tokenText } from './fake-edge.ts';
 
 const LIFE = 900;

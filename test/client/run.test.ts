@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { type RunnableTool, SluiceError } from '../../src/client/index.ts';
+import { type RunnableTool, SluiceError } from '#client/index.ts';
 import { answerOf, bytesOf, fakeEdge, frameOf, framesOf, PRICE, request, type Sent, streamed } from './fake-edge.ts';
 
 const weather: RunnableTool = {

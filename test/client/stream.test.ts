@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import type { MessageStream } from '../../src/client/index.ts';
-import { cutEnding } from '../../src/edge/kit/sse/endings.ts';
-import { runs, tryAsyncCases } from '../support/runs.ts';
+import type { MessageStream } from '#client/index.ts';
+import { cutEnding } from '#edge/kit/sse/endings.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
 import {
   answerOf,
   bytesOf,

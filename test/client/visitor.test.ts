@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from 'vitest';
-import { createClient, type RenewingToken, visitor } from '../../src/client/index.ts';
+import { createClient, type RenewingToken, visitor } from '#client/index.ts';
 import { BASE_URL, envelope, type FakeEdge, fakeEdge, nameSent, type Sent, tokenText } from './fake-edge.ts';
 
 const VISITOR = '/tokens/visitor';

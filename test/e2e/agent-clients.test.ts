@@ -6,12 +6,12 @@ import { createAnthropic } from '@ai-sdk/anthropic';
 import { ChatAnthropic } from '@langchain/anthropic';
 import { streamText } from 'ai';
 import { afterAll, beforeAll, beforeEach, expect, inject, test } from 'vitest';
-import { createClient } from '../../src/client/client.ts';
-import type { Json } from '../../src/edge/kit/json/object.ts';
-import { eventsOf } from '../../src/edge/talk/turn/message-events.ts';
-import { type Edge, startEdge } from '../support/edge.ts';
-import { SDKS } from '../support/sdks.ts';
-import { type FakeUpstream, startUpstream, streamBytes } from '../support/upstream.ts';
+import { createClient } from '#client/client.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { eventsOf } from '#edge/talk/turn/message-events.ts';
+import { type Edge, startEdge } from '#test/support/edge.ts';
+import { SDKS } from '#test/support/sdks.ts';
+import { type FakeUpstream, startUpstream, streamBytes } from '#test/support/upstream.ts';
 
 // The AI SDK warns of a result of a tool that it has not called, which is what a run is.
 Object.assign(globalThis, { AI_SDK_LOG_WARNINGS: false });

@@ -4,13 +4,13 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, inject, test } from 'vitest';
-import type { LedgerRow } from '../../src/edge/money/account/usage-answers.schema.ts';
-import { random } from '../support/audit.ts';
-import { type Edge, startEdge } from '../support/edge.ts';
-import { eventually } from '../support/eventually.ts';
-import { type Event, eventsIn, isAccepted, type Row } from '../support/lives.ts';
-import { SECRET } from '../support/tokens.ts';
-import { event as eventOf, start, TEXT_BEGINS } from '../support/wire.ts';
+import type { LedgerRow } from '#edge/money/account/usage-answers.schema.ts';
+import { random } from '#test/support/audit.ts';
+import { type Edge, startEdge } from '#test/support/edge.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { type Event, eventsIn, isAccepted, type Row } from '#test/support/lives.ts';
+import { SECRET } from '#test/support/tokens.ts';
+import { event as eventOf, start, TEXT_BEGINS } from '#test/support/wire.ts';
 
 // The edge dies in the middle of answers that two clients follow. What they were shown and what is kept is compared with what
 // the API had sent by then. `ANSWER_KILLS=200` kills more often; `--silent=false` shows the figures.

@@ -15,12 +15,12 @@ import {
   type UIMessage,
 } from 'ai';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import { createChatTransport, loadMessages } from '../../src/client/ai-sdk.ts';
-import { createClient } from '../../src/client/index.ts';
-import { eventsOf } from '../../src/edge/talk/turn/message-events.ts';
-import { type Edge, startEdge } from '../support/edge.ts';
-import { SDKS } from '../support/sdks.ts';
-import { type FakeUpstream, startUpstream, streamBytes } from '../support/upstream.ts';
+import { createChatTransport, loadMessages } from '#client/ai-sdk.ts';
+import { createClient } from '#client/index.ts';
+import { eventsOf } from '#edge/talk/turn/message-events.ts';
+import { type Edge, startEdge } from '#test/support/edge.ts';
+import { SDKS } from '#test/support/sdks.ts';
+import { type FakeUpstream, startUpstream, streamBytes } from '#test/support/upstream.ts';
 
 // The AI SDK warns of a result of a tool that it has not called, which is what a run is.
 Object.assign(globalThis, { AI_SDK_LOG_WARNINGS: false });

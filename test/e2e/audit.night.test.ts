@@ -4,8 +4,8 @@ import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import type { LedgerRow, QuotaReport, UsageReport } from '../../src/edge/money/account/usage-answers.schema.ts';
-import type { PoolQuotaReport } from '../../src/edge/rooms/pools/pools-answers.schema.ts';
+import type { LedgerRow, QuotaReport, UsageReport } from '#edge/money/account/usage-answers.schema.ts';
+import type { PoolQuotaReport } from '#edge/rooms/pools/pools-answers.schema.ts';
 import {
   type Answer,
   answerOf,
@@ -17,10 +17,10 @@ import {
   modelOf,
   NOTICE_MS,
   random,
-} from '../support/audit.ts';
-import { type Edge, startEdge } from '../support/edge.ts';
-import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
-import { type FakeUpstream, type Received, startUpstream } from '../support/upstream.ts';
+} from '#test/support/audit.ts';
+import { type Edge, startEdge } from '#test/support/edge.ts';
+import { bearer, SECRET, tokenOf } from '#test/support/tokens.ts';
+import { type FakeUpstream, type Received, startUpstream } from '#test/support/upstream.ts';
 
 /** Milliseconds of an answer that anybody hears. */
 const HEARD_MS = 1_500;

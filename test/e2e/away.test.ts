@@ -3,12 +3,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { createClient } from '../../src/client/index.ts';
-import { type Edge, startEdge } from '../support/edge.ts';
-import { eventually } from '../support/eventually.ts';
-import { type FakeUpstream, startUpstream } from '../support/upstream.ts';
-import { end, start, textBlock } from '../support/wire.ts';
-import { onLateClock } from '../support/worker-clock.ts';
+import { createClient } from '#client/index.ts';
+import { type Edge, startEdge } from '#test/support/edge.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { type FakeUpstream, startUpstream } from '#test/support/upstream.ts';
+import { end, start, textBlock } from '#test/support/wire.ts';
+import { onLateClock } from '#test/support/worker-clock.ts';
 
 const MODEL = 'claude-haiku-4-5';
 const PIECES = Array.from({ length: 50 }, (_, nth) => `Part ${nth}. `);

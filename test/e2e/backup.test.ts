@@ -8,10 +8,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { blocksOf, readGuide, sectionIn } from '../support/guides.ts';
-import { root } from '../support/root.ts';
-import { sharedEdge } from '../support/shared-start.ts';
-import { npmStart, type Started } from '../support/start.ts';
+import { blocksOf, readGuide, sectionIn } from '#test/support/guides.ts';
+import { root } from '#test/support/root.ts';
+import { sharedEdge } from '#test/support/shared-start.ts';
+import { npmStart, type Started } from '#test/support/start.ts';
 
 const account = `mover-${randomUUID()}`;
 

@@ -3,9 +3,9 @@
 import AnthropicCurrent, { APIError, BadRequestError, NotFoundError, toFile } from '@anthropic-ai/sdk';
 import AnthropicOld from 'anthropic-sdk-0';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Edge, startSimulatingEdge } from '../support/edge.ts';
-import { runs } from '../support/runs.ts';
-import { SECRET } from '../support/tokens.ts';
+import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
+import { runs } from '#test/support/runs.ts';
+import { SECRET } from '#test/support/tokens.ts';
 
 const MOST_BATCH_BYTES = 400_000;
 const FILE_BYTES = 5_000_000;

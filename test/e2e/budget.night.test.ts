@@ -4,14 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Anthropic from '@anthropic-ai/sdk';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import type { LedgerRow, QuotaReport } from '../../src/edge/money/account/usage-answers.schema.ts';
-import type { Limits } from '../../src/edge/money/budget/limits.schema.ts';
-import { TEXT_STREAM } from '../fixtures/streams.ts';
-import { type Edge, startEdge, startSimulatingEdge } from '../support/edge.ts';
-import { MODEL, SMALL_MESSAGE } from '../support/small-message.ts';
-import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
-import { type FakeUpstream, type Received, startUpstream, streamBytes } from '../support/upstream.ts';
-import { end, start, textBlock } from '../support/wire.ts';
+import type { LedgerRow, QuotaReport } from '#edge/money/account/usage-answers.schema.ts';
+import type { Limits } from '#edge/money/budget/limits.schema.ts';
+import { TEXT_STREAM } from '#test/fixtures/streams.ts';
+import { type Edge, startEdge, startSimulatingEdge } from '#test/support/edge.ts';
+import { MODEL, SMALL_MESSAGE } from '#test/support/small-message.ts';
+import { bearer, SECRET, tokenOf } from '#test/support/tokens.ts';
+import { type FakeUpstream, type Received, startUpstream, streamBytes } from '#test/support/upstream.ts';
+import { end, start, textBlock } from '#test/support/wire.ts';
 
 // $1 and $5 for a million tokens; a hold adds a tenth for a geography that the workspace may have set.
 const [INPUT, OUTPUT] = [1_000, 5_000];

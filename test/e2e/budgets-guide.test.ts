@@ -2,12 +2,12 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createClient, SluiceError } from '../../src/client/index.ts';
-import { drawing } from '../support/draw.ts';
-import { type Edge, startSimulatingEdge } from '../support/edge.ts';
-import { readGuide } from '../support/guides.ts';
-import { root } from '../support/root.ts';
-import { SECRET, tokenOf } from '../support/tokens.ts';
+import { createClient, SluiceError } from '#client/index.ts';
+import { drawing } from '#test/support/draw.ts';
+import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
+import { readGuide } from '#test/support/guides.ts';
+import { root } from '#test/support/root.ts';
+import { SECRET, tokenOf } from '#test/support/tokens.ts';
 
 const app = await readFile(join(root, 'examples/first-app/server.mjs'), 'utf8');
 const guide = await readGuide('react');

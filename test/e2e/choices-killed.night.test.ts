@@ -2,18 +2,18 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, inject, test } from 'vitest';
-import { fromUsd, toUsd } from '../../src/edge/claude/pricing/cost.ts';
-import type { LedgerRow, QuotaReport } from '../../src/edge/money/account/usage-answers.schema.ts';
-import { calendarLibrary, hasCompiler } from '../runner/calendar-library.ts';
-import { billOf } from '../support/bills.ts';
-import { type Draw, drawing } from '../support/draw.ts';
-import { startEdge, startEdgeAhead } from '../support/edge.ts';
-import { eventually } from '../support/eventually.ts';
-import { bodyOf, listening } from '../support/listening.ts';
-import { killOften, Lives, type Moment, Progress, post } from '../support/lives.ts';
-import { say } from '../support/talks.ts';
-import { SECRET } from '../support/tokens.ts';
-import { end, message as messageOf, start, textBlock } from '../support/wire.ts';
+import { fromUsd, toUsd } from '#edge/claude/pricing/cost.ts';
+import type { LedgerRow, QuotaReport } from '#edge/money/account/usage-answers.schema.ts';
+import { calendarLibrary, hasCompiler } from '#test/runner/calendar-library.ts';
+import { billOf } from '#test/support/bills.ts';
+import { type Draw, drawing } from '#test/support/draw.ts';
+import { startEdge, startEdgeAhead } from '#test/support/edge.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { bodyOf, listening } from '#test/support/listening.ts';
+import { killOften, Lives, type Moment, Progress, post } from '#test/support/lives.ts';
+import { say } from '#test/support/talks.ts';
+import { SECRET } from '#test/support/tokens.ts';
+import { end, message as messageOf, start, textBlock } from '#test/support/wire.ts';
 
 // Conversations whose agent chooses their models, and an edge that is killed meanwhile: also while a question is labelled.
 // `CHOICES_CONVERSATIONS=5000 KILLS=20 KILLS_SEED=…` asks more, and as a failure did.

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { readGuide, sectionIn } from '../support/guides.ts';
-import { sharedEdge } from '../support/shared-start.ts';
+import { readGuide, sectionIn } from '#test/support/guides.ts';
+import { sharedEdge } from '#test/support/shared-start.ts';
 
 /** What the guide calls each recorded request. */
 const RECORDINGS: Readonly<Record<string, string>> = {

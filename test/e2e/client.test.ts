@@ -2,14 +2,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import { type Client, createClient } from '../../src/client/index.ts';
-import { launchBrowser, noBrowser } from '../support/browser.ts';
-import { bundle } from '../support/bundle.ts';
-import { type Edge, startEdge } from '../support/edge.ts';
-import { runs } from '../support/runs.ts';
-import { startSite } from '../support/site.ts';
-import { type FakeUpstream, startUpstream } from '../support/upstream.ts';
-import { apart, block, end, PING, start } from '../support/wire.ts';
+import { type Client, createClient } from '#client/index.ts';
+import { launchBrowser, noBrowser } from '#test/support/browser.ts';
+import { bundle } from '#test/support/bundle.ts';
+import { type Edge, startEdge } from '#test/support/edge.ts';
+import { runs } from '#test/support/runs.ts';
+import { startSite } from '#test/support/site.ts';
+import { type FakeUpstream, startUpstream } from '#test/support/upstream.ts';
+import { apart, block, end, PING, start } from '#test/support/wire.ts';
 import { type CuttingProxy, startCuttingProxy } from './cutting-proxy.ts';
 
 /** By day some: at night 200, of which each connection is cut. */

@@ -11,12 +11,12 @@ import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Plugin } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Client, createClient } from '../../src/client/index.ts';
-import { bundleWorker } from '../support/bundle-worker.ts';
-import { type Edge, startEdge, startSimulatingEdge } from '../support/edge.ts';
-import { root } from '../support/root.ts';
-import { runExample, takesForGranted } from '../support/run-example.ts';
-import { SECRET, tokenOf } from '../support/tokens.ts';
+import { type Client, createClient } from '#client/index.ts';
+import { bundleWorker } from '#test/support/bundle-worker.ts';
+import { type Edge, startEdge, startSimulatingEdge } from '#test/support/edge.ts';
+import { root } from '#test/support/root.ts';
+import { runExample, takesForGranted } from '#test/support/run-example.ts';
+import { SECRET, tokenOf } from '#test/support/tokens.ts';
 
 const model = 'claude-haiku-5-5';
 const messages = [{ role: 'user' as const, content: 'What do I see in Bern? And how is get_weather?' }];

@@ -3,12 +3,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, inject, test } from 'vitest';
-import type { QuotaReport } from '../../src/edge/money/account/usage-answers.schema.ts';
-import { body, get, PACED, read, resume, rowsOf, say, settled } from '../support/conversing.ts';
-import { startEdge } from '../support/edge.ts';
-import { isAccepted } from '../support/lives.ts';
-import { runs } from '../support/runs.ts';
-import { npmStart } from '../support/start.ts';
+import type { QuotaReport } from '#edge/money/account/usage-answers.schema.ts';
+import { body, get, PACED, read, resume, rowsOf, say, settled } from '#test/support/conversing.ts';
+import { startEdge } from '#test/support/edge.ts';
+import { isAccepted } from '#test/support/lives.ts';
+import { runs } from '#test/support/runs.ts';
+import { npmStart } from '#test/support/start.ts';
 
 const KILLS = runs(50);
 

@@ -2,11 +2,11 @@
 import { createServer, request as httpRequest, type Server } from 'node:http';
 import Anthropic from '@anthropic-ai/sdk';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import type { LedgerRow } from '../../src/edge/money/account/usage-answers.schema.ts';
-import { body, get, json, MODEL, PACED, read, resume, rowsOf, say, settled } from '../support/conversing.ts';
-import { type Edge, startEdge } from '../support/edge.ts';
-import type { Event, Row } from '../support/lives.ts';
-import { bearer, tokenOf } from '../support/tokens.ts';
+import type { LedgerRow } from '#edge/money/account/usage-answers.schema.ts';
+import { body, get, json, MODEL, PACED, read, resume, rowsOf, say, settled } from '#test/support/conversing.ts';
+import { type Edge, startEdge } from '#test/support/edge.ts';
+import type { Event, Row } from '#test/support/lives.ts';
+import { bearer, tokenOf } from '#test/support/tokens.ts';
 
 describe('over real HTTP', () => {
   let edge: Edge;

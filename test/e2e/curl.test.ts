@@ -3,8 +3,8 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, inject, onTestFinished, test } from 'vitest';
-import { type Edge, startEdge } from '../support/edge.ts';
-import { type FakeUpstream, startUpstream } from '../support/upstream.ts';
+import { type Edge, startEdge } from '#test/support/edge.ts';
+import { type FakeUpstream, startUpstream } from '#test/support/upstream.ts';
 
 const MODEL = 'claude-haiku-5-5';
 /** Above 1 MB curl asks by `expect: 100-continue` whether it may send a body. */

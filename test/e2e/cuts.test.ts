@@ -3,10 +3,10 @@ import type { ServerResponse } from 'node:http';
 import AnthropicCurrent from '@anthropic-ai/sdk';
 import AnthropicOld from 'anthropic-sdk-0';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { TEXT_STREAM, TOOL_STREAM } from '../fixtures/streams.ts';
-import { type Edge, startEdge } from '../support/edge.ts';
-import { runs } from '../support/runs.ts';
-import { type FakeUpstream, startUpstream, streamBytes } from '../support/upstream.ts';
+import { TEXT_STREAM, TOOL_STREAM } from '#test/fixtures/streams.ts';
+import { type Edge, startEdge } from '#test/support/edge.ts';
+import { runs } from '#test/support/runs.ts';
+import { type FakeUpstream, startUpstream, streamBytes } from '#test/support/upstream.ts';
 
 let upstream: FakeUpstream;
 let edge: Edge;

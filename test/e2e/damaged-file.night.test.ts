@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { expect, onTestFinished, test } from 'vitest';
-import { startSimulatingEdge } from '../support/edge.ts';
+import { startSimulatingEdge } from '#test/support/edge.ts';
 
 const QUICK = { SIMULATOR_TTFT_MS: '0', SIMULATOR_TOKENS_PER_SECOND: '0' };
 const PAGE = 4_096;

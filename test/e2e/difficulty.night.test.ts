@@ -7,10 +7,10 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Client, createClient } from '../../src/client/index.ts';
-import { type Edge, startSimulatingEdge } from '../support/edge.ts';
-import { blocksOf, readGuide, sectionIn } from '../support/guides.ts';
-import { SECRET, tokenOf } from '../support/tokens.ts';
+import { type Client, createClient } from '#client/index.ts';
+import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
+import { blocksOf, readGuide, sectionIn } from '#test/support/guides.ts';
+import { SECRET, tokenOf } from '#test/support/tokens.ts';
 
 const EXAMPLE = new URL('../../examples/difficulty/', import.meta.url);
 

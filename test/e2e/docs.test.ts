@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { sharedEdge } from '#test/support/shared-start.ts';
 import { listGuides } from '../../scripts/guides.ts';
-import { sharedEdge } from '../support/shared-start.ts';
 
 let url: string;
 

@@ -1,13 +1,13 @@
 /** Failover with sockets that refuse, hang and reset: `test/edge/claude/failover.test.ts` has answers, and no connections. */
 import type { ServerResponse } from 'node:http';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test } from 'vitest';
-import { MODELS } from '../../src/edge/claude/models/models.ts';
-import { computeCost } from '../../src/edge/claude/pricing/cost.ts';
-import { type Edge, startEdge } from '../support/edge.ts';
-import { runs } from '../support/runs.ts';
-import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
-import { type FakeUpstream, type Received, startUpstream } from '../support/upstream.ts';
-import { blockEnd, end, start as startOf, TEXT_BEGINS, textDelta } from '../support/wire.ts';
+import { MODELS } from '#edge/claude/models/models.ts';
+import { computeCost } from '#edge/claude/pricing/cost.ts';
+import { type Edge, startEdge } from '#test/support/edge.ts';
+import { runs } from '#test/support/runs.ts';
+import { bearer, SECRET, tokenOf } from '#test/support/tokens.ts';
+import { type FakeUpstream, type Received, startUpstream } from '#test/support/upstream.ts';
+import { blockEnd, end, start as startOf, TEXT_BEGINS, textDelta } from '#test/support/wire.ts';
 
 const MODEL = 'claude-haiku-5-5';
 const row = MODELS.find(({ id }) => id === MODEL);

@@ -2,12 +2,12 @@
 import type { ServerResponse } from 'node:http';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { launchBrowser, noBrowser } from '../support/browser.ts';
-import { type Edge, startEdgeWithPage } from '../support/edge.ts';
-import { answered, ask, lastAnswer, openPage } from '../support/page.ts';
-import { runs } from '../support/runs.ts';
-import { type FakeUpstream, startUpstream } from '../support/upstream.ts';
-import { end, start, textBlock } from '../support/wire.ts';
+import { launchBrowser, noBrowser } from '#test/support/browser.ts';
+import { type Edge, startEdgeWithPage } from '#test/support/edge.ts';
+import { answered, ask, lastAnswer, openPage } from '#test/support/page.ts';
+import { runs } from '#test/support/runs.ts';
+import { type FakeUpstream, startUpstream } from '#test/support/upstream.ts';
+import { end, start, textBlock } from '#test/support/wire.ts';
 
 const WEB_PAGE = '<!doctype html><title>Welcome to the gateway</title>';
 const KEY = 'sk-of-the-gateway';

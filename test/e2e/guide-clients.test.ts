@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createClient } from '../../src/client/index.ts';
-import { type Edge, startSimulatingEdge } from '../support/edge.ts';
-import { blocksOf, readGuide } from '../support/guides.ts';
-import { runExample } from '../support/run-example.ts';
+import { createClient } from '#client/index.ts';
+import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
+import { blocksOf, readGuide } from '#test/support/guides.ts';
+import { runExample } from '#test/support/run-example.ts';
 
 const examples = blocksOf(await readGuide('clients'), 'js');
 

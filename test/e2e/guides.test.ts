@@ -1,12 +1,12 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { beforeAll, expect, test } from 'vitest';
-import { settingsShape } from '../../src/edge/gate/settings/settings.ts';
-import { descriptionOf } from '../../src/edge/kit/http/zod.ts';
+import { settingsShape } from '#edge/gate/settings/settings.ts';
+import { descriptionOf } from '#edge/kit/http/zod.ts';
 import '../../scripts/all-rooms.mjs';
-import { readGuide, readGuides } from '../support/guides.ts';
-import { root } from '../support/root.ts';
-import { sharedEdge } from '../support/shared-start.ts';
+import { readGuide, readGuides } from '#test/support/guides.ts';
+import { root } from '#test/support/root.ts';
+import { sharedEdge } from '#test/support/shared-start.ts';
 
 const README_URL = 'http://localhost:8787';
 

@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { ModelTable } from '../../src/edge/claude/models/models.ts';
-import type { LedgerRow, QuotaReport } from '../../src/edge/money/account/usage-answers.schema.ts';
-import { BEGINS, FILLED, KEEPS } from '../../src/edge/talk/history/shares.ts';
+import { ModelTable } from '#edge/claude/models/models.ts';
+import type { LedgerRow, QuotaReport } from '#edge/money/account/usage-answers.schema.ts';
+import { BEGINS, FILLED, KEEPS } from '#edge/talk/history/shares.ts';
+import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { post } from '#test/support/lives.ts';
 import { costOfHistory, type HistoryStrategy } from '../bench/history-model.ts';
-import { type Edge, startSimulatingEdge } from '../support/edge.ts';
-import { eventually } from '../support/eventually.ts';
-import { post } from '../support/lives.ts';
 
 // docs/cost.md computes what long conversations cost. Here one of each kind is held, and its ledger is compared with that.
 

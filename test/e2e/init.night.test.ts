@@ -2,12 +2,12 @@
 import { mkdir, readFile, symlink } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
-import { noBrowser } from '../support/browser.ts';
-import { tryFirstApp } from '../support/first-app.ts';
-import { PackedProject } from '../support/packed-project.ts';
-import { root } from '../support/root.ts';
-import { npmStart } from '../support/start.ts';
-import { SECRET } from '../support/tokens.ts';
+import { noBrowser } from '#test/support/browser.ts';
+import { tryFirstApp } from '#test/support/first-app.ts';
+import { PackedProject } from '#test/support/packed-project.ts';
+import { root } from '#test/support/root.ts';
+import { npmStart } from '#test/support/start.ts';
+import { SECRET } from '#test/support/tokens.ts';
 
 const ASK = {
   method: 'POST',

@@ -6,17 +6,16 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { Webhook as Receiver } from 'standardwebhooks';
 import { expect, inject, test, vi } from 'vitest';
-import { signGithub } from '../../scripts/sign-webhook.ts';
-import type { LedgerRow, QuotaReport } from '../../src/edge/money/account/usage-answers.schema.ts';
-import type { EventRow } from '../../src/edge/rooms/webhooks/webhooks-answers.schema.ts';
-import { createSimulator } from '../../src/edge/toolkit/simulator.ts';
-import { calendarLibrary, hasCompiler } from '../runner/calendar-library.ts';
-import { brokenRule } from '../support/api-rules.ts';
-import { billOf, priceOf } from '../support/bills.ts';
-import { type Draw, drawing } from '../support/draw.ts';
-import { type Edge, startEdge, startEdgeAhead } from '../support/edge.ts';
-import { eventually } from '../support/eventually.ts';
-import { bodyOf, listening, requestFrom } from '../support/listening.ts';
+import type { LedgerRow, QuotaReport } from '#edge/money/account/usage-answers.schema.ts';
+import type { EventRow } from '#edge/rooms/webhooks/webhooks-answers.schema.ts';
+import { createSimulator } from '#edge/toolkit/simulator.ts';
+import { calendarLibrary, hasCompiler } from '#test/runner/calendar-library.ts';
+import { brokenRule } from '#test/support/api-rules.ts';
+import { billOf, priceOf } from '#test/support/bills.ts';
+import { type Draw, drawing } from '#test/support/draw.ts';
+import { type Edge, startEdge, startEdgeAhead } from '#test/support/edge.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { bodyOf, listening, requestFrom } from '#test/support/listening.ts';
 import {
   type Answer,
   type Event,
@@ -27,10 +26,11 @@ import {
   post,
   type Row,
   type Seen,
-} from '../support/lives.ts';
-import { root } from '../support/root.ts';
-import { SECRET, tokenOf } from '../support/tokens.ts';
-import { webhookVars } from '../support/webhook-vars.ts';
+} from '#test/support/lives.ts';
+import { root } from '#test/support/root.ts';
+import { SECRET, tokenOf } from '#test/support/tokens.ts';
+import { webhookVars } from '#test/support/webhook-vars.ts';
+import { signGithub } from '../../scripts/sign-webhook.ts';
 
 // Everything that the edge does is under way when it is killed, and whoever uses it notes what it was told. At the end all of
 // that must be there, once. By day this is the file of deaths: `KILLS=200 KILLS_SEED=…` kills more often, and as a failure did.

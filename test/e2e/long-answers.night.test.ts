@@ -1,12 +1,12 @@
 /** Long answers in a heap of 90 MB: the tests in workerd share one heap, which has no limit. */
 import type { ServerResponse } from 'node:http';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { LedgerRow } from '../../src/edge/money/account/usage-answers.schema.ts';
-import { type Edge, startEdgeWithHeap } from '../support/edge.ts';
-import { MODEL, SMALL_MESSAGE } from '../support/small-message.ts';
-import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
-import { type FakeUpstream, startUpstream } from '../support/upstream.ts';
-import { blockEnd, end, start, TEXT_BEGINS, textDelta } from '../support/wire.ts';
+import type { LedgerRow } from '#edge/money/account/usage-answers.schema.ts';
+import { type Edge, startEdgeWithHeap } from '#test/support/edge.ts';
+import { MODEL, SMALL_MESSAGE } from '#test/support/small-message.ts';
+import { bearer, SECRET, tokenOf } from '#test/support/tokens.ts';
+import { type FakeUpstream, startUpstream } from '#test/support/upstream.ts';
+import { blockEnd, end, start, TEXT_BEGINS, textDelta } from '#test/support/wire.ts';
 
 /** An isolate has 128 MB, of which buffers and the code take a part. */
 const HEAP_MB = 90;

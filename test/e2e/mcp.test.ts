@@ -3,10 +3,10 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Json } from '../../src/edge/kit/json/object.ts';
-import { type Edge, startSimulatingEdge } from '../support/edge.ts';
-import { eventually } from '../support/eventually.ts';
-import { type ServedMcp, serveMcp } from '../support/mcp-server.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { type ServedMcp, serveMcp } from '#test/support/mcp-server.ts';
 
 let server: ServedMcp;
 let edge: Edge;

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { backupOf } from '../support/long-backup.ts';
-import { bearer, tokenOf } from '../support/tokens.ts';
+import { backupOf } from '#test/support/long-backup.ts';
+import { bearer, tokenOf } from '#test/support/tokens.ts';
 import { type MeasuredEdge, startMeasuredEdge } from './repeats/edge.ts';
 import { type Ask, MODEL, times } from './repeats/rows.ts';
 

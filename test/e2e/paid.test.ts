@@ -1,11 +1,11 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
+import { bodyOf, listening } from '#test/support/listening.ts';
+import { freePort } from '#test/support/processes.ts';
+import { root } from '#test/support/root.ts';
+import { SECRET } from '#test/support/tokens.ts';
 import { signStripe } from '../../scripts/sign-webhook.ts';
-import { type Edge, startSimulatingEdge } from '../support/edge.ts';
-import { bodyOf, listening } from '../support/listening.ts';
-import { freePort } from '../support/processes.ts';
-import { root } from '../support/root.ts';
-import { SECRET } from '../support/tokens.ts';
 import { startTerminal } from './terminal.ts';
 
 const STRIPE_SECRET = 'whsec_of_the_tests';

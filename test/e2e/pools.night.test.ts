@@ -3,11 +3,11 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import type { QuotaReport, UsageReport } from '../../src/edge/money/account/usage-answers.schema.ts';
-import type { PoolQuotaReport, SharedUsageReport } from '../../src/edge/rooms/pools/pools-answers.schema.ts';
-import { type Edge, startEdge } from '../support/edge.ts';
-import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
-import { type FakeUpstream, startUpstream } from '../support/upstream.ts';
+import type { QuotaReport, UsageReport } from '#edge/money/account/usage-answers.schema.ts';
+import type { PoolQuotaReport, SharedUsageReport } from '#edge/rooms/pools/pools-answers.schema.ts';
+import { type Edge, startEdge } from '#test/support/edge.ts';
+import { bearer, SECRET, tokenOf } from '#test/support/tokens.ts';
+import { type FakeUpstream, startUpstream } from '#test/support/upstream.ts';
 
 /** At night 1000 × 20: each of the accounts races all others, which so many show as well, in half the time of 200. */
 const { RACE_ACCOUNTS = '100', RACE_CALLERS = '10' } = process.env;

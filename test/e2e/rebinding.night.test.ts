@@ -7,11 +7,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { noBrowser } from '../support/browser.ts';
-import { PackedProject } from '../support/packed-project.ts';
-import { EVIL, launchDeceivedBrowser, openAttack, routesOf, statusesForReboundPage } from '../support/rebound-page.ts';
-import { root } from '../support/root.ts';
-import { npmStart, type Started } from '../support/start.ts';
+import { noBrowser } from '#test/support/browser.ts';
+import { PackedProject } from '#test/support/packed-project.ts';
+import {
+  EVIL,
+  launchDeceivedBrowser,
+  openAttack,
+  routesOf,
+  statusesForReboundPage,
+} from '#test/support/rebound-page.ts';
+import { root } from '#test/support/root.ts';
+import { npmStart, type Started } from '#test/support/start.ts';
 
 const WRANGLER = ['npx', 'wrangler', 'dev'];
 const KEY = ['--var', 'ANTHROPIC_API_KEY:sk-none'];

@@ -1,7 +1,7 @@
 /** Upstreams that fall silent, for as long as a real clock takes. By day `test/edge/claude` shows it, whose clock is its own. */
 import { describe, expect, test } from 'vitest';
-import { TEXT_STREAM } from '../fixtures/streams.ts';
-import { startSimulatingEdge } from '../support/edge.ts';
+import { TEXT_STREAM } from '#test/fixtures/streams.ts';
+import { startSimulatingEdge } from '#test/support/edge.ts';
 import {
   body,
   bytes,
@@ -18,8 +18,8 @@ import {
   TIMEOUT_MS,
   textOf,
   upstream,
-} from '../support/relaying.ts';
-import { streamBytes } from '../support/upstream.ts';
+} from '#test/support/relaying.ts';
+import { streamBytes } from '#test/support/upstream.ts';
 
 relaying();
 

@@ -2,8 +2,8 @@
 import { request as httpRequest } from 'node:http';
 import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { describe, expect, inject, test } from 'vitest';
-import { TEXT_STREAM } from '../fixtures/streams.ts';
-import { startEdge } from '../support/edge.ts';
+import { TEXT_STREAM } from '#test/fixtures/streams.ts';
+import { startEdge } from '#test/support/edge.ts';
 import {
   beforeUpstream,
   body,
@@ -21,8 +21,8 @@ import {
   sendRaw,
   textOf,
   upstream,
-} from '../support/relaying.ts';
-import { type FakeUpstream, streamBytes } from '../support/upstream.ts';
+} from '#test/support/relaying.ts';
+import { type FakeUpstream, streamBytes } from '#test/support/upstream.ts';
 
 relaying();
 

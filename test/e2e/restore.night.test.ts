@@ -2,8 +2,8 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { root } from '../support/root.ts';
-import { npmStart, type Started } from '../support/start.ts';
+import { root } from '#test/support/root.ts';
+import { npmStart, type Started } from '#test/support/start.ts';
 
 const ACCOUNTS = 60;
 const GROUPS = 6;

@@ -3,10 +3,10 @@ import type { ServerResponse } from 'node:http';
 import { connect } from 'node:net';
 import Anthropic from '@anthropic-ai/sdk';
 import { afterAll, beforeAll, beforeEach, expect, inject, test } from 'vitest';
-import { TEXT_STREAM, TOOL_STREAM } from '../fixtures/streams.ts';
-import { type Edge, startEdge } from '../support/edge.ts';
-import { type FakeUpstream, startUpstream, streamBytes } from '../support/upstream.ts';
-import { blockEnd, end, start, TEXT_BEGINS, textDelta } from '../support/wire.ts';
+import { TEXT_STREAM, TOOL_STREAM } from '#test/fixtures/streams.ts';
+import { type Edge, startEdge } from '#test/support/edge.ts';
+import { type FakeUpstream, startUpstream, streamBytes } from '#test/support/upstream.ts';
+import { blockEnd, end, start, TEXT_BEGINS, textDelta } from '#test/support/wire.ts';
 
 const MODEL = 'claude-opus-5-5';
 const INPUT_USD = 4e-6;

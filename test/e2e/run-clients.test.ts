@@ -7,15 +7,15 @@ import { ChatAnthropic } from '@langchain/anthropic';
 import { AIMessageChunk, type BaseMessage, HumanMessage } from '@langchain/core/messages';
 import { type ModelMessage, streamText } from 'ai';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, onTestFinished, test } from 'vitest';
-import type { Json } from '../../src/edge/kit/json/object.ts';
-import { eventsOf } from '../../src/edge/talk/turn/message-events.ts';
-import { launchBrowser, noBrowser } from '../support/browser.ts';
-import { bundle } from '../support/bundle.ts';
-import { type Edge, startEdge } from '../support/edge.ts';
-import { alternatingRoles } from '../support/roles.ts';
-import { SDKS } from '../support/sdks.ts';
-import { startSite } from '../support/site.ts';
-import { type FakeUpstream, startUpstream, streamBytes } from '../support/upstream.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { eventsOf } from '#edge/talk/turn/message-events.ts';
+import { launchBrowser, noBrowser } from '#test/support/browser.ts';
+import { bundle } from '#test/support/bundle.ts';
+import { type Edge, startEdge } from '#test/support/edge.ts';
+import { alternatingRoles } from '#test/support/roles.ts';
+import { SDKS } from '#test/support/sdks.ts';
+import { startSite } from '#test/support/site.ts';
+import { type FakeUpstream, startUpstream, streamBytes } from '#test/support/upstream.ts';
 
 // The AI SDK warns of a result of a tool that it has not called, which is what a run is.
 Object.assign(globalThis, { AI_SDK_LOG_WARNINGS: false });

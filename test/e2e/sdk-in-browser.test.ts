@@ -2,14 +2,14 @@
 import type AnthropicSdk from '@anthropic-ai/sdk';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import { TEXT_STREAM } from '../fixtures/streams.ts';
-import { launchBrowser, noBrowser } from '../support/browser.ts';
-import { bundle } from '../support/bundle.ts';
-import { type Edge, startEdge } from '../support/edge.ts';
-import { readGuide } from '../support/guides.ts';
-import { type Site, startSite } from '../support/site.ts';
-import { SECRET, tokenOf } from '../support/tokens.ts';
-import { type FakeUpstream, startUpstream, streamBytes } from '../support/upstream.ts';
+import { TEXT_STREAM } from '#test/fixtures/streams.ts';
+import { launchBrowser, noBrowser } from '#test/support/browser.ts';
+import { bundle } from '#test/support/bundle.ts';
+import { type Edge, startEdge } from '#test/support/edge.ts';
+import { readGuide } from '#test/support/guides.ts';
+import { type Site, startSite } from '#test/support/site.ts';
+import { SECRET, tokenOf } from '#test/support/tokens.ts';
+import { type FakeUpstream, startUpstream, streamBytes } from '#test/support/upstream.ts';
 
 const SHOWN_LINE = 'new Anthropic({ baseURL, authToken: token, dangerouslyAllowBrowser: true })';
 

@@ -6,11 +6,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Webhook as Receiver } from 'standardwebhooks';
 import { expect, onTestFinished, test } from 'vitest';
+import type { EventReport } from '#edge/rooms/webhooks/webhooks-answers.schema.ts';
+import { bundleWorker } from '#test/support/bundle-worker.ts';
+import { type Edge, startEdge } from '#test/support/edge.ts';
+import { SECRET } from '#test/support/tokens.ts';
 import { signHmac } from '../../scripts/sign-webhook.ts';
-import type { EventReport } from '../../src/edge/rooms/webhooks/webhooks-answers.schema.ts';
-import { bundleWorker } from '../support/bundle-worker.ts';
-import { type Edge, startEdge } from '../support/edge.ts';
-import { SECRET } from '../support/tokens.ts';
 
 const KEY = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
 const SHOP_SECRET = 'the secret of the shop';

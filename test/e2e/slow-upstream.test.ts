@@ -1,12 +1,12 @@
 /** Upstreams that take long to answer, over HTTP: the network's `fetch` has errors of its own. */
 import type { ServerResponse } from 'node:http';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
-import { type Client, createClient } from '../../src/client/index.ts';
-import { type Edge, startEdge } from '../support/edge.ts';
-import { eventually } from '../support/eventually.ts';
-import { type FakeUpstream, startUpstream } from '../support/upstream.ts';
-import { end, start, textBlock } from '../support/wire.ts';
-import { onFastClock } from '../support/worker-clock.ts';
+import { type Client, createClient } from '#client/index.ts';
+import { type Edge, startEdge } from '#test/support/edge.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { type FakeUpstream, startUpstream } from '#test/support/upstream.ts';
+import { end, start, textBlock } from '#test/support/wire.ts';
+import { onFastClock } from '#test/support/worker-clock.ts';
 
 const MODEL = 'claude-haiku-4-5';
 const ANSWER = start({ model: MODEL }) + textBlock(['So.']) + end();

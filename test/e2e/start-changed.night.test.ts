@@ -3,8 +3,8 @@ import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { root } from '../support/root.ts';
-import { npmStart, type Started } from '../support/start.ts';
+import { root } from '#test/support/root.ts';
+import { npmStart, type Started } from '#test/support/start.ts';
 
 const COPIED = ['package.json', 'tsconfig.json', 'wrangler.toml', 'README.md', 'src', 'scripts', 'docs', 'examples'];
 const REBUILT = { timeout: 120_000 };

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, request } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { failedStart, npmStart, type Started } from '../support/start.ts';
+import { failedStart, npmStart, type Started } from '#test/support/start.ts';
 
 test('a port that is taken is told in a sentence that names it', async () => {
   const blocker = createServer();

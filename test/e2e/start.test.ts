@@ -4,8 +4,8 @@ import { promisify } from 'node:util';
 import AnthropicCurrent from '@anthropic-ai/sdk';
 import AnthropicOld from 'anthropic-sdk-0';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { sharedEdge } from '../support/shared-start.ts';
-import { failedStart } from '../support/start.ts';
+import { sharedEdge } from '#test/support/shared-start.ts';
+import { failedStart } from '#test/support/start.ts';
 
 // Not `spawnSync`: while it waits, this process does not see that the edge closes a connection that rests.
 const run = promisify(execFile);

@@ -1,13 +1,13 @@
 /** Summaries and turns that race for a budget over HTTP: `test/edge/rooms/summaries/summaries.test.ts` has one after the other. */
 import { expect, inject, test } from 'vitest';
-import type { LedgerRow, QuotaReport } from '../../src/edge/money/account/usage-answers.schema.ts';
-import type { DeploymentReport } from '../../src/edge/rooms/pools/pools-answers.schema.ts';
-import { startEdge } from '../support/edge.ts';
-import { eventually } from '../support/eventually.ts';
-import { listening } from '../support/listening.ts';
-import { Lives, post } from '../support/lives.ts';
-import { INSTRUCTIONS, settingsWith, startSummarizingApi } from '../support/summarizing-api.ts';
-import { kindsOf, say } from '../support/talks.ts';
+import type { LedgerRow, QuotaReport } from '#edge/money/account/usage-answers.schema.ts';
+import type { DeploymentReport } from '#edge/rooms/pools/pools-answers.schema.ts';
+import { startEdge } from '#test/support/edge.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { listening } from '#test/support/listening.ts';
+import { Lives, post } from '#test/support/lives.ts';
+import { INSTRUCTIONS, settingsWith, startSummarizingApi } from '#test/support/summarizing-api.ts';
+import { kindsOf, say } from '#test/support/talks.ts';
 
 const LIMIT = 0.3;
 const HISTORY = { max_tokens: 2_500, strategy: 'summarize', summary_max_tokens: 900, instructions: INSTRUCTIONS };

@@ -2,16 +2,16 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, inject, test } from 'vitest';
-import type { LedgerRow, QuotaReport } from '../../src/edge/money/account/usage-answers.schema.ts';
-import type { DeploymentReport } from '../../src/edge/rooms/pools/pools-answers.schema.ts';
-import { calendarLibrary, hasCompiler } from '../runner/calendar-library.ts';
-import { type Draw, drawing } from '../support/draw.ts';
-import { startEdge, startEdgeAhead } from '../support/edge.ts';
-import { eventually } from '../support/eventually.ts';
-import { listening } from '../support/listening.ts';
-import { killOften, Lives, type Moment, Progress, post, type Row } from '../support/lives.ts';
-import { type Asked, type SummarizingApi, settingsWith, startSummarizingApi } from '../support/summarizing-api.ts';
-import { conversationOf, kindsOf, say, Talk } from '../support/talks.ts';
+import type { LedgerRow, QuotaReport } from '#edge/money/account/usage-answers.schema.ts';
+import type { DeploymentReport } from '#edge/rooms/pools/pools-answers.schema.ts';
+import { calendarLibrary, hasCompiler } from '#test/runner/calendar-library.ts';
+import { type Draw, drawing } from '#test/support/draw.ts';
+import { startEdge, startEdgeAhead } from '#test/support/edge.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { listening } from '#test/support/listening.ts';
+import { killOften, Lives, type Moment, Progress, post, type Row } from '#test/support/lives.ts';
+import { type Asked, type SummarizingApi, settingsWith, startSummarizingApi } from '#test/support/summarizing-api.ts';
+import { conversationOf, kindsOf, say, Talk } from '#test/support/talks.ts';
 
 // Long conversations whose oldest turns are summarized again and again, and an edge that is killed meanwhile: also while a
 // summary is made. `SUMMARIES_CONVERSATIONS=40 SUMMARIES_TURNS=500 KILLS=60 KILLS_SEED=…` talks longer, and as a failure did.

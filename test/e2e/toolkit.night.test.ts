@@ -7,17 +7,17 @@ import { publint } from 'publint';
 import { createServer } from 'vite';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { unstable_readConfig } from 'wrangler';
-import { createClient } from '../../src/client/index.ts';
-import { barriersOn } from '../support/axe.ts';
-import { launchBrowser, noBrowser } from '../support/browser.ts';
-import { bundleWorker } from '../support/bundle-worker.ts';
-import { type Edge, startEdge, startSimulatingEdge } from '../support/edge.ts';
-import { eventually } from '../support/eventually.ts';
-import { blocksOf, filesIn, readGuide } from '../support/guides.ts';
-import { PackedProject } from '../support/packed-project.ts';
-import { freePort } from '../support/processes.ts';
-import { root } from '../support/root.ts';
-import { SECRET } from '../support/tokens.ts';
+import { createClient } from '#client/index.ts';
+import { barriersOn } from '#test/support/axe.ts';
+import { launchBrowser, noBrowser } from '#test/support/browser.ts';
+import { bundleWorker } from '#test/support/bundle-worker.ts';
+import { type Edge, startEdge, startSimulatingEdge } from '#test/support/edge.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { blocksOf, filesIn, readGuide } from '#test/support/guides.ts';
+import { PackedProject } from '#test/support/packed-project.ts';
+import { freePort } from '#test/support/processes.ts';
+import { root } from '#test/support/root.ts';
+import { SECRET } from '#test/support/tokens.ts';
 
 const ASK = { model: 'claude-haiku-5-5', max_tokens: 50, messages: [{ role: 'user', content: 'Hello' }] };
 

@@ -4,12 +4,12 @@ import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { AnyRoom } from '../../src/edge/kit/rooms/rooms.ts';
-import { startEdge } from '../support/edge.ts';
-import { blocksOf, readGuide, sectionIn } from '../support/guides.ts';
-import { bundlePackage } from '../support/package-bundles.ts';
-import { PackedProject } from '../support/packed-project.ts';
-import { root } from '../support/root.ts';
+import type { AnyRoom } from '#edge/kit/rooms/rooms.ts';
+import { startEdge } from '#test/support/edge.ts';
+import { blocksOf, readGuide, sectionIn } from '#test/support/guides.ts';
+import { bundlePackage } from '#test/support/package-bundles.ts';
+import { PackedProject } from '#test/support/packed-project.ts';
+import { root } from '#test/support/root.ts';
 
 interface BoundRoom extends AnyRoom {
   bindings?: Readonly<Record<string, string | null>>;

@@ -3,12 +3,12 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Json } from '../../src/edge/kit/json/object.ts';
-import { type Edge, startSimulatingEdge } from '../support/edge.ts';
-import { eventually } from '../support/eventually.ts';
-import { blocksOf, readGuide } from '../support/guides.ts';
-import { freePort } from '../support/processes.ts';
-import { root } from '../support/root.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { blocksOf, readGuide } from '#test/support/guides.ts';
+import { freePort } from '#test/support/processes.ts';
+import { root } from '#test/support/root.ts';
 
 const guide = await readGuide('runs');
 const [start = '', ask = ''] = blocksOf(guide, 'sh');

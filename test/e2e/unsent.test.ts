@@ -2,10 +2,10 @@
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import type { LedgerRow } from '../../src/edge/money/account/usage-answers.schema.ts';
-import { type Edge, startEdge } from '../support/edge.ts';
-import { MODEL } from '../support/small-message.ts';
-import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
+import type { LedgerRow } from '#edge/money/account/usage-answers.schema.ts';
+import { type Edge, startEdge } from '#test/support/edge.ts';
+import { MODEL } from '#test/support/small-message.ts';
+import { bearer, SECRET, tokenOf } from '#test/support/tokens.ts';
 
 /** Longer than a try may take that is taken for one that was never sent, where only the clock tells. */
 const LATE_MS = 120;

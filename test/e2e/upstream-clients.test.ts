@@ -3,12 +3,12 @@
 import type { ServerResponse } from 'node:http';
 import { readUIMessageStream, type UIMessage } from 'ai';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
-import { createChatTransport } from '../../src/client/ai-sdk.ts';
-import { createClient } from '../../src/client/index.ts';
-import { TEXT_STREAM } from '../fixtures/streams.ts';
-import { type Edge, startEdge } from '../support/edge.ts';
-import { SDKS } from '../support/sdks.ts';
-import { type FakeUpstream, startUpstream, streamBytes } from '../support/upstream.ts';
+import { createChatTransport } from '#client/ai-sdk.ts';
+import { createClient } from '#client/index.ts';
+import { TEXT_STREAM } from '#test/fixtures/streams.ts';
+import { type Edge, startEdge } from '#test/support/edge.ts';
+import { SDKS } from '#test/support/sdks.ts';
+import { type FakeUpstream, startUpstream, streamBytes } from '#test/support/upstream.ts';
 
 const MODEL = 'claude-haiku-4-5';
 const stream = new TextEncoder().encode(TEXT_STREAM);

@@ -1,11 +1,11 @@
 /** `useChat` in a browser: `test/client/ai-sdk.test.ts` has its transport alone. */
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Client, createClient } from '../../src/client/index.ts';
-import { launchBrowser, noBrowser } from '../support/browser.ts';
-import { bundle } from '../support/bundle.ts';
-import { type Edge, startSimulatingEdge } from '../support/edge.ts';
-import { type Site, startSite } from '../support/site.ts';
+import { type Client, createClient } from '#client/index.ts';
+import { launchBrowser, noBrowser } from '#test/support/browser.ts';
+import { bundle } from '#test/support/bundle.ts';
+import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
+import { type Site, startSite } from '#test/support/site.ts';
 
 describe.skipIf(noBrowser())('useChat in a React tree', () => {
   let edge: Edge;

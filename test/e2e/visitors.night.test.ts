@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
-import type { PoolQuotaReport } from '../../src/edge/rooms/pools/pools-answers.schema.ts';
-import { calendarLibrary, hasCompiler } from '../runner/calendar-library.ts';
-import { type Edge, startEdge, startEdgeAhead } from '../support/edge.ts';
-import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
-import { type FakeUpstream, startUpstream } from '../support/upstream.ts';
+import type { PoolQuotaReport } from '#edge/rooms/pools/pools-answers.schema.ts';
+import { calendarLibrary, hasCompiler } from '#test/runner/calendar-library.ts';
+import { type Edge, startEdge, startEdgeAhead } from '#test/support/edge.ts';
+import { bearer, SECRET, tokenOf } from '#test/support/tokens.ts';
+import { type FakeUpstream, startUpstream } from '#test/support/upstream.ts';
 
 /** By day some; at night 1,000 visitors share five cents, and 10,000 go. */
 const { VISITORS = '100', VISITORS_GONE = '60' } = process.env;

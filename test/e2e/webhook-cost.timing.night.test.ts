@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { type Edge, startEdge } from '../support/edge.ts';
-import { SECRET } from '../support/tokens.ts';
-import { webhookVars } from '../support/webhook-vars.ts';
+import { type Edge, startEdge } from '#test/support/edge.ts';
+import { SECRET } from '#test/support/tokens.ts';
+import { webhookVars } from '#test/support/webhook-vars.ts';
 
 const MOST_ROUNDS = 10;
 const ENTRIES = 2_000;

@@ -7,13 +7,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Webhook as Receiver } from 'standardwebhooks';
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
+import type { LedgerRow } from '#edge/money/account/usage-answers.schema.ts';
+import type { EventReport, EventRow } from '#edge/rooms/webhooks/webhooks-answers.schema.ts';
+import { type Edge, startEdge } from '#test/support/edge.ts';
+import { runs } from '#test/support/runs.ts';
+import { SECRET } from '#test/support/tokens.ts';
+import { webhookVars } from '#test/support/webhook-vars.ts';
 import { signGithub } from '../../scripts/sign-webhook.ts';
-import type { LedgerRow } from '../../src/edge/money/account/usage-answers.schema.ts';
-import type { EventReport, EventRow } from '../../src/edge/rooms/webhooks/webhooks-answers.schema.ts';
-import { type Edge, startEdge } from '../support/edge.ts';
-import { runs } from '../support/runs.ts';
-import { SECRET } from '../support/tokens.ts';
-import { webhookVars } from '../support/webhook-vars.ts';
 
 const KEY = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
 const settings = {

@@ -1,11 +1,11 @@
 // @vitest-environment jsdom
-import '../support/without-layout.ts';
+import '#test/support/without-layout.ts';
 import { h } from 'preact';
 import { beforeEach, expect, test } from 'vitest';
-import { Spent } from '../../src/page/app.tsx';
-import { refreshSpent, spentToday } from '../../src/page/edge/account.ts';
-import { actAs } from '../support/act-as.ts';
-import { fakeEdge, refusal, show, shows } from '../support/dom.ts';
+import { Spent } from '#page/app.tsx';
+import { refreshSpent, spentToday } from '#page/edge/account.ts';
+import { actAs } from '#test/support/act-as.ts';
+import { fakeEdge, refusal, show, shows } from '#test/support/dom.ts';
 
 const OWN = 'Spent today by you, including what is set aside for running requests';
 const ALL = 'Spent today by everybody';

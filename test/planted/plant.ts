@@ -7,7 +7,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Run } from '../runner/measures.ts';
+import type { Run } from '#test/runner/measures.ts';
 import { MISTAKES, type Mistake, withMistake } from './mistakes.ts';
 
 // Npm runs scripts in the folder of the package.

@@ -1,11 +1,11 @@
 import type { TestProject } from 'vitest/node';
+import { SHIPPED_SOURCES } from '#edge/rooms/webhooks/shipped-sources.ts';
+import { startBrowser } from '#test/support/browser.ts';
+import { bundleWorker } from '#test/support/bundle-worker.ts';
+import { startPageEdge } from '#test/support/page-edge.ts';
+import { offer, offerSharedStart } from '#test/support/shared-start.ts';
 import { type BuiltWorker, buildWorker } from '../../scripts/build-worker.ts';
 import { addSecrets } from '../../scripts/dev-vars.ts';
-import { SHIPPED_SOURCES } from '../../src/edge/rooms/webhooks/shipped-sources.ts';
-import { startBrowser } from '../support/browser.ts';
-import { bundleWorker } from '../support/bundle-worker.ts';
-import { startPageEdge } from '../support/page-edge.ts';
-import { offer, offerSharedStart } from '../support/shared-start.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {

@@ -1,6 +1,6 @@
 import { expect, inject } from 'vitest';
-import { beginAt } from '../support/calendar.ts';
-import { fileName } from '../support/seed.ts';
+import { beginAt } from '#test/support/calendar.ts';
+import { fileName } from '#test/support/seed.ts';
 
 const { testPath = '' } = expect.getState();
 // Wherever the file is.

@@ -1,9 +1,9 @@
 import { env } from 'cloudflare:workers';
 import { afterAll, afterEach, beforeAll, expect, vi } from 'vitest';
-import { BodyMemory, bodyMemory } from '../../src/edge/kit/http/body-memory.ts';
-import type { Bindings } from '../../src/edge/kit/rooms/bindings.ts';
-import { watchObjects } from '../support/in-flight.ts';
-import { keepObjects, resetAll, resetUsed } from '../support/reset.ts';
+import { BodyMemory, bodyMemory } from '#edge/kit/http/body-memory.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import { watchObjects } from '#test/support/in-flight.ts';
+import { keepObjects, resetAll, resetUsed } from '#test/support/reset.ts';
 
 const { STORE } = env as unknown as Bindings;
 
@@ -11,8 +11,8 @@ const { STORE } = env as unknown as Bindings;
 const [PATIENCE_MS, LOOK_MS] = [15_000, 50];
 
 // What it waits before it goes on, or tries again, takes no time, but where a test has timers of its own.
-vi.mock('../../src/edge/kit/async/pause.ts', async (original) => {
-  const whole = await original<typeof import('../../src/edge/kit/async/pause.ts')>();
+vi.mock('#edge/kit/async/pause.ts', async (original) => {
+  const whole = await original<typeof import('#edge/kit/async/pause.ts')>();
   const taken = (ms: number) => (ms <= LOOK_MS || ms === PATIENCE_MS || vi.isFakeTimers() ? ms : 0);
   return { ...whole, pause: (ms: number, signal?: AbortSignal) => whole.pause(taken(ms), signal) };
 });

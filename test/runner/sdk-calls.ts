@@ -1,8 +1,8 @@
 import type { Plugin } from 'vite';
-import type { CallForm, SdkCall } from '../support/sdk/calls.ts';
-import { SAMPLES, staged } from '../support/sdk/requests.ts';
-import { type Method, membersOf, SdkTypes, type Shape } from '../support/sdk/types.ts';
-import { Values } from '../support/sdk/values.ts';
+import type { CallForm, SdkCall } from '#test/support/sdk/calls.ts';
+import { SAMPLES, staged } from '#test/support/sdk/requests.ts';
+import { type Method, membersOf, SdkTypes, type Shape } from '#test/support/sdk/types.ts';
+import { Values } from '#test/support/sdk/values.ts';
 
 /** Methods of the SDK's own, whose arguments are those of `create` and more. */
 const HELPERS = /^(?:parse|stream|toolRunner)$/;

@@ -4,8 +4,8 @@
  */
 import fc from 'fast-check';
 import { afterEach, beforeEach, inject } from 'vitest';
-import { drawing } from '../support/draw.ts';
-import { fileName, seedOf } from '../support/seed.ts';
+import { drawing } from '#test/support/draw.ts';
+import { fileName, seedOf } from '#test/support/seed.ts';
 
 const { random } = Math;
 /** As many values as a double has between 0 and 1, for what is drawn here. */

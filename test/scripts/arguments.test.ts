@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { root } from '../support/root.ts';
-import { runScript } from '../support/run-script.ts';
+import { root } from '#test/support/root.ts';
+import { runScript } from '#test/support/run-script.ts';
 
 const STATE = '.wrangler/state/v3';
 

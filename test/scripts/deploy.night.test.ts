@@ -2,8 +2,8 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { unstable_readConfig } from 'wrangler';
-import { DeployCheckout } from '../support/deploy-checkout.ts';
-import { root } from '../support/root.ts';
+import { DeployCheckout } from '#test/support/deploy-checkout.ts';
+import { root } from '#test/support/root.ts';
 
 const { definedEnvironments = [] } = unstable_readConfig({ config: join(root, 'wrangler.toml') }) as {
   definedEnvironments?: string[];

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { unstable_readConfig } from 'wrangler';
-import { DeployCheckout, SECRETS } from '../support/deploy-checkout.ts';
-import { root } from '../support/root.ts';
+import { DeployCheckout, SECRETS } from '#test/support/deploy-checkout.ts';
+import { root } from '#test/support/root.ts';
 
 const QUEUES = `
 [[queues.producers]]

@@ -1,12 +1,12 @@
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { experimental_getWranglerCommands } from 'wrangler';
+import { settingsShape } from '#edge/gate/settings/settings.ts';
 import manifest from '../../package.json' with { type: 'json' };
-import { settingsShape } from '../../src/edge/gate/settings/settings.ts';
 import '../../scripts/all-rooms.mjs';
-import { readGuides } from '../support/guides.ts';
-import { root } from '../support/root.ts';
-import { runScript } from '../support/run-script.ts';
+import { readGuides } from '#test/support/guides.ts';
+import { root } from '#test/support/root.ts';
+import { runScript } from '#test/support/run-script.ts';
 
 /** What every command of wrangler takes. */
 const GLOBAL = ['env'];

@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { MODELS, ModelTable } from '../../src/edge/claude/models/models.ts';
-import { FILLED } from '../../src/edge/talk/history/shares.ts';
+import { MODELS, ModelTable } from '#edge/claude/models/models.ts';
+import { FILLED } from '#edge/talk/history/shares.ts';
+import { tryCases } from '#test/support/runs.ts';
 import { historyTable } from '../bench/history-cost.ts';
 import { costOfHistory, type HistoryStrategy, type LongConversation } from '../bench/history-model.ts';
-import { tryCases } from '../support/runs.ts';
 
 const rowOf = (name: string) => new ModelTable().price(name).row;
 const SONNET = rowOf('claude-sonnet-5-5');

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { delimiter } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
-import { root } from '../support/root.ts';
+import { root } from '#test/support/root.ts';
 
 test('to install with the Node of this machine, be it 20, 22 or 24, warns of no package', async () => {
   // Without the folder of the packages: a Node of their own stands there.

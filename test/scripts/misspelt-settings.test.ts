@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
+import { settingsShape } from '#edge/gate/settings/settings.ts';
 import { misspeltSettings } from '../../scripts/misspelt-settings.ts';
-import { settingsShape } from '../../src/edge/gate/settings/settings.ts';
 
 test('a misspelt setting is named with the one that was meant', () => {
   expect(misspeltSettings(['ANTHROPIC_API_KEYS', 'SINGING_SECRET', 'MY_OWN_VARIABLE', 'UPSTREAM_ONE_KEY'])).toEqual([

@@ -6,12 +6,12 @@ import { jwtVerify } from 'jose';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { unstable_readConfig } from 'wrangler';
 import { parse } from 'yaml';
+import { settingsShape } from '#edge/gate/settings/settings.ts';
 import manifest from '../../package.json' with { type: 'json' };
-import { settingsShape } from '../../src/edge/gate/settings/settings.ts';
 import '../../scripts/all-rooms.mjs';
-import { DeployCheckout, SECRETS } from '../support/deploy-checkout.ts';
-import { blocksOf, readGuide, sectionIn } from '../support/guides.ts';
-import { root } from '../support/root.ts';
+import { DeployCheckout, SECRETS } from '#test/support/deploy-checkout.ts';
+import { blocksOf, readGuide, sectionIn } from '#test/support/guides.ts';
+import { root } from '#test/support/root.ts';
 
 interface Step {
   run?: string;

@@ -4,10 +4,10 @@ import { cp, mkdtemp, readdir, readFile, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createSimulator } from '#edge/toolkit/simulator.ts';
+import { root } from '#test/support/root.ts';
+import { type FakeUpstream, type Received, startUpstream } from '#test/support/upstream.ts';
 import { proveCalls } from '../../scripts/prove-calls.ts';
-import { createSimulator } from '../../src/edge/toolkit/simulator.ts';
-import { root } from '../support/root.ts';
-import { type FakeUpstream, type Received, startUpstream } from '../support/upstream.ts';
 
 const KEY = 'sk-ant-a-key-that-must-not-be-seen';
 

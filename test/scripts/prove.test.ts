@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { root } from '../support/root.ts';
-import { runScript } from '../support/run-script.ts';
+import { root } from '#test/support/root.ts';
+import { runScript } from '#test/support/run-script.ts';
 
 const prove = (args: string[], key: string) =>
   runScript(join(root, 'scripts/prove.ts'), args, { ANTHROPIC_API_KEY: key, ANTHROPIC_BASE_URL: 'http://127.0.0.1:9' });

@@ -2,8 +2,8 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { root } from '../support/root.ts';
-import { runScript } from '../support/run-script.ts';
+import { root } from '#test/support/root.ts';
+import { runScript } from '#test/support/run-script.ts';
 
 let folder = '';
 

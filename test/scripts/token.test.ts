@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { decodeJwt } from 'jose';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { verifyToken } from '../../src/edge/gate/auth/verify.ts';
-import { parseSettings } from '../../src/edge/gate/settings/settings.ts';
-import { root } from '../support/root.ts';
-import { runScript } from '../support/run-script.ts';
+import { verifyToken } from '#edge/gate/auth/verify.ts';
+import { parseSettings } from '#edge/gate/settings/settings.ts';
+import { root } from '#test/support/root.ts';
+import { runScript } from '#test/support/run-script.ts';
 
 const KEPT = 'the-secret-that-is-kept-in-dev-vars!';
 const GIVEN = 'the-secret-of-the-environment-itself';

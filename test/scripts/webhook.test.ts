@@ -5,12 +5,12 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { hmac } from '../../src/edge/kit/delivery/hmac.ts';
-import type { SignatureScheme } from '../../src/edge/kit/delivery/signature.ts';
-import { verifyStandard } from '../../src/edge/kit/delivery/standard-webhooks.ts';
-import { SHIPPED_SOURCES } from '../../src/edge/rooms/webhooks/shipped-sources.ts';
-import { verifyGithub, verifySlack, verifyStripe } from '../../src/edge/rooms/webhooks/sources/signatures.ts';
-import { runScript } from '../support/run-script.ts';
+import { hmac } from '#edge/kit/delivery/hmac.ts';
+import type { SignatureScheme } from '#edge/kit/delivery/signature.ts';
+import { verifyStandard } from '#edge/kit/delivery/standard-webhooks.ts';
+import { SHIPPED_SOURCES } from '#edge/rooms/webhooks/shipped-sources.ts';
+import { verifyGithub, verifySlack, verifyStripe } from '#edge/rooms/webhooks/sources/signatures.ts';
+import { runScript } from '#test/support/run-script.ts';
 
 const SECRET = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
 

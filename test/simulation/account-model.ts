@@ -1,5 +1,5 @@
 /** What must hold of an account after every step, and once everything is at rest. */
-import type { Account } from '../../src/edge/money/account/account.ts';
+import type { Account } from '#edge/money/account/account.ts';
 import { type Host, Violation } from './host.ts';
 import type { World } from './world.ts';
 

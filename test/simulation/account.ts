@@ -1,13 +1,13 @@
 /** Accounts under any schedule: those who ask, settle, store and erase, all at the same time. */
 import fc from 'fast-check';
-import { settingsOf } from '../../src/edge/gate/settings/settings.ts';
-import { Account } from '../../src/edge/money/account/account.ts';
-import { askForAdmission } from '../../src/edge/money/admission/ask-account.ts';
-import type { AccountObject } from '../../src/edge/money/contracts/account.ts';
-import type { AdmissionRequest } from '../../src/edge/money/contracts/admission.ts';
-import { callAccount } from '../../src/edge/money/contracts/call-account.ts';
-import type { ConversationReport, Settlement } from '../../src/edge/money/contracts/settlement.ts';
-import type { Remote } from '../../src/edge/objects/call-object.ts';
+import { settingsOf } from '#edge/gate/settings/settings.ts';
+import { Account } from '#edge/money/account/account.ts';
+import { askForAdmission } from '#edge/money/admission/ask-account.ts';
+import type { AccountObject } from '#edge/money/contracts/account.ts';
+import type { AdmissionRequest } from '#edge/money/contracts/admission.ts';
+import { callAccount } from '#edge/money/contracts/call-account.ts';
+import type { ConversationReport, Settlement } from '#edge/money/contracts/settlement.ts';
+import type { Remote } from '#edge/objects/call-object.ts';
 import { worstCaseWith } from '../edge/money/account/admission-requests.ts';
 import { AccountModel, LIMIT } from './account-model.ts';
 import { env, hostOf, inWorld } from './bindings.ts';

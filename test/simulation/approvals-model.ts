@@ -1,8 +1,8 @@
 /** What must hold of calls that wait for approval: after every step, as each call arrives, and once everything is at rest. */
 import type Anthropic from '@anthropic-ai/sdk';
-import { NO_ANSWER } from '../../src/edge/talk/history/storage/tables.ts';
-import type { CalledDecision, DecisionAnswer } from '../../src/edge/talk/object/contract.ts';
-import { brokenRule } from '../support/api-rules.ts';
+import { NO_ANSWER } from '#edge/talk/history/storage/tables.ts';
+import type { CalledDecision, DecisionAnswer } from '#edge/talk/object/contract.ts';
+import { brokenRule } from '#test/support/api-rules.ts';
 import { LedgerModel } from './account-model.ts';
 import { COMMITTED, SOON_MS } from './conversation-model.ts';
 import { type Host, Violation } from './host.ts';

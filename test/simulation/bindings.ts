@@ -1,12 +1,12 @@
 /** What the platform binds to the Worker, in a simulated world: objects, the store and the queue. */
 
-import '../../src/edge/with-all-rooms.ts';
-import type { Upstream } from '../../src/edge/claude/upstream.ts';
-import type { Bindings } from '../../src/edge/kit/rooms/bindings.ts';
-import { Account } from '../../src/edge/money/account/account.ts';
-import { Pool } from '../../src/edge/rooms/pools/pool.ts';
-import { Inbox } from '../../src/edge/rooms/webhooks/inbox/inbox.ts';
-import { Conversation } from '../../src/edge/talk/object/conversation.ts';
+import '#edge/with-all-rooms.ts';
+import type { Upstream } from '#edge/claude/upstream.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import { Account } from '#edge/money/account/account.ts';
+import { Pool } from '#edge/rooms/pools/pool.ts';
+import { Inbox } from '#edge/rooms/webhooks/inbox/inbox.ts';
+import { Conversation } from '#edge/talk/object/conversation.ts';
 import { alive, type Host, type Make } from './host.ts';
 import type { World } from './world.ts';
 

@@ -56,7 +56,16 @@ export class Clock {
 }
 
 const real = {
-  ...{ setTimeout, clearTimeout, setInterval, clearInterval, now: Date.now, random: Math.random, log: console.log, error: console.error },
+  ...{
+    setTimeout,
+    clearTimeout,
+    setInterval,
+    clearInterval,
+    now: Date.now,
+    random: Math.random,
+    log: console.log,
+    error: console.error,
+  },
   timeout: AbortSignal.timeout,
   randomUUID: crypto.randomUUID,
   ...{ importKey: crypto.subtle.importKey, sign: crypto.subtle.sign },

@@ -1,7 +1,7 @@
 /** What must hold of a conversation and its account after every step, and once everything is at rest. */
 import type Anthropic from '@anthropic-ai/sdk';
-import { NO_ANSWER } from '../../src/edge/talk/history/storage/tables.ts';
-import { brokenRule } from '../support/api-rules.ts';
+import { NO_ANSWER } from '#edge/talk/history/storage/tables.ts';
+import { brokenRule } from '#test/support/api-rules.ts';
 import { LedgerModel } from './account-model.ts';
 import { type Host, Violation } from './host.ts';
 import { type Heard, Listener } from './listener.ts';

@@ -1,9 +1,9 @@
 /** Accounts that race for the budgets they share lease no more of them than their own limits let them use. */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { settingsOf } from '../../src/edge/gate/settings/settings.ts';
-import { askForAdmission } from '../../src/edge/money/admission/ask-account.ts';
-import { sendSettlement } from '../../src/edge/money/contracts/call-account.ts';
+import { settingsOf } from '#edge/gate/settings/settings.ts';
+import { askForAdmission } from '#edge/money/admission/ask-account.ts';
+import { sendSettlement } from '#edge/money/contracts/call-account.ts';
 import { worstCaseWith } from '../edge/money/account/admission-requests.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { settle } from './clock.ts';

@@ -3,21 +3,21 @@
  * they pay for an answer without a word. The admission, its line and its pools are those of the edge.
  */
 
-import { ModelTable } from '../../src/edge/claude/models/models.ts';
-import type { WorstCase } from '../../src/edge/claude/pricing/hold-terms.ts';
-import { worstCaseOf } from '../../src/edge/claude/pricing/worst-case.ts';
-import { settingsOf } from '../../src/edge/gate/settings/settings.ts';
-import { getOrMake } from '../../src/edge/kit/cache/get-or-make.ts';
-import type { JsonBody } from '../../src/edge/kit/http/body/json-body.ts';
-import { ApiError } from '../../src/edge/kit/http/errors.ts';
-import type { Json } from '../../src/edge/kit/json/object.ts';
-import { admit } from '../../src/edge/money/admission/admission.ts';
-import { shareUsed } from '../../src/edge/money/admission/budget-left.ts';
-import type { MeterRequest } from '../../src/edge/money/admission/metered-request.ts';
-import { AnswerLengths } from '../../src/edge/money/budget/answer-lengths.ts';
-import { rangeOf } from '../../src/edge/money/budget/cost-range.ts';
-import type { Limits } from '../../src/edge/money/budget/limits.schema.ts';
-import { rulesOf } from '../../src/edge/money/budget/rules.ts';
+import { ModelTable } from '#edge/claude/models/models.ts';
+import type { WorstCase } from '#edge/claude/pricing/hold-terms.ts';
+import { worstCaseOf } from '#edge/claude/pricing/worst-case.ts';
+import { settingsOf } from '#edge/gate/settings/settings.ts';
+import { getOrMake } from '#edge/kit/cache/get-or-make.ts';
+import type { JsonBody } from '#edge/kit/http/body/json-body.ts';
+import { ApiError } from '#edge/kit/http/errors.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { admit } from '#edge/money/admission/admission.ts';
+import { shareUsed } from '#edge/money/admission/budget-left.ts';
+import type { MeterRequest } from '#edge/money/admission/metered-request.ts';
+import { AnswerLengths } from '#edge/money/budget/answer-lengths.ts';
+import { rangeOf } from '#edge/money/budget/cost-range.ts';
+import type { Limits } from '#edge/money/budget/limits.schema.ts';
+import { rulesOf } from '#edge/money/budget/rules.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { settle } from './clock.ts';
 import { Violation } from './host.ts';

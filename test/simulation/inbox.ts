@@ -1,12 +1,12 @@
 /** Inboxes under any schedule: senders, a queue that brings things twice, and runs that die in their midst. */
 import fc from 'fast-check';
-import { settingsOf } from '../../src/edge/gate/settings/settings.ts';
-import { leaseOf, SCHEDULE } from '../../src/edge/kit/delivery/schedule.ts';
-import { callAccount } from '../../src/edge/money/contracts/call-account.ts';
-import type { Remote } from '../../src/edge/objects/call-object.ts';
-import type { Conclusion, InboxObject } from '../../src/edge/rooms/webhooks/contracts/inbox.ts';
-import { callInbox } from '../../src/edge/rooms/webhooks/inbox/call-inbox.ts';
-import type { Classification } from '../../src/edge/rooms/webhooks/webhooks-answers.schema.ts';
+import { settingsOf } from '#edge/gate/settings/settings.ts';
+import { leaseOf, SCHEDULE } from '#edge/kit/delivery/schedule.ts';
+import { callAccount } from '#edge/money/contracts/call-account.ts';
+import type { Remote } from '#edge/objects/call-object.ts';
+import type { Conclusion, InboxObject } from '#edge/rooms/webhooks/contracts/inbox.ts';
+import { callInbox } from '#edge/rooms/webhooks/inbox/call-inbox.ts';
+import type { Classification } from '#edge/rooms/webhooks/webhooks-answers.schema.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { outside } from './host.ts';
 import { InboxModel } from './inbox-model.ts';

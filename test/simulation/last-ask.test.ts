@@ -1,9 +1,9 @@
 /** Who has waited long enough asks the pool once more before it is refused. */
 import { expect, test } from 'vitest';
-import { settingsOf } from '../../src/edge/gate/settings/settings.ts';
-import { askForAdmission } from '../../src/edge/money/admission/ask-account.ts';
-import { refusalError } from '../../src/edge/money/admission/limit-headers.ts';
-import type { AdmissionDecision } from '../../src/edge/money/contracts/admission.ts';
+import { settingsOf } from '#edge/gate/settings/settings.ts';
+import { askForAdmission } from '#edge/money/admission/ask-account.ts';
+import { refusalError } from '#edge/money/admission/limit-headers.ts';
+import type { AdmissionDecision } from '#edge/money/contracts/admission.ts';
 import { worstCaseWith } from '../edge/money/account/admission-requests.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { settle } from './clock.ts';

@@ -2,7 +2,7 @@
  * What must hold of an account's line: nobody is forgotten, who has left is granted nothing, and who waits is overtaken only by
  * little, and never so that it does not fit any more.
  */
-import type { AdmissionDecision } from '../../src/edge/money/contracts/admission.ts';
+import type { AdmissionDecision } from '#edge/money/contracts/admission.ts';
 import { Violation } from './host.ts';
 import type { World } from './world.ts';
 

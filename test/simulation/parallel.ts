@@ -1,10 +1,10 @@
 /** Twenty callers at once, all of whose answers can be paid for: each is answered, and none is cut short. */
 
-import { settingsOf } from '../../src/edge/gate/settings/settings.ts';
-import type { JsonBody } from '../../src/edge/kit/http/body/json-body.ts';
-import { ApiError } from '../../src/edge/kit/http/errors.ts';
-import { admit } from '../../src/edge/money/admission/admission.ts';
-import type { MeterRequest } from '../../src/edge/money/admission/metered-request.ts';
+import { settingsOf } from '#edge/gate/settings/settings.ts';
+import type { JsonBody } from '#edge/kit/http/body/json-body.ts';
+import { ApiError } from '#edge/kit/http/errors.ts';
+import { admit } from '#edge/money/admission/admission.ts';
+import type { MeterRequest } from '#edge/money/admission/metered-request.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { settle } from './clock.ts';
 import { Violation } from './host.ts';

@@ -1,13 +1,13 @@
 /** A pool and the accounts that share it, under any schedule: holds, crashes on either side, lowered limits, midnight. */
 import fc from 'fast-check';
-import { settingsOf } from '../../src/edge/gate/settings/settings.ts';
-import { askForAdmission } from '../../src/edge/money/admission/ask-account.ts';
-import type { PoolLimits } from '../../src/edge/money/budget/limits.schema.ts';
-import { limitName, PERIODS } from '../../src/edge/money/budget/windows.ts';
-import type { AccountObject } from '../../src/edge/money/contracts/account.ts';
-import { callAccount } from '../../src/edge/money/contracts/call-account.ts';
-import type { Remote } from '../../src/edge/objects/call-object.ts';
-import { callPool } from '../../src/edge/rooms/pools/call-pool.ts';
+import { settingsOf } from '#edge/gate/settings/settings.ts';
+import { askForAdmission } from '#edge/money/admission/ask-account.ts';
+import type { PoolLimits } from '#edge/money/budget/limits.schema.ts';
+import { limitName, PERIODS } from '#edge/money/budget/windows.ts';
+import type { AccountObject } from '#edge/money/contracts/account.ts';
+import { callAccount } from '#edge/money/contracts/call-account.ts';
+import type { Remote } from '#edge/objects/call-object.ts';
+import { callPool } from '#edge/rooms/pools/call-pool.ts';
 import { worstCaseWith } from '../edge/money/account/admission-requests.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { settle } from './clock.ts';

@@ -1,12 +1,12 @@
 /** Schedules that once went wrong, step by step. */
 
 import { expect, test } from 'vitest';
-import { settingsOf } from '../../src/edge/gate/settings/settings.ts';
-import { askForAdmission } from '../../src/edge/money/admission/ask-account.ts';
-import { callAccount } from '../../src/edge/money/contracts/call-account.ts';
-import type { Remote } from '../../src/edge/objects/call-object.ts';
-import type { InboxObject } from '../../src/edge/rooms/webhooks/contracts/inbox.ts';
-import { callInbox } from '../../src/edge/rooms/webhooks/inbox/call-inbox.ts';
+import { settingsOf } from '#edge/gate/settings/settings.ts';
+import { askForAdmission } from '#edge/money/admission/ask-account.ts';
+import { callAccount } from '#edge/money/contracts/call-account.ts';
+import type { Remote } from '#edge/objects/call-object.ts';
+import type { InboxObject } from '#edge/rooms/webhooks/contracts/inbox.ts';
+import { callInbox } from '#edge/rooms/webhooks/inbox/call-inbox.ts';
 import { worstCaseWith } from '../edge/money/account/admission-requests.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { ByName } from './by-name.ts';

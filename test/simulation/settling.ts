@@ -1,8 +1,8 @@
 /** Settlements on their way from their isolates: requests and isolates die, calls are lost and come twice. */
 import fc from 'fast-check';
-import { settingsOf } from '../../src/edge/gate/settings/settings.ts';
-import { askForAdmission } from '../../src/edge/money/admission/ask-account.ts';
-import { type AccountRequest, callAccount, sendSettlement } from '../../src/edge/money/contracts/call-account.ts';
+import { settingsOf } from '#edge/gate/settings/settings.ts';
+import { askForAdmission } from '#edge/money/admission/ask-account.ts';
+import { type AccountRequest, callAccount, sendSettlement } from '#edge/money/contracts/call-account.ts';
 import { worstCaseWith } from '../edge/money/account/admission-requests.ts';
 import { AccountModel, LIMIT } from './account-model.ts';
 import { accountsOfIsolate, env, hostOf, inWorld } from './bindings.ts';

@@ -1,15 +1,15 @@
 /** Requests whose upstreams hang, break and fail, under any schedule: each try has a hold of its own, and no limit is passed. */
 import fc from 'fast-check';
-import { Exchange } from '../../src/edge/claude/exchange.ts';
-import { openUpstreams } from '../../src/edge/claude/kinds/entry.ts';
-import type { RequestOutcome } from '../../src/edge/claude/outcome.ts';
-import type { Upstream } from '../../src/edge/claude/upstream.ts';
-import { isolateKnowledge } from '../../src/edge/claude/upstreams/pool.ts';
-import { type Settings, settingsOf } from '../../src/edge/gate/settings/settings.ts';
-import type { JsonBody } from '../../src/edge/kit/http/body/json-body.ts';
-import { ApiError } from '../../src/edge/kit/http/errors.ts';
-import { MeteredExchange } from '../../src/edge/money/admission/metered-exchange.ts';
-import type { MeterRequest } from '../../src/edge/money/admission/metered-request.ts';
+import { Exchange } from '#edge/claude/exchange.ts';
+import { openUpstreams } from '#edge/claude/kinds/entry.ts';
+import type { RequestOutcome } from '#edge/claude/outcome.ts';
+import type { Upstream } from '#edge/claude/upstream.ts';
+import { isolateKnowledge } from '#edge/claude/upstreams/pool.ts';
+import { type Settings, settingsOf } from '#edge/gate/settings/settings.ts';
+import type { JsonBody } from '#edge/kit/http/body/json-body.ts';
+import { ApiError } from '#edge/kit/http/errors.ts';
+import { MeteredExchange } from '#edge/money/admission/metered-exchange.ts';
+import type { MeterRequest } from '#edge/money/admission/metered-request.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { caller, type Host, Violation } from './host.ts';
 import { mishaps } from './mishaps.ts';

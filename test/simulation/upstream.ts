@@ -1,7 +1,7 @@
 /** Stands in for the Claude API: it answers a question by its name, in pieces, and fails as it is told to. */
 import type Anthropic from '@anthropic-ai/sdk';
-import type { Upstream } from '../../src/edge/claude/upstream.ts';
-import { brokenRule } from '../support/api-rules.ts';
+import type { Upstream } from '#edge/claude/upstream.ts';
+import { brokenRule } from '#test/support/api-rules.ts';
 import { caller } from './host.ts';
 import { ByteStream, responseOf } from './streams.ts';
 import type { World } from './world.ts';

@@ -3,9 +3,9 @@
  * is said to it. The models are those of the edge's own table. What the table leaves out is at its end, with the reason.
  */
 import { describe, expect, test } from 'vitest';
-import { MODELS } from '../../src/edge/claude/models/models.ts';
-import { createSimulator } from '../../src/edge/toolkit/simulator.ts';
-import { REFUSAL_TRIGGER } from '../../src/simulator/answer/answer.ts';
+import { MODELS } from '#edge/claude/models/models.ts';
+import { createSimulator } from '#edge/toolkit/simulator.ts';
+import { REFUSAL_TRIGGER } from '#simulator/answer/answer.ts';
 import { eventsOf, requiredHeaders } from './api.ts';
 import { pngOf } from './pictures.ts';
 

@@ -1,5 +1,5 @@
 import Anthropic from '@anthropic-ai/sdk';
-import { createSimulator, type SimulatedModel, type SimulatorOptions } from '../../src/simulator/simulator.ts';
+import { createSimulator, type SimulatedModel, type SimulatorOptions } from '#simulator/simulator.ts';
 
 export const start = Date.parse('2026-11-20T12:00:00Z');
 

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { createSimulator } from '../../src/simulator/simulator.ts';
-import { summary, task } from '../fixtures/claude-code/asked-by-itself.json';
-import firstPrompt from '../fixtures/claude-code/first-prompt.json';
-import title from '../fixtures/claude-code/title.json';
+import { createSimulator } from '#simulator/simulator.ts';
+import { summary, task } from '#test/fixtures/claude-code/asked-by-itself.json';
+import firstPrompt from '#test/fixtures/claude-code/first-prompt.json';
+import title from '#test/fixtures/claude-code/title.json';
 import { eventsOf, models, start } from './api.ts';
 
 const serving = models.map((model) => (model.id === 'claude-test-2' ? { ...model, id: 'claude-opus-5-5' } : model));

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
-import { readFaults } from '../../src/simulator/faults.ts';
-import { tryAsyncCases } from '../support/runs.ts';
+import { readFaults } from '#simulator/faults.ts';
+import { tryAsyncCases } from '#test/support/runs.ts';
 import { asking, clientOf, eventsOf, get, model, post, refusal, simulated } from './api.ts';
 
 const api = simulated({ faults: true });

@@ -8,7 +8,7 @@ import { ChatAnthropic } from '@langchain/anthropic';
 import { generateObject, generateText, Output } from 'ai';
 import { expect, test } from 'vitest';
 import * as z from 'zod';
-import { createSimulator } from '../../src/edge/toolkit/simulator.ts';
+import { createSimulator } from '#edge/toolkit/simulator.ts';
 
 const MODEL = 'claude-haiku-5-5';
 const prompt = 'Describe a ticket about billing.';

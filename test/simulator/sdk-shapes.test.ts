@@ -1,13 +1,13 @@
 // The edge and the simulator against all that the installed SDK can send.
 
 import { describe, expect, test } from 'vitest';
-import { countRequest, defaultedRequest, messagesRequest } from '../../src/edge/claude/messages.schema.ts';
-import { MODELS } from '../../src/edge/claude/models/models.ts';
-import { simulatedModels } from '../../src/edge/claude/simulated-models.ts';
-import { createBatchRequest } from '../../src/edge/rooms/batches/batches.schema.ts';
-import { createSimulator } from '../../src/simulator/simulator.ts';
-import { HEADERS, requestsOf, type SdkRequest } from '../support/sdk/requests.ts';
-import { installedText, membersOf, SdkTypes } from '../support/sdk/types.ts';
+import { countRequest, defaultedRequest, messagesRequest } from '#edge/claude/messages.schema.ts';
+import { MODELS } from '#edge/claude/models/models.ts';
+import { simulatedModels } from '#edge/claude/simulated-models.ts';
+import { createBatchRequest } from '#edge/rooms/batches/batches.schema.ts';
+import { createSimulator } from '#simulator/simulator.ts';
+import { HEADERS, requestsOf, type SdkRequest } from '#test/support/sdk/requests.ts';
+import { installedText, membersOf, SdkTypes } from '#test/support/sdk/types.ts';
 import { get, post, start } from './api.ts';
 import { BESIDE_BODIES, OLD_NAMES, OPEN, REFUSED, UNJUDGED } from './sdk-explained.ts';
 

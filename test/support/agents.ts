@@ -1,6 +1,6 @@
 /** An edge on which agents are stored, and where what goes up is answered by a script. */
 import { expect } from 'vitest';
-import type { Json } from '../../src/edge/kit/json/object.ts';
+import type { Json } from '#edge/kit/json/object.ts';
 import { as, type SimulatedEdge, simulatedEdge } from './prefixes.ts';
 import { type Asked, answeringBy, call, calls, says, TOOL_VARS, weather } from './scripted-runs.ts';
 

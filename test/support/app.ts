@@ -2,10 +2,10 @@ import { waitOnExecutionContext } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import type { Hono } from 'hono';
 import { onTestFinished, vi } from 'vitest';
-import { type AppOptions, createApp } from '../../src/edge/app.ts';
-import type { AppEnv } from '../../src/edge/gate/auth/context.ts';
-import { settingsOf } from '../../src/edge/gate/settings/settings.ts';
-import { ApiError } from '../../src/edge/kit/http/errors.ts';
+import { type AppOptions, createApp } from '#edge/app.ts';
+import type { AppEnv } from '#edge/gate/auth/context.ts';
+import { settingsOf } from '#edge/gate/settings/settings.ts';
+import { ApiError } from '#edge/kit/http/errors.ts';
 import { inFlight, settling, trackedContext } from './in-flight.ts';
 import { rounds } from './rounds.ts';
 

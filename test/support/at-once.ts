@@ -1,4 +1,4 @@
-import type { Steps } from '../../src/edge/kit/async/in-steps.ts';
+import type { Steps } from '#edge/kit/async/in-steps.ts';
 
 /** Does work in steps without a break. @throws what the work throws */
 export function atOnce<T>(work: Steps<T>): T {

@@ -1,10 +1,10 @@
 /** What an edge books for the answers of an audited API. */
-import type { RequestOutcome } from '../../src/edge/claude/outcome.ts';
-import { worstCaseOf } from '../../src/edge/claude/pricing/worst-case.ts';
-import { parseSettings, type Settings } from '../../src/edge/gate/settings/settings.ts';
-import type { AccountBinding } from '../../src/edge/kit/rooms/bindings.ts';
-import type { StoredGrant } from '../../src/edge/money/admission/book-outcome.ts';
-import { grantOf, requestMeterOf } from '../../src/edge/money/admission/request-meter.ts';
+import type { RequestOutcome } from '#edge/claude/outcome.ts';
+import { worstCaseOf } from '#edge/claude/pricing/worst-case.ts';
+import { parseSettings, type Settings } from '#edge/gate/settings/settings.ts';
+import type { AccountBinding } from '#edge/kit/rooms/bindings.ts';
+import type { StoredGrant } from '#edge/money/admission/book-outcome.ts';
+import { grantOf, requestMeterOf } from '#edge/money/admission/request-meter.ts';
 import type { Answer } from './audit.ts';
 
 /** Booked less than this, an answer is booked below its bill: beyond the rounding of sums. */

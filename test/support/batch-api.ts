@@ -1,6 +1,6 @@
 /** A stand-in for the batches of the Claude API, which bills as that does and remembers what it has billed. */
 
-import type { Usage } from '../../src/edge/claude/pricing/cost.ts';
+import type { Usage } from '#edge/claude/pricing/cost.ts';
 
 /** One batch that it has. */
 interface FakeBatch {

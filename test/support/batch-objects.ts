@@ -1,11 +1,11 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, onTestFinished, vi } from 'vitest';
-import type { Fetch, Upstream } from '../../src/edge/claude/upstream.ts';
-import { parseSettings, type Settings } from '../../src/edge/gate/settings/settings.ts';
-import type { Bindings } from '../../src/edge/kit/rooms/bindings.ts';
-import { accountStub, batchStub } from '../../src/edge/objects/stubs.ts';
-import { Batch } from '../../src/edge/rooms/batches/batch.ts';
+import type { Fetch, Upstream } from '#edge/claude/upstream.ts';
+import { parseSettings, type Settings } from '#edge/gate/settings/settings.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import { accountStub, batchStub } from '#edge/objects/stubs.ts';
+import { Batch } from '#edge/rooms/batches/batch.ts';
 import { TEST_KEY } from './app.ts';
 import type { FakeBatchApi } from './batch-api.ts';
 import { eventually } from './eventually.ts';

@@ -3,7 +3,7 @@
  * no client is told of an answer that was broken off.
  */
 import fc from 'fast-check';
-import { MODELS, type Model } from '../../src/edge/claude/models/models.ts';
+import { MODELS, type Model } from '#edge/claude/models/models.ts';
 import { type Piece, piecesOf, TEXTS } from './tokenizers.ts';
 
 type Json = Record<string, unknown>;

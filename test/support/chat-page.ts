@@ -3,8 +3,8 @@ import { useChat } from '@ai-sdk/react';
 import { lastAssistantMessageIsCompleteWithToolCalls, type UIMessage } from 'ai';
 import { createElement as h, StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
-import { createChatTransport, loadMessages } from '../../src/client/ai-sdk.ts';
-import { createClient, type EdgeTool, SluiceError } from '../../src/client/index.ts';
+import { createChatTransport, loadMessages } from '#client/ai-sdk.ts';
+import { createClient, type EdgeTool, SluiceError } from '#client/index.ts';
 
 const asked = new URLSearchParams(location.search);
 const id = asked.get('id') ?? 'chat';

@@ -3,13 +3,13 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, onTestFinished, vi } from 'vitest';
-import type { ClassifyResult, ClassifyUsage } from '../../src/edge/classify/classify-answers.schema.ts';
-import { type Fetch, type Upstream, upstreamOf } from '../../src/edge/claude/upstream.ts';
-import { settingsOf } from '../../src/edge/gate/settings/settings.ts';
-import type { Bindings } from '../../src/edge/kit/rooms/bindings.ts';
-import type { MessageBatch } from '../../src/edge/money/lists/batches-answers.schema.ts';
-import { accountStub, batchStub } from '../../src/edge/objects/stubs.ts';
-import { Batch } from '../../src/edge/rooms/batches/batch.ts';
+import type { ClassifyResult, ClassifyUsage } from '#edge/classify/classify-answers.schema.ts';
+import { type Fetch, type Upstream, upstreamOf } from '#edge/claude/upstream.ts';
+import { settingsOf } from '#edge/gate/settings/settings.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { MessageBatch } from '#edge/money/lists/batches-answers.schema.ts';
+import { accountStub, batchStub } from '#edge/objects/stubs.ts';
+import { Batch } from '#edge/rooms/batches/batch.ts';
 import { bodyOf, type Sent, TEST_KEY, type TestApp, testApp } from './app.ts';
 import { bearer, DEPLOYED, tokenOf } from './tokens.ts';
 

@@ -3,9 +3,9 @@
  * credentials, and where a request names the model. Their requests are changed into the form of the Claude API.
  */
 
-import { ApiError, invalid } from '../../src/simulator/request/errors.ts';
-import type { JsonObject } from '../../src/simulator/request/json.ts';
-import { readJsonObject } from '../../src/simulator/request/request-body.ts';
+import { ApiError, invalid } from '#simulator/request/errors.ts';
+import type { JsonObject } from '#simulator/request/json.ts';
+import { readJsonObject } from '#simulator/request/request-body.ts';
 
 /** A refusal in the form of Amazon or Google, to be thrown before the simulated Claude API is reached. */
 class ServiceRefusal extends Error {

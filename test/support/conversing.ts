@@ -1,6 +1,6 @@
 /** What callers of conversations do over HTTP, and what they read. */
 import { expect } from 'vitest';
-import type { QuotaReport } from '../../src/edge/money/account/usage-answers.schema.ts';
+import type { QuotaReport } from '#edge/money/account/usage-answers.schema.ts';
 import { type Event, eventsIn, type Row } from './lives.ts';
 import { SECRET } from './tokens.ts';
 

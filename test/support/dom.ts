@@ -1,7 +1,7 @@
 /** Renders parts of the page without a browser, in a file that begins with `@vitest-environment jsdom`. */
 import { type ComponentChild, options, render } from 'preact';
 import { expect, onTestFinished, vi } from 'vitest';
-import { type PluginName, plugins } from '../../src/page/edge/plugins.ts';
+import { type PluginName, plugins } from '#page/edge/plugins.ts';
 
 /** The plugins on which the page depends. A name that is missing here is a type error. */
 export const ALL_PLUGINS: Record<PluginName, true> = {

@@ -7,7 +7,7 @@ import { extname, join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, inject, onTestFinished } from 'vitest';
-import { TEXT_STREAM } from '../fixtures/streams.ts';
+import { TEXT_STREAM } from '#test/fixtures/streams.ts';
 import { launchBrowser, noBrowser } from './browser.ts';
 import { type Edge, startEdge } from './edge.ts';
 import { filesIn, readGuide } from './guides.ts';

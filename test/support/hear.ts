@@ -1,14 +1,14 @@
 /** Hears answers of an audited API, as the edge does, until their connections end in every way. */
 
-import type { RequestOutcome } from '../../src/edge/claude/outcome.ts';
-import { UsageReader } from '../../src/edge/claude/usage/usage-reader.ts';
-import { nothingSeen, type Report, reportOf } from '../../src/edge/claude/usage/usage-report.ts';
-import { utf8 } from '../../src/edge/kit/http/bytes.ts';
-import type { Json } from '../../src/edge/kit/json/object.ts';
-import type { StoredGrant } from '../../src/edge/money/admission/book-outcome.ts';
-import { MessageBuilder } from '../../src/edge/talk/turn/message-builder.ts';
-import { unseenAtCrash } from '../../src/edge/talk/turn/restore-turn.ts';
-import { storeAfterMs, TOUCH_MS } from '../../src/edge/talk/turn/store-schedule.ts';
+import type { RequestOutcome } from '#edge/claude/outcome.ts';
+import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
+import { nothingSeen, type Report, reportOf } from '#edge/claude/usage/usage-report.ts';
+import { utf8 } from '#edge/kit/http/bytes.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import type { StoredGrant } from '#edge/money/admission/book-outcome.ts';
+import { MessageBuilder } from '#edge/talk/turn/message-builder.ts';
+import { unseenAtCrash } from '#edge/talk/turn/restore-turn.ts';
+import { storeAfterMs, TOUCH_MS } from '#edge/talk/turn/store-schedule.ts';
 import { type Answer, billOf, type Deed, type Draw, type End, NOTICE_MS } from './audit.ts';
 
 /** Milliseconds of silence after which the edge counts an answer as cut. */

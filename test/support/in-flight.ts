@@ -2,8 +2,8 @@
 import { createExecutionContext, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, onTestFinished } from 'vitest';
-import { Account, Batch, Conversation, Inbox, Pool } from '../../src/edge/index.ts';
-import type { Bindings } from '../../src/edge/kit/rooms/bindings.ts';
+import { Account, Batch, Conversation, Inbox, Pool } from '#edge/index.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
 import { aheadMs, machineTime } from './calendar.ts';
 
 /** A request, or what an object does by itself. */

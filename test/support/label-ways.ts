@@ -1,11 +1,11 @@
 /** Has texts labelled by each way that there is, at the API whose models think. */
 
 import { expect, onTestFinished, vi } from 'vitest';
+import type { ClassifyAnswer } from '#edge/classify/classify-answers.schema.ts';
+import { hmac } from '#edge/kit/delivery/hmac.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { defineWebhook } from '#edge/rooms/webhooks/sources/define-webhook.ts';
 import guide from '../../docs/classification.md?raw';
-import type { ClassifyAnswer } from '../../src/edge/classify/classify-answers.schema.ts';
-import { hmac } from '../../src/edge/kit/delivery/hmac.ts';
-import { accountStub } from '../../src/edge/objects/stubs.ts';
-import { defineWebhook } from '../../src/edge/rooms/webhooks/sources/define-webhook.ts';
 import { edgeWithRouter, LEVELS, question } from './chosen-models.ts';
 import { bindings, caller, LABELS } from './classification.ts';
 import { jobEdge, paidBy } from './classification-jobs.ts';

@@ -1,7 +1,7 @@
 /** Messages as a stream may tell them, and what the official client makes of their events. */
 import Anthropic from '@anthropic-ai/sdk';
 import fc from 'fast-check';
-import type { Json } from '../../src/edge/kit/json/object.ts';
+import type { Json } from '#edge/kit/json/object.ts';
 import { sse, eventsOf as sseOf } from './wire.ts';
 
 const said = fc.string();

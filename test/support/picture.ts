@@ -1,7 +1,7 @@
 /** Makes the picture of the README: `npm run picture`. It shows the page of `npm start` with the simulator, in Chromium. */
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
-import { createClient } from '../../src/client/index.ts';
+import { createClient } from '#client/index.ts';
 import { startBrowser } from './browser.ts';
 import { root } from './root.ts';
 import { npmStart } from './start.ts';

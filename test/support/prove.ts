@@ -1,7 +1,8 @@
 /** Runs `npm run prove` in this process: through the app, with a stand-in for the Claude API that is made of the simulator. */
+
+import { createSimulator } from '#edge/toolkit/simulator.ts';
 import { type ProveCall, proveCalls } from '../../scripts/prove-calls.ts';
 import { type Proved, prove, type Send } from '../../scripts/prove-run.ts';
-import { createSimulator } from '../../src/edge/toolkit/simulator.ts';
 import { testApp } from './app.ts';
 
 /** Changes the answer to the last of the calls. */

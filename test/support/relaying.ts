@@ -1,7 +1,7 @@
 /** An edge before an upstream that answers as a test says, and callers that send what they want. */
 import { connect, type Socket } from 'node:net';
 import { afterAll, beforeAll, beforeEach, expect, inject } from 'vitest';
-import { TEXT_STREAM } from '../fixtures/streams.ts';
+import { TEXT_STREAM } from '#test/fixtures/streams.ts';
 import { type Edge, startEdge } from './edge.ts';
 import { type FakeUpstream, startUpstream } from './upstream.ts';
 

@@ -1,6 +1,6 @@
 /** The rows of a conversation by each way out of it, and the way in again. */
 import { expect } from 'vitest';
-import type { Json } from '../../src/edge/kit/json/object.ts';
+import type { Json } from '#edge/kit/json/object.ts';
 import type { TestApp } from './app.ts';
 
 export const WAYS = ['messages', 'messages?view=shown', 'export', 'export?view=shown'] as const;

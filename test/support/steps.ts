@@ -1,5 +1,5 @@
 import { onTestFinished, vi } from 'vitest';
-import { Pacer } from '../../src/edge/kit/async/in-steps.ts';
+import { Pacer } from '#edge/kit/async/in-steps.ts';
 import { untilSo } from './eventually.ts';
 
 /**

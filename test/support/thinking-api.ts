@@ -1,8 +1,8 @@
 /** A Claude API whose models think as Anthropic's pages say, by the question: the source's own rows are not read here. */
 
-import type { Fetch } from '../../src/edge/claude/upstream.ts';
-import type { Json } from '../../src/edge/kit/json/object.ts';
-import { countTokens } from '../../src/simulator/text/tokens.ts';
+import type { Fetch } from '#edge/claude/upstream.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { countTokens } from '#simulator/text/tokens.ts';
 import { fakeBatchApi } from './batch-api.ts';
 
 /** What a model does unasked, which kinds of `thinking` and which efforts it takes, and with which it does not think. */

@@ -1,9 +1,9 @@
 /** Sends turns to a conversation's object as the edge does, and reads what is streamed. */
 
-import { createRequestId } from '../../src/edge/kit/http/headers/request-id.ts';
-import type { TurnRequest } from '../../src/edge/talk/object/contract.ts';
-import { unpack } from '../../src/edge/talk/object/crossing-answer.ts';
-import type { PackedAnswer, TurnAnswer } from '../../src/edge/talk/shown/turn-answer.ts';
+import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
+import type { TurnRequest } from '#edge/talk/object/contract.ts';
+import { unpack } from '#edge/talk/object/crossing-answer.ts';
+import type { PackedAnswer, TurnAnswer } from '#edge/talk/shown/turn-answer.ts';
 import { stubOf } from './conversations.ts';
 
 export interface Asked {

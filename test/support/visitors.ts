@@ -1,6 +1,6 @@
 import { env } from 'cloudflare:workers';
 import { vi } from 'vitest';
-import type { Json } from '../../src/edge/kit/json/object.ts';
+import type { Json } from '#edge/kit/json/object.ts';
 import { DEPLOYED } from './tokens.ts';
 
 export const SHOP = 'https://shop.example';

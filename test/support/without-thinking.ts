@@ -1,4 +1,4 @@
-import { createSimulator, type SimulatedFetch, type SimulatorOptions } from '../../src/edge/toolkit/simulator.ts';
+import { createSimulator, type SimulatedFetch, type SimulatorOptions } from '#edge/toolkit/simulator.ts';
 
 /** Has a simulator never think, unless a request asks for it: for what is not about thinking, and has no room for it. */
 export function withoutThinking(fetch: (request: Request) => Promise<Response>): SimulatedFetch {

@@ -1,13 +1,13 @@
-import { createApp } from '../../../src/edge/app.ts';
-import { openDevelopment } from '../../../src/edge/gate/settings/settings.ts';
-import type { Bindings } from '../../../src/edge/kit/rooms/bindings.ts';
-import { Account as RealAccount } from '../../../src/edge/money/account/account.ts';
-import { Batch as RealBatch } from '../../../src/edge/rooms/batches/batch.ts';
-import { Pool as RealPool } from '../../../src/edge/rooms/pools/pool.ts';
-import { Inbox as RealInbox } from '../../../src/edge/rooms/webhooks/inbox/inbox.ts';
-import { createConsumer } from '../../../src/edge/rooms/webhooks/webhook-job.ts';
-import { ROOMS } from '../../../src/edge/rooms.ts';
-import { Conversation as RealConversation } from '../../../src/edge/talk/object/conversation.ts';
+import { createApp } from '#edge/app.ts';
+import { openDevelopment } from '#edge/gate/settings/settings.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import { Account as RealAccount } from '#edge/money/account/account.ts';
+import { Batch as RealBatch } from '#edge/rooms/batches/batch.ts';
+import { Pool as RealPool } from '#edge/rooms/pools/pool.ts';
+import { Inbox as RealInbox } from '#edge/rooms/webhooks/inbox/inbox.ts';
+import { createConsumer } from '#edge/rooms/webhooks/webhook-job.ts';
+import { ROOMS } from '#edge/rooms.ts';
+import { Conversation as RealConversation } from '#edge/talk/object/conversation.ts';
 import { labelled } from './labelled.ts';
 
 // Only in development a tool may be on the same machine.

@@ -1,5 +1,5 @@
-import { createApp } from '../../../src/edge/app.ts';
-import { ROOMS } from '../../../src/edge/rooms.ts';
+import { createApp } from '#edge/app.ts';
+import { ROOMS } from '#edge/rooms.ts';
 
 /** The edge without accounts: what relaying alone costs. */
 export default { fetch: createApp({ rooms: ROOMS, isUnmetered: true }).fetch };

@@ -5,11 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { decodeJwt, exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { noBrowser } from '../../support/browser.ts';
-import { ANSWER, ask, guide, publish, serving, sharedFrontends, startFrontend } from '../../support/frontend.ts';
-import { filesIn, sectionIn } from '../../support/guides.ts';
-import { runs } from '../../support/runs.ts';
-import { bearer } from '../../support/tokens.ts';
+import { noBrowser } from '#test/support/browser.ts';
+import { ANSWER, ask, guide, publish, serving, sharedFrontends, startFrontend } from '#test/support/frontend.ts';
+import { filesIn, sectionIn } from '#test/support/guides.ts';
+import { runs } from '#test/support/runs.ts';
+import { bearer } from '#test/support/tokens.ts';
 
 const { startBoth, visit, expectBound } = sharedFrontends();
 

@@ -7,14 +7,14 @@ import { pathToFileURL } from 'node:url';
 import { decodeJwt } from 'jose';
 import type { Page } from 'playwright-core';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import { createClient } from '../../../src/client/index.ts';
-import { noBrowser } from '../../support/browser.ts';
-import { bundle } from '../../support/bundle.ts';
-import { type Edge, startSimulatingEdge } from '../../support/edge.ts';
-import { ANSWER, ask, type Frontend, type NodeServer, publish, sharedFrontends } from '../../support/frontend.ts';
-import { filesIn, readGuide } from '../../support/guides.ts';
-import { root } from '../../support/root.ts';
-import { SECRET, tokenOf } from '../../support/tokens.ts';
+import { createClient } from '#client/index.ts';
+import { noBrowser } from '#test/support/browser.ts';
+import { bundle } from '#test/support/bundle.ts';
+import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
+import { ANSWER, ask, type Frontend, type NodeServer, publish, sharedFrontends } from '#test/support/frontend.ts';
+import { filesIn, readGuide } from '#test/support/guides.ts';
+import { root } from '#test/support/root.ts';
+import { SECRET, tokenOf } from '#test/support/tokens.ts';
 
 /** More than half of the 15 minutes for which a token holds. */
 const PAST_HALF_MS = 8 * 60_000;

@@ -2,9 +2,9 @@
 import { json } from 'node:stream/consumers';
 import { decodeJwt } from 'jose';
 import { describe, expect, inject, onTestFinished, test } from 'vitest';
-import { noBrowser } from '../../support/browser.ts';
-import { ANSWER, ask, guide, publish, sharedFrontends, startFrontend } from '../../support/frontend.ts';
-import { filesIn } from '../../support/guides.ts';
+import { noBrowser } from '#test/support/browser.ts';
+import { ANSWER, ask, guide, publish, sharedFrontends, startFrontend } from '#test/support/frontend.ts';
+import { filesIn } from '#test/support/guides.ts';
 
 const API_JS = 'https://challenges.cloudflare.com/turnstile/v0/api.js*';
 /** More than half of the hour for which a visitor's token holds. */

@@ -1,9 +1,9 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { Client } from '../../../src/client/index.ts';
-import type { AgentContent } from '../../../src/edge/rooms/agents/agents-answers.schema.ts';
-import { barriersOn } from '../../support/axe.ts';
-import { noBrowser } from '../../support/browser.ts';
-import { answered, ask, servedPage } from '../../support/page.ts';
+import type { Client } from '#client/index.ts';
+import type { AgentContent } from '#edge/rooms/agents/agents-answers.schema.ts';
+import { barriersOn } from '#test/support/axe.ts';
+import { noBrowser } from '#test/support/browser.ts';
+import { answered, ask, servedPage } from '#test/support/page.ts';
 
 const HAIKU = 'claude-haiku-5-5';
 const PHONE = { width: 390, height: 844 };

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { barriersOn } from '../../support/axe.ts';
-import { noBrowser } from '../../support/browser.ts';
-import { answered, answerWith, ask, lastAnswer, type OpenPage, servedPage, simulate } from '../../support/page.ts';
+import { barriersOn } from '#test/support/axe.ts';
+import { noBrowser } from '#test/support/browser.ts';
+import { answered, answerWith, ask, lastAnswer, type OpenPage, servedPage, simulate } from '#test/support/page.ts';
 
 const LONG = 'Explain in 250 words what a lock gate is.';
 

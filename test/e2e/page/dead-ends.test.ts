@@ -1,9 +1,9 @@
 import type { Page } from 'playwright-core';
 import { describe, expect, test } from 'vitest';
-import { barriersOn } from '../../support/axe.ts';
-import { noBrowser } from '../../support/browser.ts';
-import { looks } from '../../support/looks.ts';
-import { ALONE, openPage, servedPage } from '../../support/page.ts';
+import { barriersOn } from '#test/support/axe.ts';
+import { noBrowser } from '#test/support/browser.ts';
+import { looks } from '#test/support/looks.ts';
+import { ALONE, openPage, servedPage } from '#test/support/page.ts';
 
 describe.skipIf(noBrowser())('Where the page cannot go on, in Chromium', () => {
   const server = servedPage(['messages']);

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { barriersOn } from '../../support/axe.ts';
-import { noBrowser } from '../../support/browser.ts';
-import { looks } from '../../support/looks.ts';
-import { servedPage } from '../../support/page.ts';
+import { barriersOn } from '#test/support/axe.ts';
+import { noBrowser } from '#test/support/browser.ts';
+import { looks } from '#test/support/looks.ts';
+import { servedPage } from '#test/support/page.ts';
 
 const PHONE = { viewport: { width: 360, height: 844 } };
 const WIDE = { viewport: { width: 1280, height: 844 } };

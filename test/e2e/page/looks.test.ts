@@ -1,9 +1,9 @@
 import type { Page } from 'playwright-core';
 import { describe, expect, test } from 'vitest';
-import { barriersOn } from '../../support/axe.ts';
-import { noBrowser } from '../../support/browser.ts';
-import { looks } from '../../support/looks.ts';
-import { answered, answerWith, ask, lastAnswer, servedPage, simulate } from '../../support/page.ts';
+import { barriersOn } from '#test/support/axe.ts';
+import { noBrowser } from '#test/support/browser.ts';
+import { looks } from '#test/support/looks.ts';
+import { answered, answerWith, ask, lastAnswer, servedPage, simulate } from '#test/support/page.ts';
 
 const LONG = 'Explain in 400 words what a lock gate is.';
 const PHONE = { viewport: { width: 390, height: 844 } };

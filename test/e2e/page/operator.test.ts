@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { barriersOn } from '../../support/axe.ts';
-import { noBrowser } from '../../support/browser.ts';
-import { looks } from '../../support/looks.ts';
-import { focused, withAccounts } from '../../support/operator-page.ts';
-import { ALONE, openPage, servedPage } from '../../support/page.ts';
-import { tokenOf } from '../../support/tokens.ts';
+import { barriersOn } from '#test/support/axe.ts';
+import { noBrowser } from '#test/support/browser.ts';
+import { looks } from '#test/support/looks.ts';
+import { focused, withAccounts } from '#test/support/operator-page.ts';
+import { ALONE, openPage, servedPage } from '#test/support/page.ts';
+import { tokenOf } from '#test/support/tokens.ts';
 
 const NARROW = { width: 360, height: 640 };
 /** The views of Budget, each with a text that is there once it is loaded. */

@@ -1,12 +1,12 @@
 import { gzipSync } from 'node:zlib';
 import type { Page } from 'playwright-core';
 import { describe, expect, test } from 'vitest';
-import { createClient } from '../../../src/client/index.ts';
-import { barriersOn } from '../../support/axe.ts';
-import { noBrowser } from '../../support/browser.ts';
-import { looks } from '../../support/looks.ts';
-import { answered, ask, lastAnswer, openPage, servedPage, simulate } from '../../support/page.ts';
-import { tokenOf } from '../../support/tokens.ts';
+import { createClient } from '#client/index.ts';
+import { barriersOn } from '#test/support/axe.ts';
+import { noBrowser } from '#test/support/browser.ts';
+import { looks } from '#test/support/looks.ts';
+import { answered, ask, lastAnswer, openPage, servedPage, simulate } from '#test/support/page.ts';
+import { tokenOf } from '#test/support/tokens.ts';
 
 const PARTS = ['chat', 'classify', 'agents', 'budget', 'wire'] as const;
 const NARROW = { width: 360, height: 640 };

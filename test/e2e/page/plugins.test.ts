@@ -1,12 +1,12 @@
 import type { Page } from 'playwright-core';
 import { describe, expect, test } from 'vitest';
-import type { AnyRoom } from '../../../src/edge/kit/rooms/rooms.ts';
-import { barriersOn } from '../../support/axe.ts';
-import { noBrowser } from '../../support/browser.ts';
-import { bundleWorker } from '../../support/bundle-worker.ts';
-import { startEdgeWithPage } from '../../support/edge.ts';
-import { answered, ask, servedPage } from '../../support/page.ts';
-import { root } from '../../support/root.ts';
+import type { AnyRoom } from '#edge/kit/rooms/rooms.ts';
+import { barriersOn } from '#test/support/axe.ts';
+import { noBrowser } from '#test/support/browser.ts';
+import { bundleWorker } from '#test/support/bundle-worker.ts';
+import { startEdgeWithPage } from '#test/support/edge.ts';
+import { answered, ask, servedPage } from '#test/support/page.ts';
+import { root } from '#test/support/root.ts';
 
 const QUICK = {
   SIMULATOR_TTFT_MS: '0',

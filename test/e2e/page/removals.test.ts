@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { noBrowser } from '../../support/browser.ts';
-import { focused } from '../../support/operator-page.ts';
-import { ALONE, type OpenPage, servedPage } from '../../support/page.ts';
-import { tokenOf } from '../../support/tokens.ts';
+import { noBrowser } from '#test/support/browser.ts';
+import { focused } from '#test/support/operator-page.ts';
+import { ALONE, type OpenPage, servedPage } from '#test/support/page.ts';
+import { tokenOf } from '#test/support/tokens.ts';
 
 describe.skipIf(noBrowser())('Deleting conversations on the page, in Chromium', () => {
   const server = servedPage();

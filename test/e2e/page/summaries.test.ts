@@ -1,10 +1,10 @@
 import type { Locator, Page } from 'playwright-core';
 import { describe, expect, test } from 'vitest';
-import type { ConversationSummary } from '../../../src/client/index.ts';
-import { REFUSAL_TRIGGER } from '../../../src/simulator/answer/answer.ts';
-import { barriersOn } from '../../support/axe.ts';
-import { noBrowser } from '../../support/browser.ts';
-import { answered, ask, lastAnswer, servedPage } from '../../support/page.ts';
+import type { ConversationSummary } from '#client/index.ts';
+import { REFUSAL_TRIGGER } from '#simulator/answer/answer.ts';
+import { barriersOn } from '#test/support/axe.ts';
+import { noBrowser } from '#test/support/browser.ts';
+import { answered, ask, lastAnswer, servedPage } from '#test/support/page.ts';
 
 const MODEL = 'claude-haiku-5-5';
 const SUMMARIZED = { max_tokens: 1_500, strategy: 'summarize' as const };

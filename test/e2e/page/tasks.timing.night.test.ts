@@ -1,11 +1,11 @@
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createClient } from '../../../src/client/index.ts';
-import { launchBrowser, noBrowser } from '../../support/browser.ts';
-import { type Edge, startEdgeWithPage } from '../../support/edge.ts';
-import { focused, withAccounts } from '../../support/operator-page.ts';
-import { answered, ask, openPage } from '../../support/page.ts';
-import { traceTasks } from '../../support/trace-tasks.ts';
+import { createClient } from '#client/index.ts';
+import { launchBrowser, noBrowser } from '#test/support/browser.ts';
+import { type Edge, startEdgeWithPage } from '#test/support/edge.ts';
+import { focused, withAccounts } from '#test/support/operator-page.ts';
+import { answered, ask, openPage } from '#test/support/page.ts';
+import { traceTasks } from '#test/support/trace-tasks.ts';
 
 const MESSAGES = 1_000;
 /** Pixels a second. */

@@ -1,9 +1,9 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { barriersOn } from '../../support/axe.ts';
-import { noBrowser } from '../../support/browser.ts';
-import { looks } from '../../support/looks.ts';
-import { answered, openPage, servedPage } from '../../support/page.ts';
-import { tokenOf } from '../../support/tokens.ts';
+import { barriersOn } from '#test/support/axe.ts';
+import { noBrowser } from '#test/support/browser.ts';
+import { looks } from '#test/support/looks.ts';
+import { answered, openPage, servedPage } from '#test/support/page.ts';
+import { tokenOf } from '#test/support/tokens.ts';
 
 const HAIKU = 'claude-haiku-5-5';
 /** The shop gives back what it is sent. */

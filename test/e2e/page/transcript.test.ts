@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { barriersOn } from '../../support/axe.ts';
-import { noBrowser } from '../../support/browser.ts';
-import { ALONE, answerWith, lastAnswer, servedPage } from '../../support/page.ts';
+import { barriersOn } from '#test/support/axe.ts';
+import { noBrowser } from '#test/support/browser.ts';
+import { ALONE, answerWith, lastAnswer, servedPage } from '#test/support/page.ts';
 
 /** Bytes a second: 400 kbit. */
 const SLOW = 50_000;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { noBrowser } from '../../support/browser.ts';
-import { ALONE, answered, ask, lastAnswer, servedPage, simulate } from '../../support/page.ts';
+import { noBrowser } from '#test/support/browser.ts';
+import { ALONE, answered, ask, lastAnswer, servedPage, simulate } from '#test/support/page.ts';
 
 const LONG = 'Explain in 200 words what a lock gate is.';
 /** An answer that goes on for some ten seconds, and one that begins and does not end by itself. */

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { barriersOn } from '../../support/axe.ts';
-import { noBrowser } from '../../support/browser.ts';
-import { answered, ask, lastAnswer, servedPage, simulate } from '../../support/page.ts';
+import { barriersOn } from '#test/support/axe.ts';
+import { noBrowser } from '#test/support/browser.ts';
+import { answered, ask, lastAnswer, servedPage, simulate } from '#test/support/page.ts';
 
 describe.skipIf(noBrowser())('The wire in the page, in Chromium', () => {
   const server = servedPage();

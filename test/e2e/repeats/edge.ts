@@ -1,5 +1,5 @@
-import { type Edge, startEdge } from '../../support/edge.ts';
-import { SECRET } from '../../support/tokens.ts';
+import { type Edge, startEdge } from '#test/support/edge.ts';
+import { SECRET } from '#test/support/tokens.ts';
 import type { Send } from './rows.ts';
 import { answeringUpstream } from './upstream.ts';
 

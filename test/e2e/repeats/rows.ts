@@ -1,4 +1,4 @@
-import { backupOf } from '../../support/long-backup.ts';
+import { backupOf } from '#test/support/long-backup.ts';
 
 /** A request of the table of repetitions. */
 export interface Ask {

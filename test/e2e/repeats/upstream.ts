@@ -1,6 +1,6 @@
-import { SMALL_MESSAGE } from '../../support/small-message.ts';
-import { type FakeUpstream, startUpstream } from '../../support/upstream.ts';
-import { end, start, textBlock } from '../../support/wire.ts';
+import { SMALL_MESSAGE } from '#test/support/small-message.ts';
+import { type FakeUpstream, startUpstream } from '#test/support/upstream.ts';
+import { end, start, textBlock } from '#test/support/wire.ts';
 import { ANSWER, times } from './rows.ts';
 
 const BATCH = {

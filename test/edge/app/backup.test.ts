@@ -1,14 +1,14 @@
 import { runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { sha256Hex } from '../../../src/edge/kit/http/bytes.ts';
-import type { Account } from '../../../src/edge/money/account/account.ts';
-import { accountStub } from '../../../src/edge/objects/stubs.ts';
-import { errorOf, type TestApp, testApp } from '../../support/app.ts';
-import { bindings, simulate } from '../../support/conversations.ts';
-import { resetAll } from '../../support/reset.ts';
-import { tryAsyncCases } from '../../support/runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
+import { sha256Hex } from '#edge/kit/http/bytes.ts';
+import type { Account } from '#edge/money/account/account.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
+import { bindings, simulate } from '#test/support/conversations.ts';
+import { resetAll } from '#test/support/reset.ts';
+import { tryAsyncCases } from '#test/support/runs.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
 import { settleAt } from '../money/account/admission-requests.ts';
 
 const DAY = 86_400_000;

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { errorOf, type TestApp, testApp } from '../../support/app.ts';
-import { runs, tryAsyncCases } from '../../support/runs.ts';
+import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
 
 const MESSAGES = ['/messages', '/v1/messages'] as const;
 const COUNTS = ['/count-tokens', '/v1/messages/count_tokens'] as const;

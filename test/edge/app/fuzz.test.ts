@@ -5,15 +5,15 @@
 
 import fc from 'fast-check';
 import { beforeEach, expect, test, vi } from 'vitest';
-import { createApp } from '../../../src/edge/app.ts';
-import { Inbox } from '../../../src/edge/rooms/webhooks/inbox/inbox.ts';
-import { defineWebhook } from '../../../src/edge/rooms/webhooks/sources/define-webhook.ts';
-import { bodyOf, type TestApp, testApp } from '../../support/app.ts';
-import { simulate } from '../../support/conversations.ts';
-import { simulatedUpstream } from '../../support/prefixes.ts';
-import { tryAsyncCases } from '../../support/runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
-import { webhookVars } from '../../support/webhook-vars.ts';
+import { createApp } from '#edge/app.ts';
+import { Inbox } from '#edge/rooms/webhooks/inbox/inbox.ts';
+import { defineWebhook } from '#edge/rooms/webhooks/sources/define-webhook.ts';
+import { bodyOf, type TestApp, testApp } from '#test/support/app.ts';
+import { simulate } from '#test/support/conversations.ts';
+import { simulatedUpstream } from '#test/support/prefixes.ts';
+import { tryAsyncCases } from '#test/support/runs.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { webhookVars } from '#test/support/webhook-vars.ts';
 
 declare const FUZZ_RUNS: number;
 declare const FUZZ_SEED: number;

@@ -1,7 +1,7 @@
 /** `npm run prove` again and again: a Claude API that is as expected has no differences, whatever it says and however long it thinks. */
 import { expect, test } from 'vitest';
+import { proveBy } from '#test/support/prove.ts';
 import { proveCalls } from '../../../scripts/prove-calls.ts';
-import { proveBy } from '../../support/prove.ts';
 
 test('of fifty runs, each with other answers, none finds a difference', async () => {
   for (let run = 1; run <= 50; run += 1) {

@@ -1,7 +1,7 @@
 /** `npm run prove`, whose process and terminal are in test/scripts: what it finds in a Claude API that is not as expected. */
 import { describe, expect, test } from 'vitest';
+import { type Plant, proveBy } from '#test/support/prove.ts';
 import { worstOf } from '../../../scripts/prove-calls.ts';
-import { type Plant, proveBy } from '../../support/prove.ts';
 
 interface Message {
   [member: string]: unknown;

@@ -1,18 +1,18 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { decodeJwt } from 'jose';
 import { afterEach, expect, test, vi } from 'vitest';
+import { RESOURCES } from '#edge/openapi.ts';
+import { Pool } from '#edge/rooms/pools/pool.ts';
+import { type Sent, settledApps, type TestApp, testApp } from '#test/support/app.ts';
+import { atNoon } from '#test/support/calendar.ts';
+import { simulate, stubOf } from '#test/support/conversations.ts';
+import { resetAll } from '#test/support/reset.ts';
+import { SMALL_MESSAGE } from '#test/support/small-message.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { bodyOf } from '#test/support/turns.ts';
+import { webhookVars } from '#test/support/webhook-vars.ts';
+import { eventOf, inboxOf, worksOf } from '#test/support/webhooks.ts';
 import runbook from '../../../docs/runbook.md?raw';
-import { RESOURCES } from '../../../src/edge/openapi.ts';
-import { Pool } from '../../../src/edge/rooms/pools/pool.ts';
-import { type Sent, settledApps, type TestApp, testApp } from '../../support/app.ts';
-import { atNoon } from '../../support/calendar.ts';
-import { simulate, stubOf } from '../../support/conversations.ts';
-import { resetAll } from '../../support/reset.ts';
-import { SMALL_MESSAGE } from '../../support/small-message.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
-import { bodyOf } from '../../support/turns.ts';
-import { webhookVars } from '../../support/webhook-vars.ts';
-import { eventOf, inboxOf, worksOf } from '../../support/webhooks.ts';
 
 atNoon();
 afterEach(async () => {

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import type { EvaluationReport } from '../../../src/edge/rooms/evaluation/evaluation-answers.schema.ts';
-import { errorOf } from '../../support/app.ts';
-import { type Caller, COST, caller, HAIKU, inputIn, LABELS, labelled, said } from '../../support/classification.ts';
-import { bearer, tokenOf } from '../../support/tokens.ts';
+import type { EvaluationReport } from '#edge/rooms/evaluation/evaluation-answers.schema.ts';
+import { errorOf } from '#test/support/app.ts';
+import { type Caller, COST, caller, HAIKU, inputIn, LABELS, labelled, said } from '#test/support/classification.ts';
+import { bearer, tokenOf } from '#test/support/tokens.ts';
 
 const usd = (nanodollars: number) => nanodollars / 1e9;
 

@@ -1,11 +1,11 @@
 import { transformJSONSchema } from '@anthropic-ai/sdk/lib/transform-json-schema';
 import { describe, expect, test } from 'vitest';
-import type { ClassifyAnswer, classifyResults } from '../../../src/edge/classify/classify-answers.schema.ts';
-import { refusedSchemas } from '../../../src/edge/claude/request/refused-schemas.ts';
-import type * as z from '../../../src/edge/kit/http/zod.ts';
-import { resolveReferences } from '../../../src/edge/kit/json/schema-references.ts';
-import type { AdmissionDecision } from '../../../src/edge/money/contracts/admission.ts';
-import { errorOf } from '../../support/app.ts';
+import type { ClassifyAnswer, classifyResults } from '#edge/classify/classify-answers.schema.ts';
+import { refusedSchemas } from '#edge/claude/request/refused-schemas.ts';
+import type * as z from '#edge/kit/http/zod.ts';
+import { resolveReferences } from '#edge/kit/json/schema-references.ts';
+import type { AdmissionDecision } from '#edge/money/contracts/admission.ts';
+import { errorOf } from '#test/support/app.ts';
 import {
   bindings,
   COST,
@@ -17,10 +17,10 @@ import {
   PYDANTIC,
   said,
   USAGE,
-} from '../../support/classification.ts';
-import { untilSo } from '../../support/eventually.ts';
-import { rounds } from '../../support/rounds.ts';
-import { bearer, tokenOf } from '../../support/tokens.ts';
+} from '#test/support/classification.ts';
+import { untilSo } from '#test/support/eventually.ts';
+import { rounds } from '#test/support/rounds.ts';
+import { bearer, tokenOf } from '#test/support/tokens.ts';
 
 type Results = z.output<typeof classifyResults>;
 

@@ -1,5 +1,5 @@
 import { describe, test } from 'vitest';
-import { LABEL_WAYS, labelAll } from '../../support/label-ways.ts';
+import { LABEL_WAYS, labelAll } from '#test/support/label-ways.ts';
 
 describe.each(Object.keys(LABEL_WAYS) as (keyof typeof LABEL_WAYS)[])('by %s', (way) => {
   test.each(LABEL_WAYS[way].models)(

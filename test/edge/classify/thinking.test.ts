@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import type { ClassifyAnswer } from '../../../src/edge/classify/classify-answers.schema.ts';
-import { ModelTable } from '../../../src/edge/claude/models/models.ts';
-import { errorOf, type Sent } from '../../support/app.ts';
-import { type Caller, caller, HAIKU, LABELS, said } from '../../support/classification.ts';
-import { LABEL_WAYS, labelAll } from '../../support/label-ways.ts';
-import { thinkingApi } from '../../support/thinking-api.ts';
+import type { ClassifyAnswer } from '#edge/classify/classify-answers.schema.ts';
+import { ModelTable } from '#edge/claude/models/models.ts';
+import { errorOf, type Sent } from '#test/support/app.ts';
+import { type Caller, caller, HAIKU, LABELS, said } from '#test/support/classification.ts';
+import { LABEL_WAYS, labelAll } from '#test/support/label-ways.ts';
+import { thinkingApi } from '#test/support/thinking-api.ts';
 
 interface AskedUp {
   model: string;

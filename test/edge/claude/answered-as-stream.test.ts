@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { bodyOf, errorOf, type TestApp, testApp } from '../../support/app.ts';
-import { end, event, sse, start, textBlock } from '../../support/wire.ts';
+import { bodyOf, errorOf, type TestApp, testApp } from '#test/support/app.ts';
+import { end, event, sse, start, textBlock } from '#test/support/wire.ts';
 
 const MODEL = 'claude-haiku-4-5';
 const USAGE = { input_tokens: 100, output_tokens: 50 };

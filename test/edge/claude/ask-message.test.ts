@@ -1,10 +1,10 @@
 import { beforeEach, expect, test } from 'vitest';
-import { askMessage, type MessageCall } from '../../../src/edge/claude/ask-message.ts';
-import type { Upstream } from '../../../src/edge/claude/upstream.ts';
-import { parseSettings } from '../../../src/edge/gate/settings/settings.ts';
-import { bodyOf } from '../../support/app.ts';
-import { passTime, stopClock } from '../../support/calendar.ts';
-import { untilSo } from '../../support/eventually.ts';
+import { askMessage, type MessageCall } from '#edge/claude/ask-message.ts';
+import type { Upstream } from '#edge/claude/upstream.ts';
+import { parseSettings } from '#edge/gate/settings/settings.ts';
+import { bodyOf } from '#test/support/app.ts';
+import { passTime, stopClock } from '#test/support/calendar.ts';
+import { untilSo } from '#test/support/eventually.ts';
 
 // How soon something fails says whether it has run: a busy machine must not.
 beforeEach(stopClock);

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { readAnswer, readBuffered } from '../../../src/edge/claude/buffered-answer.ts';
-import { Exchange } from '../../../src/edge/claude/exchange.ts';
-import { upstreamOf } from '../../../src/edge/claude/upstream.ts';
-import { parseSettings } from '../../../src/edge/gate/settings/settings.ts';
-import { tryAsyncCases } from '../../support/runs.ts';
+import { readAnswer, readBuffered } from '#edge/claude/buffered-answer.ts';
+import { Exchange } from '#edge/claude/exchange.ts';
+import { upstreamOf } from '#edge/claude/upstream.ts';
+import { parseSettings } from '#edge/gate/settings/settings.ts';
+import { tryAsyncCases } from '#test/support/runs.ts';
 
 /** A body that comes in these pieces, as a stream of bytes or as one that JavaScript made of chunks. */
 function bodyOf(pieces: Uint8Array[], type: 'bytes' | undefined): ReadableStream<Uint8Array> {

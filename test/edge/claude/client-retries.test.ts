@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { mayRepeat, retriesByItself } from '../../../src/edge/claude/client-retries.ts';
-import firstPrompt from '../../fixtures/claude-code/first-prompt.json';
-import { testApp } from '../../support/app.ts';
-import { stopClock } from '../../support/calendar.ts';
-import { tryCases } from '../../support/runs.ts';
+import { mayRepeat, retriesByItself } from '#edge/claude/client-retries.ts';
+import firstPrompt from '#test/fixtures/claude-code/first-prompt.json';
+import { testApp } from '#test/support/app.ts';
+import { stopClock } from '#test/support/calendar.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 /** As they were sent: name, headers, whether it tries again by itself. */
 const CLIENTS: [string, Record<string, string>, boolean][] = [

@@ -2,11 +2,11 @@
 import 'cloudflare:workers';
 
 import { expect, test } from 'vitest';
-import { countTokens } from '../../../src/edge/claude/count-tokens.ts';
-import { ModelTable } from '../../../src/edge/claude/models/models.ts';
-import { defaultModel } from '../../../src/edge/claude/pricing/default-model.ts';
-import { parseSettings } from '../../../src/edge/gate/settings/settings.ts';
-import { ApiError } from '../../../src/edge/kit/http/errors.ts';
+import { countTokens } from '#edge/claude/count-tokens.ts';
+import { ModelTable } from '#edge/claude/models/models.ts';
+import { defaultModel } from '#edge/claude/pricing/default-model.ts';
+import { parseSettings } from '#edge/gate/settings/settings.ts';
+import { ApiError } from '#edge/kit/http/errors.ts';
 
 const settings = parseSettings({ UPSTREAM_MAX_RETRIES: '0' }, true);
 

@@ -1,8 +1,8 @@
 // Beside `endless-answers.test.ts`: its bytes go down for many seconds.
 import { expect, test } from 'vitest';
-import { testApp } from '../../support/app.ts';
-import { endlessBody } from '../../support/foreign-gateway/endless-answer.ts';
-import { sse, start, TEXT_BEGINS, textDelta } from '../../support/wire.ts';
+import { testApp } from '#test/support/app.ts';
+import { endlessBody } from '#test/support/foreign-gateway/endless-answer.ts';
+import { sse, start, TEXT_BEGINS, textDelta } from '#test/support/wire.ts';
 
 const ASK = { model: 'claude-opus-5-5', max_tokens: 4_096, messages: [{ role: 'user', content: 'Hi' }] };
 const MB = 1_048_576;

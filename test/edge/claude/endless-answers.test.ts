@@ -1,10 +1,10 @@
 // In workerd: requests, answers and objects are the runtime's.
 import { expect, test } from 'vitest';
-import { bodyOf, type Sent, type TestApp, testApp } from '../../support/app.ts';
-import { stopClock } from '../../support/calendar.ts';
-import { conversationsReach, simulate } from '../../support/conversations.ts';
-import { endlessBody } from '../../support/foreign-gateway/endless-answer.ts';
-import { blockEnd, end, sse, start, TEXT_BEGINS, textDelta } from '../../support/wire.ts';
+import { bodyOf, type Sent, type TestApp, testApp } from '#test/support/app.ts';
+import { stopClock } from '#test/support/calendar.ts';
+import { conversationsReach, simulate } from '#test/support/conversations.ts';
+import { endlessBody } from '#test/support/foreign-gateway/endless-answer.ts';
+import { blockEnd, end, sse, start, TEXT_BEGINS, textDelta } from '#test/support/wire.ts';
 
 const MODEL = 'claude-opus-5-5';
 /** Its hold is more than $0.05. */

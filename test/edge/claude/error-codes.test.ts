@@ -2,15 +2,15 @@
 import 'cloudflare:workers';
 
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { upstreamOf } from '../../../src/edge/claude/upstream.ts';
-import { KeyHealth } from '../../../src/edge/claude/upstreams/key-health.ts';
-import { type Settings, settingsOf } from '../../../src/edge/gate/settings/settings.ts';
-import { Conversation } from '../../../src/edge/talk/object/conversation.ts';
-import { bodyOf, type Sent, settledApps, type TestApp, testApp } from '../../support/app.ts';
-import { eventually } from '../../support/eventually.ts';
-import { resetAll } from '../../support/reset.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
-import { inboxOf, worksOf } from '../../support/webhooks.ts';
+import { upstreamOf } from '#edge/claude/upstream.ts';
+import { KeyHealth } from '#edge/claude/upstreams/key-health.ts';
+import { type Settings, settingsOf } from '#edge/gate/settings/settings.ts';
+import { Conversation } from '#edge/talk/object/conversation.ts';
+import { bodyOf, type Sent, settledApps, type TestApp, testApp } from '#test/support/app.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { resetAll } from '#test/support/reset.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { inboxOf, worksOf } from '#test/support/webhooks.ts';
 
 /** Whom each `error_code` reaches, by every way: its caller, or the operator alone. */
 const MODEL = 'claude-opus-5-5';

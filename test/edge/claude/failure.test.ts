@@ -1,14 +1,7 @@
 import { expect, test } from 'vitest';
-import {
-  callerLeft,
-  interrupted,
-  notTheApi,
-  redirected,
-  timedOut,
-  upstreamUnreachable,
-} from '../../../src/edge/claude/failure.ts';
-import { upstreamRefusedKey } from '../../../src/edge/kit/http/errors.ts';
-import { OWN_FAILURES, sayOwnFailure } from '../../../src/page/budget/figures/own-failures.ts';
+import { callerLeft, interrupted, notTheApi, redirected, timedOut, upstreamUnreachable } from '#edge/claude/failure.ts';
+import { upstreamRefusedKey } from '#edge/kit/http/errors.ts';
+import { OWN_FAILURES, sayOwnFailure } from '#page/budget/figures/own-failures.ts';
 
 test('the page says each failure of a call in the words that its caller read, by what the ledger has of it', () => {
   const failures = [

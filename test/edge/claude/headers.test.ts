@@ -3,12 +3,12 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { headersDown, headersUp as plainUp } from '../../../src/edge/claude/headers.ts';
-import { mayBeForwarded } from '../../../src/edge/kit/http/headers/headers-kept-here.ts';
-import { errorOf, testApp } from '../../support/app.ts';
-import { runs, tryCases } from '../../support/runs.ts';
-import { SMALL_MESSAGE } from '../../support/small-message.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
+import { headersDown, headersUp as plainUp } from '#edge/claude/headers.ts';
+import { mayBeForwarded } from '#edge/kit/http/headers/headers-kept-here.ts';
+import { errorOf, testApp } from '#test/support/app.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
+import { SMALL_MESSAGE } from '#test/support/small-message.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
 
 const KEY = 'sk-ant-of-the-deployment';
 

@@ -3,8 +3,8 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import { type UpstreamRefusal, verdict } from '../../../src/edge/claude/judge.ts';
-import { keepSecrets } from '../../../src/edge/kit/http/secrets.ts';
+import { type UpstreamRefusal, verdict } from '#edge/claude/judge.ts';
+import { keepSecrets } from '#edge/kit/http/secrets.ts';
 import {
   ERROR_BODIES,
   NEXT_DOOR,
@@ -12,8 +12,8 @@ import {
   namelessError,
   PUBLISHED,
   TOO_LONG,
-} from '../../support/foreign-gateway/errors.ts';
-import { tryCases } from '../../support/runs.ts';
+} from '#test/support/foreign-gateway/errors.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 const AT_ONCE = 10;
 const LATE = 5_000;

@@ -2,10 +2,10 @@
 import 'cloudflare:workers';
 
 import { expect, test } from 'vitest';
-import { bodyOf, type TestApp, testApp } from '../../support/app.ts';
-import { conversationsReach, simulate } from '../../support/conversations.ts';
-import { namelessError, TOO_LONG } from '../../support/foreign-gateway/errors.ts';
-import { PING, sse, start, TEXT_BEGINS, textDelta } from '../../support/wire.ts';
+import { bodyOf, type TestApp, testApp } from '#test/support/app.ts';
+import { conversationsReach, simulate } from '#test/support/conversations.ts';
+import { namelessError, TOO_LONG } from '#test/support/foreign-gateway/errors.ts';
+import { PING, sse, start, TEXT_BEGINS, textDelta } from '#test/support/wire.ts';
 
 /** Errors of a gateway that have no name, and come when the stream has begun to go down: no client reads them. */
 const ASKED = { model: 'claude-opus-5-5', max_tokens: 10, messages: [{ role: 'user', content: 'Hi' }] };

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { TEXT_STREAM } from '../../fixtures/streams.ts';
-import { bodyOf, errorOf, type TestApp, testApp } from '../../support/app.ts';
-import { conversationsReach, simulate } from '../../support/conversations.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
-import { block, end, event, sse } from '../../support/wire.ts';
+import { TEXT_STREAM } from '#test/fixtures/streams.ts';
+import { bodyOf, errorOf, type TestApp, testApp } from '#test/support/app.ts';
+import { conversationsReach, simulate } from '#test/support/conversations.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { block, end, event, sse } from '#test/support/wire.ts';
 
 /** What is lawful, or comes from something that stands before the API, but not as the API itself writes it. */
 const MESSAGE = {

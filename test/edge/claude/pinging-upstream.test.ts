@@ -1,11 +1,11 @@
 // In workerd: requests, answers and objects are the runtime's.
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { MINUTE_MS } from '../../../src/edge/kit/async/durations.ts';
-import { type Sent, type TestApp, testApp } from '../../support/app.ts';
-import { passTime } from '../../support/calendar.ts';
-import { conversationsReach, simulate } from '../../support/conversations.ts';
-import { rounds } from '../../support/rounds.ts';
-import { event, start, TEXT_BEGINS, textDelta } from '../../support/wire.ts';
+import { MINUTE_MS } from '#edge/kit/async/durations.ts';
+import { type Sent, type TestApp, testApp } from '#test/support/app.ts';
+import { passTime } from '#test/support/calendar.ts';
+import { conversationsReach, simulate } from '#test/support/conversations.ts';
+import { rounds } from '#test/support/rounds.ts';
+import { event, start, TEXT_BEGINS, textDelta } from '#test/support/wire.ts';
 
 const ASK = {
   model: 'claude-opus-5-5',

@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { utf8 } from '../../../src/edge/kit/http/bytes.ts';
-import { TEXT_STREAM } from '../../fixtures/streams.ts';
-import { bodyOf, errorOf, type Sent, TEST_KEY, type TestApp, testApp } from '../../support/app.ts';
-import { passTime, stopClock } from '../../support/calendar.ts';
-import { rounds } from '../../support/rounds.ts';
-import { runs, tryAsyncCases } from '../../support/runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
-import { worksOf } from '../../support/webhooks.ts';
+import { utf8 } from '#edge/kit/http/bytes.ts';
+import { TEXT_STREAM } from '#test/fixtures/streams.ts';
+import { bodyOf, errorOf, type Sent, TEST_KEY, type TestApp, testApp } from '#test/support/app.ts';
+import { passTime, stopClock } from '#test/support/calendar.ts';
+import { rounds } from '#test/support/rounds.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { worksOf } from '#test/support/webhooks.ts';
 
 const MESSAGE = {
   id: 'msg_01',

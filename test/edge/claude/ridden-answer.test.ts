@@ -1,15 +1,15 @@
 // In workerd: requests, answers and objects are the runtime's.
 import { describe, expect, test } from 'vitest';
-import { MODELS } from '../../../src/edge/claude/models/models.ts';
-import { simulatedModels } from '../../../src/edge/claude/simulated-models.ts';
-import { memberTexts } from '../../../src/edge/kit/json/edit.ts';
-import { createSimulator } from '../../../src/simulator/simulator.ts';
-import { bodyOf, errorOf, type Sent, type TestApp, testApp } from '../../support/app.ts';
-import { untilSo } from '../../support/eventually.ts';
-import { resetAll } from '../../support/reset.ts';
-import { rounds } from '../../support/rounds.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
-import { apart, end, event, message, sse, start, textBlock } from '../../support/wire.ts';
+import { MODELS } from '#edge/claude/models/models.ts';
+import { simulatedModels } from '#edge/claude/simulated-models.ts';
+import { memberTexts } from '#edge/kit/json/edit.ts';
+import { createSimulator } from '#simulator/simulator.ts';
+import { bodyOf, errorOf, type Sent, type TestApp, testApp } from '#test/support/app.ts';
+import { untilSo } from '#test/support/eventually.ts';
+import { resetAll } from '#test/support/reset.ts';
+import { rounds } from '#test/support/rounds.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { apart, end, event, message, sse, start, textBlock } from '#test/support/wire.ts';
 
 const MODEL = 'claude-opus-5-5';
 /** Its hold is more than $0.05. */

@@ -1,9 +1,9 @@
 /** Who rides, and what goes up once a stream was refused. In workerd. */
 import { describe, expect, test, vi } from 'vitest';
-import type { LedgerRow, QuotaReport } from '../../../src/edge/money/account/usage-answers.schema.ts';
-import { bodyOf, type Sent, type TestApp, testApp } from '../../support/app.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
-import { apart, end, message, sse, start, textBlock } from '../../support/wire.ts';
+import type { LedgerRow, QuotaReport } from '#edge/money/account/usage-answers.schema.ts';
+import { bodyOf, type Sent, type TestApp, testApp } from '#test/support/app.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { apart, end, message, sse, start, textBlock } from '#test/support/wire.ts';
 
 const MODEL = 'claude-opus-5-5';
 const HAIKU = 'claude-haiku-5-5';

@@ -3,15 +3,15 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
-import { type Fetch, upstreamOf } from '../../../src/edge/claude/upstream.ts';
-import { type Settings, settingsOf } from '../../../src/edge/gate/settings/settings.ts';
-import { utf8 } from '../../../src/edge/kit/http/bytes.ts';
-import { Conversation } from '../../../src/edge/talk/object/conversation.ts';
-import { bodyOf, testApp } from '../../support/app.ts';
-import { passTime } from '../../support/calendar.ts';
-import { rounds } from '../../support/rounds.ts';
-import { runs, tryAsyncCases } from '../../support/runs.ts';
-import { PING, sse, start } from '../../support/wire.ts';
+import { type Fetch, upstreamOf } from '#edge/claude/upstream.ts';
+import { type Settings, settingsOf } from '#edge/gate/settings/settings.ts';
+import { utf8 } from '#edge/kit/http/bytes.ts';
+import { Conversation } from '#edge/talk/object/conversation.ts';
+import { bodyOf, testApp } from '#test/support/app.ts';
+import { passTime } from '#test/support/calendar.ts';
+import { rounds } from '#test/support/rounds.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { PING, sse, start } from '#test/support/wire.ts';
 
 const MODEL = 'claude-opus-5-5';
 const ASK = { model: MODEL, max_tokens: 50, messages: [{ role: 'user', content: 'Hi' }] };

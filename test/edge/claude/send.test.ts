@@ -3,15 +3,15 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
-import { UpstreamFailure } from '../../../src/edge/claude/failure.ts';
-import { waitBeforeRetry } from '../../../src/edge/claude/retry.ts';
-import { send } from '../../../src/edge/claude/send.ts';
-import type { Payment, SendProgress } from '../../../src/edge/claude/send-request.ts';
-import { type Fetch, upstreamOf } from '../../../src/edge/claude/upstream.ts';
-import { settingsOf } from '../../../src/edge/gate/settings/settings.ts';
-import { passTime, stopClock } from '../../support/calendar.ts';
-import { tryCases } from '../../support/runs.ts';
-import { DEPLOYED } from '../../support/tokens.ts';
+import { UpstreamFailure } from '#edge/claude/failure.ts';
+import { waitBeforeRetry } from '#edge/claude/retry.ts';
+import { send } from '#edge/claude/send.ts';
+import type { Payment, SendProgress } from '#edge/claude/send-request.ts';
+import { type Fetch, upstreamOf } from '#edge/claude/upstream.ts';
+import { settingsOf } from '#edge/gate/settings/settings.ts';
+import { passTime, stopClock } from '#test/support/calendar.ts';
+import { tryCases } from '#test/support/runs.ts';
+import { DEPLOYED } from '#test/support/tokens.ts';
 
 // How soon something fails says whether it has run: a busy machine must not.
 beforeEach(stopClock);

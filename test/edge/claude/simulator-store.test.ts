@@ -1,9 +1,9 @@
 import { env as given } from 'cloudflare:workers';
 import Anthropic, { toFile } from '@anthropic-ai/sdk';
 import { expect, test } from 'vitest';
-import { upstreamOf } from '../../../src/edge/claude/upstream.ts';
-import { settingsOf } from '../../../src/edge/gate/settings/settings.ts';
-import type { Bindings } from '../../../src/edge/kit/rooms/bindings.ts';
+import { upstreamOf } from '#edge/claude/upstream.ts';
+import { settingsOf } from '#edge/gate/settings/settings.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
 
 const env = given as unknown as Bindings;
 

@@ -3,19 +3,19 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
-import { SMALL_PIECE_BYTES, TEE_PIECE_BYTES } from '../../../src/edge/claude/carry/tee-reader.ts';
-import { readFirstPiece, relayStream, type StreamEnding } from '../../../src/edge/claude/stream.ts';
-import { UsageReader } from '../../../src/edge/claude/usage/usage-reader.ts';
-import { MINUTE_MS } from '../../../src/edge/kit/async/durations.ts';
-import { IdleTimeout } from '../../../src/edge/kit/async/idle-timeout.ts';
-import { utf8 } from '../../../src/edge/kit/http/bytes.ts';
-import { keepSecrets } from '../../../src/edge/kit/http/secrets.ts';
-import { TEXT_STREAM } from '../../fixtures/streams.ts';
-import { passTime } from '../../support/calendar.ts';
-import { untilSo } from '../../support/eventually.ts';
-import { rounds } from '../../support/rounds.ts';
-import { runs, tryAsyncCases } from '../../support/runs.ts';
-import { PING } from '../../support/wire.ts';
+import { SMALL_PIECE_BYTES, TEE_PIECE_BYTES } from '#edge/claude/carry/tee-reader.ts';
+import { readFirstPiece, relayStream, type StreamEnding } from '#edge/claude/stream.ts';
+import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
+import { MINUTE_MS } from '#edge/kit/async/durations.ts';
+import { IdleTimeout } from '#edge/kit/async/idle-timeout.ts';
+import { utf8 } from '#edge/kit/http/bytes.ts';
+import { keepSecrets } from '#edge/kit/http/secrets.ts';
+import { TEXT_STREAM } from '#test/fixtures/streams.ts';
+import { passTime } from '#test/support/calendar.ts';
+import { untilSo } from '#test/support/eventually.ts';
+import { rounds } from '#test/support/rounds.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { PING } from '#test/support/wire.ts';
 
 const KEY = 'sk-ant-nobody-may-see-this-key';
 const SERVICES = [

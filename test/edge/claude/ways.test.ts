@@ -1,20 +1,20 @@
 // In workerd: requests, answers and objects are the runtime's.
 import { env } from 'cloudflare:workers';
 import { describe, expect, test, vi } from 'vitest';
-import { upstreamOf } from '../../../src/edge/claude/upstream.ts';
-import { type Settings, settingsOf } from '../../../src/edge/gate/settings/settings.ts';
-import type { Bindings } from '../../../src/edge/kit/rooms/bindings.ts';
-import { Account } from '../../../src/edge/money/account/account.ts';
-import { accountStub } from '../../../src/edge/objects/stubs.ts';
-import { Conversation } from '../../../src/edge/talk/object/conversation.ts';
-import { bodyOf, type Sent, settledApps, type TestApp, testApp } from '../../support/app.ts';
-import { passTime, stopClock } from '../../support/calendar.ts';
-import { untilSo } from '../../support/eventually.ts';
-import { namedError, namelessError, refusedBy, TOO_LONG } from '../../support/foreign-gateway/errors.ts';
-import { keepObjects } from '../../support/reset.ts';
-import { rounds } from '../../support/rounds.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
-import { sse } from '../../support/wire.ts';
+import { upstreamOf } from '#edge/claude/upstream.ts';
+import { type Settings, settingsOf } from '#edge/gate/settings/settings.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import { Account } from '#edge/money/account/account.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { Conversation } from '#edge/talk/object/conversation.ts';
+import { bodyOf, type Sent, settledApps, type TestApp, testApp } from '#test/support/app.ts';
+import { passTime, stopClock } from '#test/support/calendar.ts';
+import { untilSo } from '#test/support/eventually.ts';
+import { namedError, namelessError, refusedBy, TOO_LONG } from '#test/support/foreign-gateway/errors.ts';
+import { keepObjects } from '#test/support/reset.ts';
+import { rounds } from '#test/support/rounds.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { sse } from '#test/support/wire.ts';
 
 /**
  * What each way says to its caller, writes into the log, and books, whatever the upstream does: one row for each thing that

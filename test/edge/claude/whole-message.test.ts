@@ -1,14 +1,14 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { WholeMessage } from '../../../src/edge/claude/whole-message.ts';
-import { utf8 } from '../../../src/edge/kit/http/bytes.ts';
-import { itemTexts, memberTexts } from '../../../src/edge/kit/json/edit.ts';
-import type { Json } from '../../../src/edge/kit/json/object.ts';
-import { MessageBuilder } from '../../../src/edge/talk/turn/message-builder.ts';
-import { TEXT_STREAM, TOOL_STREAM } from '../../fixtures/streams.ts';
-import { finalMessage, madeMessage } from '../../support/made-messages.ts';
-import { runs, tryAsyncCases, tryCases } from '../../support/runs.ts';
-import { eventsOf as sseOf } from '../../support/wire.ts';
+import { WholeMessage } from '#edge/claude/whole-message.ts';
+import { utf8 } from '#edge/kit/http/bytes.ts';
+import { itemTexts, memberTexts } from '#edge/kit/json/edit.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { MessageBuilder } from '#edge/talk/turn/message-builder.ts';
+import { TEXT_STREAM, TOOL_STREAM } from '#test/fixtures/streams.ts';
+import { finalMessage, madeMessage } from '#test/support/made-messages.ts';
+import { runs, tryAsyncCases, tryCases } from '#test/support/runs.ts';
+import { eventsOf as sseOf } from '#test/support/wire.ts';
 
 /** @returns the message of a stream that comes in pieces of these lengths, over and over */
 function wholeOf(stream: string | Uint8Array, lengths: readonly number[] = [Number.MAX_SAFE_INTEGER]): string {

@@ -1,14 +1,14 @@
 import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { expect, test, vi } from 'vitest';
-import { type Upstream, upstreamOf } from '../../../src/edge/claude/upstream.ts';
-import { parseSettings, type Settings } from '../../../src/edge/gate/settings/settings.ts';
-import { poolStub } from '../../../src/edge/rooms/pools/call-pool.ts';
-import { Pool } from '../../../src/edge/rooms/pools/pool.ts';
-import { TEST_KEY, testApp } from '../../support/app.ts';
-import { bindings } from '../../support/conversations.ts';
-import { eventually } from '../../support/eventually.ts';
-import { bodyOf } from '../../support/turns.ts';
-import { inboxOf, worksOf } from '../../support/webhooks.ts';
+import { type Upstream, upstreamOf } from '#edge/claude/upstream.ts';
+import { parseSettings, type Settings } from '#edge/gate/settings/settings.ts';
+import { poolStub } from '#edge/rooms/pools/call-pool.ts';
+import { Pool } from '#edge/rooms/pools/pool.ts';
+import { TEST_KEY, testApp } from '#test/support/app.ts';
+import { bindings } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { bodyOf } from '#test/support/turns.ts';
+import { inboxOf, worksOf } from '#test/support/webhooks.ts';
 
 const refusal = (status: number, type: string, message: string) =>
   Response.json({ type: 'error', error: { type, message } }, { status });

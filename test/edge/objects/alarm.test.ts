@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { Alarm } from '../../../src/edge/objects/alarm.ts';
-import { runs, tryAsyncCases } from '../../support/runs.ts';
+import { Alarm } from '#edge/objects/alarm.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
 
 /** A storage that holds one alarm, and counts how often it is set. */
 function storageWith(alarm: number | null) {

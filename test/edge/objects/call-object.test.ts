@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { callObject, type ObjectName, ObjectUnreachable } from '../../../src/edge/objects/call-object.ts';
+import { callObject, type ObjectName, ObjectUnreachable } from '#edge/objects/call-object.ts';
 
 const LOST = { retryable: true };
 const OVERLOADED = { retryable: true, overloaded: true };

@@ -1,12 +1,12 @@
 import { afterEach, expect, test, vi } from 'vitest';
-import { Account } from '../../../src/edge/money/account/account.ts';
-import { Transcript } from '../../../src/edge/talk/history/storage/transcript.ts';
-import { errorOf, testApp } from '../../support/app.ts';
-import { simulate } from '../../support/conversations.ts';
-import { eventually } from '../../support/eventually.ts';
-import { SMALL_MESSAGE } from '../../support/small-message.ts';
-import { bodyOf } from '../../support/turns.ts';
-import { inboxOf, worksOf } from '../../support/webhooks.ts';
+import { Account } from '#edge/money/account/account.ts';
+import { Transcript } from '#edge/talk/history/storage/transcript.ts';
+import { errorOf, testApp } from '#test/support/app.ts';
+import { simulate } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { SMALL_MESSAGE } from '#test/support/small-message.ts';
+import { bodyOf } from '#test/support/turns.ts';
+import { inboxOf, worksOf } from '#test/support/webhooks.ts';
 
 /** What SQLite says in an object that is open, and the runtime of one that it cannot open. */
 const FULL = 'database or disk is full: SQLITE_FULL';

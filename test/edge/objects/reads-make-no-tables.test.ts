@@ -1,8 +1,8 @@
 import { listDurableObjectIds, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
-import { alarmsByHand } from '../../support/in-flight.ts';
-import { bearer, tokenOf } from '../../support/tokens.ts';
+import { alarmsByHand } from '#test/support/in-flight.ts';
+import { bearer, tokenOf } from '#test/support/tokens.ts';
 import { smallEdge } from '../money/account/small-edge.ts';
 
 const namespaces = env as unknown as Record<

@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { notFound } from '../../../src/edge/kit/http/errors.ts';
-import type { Bindings } from '../../../src/edge/kit/rooms/bindings.ts';
-import { type FailingTask, Retries } from '../../../src/edge/objects/retries.ts';
-import { poolsRoom } from '../../../src/edge/rooms/pools/room.ts';
+import { notFound } from '#edge/kit/http/errors.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import { type FailingTask, Retries } from '#edge/objects/retries.ts';
+import { poolsRoom } from '#edge/rooms/pools/room.ts';
 
 const MINUTE_MS = 60_000;
 const reports: FailingTask[] = [];

@@ -1,8 +1,8 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { expect, test } from 'vitest';
-import { makeOnWrite, makeTables, readMeta } from '../../../src/edge/objects/schema.ts';
-import { Tables } from '../../../src/edge/objects/tables.ts';
-import { stubOf } from '../../support/conversations.ts';
+import { makeOnWrite, makeTables, readMeta } from '#edge/objects/schema.ts';
+import { Tables } from '#edge/objects/tables.ts';
+import { stubOf } from '#test/support/conversations.ts';
 
 const TABLE = 'create table things (id text primary key) strict, without rowid';
 

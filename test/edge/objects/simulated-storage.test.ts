@@ -1,9 +1,9 @@
 import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { expect, test, vi } from 'vitest';
-import { inboxStub } from '../../../src/edge/objects/stubs.ts';
-import { Inbox } from '../../../src/edge/rooms/webhooks/inbox/inbox.ts';
-import { ALARMS, COMMANDS } from '../../simulation/commands.ts';
-import { bindings } from '../../support/conversations.ts';
+import { inboxStub } from '#edge/objects/stubs.ts';
+import { Inbox } from '#edge/rooms/webhooks/inbox/inbox.ts';
+import { ALARMS, COMMANDS } from '#test/simulation/commands.ts';
+import { bindings } from '#test/support/conversations.ts';
 
 const stub = () => inboxStub(bindings, {}, 'tickets');
 

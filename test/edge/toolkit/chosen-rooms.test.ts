@@ -2,12 +2,12 @@ import { beforeEach, expect, test, vi } from 'vitest';
 import * as z from 'zod';
 
 /** What an app shares holds for the whole isolate: each test has the package anew. */
-let sluice: typeof import('../../../src/edge/toolkit/worker.ts');
-let kit: typeof import('../../../src/edge/kit/rooms/rooms.ts');
+let sluice: typeof import('#edge/toolkit/worker.ts');
+let kit: typeof import('#edge/kit/rooms/rooms.ts');
 beforeEach(async () => {
   vi.resetModules();
-  sluice = await import('../../../src/edge/toolkit/worker.ts');
-  kit = await import('../../../src/edge/kit/rooms/rooms.ts');
+  sluice = await import('#edge/toolkit/worker.ts');
+  kit = await import('#edge/kit/rooms/rooms.ts');
 });
 
 const namesInUse = () => kit.pluggedInto(kit.seam<string>()('name'));

@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { Hono } from 'hono';
 import { expect, test } from 'vitest';
-import { createApp } from '../../../src/edge/app.ts';
-import type { AppEnv } from '../../../src/edge/gate/auth/context.ts';
-import { errorOf, type TestApp, testApp } from '../../support/app.ts';
-import { simulate } from '../../support/conversations.ts';
-import { runs, tryAsyncCases } from '../../support/runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
-import { eventsIn } from '../../support/turns.ts';
+import { createApp } from '#edge/app.ts';
+import type { AppEnv } from '#edge/gate/auth/context.ts';
+import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
+import { simulate } from '#test/support/conversations.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { eventsIn } from '#test/support/turns.ts';
 
 const MESSAGE = {
   type: 'message',

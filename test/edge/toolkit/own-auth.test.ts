@@ -1,11 +1,11 @@
 import { Hono } from 'hono';
 import { expect, test, vi } from 'vitest';
-import type { AppOptions } from '../../../src/edge/app.ts';
-import type { AppEnv } from '../../../src/edge/gate/auth/context.ts';
-import { ApiError } from '../../../src/edge/kit/http/errors.ts';
-import { errorOf, testApp } from '../../support/app.ts';
-import { SMALL_MESSAGE } from '../../support/small-message.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
+import type { AppOptions } from '#edge/app.ts';
+import type { AppEnv } from '#edge/gate/auth/context.ts';
+import { ApiError } from '#edge/kit/http/errors.ts';
+import { errorOf, testApp } from '#test/support/app.ts';
+import { SMALL_MESSAGE } from '#test/support/small-message.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
 
 type Authenticate = NonNullable<AppOptions['authenticate']>;
 

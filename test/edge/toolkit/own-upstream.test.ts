@@ -1,9 +1,9 @@
 import { expect, test, vi } from 'vitest';
-import { createApp } from '../../../src/edge/app.ts';
-import { upstreamOf } from '../../../src/edge/claude/upstream.ts';
-import { parseSettings, type Settings, settingsOf } from '../../../src/edge/gate/settings/settings.ts';
-import { Conversation } from '../../../src/edge/talk/object/conversation.ts';
-import { errorOf, testApp } from '../../support/app.ts';
+import { createApp } from '#edge/app.ts';
+import { upstreamOf } from '#edge/claude/upstream.ts';
+import { parseSettings, type Settings, settingsOf } from '#edge/gate/settings/settings.ts';
+import { Conversation } from '#edge/talk/object/conversation.ts';
+import { errorOf, testApp } from '#test/support/app.ts';
 
 const KEY = { ANTHROPIC_API_KEY: 'any', UPSTREAM: 'anthropic', UPSTREAM_MAX_RETRIES: '0' };
 const ASK = { model: 'claude-haiku-5-5', max_tokens: 10, stream: false, messages: [{ role: 'user', content: 'Hi' }] };

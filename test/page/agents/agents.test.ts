@@ -1,13 +1,13 @@
 // @vitest-environment jsdom
-import '../../support/without-layout.ts';
+import '#test/support/without-layout.ts';
 import { h } from 'preact';
 import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
-import { agentDrafts } from '../../../src/page/agents/agent-draft.ts';
-import { Agents } from '../../../src/page/agents/agents.tsx';
-import { agents } from '../../../src/page/edge/agents.ts';
-import { toolsOfEdge } from '../../../src/page/edge/client.ts';
-import { models } from '../../../src/page/edge/models.ts';
-import { choose, click, fakeEdge, fill, goTo, named, refusal, show, shows } from '../../support/dom.ts';
+import { agentDrafts } from '#page/agents/agent-draft.ts';
+import { Agents } from '#page/agents/agents.tsx';
+import { agents } from '#page/edge/agents.ts';
+import { toolsOfEdge } from '#page/edge/client.ts';
+import { models } from '#page/edge/models.ts';
+import { choose, click, fakeEdge, fill, goTo, named, refusal, show, shows } from '#test/support/dom.ts';
 
 const HAIKU = 'claude-haiku-5-5';
 /** The agents that are stored, by their names. */

@@ -1,13 +1,13 @@
 // @vitest-environment jsdom
-import '../../support/without-layout.ts';
+import '#test/support/without-layout.ts';
 import { h } from 'preact';
 import { expect, test } from 'vitest';
-import { Credit } from '../../../src/page/budget/credit.tsx';
-import { LIMITS, SHARED_LIMITS } from '../../../src/page/budget/figures/limit-names.ts';
-import type { Limited } from '../../../src/page/budget/figures/patch-limits.ts';
-import { LimitsForm } from '../../../src/page/budget/limits-form.tsx';
-import { GroupOf } from '../../../src/page/budget/membership.tsx';
-import { type Asked, choose, click, fakeEdge, fill, named, refusal, show, shows } from '../../support/dom.ts';
+import { Credit } from '#page/budget/credit.tsx';
+import { LIMITS, SHARED_LIMITS } from '#page/budget/figures/limit-names.ts';
+import type { Limited } from '#page/budget/figures/patch-limits.ts';
+import { LimitsForm } from '#page/budget/limits-form.tsx';
+import { GroupOf } from '#page/budget/membership.tsx';
+import { type Asked, choose, click, fakeEdge, fill, named, refusal, show, shows } from '#test/support/dom.ts';
 
 const NAMES = Object.keys(LIMITS) as (keyof typeof LIMITS)[];
 const changes = (all: Asked[]) => all.filter(({ method }) => method !== 'GET');

@@ -1,28 +1,28 @@
 // @vitest-environment jsdom
-import '../../support/without-layout.ts';
+import '#test/support/without-layout.ts';
 import { type FunctionComponent, h } from 'preact';
 import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
-import { AccountView } from '../../../src/page/budget/account-view.tsx';
-import { BudgetAccounts } from '../../../src/page/budget/accounts.tsx';
-import { Alerts } from '../../../src/page/budget/alerts.tsx';
-import { Breakdown } from '../../../src/page/budget/breakdown.tsx';
-import { onlyKey } from '../../../src/page/budget/breakdown-of.ts';
-import { accountsOrder, isOrderChosen } from '../../../src/page/budget/figures/accounts-order.ts';
-import { dayAgo, minuteListed, range } from '../../../src/page/budget/figures/days.ts';
-import { sayBinding } from '../../../src/page/budget/figures/limit-names.ts';
-import { listedKind } from '../../../src/page/budget/figures/listed-requests.ts';
-import { ledTo } from '../../../src/page/budget/figures/report.ts';
-import { FindRequest } from '../../../src/page/budget/find-request.tsx';
-import { BudgetOverview } from '../../../src/page/budget/overview.tsx';
-import { BudgetRequests, tokenListed } from '../../../src/page/budget/requests.tsx';
-import { Tokens } from '../../../src/page/budget/tokens.tsx';
-import { Upstreams } from '../../../src/page/budget/upstreams.tsx';
-import { eventKind, Webhooks } from '../../../src/page/budget/webhooks.tsx';
-import { WhoSpent } from '../../../src/page/budget/who-spent.tsx';
-import { pollNow } from '../../../src/page/edge/poll.ts';
-import { TokenDialog } from '../../../src/page/token.tsx';
-import { actAs } from '../../support/act-as.ts';
-import { type Asked, choose, click, fakeEdge, fill, goTo, named, refusal, show, shows } from '../../support/dom.ts';
+import { AccountView } from '#page/budget/account-view.tsx';
+import { BudgetAccounts } from '#page/budget/accounts.tsx';
+import { Alerts } from '#page/budget/alerts.tsx';
+import { Breakdown } from '#page/budget/breakdown.tsx';
+import { onlyKey } from '#page/budget/breakdown-of.ts';
+import { accountsOrder, isOrderChosen } from '#page/budget/figures/accounts-order.ts';
+import { dayAgo, minuteListed, range } from '#page/budget/figures/days.ts';
+import { sayBinding } from '#page/budget/figures/limit-names.ts';
+import { listedKind } from '#page/budget/figures/listed-requests.ts';
+import { ledTo } from '#page/budget/figures/report.ts';
+import { FindRequest } from '#page/budget/find-request.tsx';
+import { BudgetOverview } from '#page/budget/overview.tsx';
+import { BudgetRequests, tokenListed } from '#page/budget/requests.tsx';
+import { Tokens } from '#page/budget/tokens.tsx';
+import { Upstreams } from '#page/budget/upstreams.tsx';
+import { eventKind, Webhooks } from '#page/budget/webhooks.tsx';
+import { WhoSpent } from '#page/budget/who-spent.tsx';
+import { pollNow } from '#page/edge/poll.ts';
+import { TokenDialog } from '#page/token.tsx';
+import { actAs } from '#test/support/act-as.ts';
+import { type Asked, choose, click, fakeEdge, fill, goTo, named, refusal, show, shows } from '#test/support/dom.ts';
 
 const USAGE = {
   ...{ input_tokens: 9, output_tokens: 9, cache_read_input_tokens: 0 },

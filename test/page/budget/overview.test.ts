@@ -1,14 +1,14 @@
 // @vitest-environment jsdom
-import '../../support/without-layout.ts';
+import '#test/support/without-layout.ts';
 import { h } from 'preact';
 import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
-import { range, spentRange } from '../../../src/page/budget/figures/days.ts';
-import { BudgetOverview } from '../../../src/page/budget/overview.tsx';
-import { Upstreams } from '../../../src/page/budget/upstreams.tsx';
-import { spentToday } from '../../../src/page/edge/account.ts';
-import { pollNow } from '../../../src/page/edge/poll.ts';
-import { actAs } from '../../support/act-as.ts';
-import { type Asked, choose, click, fakeEdge, goTo, named, refusal, show, shows } from '../../support/dom.ts';
+import { range, spentRange } from '#page/budget/figures/days.ts';
+import { BudgetOverview } from '#page/budget/overview.tsx';
+import { Upstreams } from '#page/budget/upstreams.tsx';
+import { spentToday } from '#page/edge/account.ts';
+import { pollNow } from '#page/edge/poll.ts';
+import { actAs } from '#test/support/act-as.ts';
+import { type Asked, choose, click, fakeEdge, goTo, named, refusal, show, shows } from '#test/support/dom.ts';
 
 const WINDOW = {
   ...{ limit_usd: null, spent_usd: 0.15, leased_usd: 0, settled_usd: 0.15, held_usd: 0 },

@@ -1,12 +1,12 @@
 // @vitest-environment jsdom
-import '../../support/without-layout.ts';
+import '#test/support/without-layout.ts';
 import { File as NodeFile } from 'node:buffer';
 import { h } from 'preact';
 import { beforeEach, expect, test, vi } from 'vitest';
-import { App } from '../../../src/page/app.tsx';
-import { clearDraft } from '../../../src/page/chat/composer/draft.ts';
-import { session } from '../../../src/page/chat/session/conversations.ts';
-import { start } from '../../../src/page/edge/client.ts';
+import { App } from '#page/app.tsx';
+import { clearDraft } from '#page/chat/composer/draft.ts';
+import { session } from '#page/chat/session/conversations.ts';
+import { start } from '#page/edge/client.ts';
 import {
   type Asked,
   choose,
@@ -19,8 +19,8 @@ import {
   refusal,
   show,
   shows,
-} from '../../support/dom.ts';
-import { start as begin, block, end, sse, textBlock } from '../../support/wire.ts';
+} from '#test/support/dom.ts';
+import { start as begin, block, end, sse, textBlock } from '#test/support/wire.ts';
 
 const MODELS = ['Haiku', 'Opus'].map((name) => ({
   ...{ id: `claude-${name.toLowerCase()}-5`, display_name: `Claude ${name} 5`, retires_at: null, max_tokens: 2_000 },

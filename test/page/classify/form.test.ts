@@ -1,10 +1,10 @@
 import { expect, test, vi } from 'vitest';
-import { fill, formFault, formText, isOutdated, labels, run, stored } from '../../../src/page/classify/form.ts';
+import { fill, formFault, formText, isOutdated, labels, run, stored } from '#page/classify/form.ts';
 
 const asked = vi.hoisted((): unknown[] => []);
 
 // The page's client needs a browser.
-vi.mock('../../../src/page/edge/client.ts', () => ({
+vi.mock('#page/edge/client.ts', () => ({
   sentenceOf: String,
   edge: () => ({
     classify: (request: unknown) => {
@@ -13,7 +13,7 @@ vi.mock('../../../src/page/edge/client.ts', () => ({
     },
   }),
 }));
-vi.mock('../../../src/page/edge/account.ts', () => ({ refreshSpent: () => Promise.resolve() }));
+vi.mock('#page/edge/account.ts', () => ({ refreshSpent: () => Promise.resolve() }));
 
 test('a sample is classified by its own labels, whatever was chosen before', async () => {
   stored.value = 'mine';

@@ -1,8 +1,8 @@
 // @vitest-environment jsdom
 import { expect, onTestFinished, test } from 'vitest';
-import { agents, refreshAgents } from '../../../src/page/edge/agents.ts';
-import { plugins } from '../../../src/page/edge/plugins.ts';
-import { fakeEdge, refusal } from '../../support/dom.ts';
+import { agents, refreshAgents } from '#page/edge/agents.ts';
+import { plugins } from '#page/edge/plugins.ts';
+import { fakeEdge, refusal } from '#test/support/dom.ts';
 
 test('reads the list of agents, and asks for none where the edge does not include the plugin', async () => {
   const asked = fakeEdge(() => ({ data: [{ name: 'desk' }] }));

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { fieldFault } from '../../../src/page/edge/field-fault.ts';
+import { fieldFault } from '#page/edge/field-fault.ts';
 
 test('a refusal belongs to the field that its path begins with, and keeps the path where that goes on', () => {
   const fields = ['model', 'limits.max_usd', 'tools'];

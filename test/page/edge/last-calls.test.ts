@@ -1,5 +1,5 @@
 import { afterEach, expect, test, vi } from 'vitest';
-import { fetchKept, lastCalls } from '../../../src/page/edge/last-calls.ts';
+import { fetchKept, lastCalls } from '#page/edge/last-calls.ts';
 
 afterEach(() => vi.unstubAllGlobals());
 

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { SluiceError } from '../../../src/client/index.ts';
-import { STATUS } from '../../../src/edge/kit/http/errors.ts';
-import { detailsOf, sayError, waitsForDecision } from '../../../src/page/edge/sentences.ts';
+import { SluiceError } from '#client/index.ts';
+import { STATUS } from '#edge/kit/http/errors.ts';
+import { detailsOf, sayError, waitsForDecision } from '#page/edge/sentences.ts';
 
 const TYPES = [...Object.keys(STATUS), 'connection_error', 'closed'];
 const UNKNOWN = sayError(new SluiceError('a_new_error', ''));

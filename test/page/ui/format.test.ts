@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { exactUsd, formatPrice, formatShare, formatUsd, formatWhen, sayTimes } from '../../../src/page/ui/format.ts';
+import { exactUsd, formatPrice, formatShare, formatUsd, formatWhen, sayTimes } from '#page/ui/format.ts';
 
 const NOON = new Date(2026, 10, 20, 12);
 const at = (month: number, day: number, hour: number) => new Date(2026, month, day, hour).toISOString();

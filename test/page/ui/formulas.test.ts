@@ -1,8 +1,8 @@
 // @vitest-environment jsdom
 import { expect, test, vi } from 'vitest';
-import { MarkdownBlocks } from '../../../src/page/ui/markdown-blocks.ts';
-import { finishText } from '../../../src/page/ui/markdown-extensions.ts';
-import { sanitize } from '../../../src/page/ui/sanitize.ts';
+import { MarkdownBlocks } from '#page/ui/markdown-blocks.ts';
+import { finishText } from '#page/ui/markdown-extensions.ts';
+import { sanitize } from '#page/ui/sanitize.ts';
 
 const styles = () => document.head.querySelectorAll<HTMLLinkElement>('link[rel=stylesheet]');
 const htmlOf = (text: string) =>

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
-import { MarkdownBlocks } from '../../../src/page/ui/markdown-blocks.ts';
+import { MarkdownBlocks } from '#page/ui/markdown-blocks.ts';
 
 const FORMULA = '<span class="formula';
 const htmlOf = (text: string) => htmls(new MarkdownBlocks(), text);

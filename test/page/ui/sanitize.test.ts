@@ -1,7 +1,7 @@
 // @vitest-environment jsdom
 import { expect, test } from 'vitest';
-import { MarkdownBlocks } from '../../../src/page/ui/markdown-blocks.ts';
-import { sanitize } from '../../../src/page/ui/sanitize.ts';
+import { MarkdownBlocks } from '#page/ui/markdown-blocks.ts';
+import { sanitize } from '#page/ui/sanitize.ts';
 
 /** @returns an answer as it is shown */
 function shown(markdown: string): HTMLElement {

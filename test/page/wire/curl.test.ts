@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import type { WireCall } from '../../../src/page/edge/last-calls.ts';
-import { curlOf } from '../../../src/page/wire/curl.ts';
+import type { WireCall } from '#page/edge/last-calls.ts';
+import { curlOf } from '#page/wire/curl.ts';
 
 const BODY = JSON.stringify({ messages: [{ role: 'user', content: 'It\'s "$HOME" `x` \\ é\n' }] });
 const callOf = (more: Partial<WireCall>) =>

@@ -1,6 +1,6 @@
 import type Anthropic from '@anthropic-ai/sdk';
 import { describe, expect, test } from 'vitest';
-import { REDACTED_THINKING_TRIGGER, REFUSAL_TRIGGER } from '../../../src/simulator/answer/answer.ts';
+import { REDACTED_THINKING_TRIGGER, REFUSAL_TRIGGER } from '#simulator/answer/answer.ts';
 import { clientOf, model, simulated, textOf } from '../api.ts';
 import { pngOf } from '../pictures.ts';
 

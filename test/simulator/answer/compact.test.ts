@@ -1,12 +1,12 @@
 import Anthropic from '@anthropic-ai/sdk';
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
-import { MODELS } from '../../../src/edge/claude/models/models.ts';
-import { computeCost } from '../../../src/edge/claude/pricing/cost.ts';
-import { REFUSAL_TRIGGER } from '../../../src/simulator/answer/answer.ts';
-import { countTokens } from '../../../src/simulator/text/tokens.ts';
-import { brokenRule, isVerbatim } from '../../support/api-rules.ts';
-import { runs, tryAsyncCases } from '../../support/runs.ts';
+import { MODELS } from '#edge/claude/models/models.ts';
+import { computeCost } from '#edge/claude/pricing/cost.ts';
+import { REFUSAL_TRIGGER } from '#simulator/answer/answer.ts';
+import { countTokens } from '#simulator/text/tokens.ts';
+import { brokenRule, isVerbatim } from '#test/support/api-rules.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
 import { eventsOf, model, models, post, simulated, textOf } from '../api.ts';
 import {
   type Answer,

@@ -2,8 +2,8 @@ import Anthropic, { BadRequestError, NotFoundError } from '@anthropic-ai/sdk';
 import AnthropicZero from 'anthropic-sdk-0';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { MemoryStore } from '../../../src/simulator/store/store.ts';
-import { runs } from '../../support/runs.ts';
+import { MemoryStore } from '#simulator/store/store.ts';
+import { runs } from '#test/support/runs.ts';
 import { clientOf, model, models, simulated, start } from '../api.ts';
 import { inPieces } from '../in-pieces.ts';
 

@@ -1,7 +1,7 @@
 import Anthropic from '@anthropic-ai/sdk';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { MOST_TOOL_REFERENCES } from '../../../src/simulator/request/tool-changes.ts';
-import { brokenRule, isVerbatim } from '../../support/api-rules.ts';
+import { MOST_TOOL_REFERENCES } from '#simulator/request/tool-changes.ts';
+import { brokenRule, isVerbatim } from '#test/support/api-rules.ts';
 import { model } from '../api.ts';
 import {
   assistant,

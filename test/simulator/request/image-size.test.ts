@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { imageSize } from '../../../src/simulator/request/image-size.ts';
-import { tryCases } from '../../support/runs.ts';
+import { imageSize } from '#simulator/request/image-size.ts';
+import { tryCases } from '#test/support/runs.ts';
 import { gifOf, jpegOf, pngOf, webpOf } from '../pictures.ts';
 
 test('the simulator reads the kind and the size of every kind of image from its header', () => {

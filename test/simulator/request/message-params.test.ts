@@ -3,7 +3,7 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { runs, tryAsyncCases } from '../../support/runs.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
 import { asking, model, post, refusal, simulated } from '../api.ts';
 import { gifOf, pngOf } from '../pictures.ts';
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { SimulatedModel } from '../../../src/simulator/simulator.ts';
+import type { SimulatedModel } from '#simulator/simulator.ts';
 import { asking, clientOf, get, post, refusal, simulated, start } from '../api.ts';
 
 const many: SimulatedModel[] = Array.from({ length: 25 }, (_, index) => ({

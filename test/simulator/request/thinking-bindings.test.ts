@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { REDACTED_THINKING_TRIGGER } from '../../../src/simulator/answer/answer.ts';
+import { REDACTED_THINKING_TRIGGER } from '#simulator/answer/answer.ts';
 import { model, models, post, refusal, simulated } from '../api.ts';
 
 const other = { ...models[0], id: 'claude-test-3', aliases: [] } as (typeof models)[number];

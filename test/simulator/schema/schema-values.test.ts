@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { digest, randomFrom } from '../../../src/simulator/random/digest.ts';
-import type { JsonObject } from '../../../src/simulator/request/json.ts';
-import { valueFor } from '../../../src/simulator/schema/schema-values.ts';
-import { runs, tryCases } from '../../support/runs.ts';
+import { digest, randomFrom } from '#simulator/random/digest.ts';
+import type { JsonObject } from '#simulator/request/json.ts';
+import { valueFor } from '#simulator/schema/schema-values.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
 import { faultsOf } from '../json-schema.ts';
 
 function make(schema: object, text = 'Book a flight to Lisbon for 2 people', descriptions = ''): unknown {

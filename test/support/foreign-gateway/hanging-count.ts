@@ -1,7 +1,7 @@
 /** Gateways that answer messages, and do not count their tokens: they hang, fail, or do not know the path. */
 
 import { onTestFinished, vi } from 'vitest';
-import type { Sent } from '../app.ts';
+import type { Sent } from '#test/support/app.ts';
 
 /** How long all tries of a count together may take before a request is admitted without it; milliseconds. */
 const COUNT_MS = 3_000;

@@ -1,7 +1,7 @@
 /** Gateways that give several answers the same id, or none that can be a message's. */
-import { asText, type Json } from '../../../src/edge/kit/json/object.ts';
-import type { Scripted } from '../scripted-runs.ts';
-import { message } from '../wire.ts';
+import { asText, type Json } from '#edge/kit/json/object.ts';
+import type { Scripted } from '#test/support/scripted-runs.ts';
+import { message } from '#test/support/wire.ts';
 
 /** The id of all answers of a gateway. */
 export const CONSTANT_ID = 'chatcmpl-constant';

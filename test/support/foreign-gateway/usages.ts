@@ -1,7 +1,7 @@
 /** How gateways that speak the API's language tell what an answer has used, where it is not as the API tells it. */
 
-import type { Usage } from '../../../src/edge/claude/pricing/cost.ts';
-import { block, event, message, start } from '../wire.ts';
+import type { Usage } from '#edge/claude/pricing/cost.ts';
+import { block, event, message, start } from '#test/support/wire.ts';
 
 /** What the answer has used in truth: the bill. */
 export const USED = {

@@ -1,6 +1,6 @@
 /** Requests made of the SDK's types, so that all that is not the matter of a case is as the API wants it. */
 
-import { gifOf, jpegOf, pngOf, webpOf } from '../../simulator/pictures.ts';
+import { gifOf, jpegOf, pngOf, webpOf } from '#test/simulator/pictures.ts';
 import type { SdkTypes } from './types.ts';
 import { Values } from './values.ts';
 

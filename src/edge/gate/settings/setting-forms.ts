@@ -40,7 +40,9 @@ export const secret = z.string().check(z.minLength(32, 'must have at least 32 ch
 const nameSetting = (kind: string) =>
   z
     .string()
-    .check(z.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[0-9a-f]{32})?$/, `must be the name of ${kind}, or name@version`));
+    .check(
+      z.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[0-9a-f]{32})?$/, `must be the name of ${kind}, or name@version`),
+    );
 export const agentName = nameSetting('an agent');
 export const classifierName = nameSetting('a classifier');
 

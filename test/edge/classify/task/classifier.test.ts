@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { classifierOf, readClassifier } from '../../../../src/edge/classify/task/classifier.ts';
-import { PYDANTIC } from '../../../support/classification.ts';
+import { classifierOf, readClassifier } from '#edge/classify/task/classifier.ts';
+import { PYDANTIC } from '#test/support/classification.ts';
 
 test('what says the same is stored as the same text', () => {
   const stored = JSON.stringify(

@@ -1,18 +1,18 @@
 import { waitOnExecutionContext } from 'cloudflare:test';
 import { expect, test } from 'vitest';
-import { classify } from '../../../../src/edge/classify/task/classify.ts';
-import type { Classifying } from '../../../../src/edge/classify/task/take-vote.ts';
-import { taskOf } from '../../../../src/edge/classify/task/task.ts';
-import { upstreamOf } from '../../../../src/edge/claude/upstream.ts';
-import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
-import { createRequestId } from '../../../../src/edge/kit/http/headers/request-id.ts';
-import { whatLimited } from '../../../../src/edge/money/admission/what-limited.ts';
-import type { Limits } from '../../../../src/edge/money/budget/limits.schema.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { passTime } from '../../../support/calendar.ts';
-import { bindings, COST, HAIKU, labelled, said } from '../../../support/classification.ts';
-import { trackedContext } from '../../../support/in-flight.ts';
-import { DEPLOYED } from '../../../support/tokens.ts';
+import { classify } from '#edge/classify/task/classify.ts';
+import type { Classifying } from '#edge/classify/task/take-vote.ts';
+import { taskOf } from '#edge/classify/task/task.ts';
+import { upstreamOf } from '#edge/claude/upstream.ts';
+import { parseSettings } from '#edge/gate/settings/settings.ts';
+import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
+import { whatLimited } from '#edge/money/admission/what-limited.ts';
+import type { Limits } from '#edge/money/budget/limits.schema.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { passTime } from '#test/support/calendar.ts';
+import { bindings, COST, HAIKU, labelled, said } from '#test/support/classification.ts';
+import { trackedContext } from '#test/support/in-flight.ts';
+import { DEPLOYED } from '#test/support/tokens.ts';
 
 /** Who classifies without any request of HTTP, as the consumer of a queue does. */
 function worker(answer: (nth: number) => object | Response | Promise<Response>, limits: Limits = {}) {

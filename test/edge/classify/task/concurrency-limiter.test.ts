@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { ConcurrencyLimiter } from '../../../../src/edge/classify/task/concurrency-limiter.ts';
-import { runs, tryAsyncCases } from '../../../support/runs.ts';
+import { ConcurrencyLimiter } from '#edge/classify/task/concurrency-limiter.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
 
 test('never more than so many run, each gets its turn, and a failure gives its place on', async () => {
   await tryAsyncCases(

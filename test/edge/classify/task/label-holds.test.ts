@@ -1,9 +1,9 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
 import { expect, test, vi } from 'vitest';
-import { Account } from '../../../../src/edge/money/account/account.ts';
-import { COST, caller, LABELS, labelled } from '../../../support/classification.ts';
-import { around } from '../../../support/classification-jobs.ts';
-import { eventually } from '../../../support/eventually.ts';
+import { Account } from '#edge/money/account/account.ts';
+import { COST, caller, LABELS, labelled } from '#test/support/classification.ts';
+import { around } from '#test/support/classification-jobs.ts';
+import { eventually } from '#test/support/eventually.ts';
 
 test('a label whose edge has died is settled within a minute, and one that takes longer is held until it is there', async () => {
   const answered = Promise.withResolvers<void>();

@@ -3,20 +3,20 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { classifierOf } from '../../../../src/edge/classify/task/classifier.ts';
+import { classifierOf } from '#edge/classify/task/classifier.ts';
 import {
   askedForm,
   type ClassificationPrompt,
   classificationPrompt,
   classificationRequest,
   readChoice,
-} from '../../../../src/edge/classify/task/prompt.ts';
-import { MODELS } from '../../../../src/edge/claude/models/models.ts';
-import { takes } from '../../../../src/edge/claude/pricing/takes.ts';
-import { parsingLong } from '../../../../src/edge/kit/http/read-json.ts';
-import { canonicalText, readPrefix } from '../../../../src/edge/named/prefixes/prefix.ts';
-import { atOnce } from '../../../support/at-once.ts';
-import { tryCases } from '../../../support/runs.ts';
+} from '#edge/classify/task/prompt.ts';
+import { MODELS } from '#edge/claude/models/models.ts';
+import { takes } from '#edge/claude/pricing/takes.ts';
+import { parsingLong } from '#edge/kit/http/read-json.ts';
+import { canonicalText, readPrefix } from '#edge/named/prefixes/prefix.ts';
+import { atOnce } from '#test/support/at-once.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 const stored = (fields: Parameters<typeof canonicalText>[0]) =>
   atOnce(parsingLong(new TextEncoder().encode(canonicalText(fields))));

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { beforeEach, expect, test } from 'vitest';
-import { ErrorMask } from '../../../../src/edge/claude/carry/error-mask.ts';
-import { keepSecrets } from '../../../../src/edge/kit/http/secrets.ts';
-import { tryCases } from '../../../support/runs.ts';
-import { event as eventOf, PING } from '../../../support/wire.ts';
+import { ErrorMask } from '#edge/claude/carry/error-mask.ts';
+import { keepSecrets } from '#edge/kit/http/secrets.ts';
+import { tryCases } from '#test/support/runs.ts';
+import { event as eventOf, PING } from '#test/support/wire.ts';
 
 const KEY = 'sk-ant-nobody-may-see-this-key';
 const WORD = 'placeholder';

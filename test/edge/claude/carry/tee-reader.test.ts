@@ -3,10 +3,10 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { drain, pumpStream, readTee, TEE_PIECE_BYTES } from '../../../../src/edge/claude/carry/tee-reader.ts';
-import { Pacer } from '../../../../src/edge/kit/async/in-steps.ts';
-import { rounds } from '../../../support/rounds.ts';
-import { tryAsyncCases } from '../../../support/runs.ts';
+import { drain, pumpStream, readTee, TEE_PIECE_BYTES } from '#edge/claude/carry/tee-reader.ts';
+import { Pacer } from '#edge/kit/async/in-steps.ts';
+import { rounds } from '#test/support/rounds.ts';
+import { tryAsyncCases } from '#test/support/runs.ts';
 
 const pieces = fc.array(fc.uint8Array({ minLength: 1, maxLength: 400 }), { maxLength: 8 });
 

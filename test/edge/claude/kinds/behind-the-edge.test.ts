@@ -1,11 +1,11 @@
 /** Each kind behind the whole edge: what goes up is judged, and answered, as its service does. */
 
 import { expect, test } from 'vitest';
-import { MODELS } from '../../../../src/edge/claude/models/models.ts';
-import { simulatedModels } from '../../../../src/edge/claude/simulated-models.ts';
-import { createSimulator } from '../../../../src/simulator/simulator.ts';
-import { testApp } from '../../../support/app.ts';
-import { answerAsService } from '../../../support/cloud-services.ts';
+import { MODELS } from '#edge/claude/models/models.ts';
+import { simulatedModels } from '#edge/claude/simulated-models.ts';
+import { createSimulator } from '#simulator/simulator.ts';
+import { testApp } from '#test/support/app.ts';
+import { answerAsService } from '#test/support/cloud-services.ts';
 
 const SIGNING = 'AKIAIOSFODNN7EXAMPLE:wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY';
 

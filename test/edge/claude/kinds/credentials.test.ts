@@ -3,11 +3,11 @@
 import { generateKeyPairSync } from 'node:crypto';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { headersUp } from '../../../../src/edge/claude/headers.ts';
-import { type OpenUpstream, openUpstreams } from '../../../../src/edge/claude/kinds/entry.ts';
-import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
-import { ApiError } from '../../../../src/edge/kit/http/errors.ts';
-import { runs, tryAsyncCases } from '../../../support/runs.ts';
+import { headersUp } from '#edge/claude/headers.ts';
+import { type OpenUpstream, openUpstreams } from '#edge/claude/kinds/entry.ts';
+import { parseSettings } from '#edge/gate/settings/settings.ts';
+import { ApiError } from '#edge/kit/http/errors.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
 
 const token = (length: number) =>
   fc.string({ unit: fc.constantFrom(...'ABCDEFGHJKLMNPQRSTUVWXYZ0123456789'), minLength: length, maxLength: length });

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { keyNames, openUpstreams, readUpstreams } from '../../../../src/edge/claude/kinds/entry.ts';
-import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
-import { ApiError } from '../../../../src/edge/kit/http/errors.ts';
+import { keyNames, openUpstreams, readUpstreams } from '#edge/claude/kinds/entry.ts';
+import { parseSettings } from '#edge/gate/settings/settings.ts';
+import { ApiError } from '#edge/kit/http/errors.ts';
 
 const BY = { signal: new AbortController().signal, waitUntil: () => undefined };
 

@@ -1,15 +1,15 @@
 import { generateKeyPairSync } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type OpenUpstream, openUpstreams } from '../../../../src/edge/claude/kinds/entry.ts';
-import { MODELS } from '../../../../src/edge/claude/models/models.ts';
-import { simulatedModels } from '../../../../src/edge/claude/simulated-models.ts';
-import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
-import { ApiError } from '../../../../src/edge/kit/http/errors.ts';
-import { edit } from '../../../../src/edge/kit/json/edit.ts';
-import { createSimulator } from '../../../../src/simulator/simulator.ts';
-import { answerAsService } from '../../../support/cloud-services.ts';
-import { runs, tryAsyncCases } from '../../../support/runs.ts';
+import { type OpenUpstream, openUpstreams } from '#edge/claude/kinds/entry.ts';
+import { MODELS } from '#edge/claude/models/models.ts';
+import { simulatedModels } from '#edge/claude/simulated-models.ts';
+import { parseSettings } from '#edge/gate/settings/settings.ts';
+import { ApiError } from '#edge/kit/http/errors.ts';
+import { edit } from '#edge/kit/json/edit.ts';
+import { createSimulator } from '#simulator/simulator.ts';
+import { answerAsService } from '#test/support/cloud-services.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
 
 const SIGNING = 'AKIAIOSFODNN7EXAMPLE:wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY';
 const ACCOUNT = JSON.stringify({

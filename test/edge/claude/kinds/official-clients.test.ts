@@ -9,10 +9,10 @@ import { AnthropicVertex } from '@anthropic-ai/vertex-sdk';
 import Old from 'anthropic-sdk-0';
 import { GoogleAuth } from 'google-auth-library';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { headersUp } from '../../../../src/edge/claude/headers.ts';
-import { type OpenUpstream, openUpstreams } from '../../../../src/edge/claude/kinds/entry.ts';
-import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
-import { edit } from '../../../../src/edge/kit/json/edit.ts';
+import { headersUp } from '#edge/claude/headers.ts';
+import { type OpenUpstream, openUpstreams } from '#edge/claude/kinds/entry.ts';
+import { parseSettings } from '#edge/gate/settings/settings.ts';
+import { edit } from '#edge/kit/json/edit.ts';
 import { expectedSignature, type SignedRequest, signatureParts } from './sigv4.ts';
 
 const NOW = Date.UTC(2026, 10, 20, 23, 59, 58);

@@ -3,11 +3,11 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { openUpstreams } from '../../../../src/edge/claude/kinds/entry.ts';
-import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
-import type { Sendable } from '../../../../src/edge/kit/http/body/json-body.ts';
-import { lengthOf, streamOfPieces } from '../../../../src/edge/kit/http/body-pieces.ts';
-import { runs, tryAsyncCases } from '../../../support/runs.ts';
+import { openUpstreams } from '#edge/claude/kinds/entry.ts';
+import { parseSettings } from '#edge/gate/settings/settings.ts';
+import type { Sendable } from '#edge/kit/http/body/json-body.ts';
+import { lengthOf, streamOfPieces } from '#edge/kit/http/body-pieces.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
 
 const [upstream] = openUpstreams(
   parseSettings({

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { modelHint } from '../../../../src/edge/claude/models/model-hint.ts';
-import { ModelTable } from '../../../../src/edge/claude/models/models.ts';
+import { modelHint } from '#edge/claude/models/model-hint.ts';
+import { ModelTable } from '#edge/claude/models/models.ts';
 
 const NOW = Date.parse('2026-11-29');
 const hint = (name: string, models = new ModelTable()) => modelHint(name, models, NOW);

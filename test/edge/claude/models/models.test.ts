@@ -2,15 +2,9 @@ import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import {
-  MODELS,
-  type ModelOverride,
-  ModelTable,
-  retiresSoon,
-  simulatedColumns,
-} from '../../../../src/edge/claude/models/models.ts';
-import { computeCost } from '../../../../src/edge/claude/pricing/cost.ts';
-import { runs, tryCases } from '../../../support/runs.ts';
+import { MODELS, type ModelOverride, ModelTable, retiresSoon, simulatedColumns } from '#edge/claude/models/models.ts';
+import { computeCost } from '#edge/claude/pricing/cost.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
 
 const table = new ModelTable();
 

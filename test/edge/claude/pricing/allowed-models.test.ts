@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { ModelTable } from '../../../../src/edge/claude/models/models.ts';
-import { mayUse, sayAllowed, usableModels } from '../../../../src/edge/claude/pricing/allowed-models.ts';
-import { tryCases } from '../../../support/runs.ts';
+import { ModelTable } from '#edge/claude/models/models.ts';
+import { mayUse, sayAllowed, usableModels } from '#edge/claude/pricing/allowed-models.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 const ALIASES = { fast: 'claude-haiku-5-5', 'fast-too': 'claude-haiku-5-5', best: 'claude-opus-5-5' };
 const models = new ModelTable({}, ALIASES);

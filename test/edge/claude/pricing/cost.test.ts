@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { fastPricesOf, MODELS, type Model, ModelTable, takesFast } from '../../../../src/edge/claude/models/models.ts';
+import { fastPricesOf, MODELS, type Model, ModelTable, takesFast } from '#edge/claude/models/models.ts';
 import {
   computeCost,
   computeSaved,
@@ -10,8 +10,8 @@ import {
   promptTokens,
   toUsd,
   type Usage,
-} from '../../../../src/edge/claude/pricing/cost.ts';
-import { runs, tryCases } from '../../../support/runs.ts';
+} from '#edge/claude/pricing/cost.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
 
 const table = new ModelTable();
 

@@ -1,12 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { ModelTable } from '../../../../src/edge/claude/models/models.ts';
-import { worstCaseOf } from '../../../../src/edge/claude/pricing/worst-case.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { testApp } from '../../../support/app.ts';
-import { bindings } from '../../../support/conversations.ts';
-import { tryCases } from '../../../support/runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
+import { ModelTable } from '#edge/claude/models/models.ts';
+import { worstCaseOf } from '#edge/claude/pricing/worst-case.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { testApp } from '#test/support/app.ts';
+import { bindings } from '#test/support/conversations.ts';
+import { tryCases } from '#test/support/runs.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
 
 const models = new ModelTable();
 const OWN = 'claude-haiku-5-5';

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { featuresOfJoined } from '../../../../src/edge/claude/pricing/joined-messages.ts';
-import { featuresOf, NO_FEATURES } from '../../../../src/edge/claude/pricing/prompt-features.ts';
-import { tryCases } from '../../../support/runs.ts';
+import { featuresOfJoined } from '#edge/claude/pricing/joined-messages.ts';
+import { featuresOf, NO_FEATURES } from '#edge/claude/pricing/prompt-features.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 const text = fc.string({ unit: 'grapheme' });
 const role = fc.constantFrom('user', 'assistant');

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { mostTokens, mostTokensOf } from '../../../../src/edge/claude/pricing/most-tokens.ts';
-import { runs, tryCases } from '../../../support/runs.ts';
-import { TEXTS, TOKENIZERS } from '../../../support/tokenizers.ts';
+import { mostTokens, mostTokensOf } from '#edge/claude/pricing/most-tokens.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
+import { TEXTS, TOKENIZERS } from '#test/support/tokenizers.ts';
 
 describe.each(Object.entries(TOKENIZERS))('by the tokenizer %s', (_, count) => {
   test.each(Object.entries(TEXTS))('%s has no more tokens than its bound', (_, text) => {

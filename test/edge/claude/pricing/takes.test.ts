@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { MODELS, ModelTable } from '../../../../src/edge/claude/models/models.ts';
-import { takes } from '../../../../src/edge/claude/pricing/takes.ts';
-import { tokensForText } from '../../../../src/edge/claude/pricing/thinking-off.ts';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { runs, tryCases } from '../../../support/runs.ts';
+import { MODELS, ModelTable } from '#edge/claude/models/models.ts';
+import { takes } from '#edge/claude/pricing/takes.ts';
+import { tokensForText } from '#edge/claude/pricing/thinking-off.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
 
 const table = new ModelTable();
 const HAIKU_4_5 = table.find('claude-haiku-4-5');

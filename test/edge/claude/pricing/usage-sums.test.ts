@@ -8,8 +8,8 @@ import {
   type UsageSums,
   unpackSums,
   usageByValue,
-} from '../../../../src/edge/claude/pricing/usage-sums.ts';
-import { runs, tryCases } from '../../../support/runs.ts';
+} from '#edge/claude/pricing/usage-sums.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
 
 /** What requests with the same values have used: of one dimension they have one value, several, or none. */
 const used = fc.record({

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { ModelTable } from '../../../../src/edge/claude/models/models.ts';
-import { computeCost, type Usage } from '../../../../src/edge/claude/pricing/cost.ts';
-import type { WorstCase } from '../../../../src/edge/claude/pricing/hold-terms.ts';
-import { worstCaseOf } from '../../../../src/edge/claude/pricing/worst-case.ts';
-import { runs, tryCases } from '../../../support/runs.ts';
+import { ModelTable } from '#edge/claude/models/models.ts';
+import { computeCost, type Usage } from '#edge/claude/pricing/cost.ts';
+import type { WorstCase } from '#edge/claude/pricing/hold-terms.ts';
+import { worstCaseOf } from '#edge/claude/pricing/worst-case.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
 
 const models = new ModelTable();
 const encoder = new TextEncoder();

@@ -1,16 +1,16 @@
 import { afterAll, beforeEach, expect, test, vi } from 'vitest';
-import * as z from '../../../../src/edge/kit/http/zod.ts';
-import type { Room } from '../../../../src/edge/rooms/room.ts';
+import * as z from '#edge/kit/http/zod.ts';
+import type { Room } from '#edge/rooms/room.ts';
 
 // The rooms hold for the whole isolate: each test has the modules anew.
-let members: typeof import('../../../../src/edge/claude/request/members.ts');
+let members: typeof import('#edge/claude/request/members.ts');
 let rooms: readonly Room[];
 let use: (rooms: readonly Room[]) => void;
 beforeEach(async () => {
   vi.resetModules();
-  ({ ROOMS: rooms } = await import('../../../../src/edge/rooms.ts'));
-  ({ shareRooms: use } = await import('../../../../src/edge/kit/rooms/rooms.ts'));
-  members = await import('../../../../src/edge/claude/request/members.ts');
+  ({ ROOMS: rooms } = await import('#edge/rooms.ts'));
+  ({ shareRooms: use } = await import('#edge/kit/rooms/rooms.ts'));
+  members = await import('#edge/claude/request/members.ts');
 });
 // The next file has all rooms.
 afterAll(() => void vi.resetModules());

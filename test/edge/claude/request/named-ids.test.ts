@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { idsNamed } from '../../../../src/edge/claude/request/named-ids.ts';
+import { idsNamed } from '#edge/claude/request/named-ids.ts';
 
 test.each([
   ['a string', 'c_1', ['c_1']],

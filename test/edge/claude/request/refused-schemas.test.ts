@@ -1,8 +1,8 @@
 import { transformJSONSchema } from '@anthropic-ai/sdk/lib/transform-json-schema';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { optionalMembers, refusedSchemas } from '../../../../src/edge/claude/request/refused-schemas.ts';
-import { runs, tryCases } from '../../../support/runs.ts';
+import { optionalMembers, refusedSchemas } from '#edge/claude/request/refused-schemas.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
 
 type Schema = Record<string, unknown>;
 

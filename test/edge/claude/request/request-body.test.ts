@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { worstCaseOf } from '../../../../src/edge/claude/pricing/worst-case.ts';
-import { RequestBody } from '../../../../src/edge/claude/request/request-body.ts';
-import { SentHistory } from '../../../../src/edge/claude/request/sent-history.ts';
-import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
-import { tryCases } from '../../../support/runs.ts';
+import { worstCaseOf } from '#edge/claude/pricing/worst-case.ts';
+import { RequestBody } from '#edge/claude/request/request-body.ts';
+import { SentHistory } from '#edge/claude/request/sent-history.ts';
+import { parseSettings } from '#edge/gate/settings/settings.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 const image = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: 'x'.repeat(9_000) } };
 const block = fc.oneof(

@@ -3,12 +3,12 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { endUserOf, keyUp } from '../../../../src/edge/claude/request/user-id.ts';
-import { encoder } from '../../../../src/edge/kit/http/bytes.ts';
-import { LongBody } from '../../../../src/edge/kit/http/long-body.ts';
-import { parsingJson, parsingLong } from '../../../../src/edge/kit/http/read-json.ts';
-import { atOnce } from '../../../support/at-once.ts';
-import { tryAsyncCases } from '../../../support/runs.ts';
+import { endUserOf, keyUp } from '#edge/claude/request/user-id.ts';
+import { encoder } from '#edge/kit/http/bytes.ts';
+import { LongBody } from '#edge/kit/http/long-body.ts';
+import { parsingJson, parsingLong } from '#edge/kit/http/read-json.ts';
+import { atOnce } from '#test/support/at-once.ts';
+import { tryAsyncCases } from '#test/support/runs.ts';
 
 const parseJson = (bytes: Uint8Array) => atOnce(parsingJson(bytes));
 const parseLong = (bytes: Uint8Array) => atOnce(parsingLong(bytes));

@@ -1,12 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import {
-  BREAKER_OPTIONS,
-  Breaker,
-  type BreakerOptions,
-  type Leave,
-} from '../../../../src/edge/claude/upstreams/breaker.ts';
-import { tryCases } from '../../../support/runs.ts';
+import { BREAKER_OPTIONS, Breaker, type BreakerOptions, type Leave } from '#edge/claude/upstreams/breaker.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 const OPTIONS = { ...BREAKER_OPTIONS, random: () => 0 };
 

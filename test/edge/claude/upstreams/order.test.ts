@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { orderOfTries, type TryCandidate } from '../../../../src/edge/claude/upstreams/order.ts';
-import { tryCases } from '../../../support/runs.ts';
+import { orderOfTries, type TryCandidate } from '#edge/claude/upstreams/order.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 const NAMES = ['a', 'b', 'c', 'd', 'e'];
 const candidates = fc

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { send } from '../../../../src/edge/claude/send.ts';
-import { type Upstream, upstreamOf } from '../../../../src/edge/claude/upstream.ts';
-import { NoUpstream } from '../../../../src/edge/claude/upstreams/pool.ts';
-import { placeFor } from '../../../../src/edge/claude/upstreams/takers.ts';
-import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
+import { send } from '#edge/claude/send.ts';
+import { type Upstream, upstreamOf } from '#edge/claude/upstream.ts';
+import { NoUpstream } from '#edge/claude/upstreams/pool.ts';
+import { placeFor } from '#edge/claude/upstreams/takers.ts';
+import { parseSettings } from '#edge/gate/settings/settings.ts';
 
 const MODEL = 'claude-opus-5-5';
 const SIGNING = 'AKIAIOSFODNN7EXAMPLE:wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY';

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { ModelTable } from '../../../../src/edge/claude/models/models.ts';
-import { worstCaseOf } from '../../../../src/edge/claude/pricing/worst-case.ts';
-import { LearnedAnswers } from '../../../../src/edge/claude/usage/learned-answers.ts';
+import { ModelTable } from '#edge/claude/models/models.ts';
+import { worstCaseOf } from '#edge/claude/pricing/worst-case.ts';
+import { LearnedAnswers } from '#edge/claude/usage/learned-answers.ts';
 
 test('a model is taken to hand over once a minute until more is known, and never not at all', () => {
   const answers = new LearnedAnswers();

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { UsageReader } from '../../../../src/edge/claude/usage/usage-reader.ts';
-import type { Seen } from '../../../../src/edge/claude/usage/usage-report.ts';
-import { utf8 } from '../../../../src/edge/kit/http/bytes.ts';
-import { tryCases } from '../../../support/runs.ts';
-import { blockEnd, delta as deltaOf, event as eventOf } from '../../../support/wire.ts';
+import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
+import type { Seen } from '#edge/claude/usage/usage-report.ts';
+import { utf8 } from '#edge/kit/http/bytes.ts';
+import { tryCases } from '#test/support/runs.ts';
+import { blockEnd, delta as deltaOf, event as eventOf } from '#test/support/wire.ts';
 
 const LOOK_MS = 200;
 /** A silence within a text counts, as a whole, if it is longer than this. */

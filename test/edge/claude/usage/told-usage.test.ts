@@ -1,19 +1,19 @@
 import { describe, expect, test } from 'vitest';
-import type { AnsweredCall } from '../../../../src/edge/claude/exchange.ts';
-import { ModelTable } from '../../../../src/edge/claude/models/models.ts';
-import { computeCost, type Usage } from '../../../../src/edge/claude/pricing/cost.ts';
-import { isFinal, ToldUsage } from '../../../../src/edge/claude/usage/told-usage.ts';
-import { UsageReader } from '../../../../src/edge/claude/usage/usage-reader.ts';
-import { type Report, reportOf } from '../../../../src/edge/claude/usage/usage-report.ts';
-import { WholeMessage } from '../../../../src/edge/claude/whole-message.ts';
-import { utf8 } from '../../../../src/edge/kit/http/bytes.ts';
-import { type Json, memberOf, parseObject } from '../../../../src/edge/kit/json/object.ts';
-import { FrameReader } from '../../../../src/edge/kit/sse/frames.ts';
-import { labelLines } from '../../../../src/edge/rooms/batches/label-results.ts';
-import { readResults } from '../../../../src/edge/rooms/batches/read-results.ts';
-import { completeReport } from '../../../../src/edge/talk/turn/answer-report.ts';
-import { MessageBuilder } from '../../../../src/edge/talk/turn/message-builder.ts';
-import { eventsOf } from '../../../../src/edge/talk/turn/message-events.ts';
+import type { AnsweredCall } from '#edge/claude/exchange.ts';
+import { ModelTable } from '#edge/claude/models/models.ts';
+import { computeCost, type Usage } from '#edge/claude/pricing/cost.ts';
+import { isFinal, ToldUsage } from '#edge/claude/usage/told-usage.ts';
+import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
+import { type Report, reportOf } from '#edge/claude/usage/usage-report.ts';
+import { WholeMessage } from '#edge/claude/whole-message.ts';
+import { utf8 } from '#edge/kit/http/bytes.ts';
+import { type Json, memberOf, parseObject } from '#edge/kit/json/object.ts';
+import { FrameReader } from '#edge/kit/sse/frames.ts';
+import { labelLines } from '#edge/rooms/batches/label-results.ts';
+import { readResults } from '#edge/rooms/batches/read-results.ts';
+import { completeReport } from '#edge/talk/turn/answer-report.ts';
+import { MessageBuilder } from '#edge/talk/turn/message-builder.ts';
+import { eventsOf } from '#edge/talk/turn/message-events.ts';
 import {
   AS_THE_API,
   USAGE_FORMS,
@@ -21,8 +21,8 @@ import {
   type UsageForm,
   usageMessage,
   usageStream,
-} from '../../../support/foreign-gateway/usages.ts';
-import { block, end, event, start } from '../../../support/wire.ts';
+} from '#test/support/foreign-gateway/usages.ts';
+import { block, end, event, start } from '#test/support/wire.ts';
 
 const FORMS = Object.entries({ 'as the API': AS_THE_API, ...USAGE_FORMS });
 const MODEL = 'claude-opus-5-5';

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { mostTokensOf } from '../../../../src/edge/claude/pricing/most-tokens.ts';
-import { UsageReader } from '../../../../src/edge/claude/usage/usage-reader.ts';
-import { nothingSeen, type Report, reportOf } from '../../../../src/edge/claude/usage/usage-report.ts';
-import { TEXT_STREAM, TOOL_STREAM } from '../../../fixtures/streams.ts';
-import { runs, tryCases } from '../../../support/runs.ts';
+import { mostTokensOf } from '#edge/claude/pricing/most-tokens.ts';
+import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
+import { nothingSeen, type Report, reportOf } from '#edge/claude/usage/usage-report.ts';
+import { TEXT_STREAM, TOOL_STREAM } from '#test/fixtures/streams.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
 
 const encoder = new TextEncoder();
 

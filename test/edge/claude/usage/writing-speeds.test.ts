@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { HiddenOutputClock } from '../../../../src/edge/claude/usage/hidden-output.ts';
-import { openOutputIn, WritingSpeeds } from '../../../../src/edge/claude/usage/writing-speeds.ts';
-import { tryCases } from '../../../support/runs.ts';
+import { HiddenOutputClock } from '#edge/claude/usage/hidden-output.ts';
+import { openOutputIn, WritingSpeeds } from '#edge/claude/usage/writing-speeds.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 const TABLE = 500;
 const KEY = 'a model';

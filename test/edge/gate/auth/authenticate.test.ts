@@ -1,14 +1,14 @@
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
-import { createApp } from '../../../../src/edge/app.ts';
-import { mintToken } from '../../../../src/edge/gate/auth/mint.ts';
-import { SCOPES, type Scope } from '../../../../src/edge/gate/identity/identity.ts';
-import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
-import { errorOf, testApp } from '../../../support/app.ts';
-import { runs, tryAsyncCases } from '../../../support/runs.ts';
-import { SMALL_MESSAGE } from '../../../support/small-message.ts';
-import { bearer, DEPLOYED, SECRET, tokenOf } from '../../../support/tokens.ts';
+import { createApp } from '#edge/app.ts';
+import { mintToken } from '#edge/gate/auth/mint.ts';
+import { SCOPES, type Scope } from '#edge/gate/identity/identity.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import { errorOf, testApp } from '#test/support/app.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { SMALL_MESSAGE } from '#test/support/small-message.ts';
+import { bearer, DEPLOYED, SECRET, tokenOf } from '#test/support/tokens.ts';
 
 const bindings = env as unknown as Bindings;
 const ASK = { model: 'claude-haiku-5-5', max_tokens: 10, stream: false, messages: [{ role: 'user', content: 'Hi' }] };

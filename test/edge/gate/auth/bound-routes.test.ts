@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { createApp } from '../../../../src/edge/app.ts';
-import { errorOf, testApp } from '../../../support/app.ts';
-import { tryAsyncCases } from '../../../support/runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
+import { createApp } from '#edge/app.ts';
+import { errorOf, testApp } from '#test/support/app.ts';
+import { tryAsyncCases } from '#test/support/runs.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
 
 const OWN = 'http://localhost:8787';
 const SHOP = 'https://shop.example';

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { groupOfClaims } from '../../../../src/edge/gate/auth/group-claim.ts';
-import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
-import { ApiError } from '../../../../src/edge/kit/http/errors.ts';
-import { tryCases } from '../../../support/runs.ts';
+import { groupOfClaims } from '#edge/gate/auth/group-claim.ts';
+import { parseSettings } from '#edge/gate/settings/settings.ts';
+import { ApiError } from '#edge/kit/http/errors.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 const settingsWith = (more: Record<string, string> = {}) => parseSettings({ JWT_GROUP_CLAIM: 'groups', ...more }, true);
 const NAMES = ['red', 'green', 'blue'];

@@ -4,11 +4,11 @@ import 'cloudflare:workers';
 import fc from 'fast-check';
 import { decodeJwt, decodeProtectedHeader, jwtVerify } from 'jose';
 import { expect, test } from 'vitest';
-import { mintToken } from '../../../../src/edge/gate/auth/mint.ts';
-import { isJwt } from '../../../../src/edge/gate/auth/verify.ts';
-import { SCOPES } from '../../../../src/edge/gate/identity/identity.ts';
-import { tryAsyncCases } from '../../../support/runs.ts';
-import { SECRET } from '../../../support/tokens.ts';
+import { mintToken } from '#edge/gate/auth/mint.ts';
+import { isJwt } from '#edge/gate/auth/verify.ts';
+import { SCOPES } from '#edge/gate/identity/identity.ts';
+import { tryAsyncCases } from '#test/support/runs.ts';
+import { SECRET } from '#test/support/tokens.ts';
 
 const options = fc.record({
   account: fc.string({ unit: 'grapheme', minLength: 1, maxLength: 60 }),

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { onlyOfClaims } from '../../../../src/edge/gate/auth/only-claim.ts';
-import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
-import { ApiError } from '../../../../src/edge/kit/http/errors.ts';
-import { tryCases } from '../../../support/runs.ts';
+import { onlyOfClaims } from '#edge/gate/auth/only-claim.ts';
+import { parseSettings } from '#edge/gate/settings/settings.ts';
+import { ApiError } from '#edge/kit/http/errors.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 const OTHERWISE = { agents: ['guest'] };
 const CLAIM = { JWT_ONLY_CLAIM: 'agents' };

@@ -1,12 +1,12 @@
 import fc from 'fast-check';
 import { Hono } from 'hono';
 import { expect, test } from 'vitest';
-import { type AppOptions, createApp } from '../../../../src/edge/app.ts';
-import type { AppEnv } from '../../../../src/edge/gate/auth/context.ts';
-import { mintToken } from '../../../../src/edge/gate/auth/mint.ts';
-import { testApp } from '../../../support/app.ts';
-import { tryAsyncCases } from '../../../support/runs.ts';
-import { bearer, DEPLOYED, SECRET, tokenOf } from '../../../support/tokens.ts';
+import { type AppOptions, createApp } from '#edge/app.ts';
+import type { AppEnv } from '#edge/gate/auth/context.ts';
+import { mintToken } from '#edge/gate/auth/mint.ts';
+import { testApp } from '#test/support/app.ts';
+import { tryAsyncCases } from '#test/support/runs.ts';
+import { bearer, DEPLOYED, SECRET, tokenOf } from '#test/support/tokens.ts';
 
 const MESSAGE = { type: 'message', model: 'claude-haiku-5-5', content: [], usage: { input_tokens: 1 } };
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];

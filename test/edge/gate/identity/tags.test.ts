@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { parseTags, readTags, tagsOfClaim } from '../../../../src/edge/gate/identity/tags.ts';
-import { tryCases } from '../../../support/runs.ts';
+import { parseTags, readTags, tagsOfClaim } from '#edge/gate/identity/tags.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 const name = fc.stringMatching(/^[A-Za-z0-9_.-]{1,64}$/).filter((text) => text !== '__proto__');
 const value = fc.stringMatching(/^[A-Za-z0-9_.:@/+-]{1,128}$/);

@@ -1,14 +1,14 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { describe, expect, test, vi } from 'vitest';
-import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
-import type { Account } from '../../../../src/edge/money/account/account.ts';
-import { accountStub, inboxStub } from '../../../../src/edge/objects/stubs.ts';
-import { Inbox } from '../../../../src/edge/rooms/webhooks/inbox/inbox.ts';
-import type { Conversation } from '../../../../src/edge/talk/object/conversation.ts';
-import { bindings, simulate, stubOf } from '../../../support/conversations.ts';
-import { bodyOf, say } from '../../../support/turns.ts';
-import { eventOf, inboxOf } from '../../../support/webhooks.ts';
-import { admitAt, settleAt, worstCaseWith } from '../../money/account/admission-requests.ts';
+import { parseSettings } from '#edge/gate/settings/settings.ts';
+import type { Account } from '#edge/money/account/account.ts';
+import { accountStub, inboxStub } from '#edge/objects/stubs.ts';
+import { Inbox } from '#edge/rooms/webhooks/inbox/inbox.ts';
+import type { Conversation } from '#edge/talk/object/conversation.ts';
+import { admitAt, settleAt, worstCaseWith } from '#test/edge/money/account/admission-requests.ts';
+import { bindings, simulate, stubOf } from '#test/support/conversations.ts';
+import { bodyOf, say } from '#test/support/turns.ts';
+import { eventOf, inboxOf } from '#test/support/webhooks.ts';
 
 const DAY = 86_400_000;
 

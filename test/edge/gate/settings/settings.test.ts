@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { parseSettings, settingsShape } from '../../../../src/edge/gate/settings/settings.ts';
-import { ApiError } from '../../../../src/edge/kit/http/errors.ts';
-import { SHIPPED_SOURCES, shippedWebhooks } from '../../../../src/edge/rooms/webhooks/shipped-sources.ts';
-import { sourcesOf } from '../../../../src/edge/rooms/webhooks/source-settings.ts';
-import { tryCases } from '../../../support/runs.ts';
+import { parseSettings, settingsShape } from '#edge/gate/settings/settings.ts';
+import { ApiError } from '#edge/kit/http/errors.ts';
+import { SHIPPED_SOURCES, shippedWebhooks } from '#edge/rooms/webhooks/shipped-sources.ts';
+import { sourcesOf } from '#edge/rooms/webhooks/source-settings.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 /** The error that these settings raise, which must be the operator's. */
 function refusal(env: Record<string, unknown>, development?: boolean): ApiError {

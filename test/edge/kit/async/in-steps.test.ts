@@ -1,6 +1,6 @@
 import { setImmediate as nextLoop } from 'node:timers/promises';
 import { afterEach, expect, test, vi } from 'vitest';
-import { inSteps, Pacer, type Steps, withEach } from '../../../../src/edge/kit/async/in-steps.ts';
+import { inSteps, Pacer, type Steps, withEach } from '#edge/kit/async/in-steps.ts';
 
 const MB = 1_048_576;
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { orAborted } from '../../../../src/edge/kit/async/or-aborted.ts';
+import { orAborted } from '#edge/kit/async/or-aborted.ts';
 
 const left = new Error('The caller has left.');
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { LruCache } from '../../../../src/edge/kit/cache/lru.ts';
-import { runs, tryCases } from '../../../support/runs.ts';
+import { LruCache } from '#edge/kit/cache/lru.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
 
 const KEYS = ['a', 'b', 'c', 'd', 'e', 'f'];
 

@@ -1,15 +1,15 @@
 import { Webhook as Receiver } from 'standardwebhooks';
 import { describe, expect, test, vi } from 'vitest';
-import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
-import { deliver } from '../../../../src/edge/kit/delivery/deliver.ts';
-import { hmac } from '../../../../src/edge/kit/delivery/hmac.ts';
-import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
-import { shippedWebhooks } from '../../../../src/edge/rooms/webhooks/shipped-sources.ts';
-import { defineWebhook, type Webhook } from '../../../../src/edge/rooms/webhooks/sources/define-webhook.ts';
-import { targetOf } from '../../../../src/edge/rooms/webhooks/target.ts';
-import type { Delivered } from '../../../../src/edge/rooms/webhooks/webhooks-answers.schema.ts';
-import { webhookVars } from '../../../support/webhook-vars.ts';
-import { labelled, WEBHOOK_SECRET } from '../../../support/webhooks.ts';
+import { parseSettings } from '#edge/gate/settings/settings.ts';
+import { deliver } from '#edge/kit/delivery/deliver.ts';
+import { hmac } from '#edge/kit/delivery/hmac.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import { shippedWebhooks } from '#edge/rooms/webhooks/shipped-sources.ts';
+import { defineWebhook, type Webhook } from '#edge/rooms/webhooks/sources/define-webhook.ts';
+import { targetOf } from '#edge/rooms/webhooks/target.ts';
+import type { Delivered } from '#edge/rooms/webhooks/webhooks-answers.schema.ts';
+import { webhookVars } from '#test/support/webhook-vars.ts';
+import { labelled, WEBHOOK_SECRET } from '#test/support/webhooks.ts';
 
 const URL = 'https://hooks.example.com/labels';
 const RESULT: Delivered = {

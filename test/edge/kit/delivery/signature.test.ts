@@ -2,11 +2,11 @@
 import 'cloudflare:workers';
 
 import { describe, expect, test, vi } from 'vitest';
+import { type HmacOptions, hmac } from '#edge/kit/delivery/hmac.ts';
+import type { SignatureScheme } from '#edge/kit/delivery/signature.ts';
+import { signStandard, standardHeaders, verifyStandard } from '#edge/kit/delivery/standard-webhooks.ts';
+import { verifyGithub, verifySlack, verifyStripe } from '#edge/rooms/webhooks/sources/signatures.ts';
 import { signGithub, signHmac, signSlack, signStripe } from '../../../../scripts/sign-webhook.ts';
-import { type HmacOptions, hmac } from '../../../../src/edge/kit/delivery/hmac.ts';
-import type { SignatureScheme } from '../../../../src/edge/kit/delivery/signature.ts';
-import { signStandard, standardHeaders, verifyStandard } from '../../../../src/edge/kit/delivery/standard-webhooks.ts';
-import { verifyGithub, verifySlack, verifyStripe } from '../../../../src/edge/rooms/webhooks/sources/signatures.ts';
 
 interface Vector {
   verify: SignatureScheme;

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
-import { BodyMemory, MemoryShare } from '../../../../src/edge/kit/http/body-memory.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { tryCases } from '../../../support/runs.ts';
+import { BodyMemory, MemoryShare } from '#edge/kit/http/body-memory.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 const MB = 1024 * 1024;
 

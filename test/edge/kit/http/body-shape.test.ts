@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { shaping } from '../../../../src/edge/kit/http/body-shape.ts';
-import { atOnce } from '../../../support/at-once.ts';
-import { tryCases } from '../../../support/runs.ts';
+import { shaping } from '#edge/kit/http/body-shape.ts';
+import { atOnce } from '#test/support/at-once.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 const encode = (text: string) => new TextEncoder().encode(text);
 const shapeOf = (bytes: Uint8Array) => atOnce(shaping(bytes));

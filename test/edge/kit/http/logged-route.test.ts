@@ -1,10 +1,10 @@
 import { Hono } from 'hono';
 import { describe, expect, test } from 'vitest';
-import type { AppEnv } from '../../../../src/edge/gate/auth/context.ts';
-import { genAiOf } from '../../../../src/edge/kit/http/gen-ai.ts';
-import { RESOURCES } from '../../../../src/edge/openapi.ts';
-import { type TestApp, testApp } from '../../../support/app.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
+import type { AppEnv } from '#edge/gate/auth/context.ts';
+import { genAiOf } from '#edge/kit/http/gen-ai.ts';
+import { RESOURCES } from '#edge/openapi.ts';
+import { type TestApp, testApp } from '#test/support/app.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
 
 const ROUTES = RESOURCES.flatMap(({ routes }) => Object.keys(routes));
 const answer = () => Response.json({});

@@ -3,12 +3,12 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import type { JsonBody } from '../../../../src/edge/kit/http/body/json-body.ts';
-import { joinedPieces, piecesOf } from '../../../../src/edge/kit/http/body-pieces.ts';
-import { LongBody } from '../../../../src/edge/kit/http/long-body.ts';
-import { parsingJson, parsingLong, sizeOf, withText } from '../../../../src/edge/kit/http/read-json.ts';
-import { atOnce } from '../../../support/at-once.ts';
-import { tryCases } from '../../../support/runs.ts';
+import type { JsonBody } from '#edge/kit/http/body/json-body.ts';
+import { joinedPieces, piecesOf } from '#edge/kit/http/body-pieces.ts';
+import { LongBody } from '#edge/kit/http/long-body.ts';
+import { parsingJson, parsingLong, sizeOf, withText } from '#edge/kit/http/read-json.ts';
+import { atOnce } from '#test/support/at-once.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 const parseJson = (bytes: Uint8Array) => atOnce(parsingJson(bytes));
 const parseLong = (bytes: Uint8Array) => atOnce(parsingLong(bytes));

@@ -2,9 +2,9 @@
 import 'cloudflare:workers';
 
 import { expect, test, vi } from 'vitest';
-import { tooLarge } from '../../../../src/edge/kit/http/errors.ts';
-import { readBytes } from '../../../../src/edge/kit/http/read-json.ts';
-import { rounds } from '../../../support/rounds.ts';
+import { tooLarge } from '#edge/kit/http/errors.ts';
+import { readBytes } from '#edge/kit/http/read-json.ts';
+import { rounds } from '#test/support/rounds.ts';
 
 test('a body that does not come to its end is not waited for without end', async () => {
   let cancelled = false;

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
-import { ErrorMask } from '../../../../src/edge/claude/carry/error-mask.ts';
-import { keepSecrets, masked, maskedValue, withoutBegunSecret } from '../../../../src/edge/kit/http/secrets.ts';
-import { tryCases } from '../../../support/runs.ts';
+import { ErrorMask } from '#edge/claude/carry/error-mask.ts';
+import { keepSecrets, masked, maskedValue, withoutBegunSecret } from '#edge/kit/http/secrets.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 const OWNER = 'test';
 /** Without a backslash: nobody can say which of several it is where it stands beside one that escapes. */

@@ -1,6 +1,6 @@
 import { expect, onTestFinished, test } from 'vitest';
-import { keepSecrets, masked } from '../../../../src/edge/kit/http/secrets.ts';
-import { leastCpu } from '../../../support/least-cpu.ts';
+import { keepSecrets, masked } from '#edge/kit/http/secrets.ts';
+import { leastCpu } from '#test/support/least-cpu.ts';
 
 const SECRET = 'sk+live/7f:"Q9=xzaB&?~c%41d';
 

@@ -1,6 +1,6 @@
 import { setImmediate as nextLoop } from 'node:timers/promises';
 import { expect, test } from 'vitest';
-import { streamOfTexts } from '../../../../src/edge/kit/http/stream-of-texts.ts';
+import { streamOfTexts } from '#edge/kit/http/stream-of-texts.ts';
 
 const texts = Array.from({ length: 220 }, (_, nth) => `text ${nth}\n`);
 

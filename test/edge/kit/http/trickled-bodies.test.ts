@@ -1,10 +1,10 @@
 // In workerd: a body whose rest does not come is the runtime's.
 import { expect, test } from 'vitest';
-import { errorOf, type TestApp, testApp } from '../../../support/app.ts';
-import { passTime } from '../../../support/calendar.ts';
-import { SMALL_MESSAGE } from '../../../support/small-message.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
-import { webhookVars } from '../../../support/webhook-vars.ts';
+import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
+import { passTime } from '#test/support/calendar.ts';
+import { SMALL_MESSAGE } from '#test/support/small-message.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { webhookVars } from '#test/support/webhook-vars.ts';
 
 const KB = 1_000;
 /** Two of them fill the room for long bodies. */

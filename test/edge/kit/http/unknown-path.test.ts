@@ -1,7 +1,7 @@
 import { Hono } from 'hono';
 import { describe, expect, test } from 'vitest';
-import type { AppEnv } from '../../../../src/edge/gate/auth/context.ts';
-import { errorOf, testApp } from '../../../support/app.ts';
+import type { AppEnv } from '#edge/gate/auth/context.ts';
+import { errorOf, testApp } from '#test/support/app.ts';
 
 const edge = () => testApp(() => Response.json({ type: 'message', content: [], input_tokens: 1 }));
 const BODY = { model: 'claude-haiku-4-5', max_tokens: 1, messages: [{ role: 'user', content: 'Hi' }] };

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { type Changes, edit, withoutRepeatedKeys } from '../../../../src/edge/kit/json/edit.ts';
-import { runs, tryCases } from '../../../support/runs.ts';
+import { type Changes, edit, withoutRepeatedKeys } from '#edge/kit/json/edit.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
 
 const key = fc.constantFrom('model', 'stream', 'max_tokens', 'prefix', 'a"b', '\\', '', '__proto__', 'é');
 const value = fc.jsonValue().map((json) => JSON.stringify(json));

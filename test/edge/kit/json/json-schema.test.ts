@@ -1,8 +1,8 @@
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { faultInSchema, valueChecker } from '../../../../src/edge/kit/json/json-schema.ts';
-import { tryCases } from '../../../support/runs.ts';
+import { faultInSchema, valueChecker } from '#edge/kit/json/json-schema.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 const scalar = fc.oneof(
   fc.record({ type: fc.constant('string'), minLength: fc.nat(3), maxLength: fc.integer({ min: 3, max: 6 }) }),

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { readBlock, readEvent, readMessage } from '../../../../src/edge/kit/json/block-texts.ts';
-import { keepText, parseKept, writeJson } from '../../../../src/edge/kit/json/kept-text.ts';
-import { indentedJson } from '../../../../src/page/wire/indented-json.ts';
-import { objectTexts, onOneLine, valueTexts } from '../../../support/json-texts.ts';
-import { runs, tryCases } from '../../../support/runs.ts';
+import { readBlock, readEvent, readMessage } from '#edge/kit/json/block-texts.ts';
+import { keepText, parseKept, writeJson } from '#edge/kit/json/kept-text.ts';
+import { indentedJson } from '#page/wire/indented-json.ts';
+import { objectTexts, onOneLine, valueTexts } from '#test/support/json-texts.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
 
 /** The tokens of a JSON text. */
 const tokensIn = (json: string) => json.match(/"(?:[^"\\]|\\.)*"|[^\s"{}[\],:]+|[{}[\],:]/g);

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { loneSurrogateIn, wellFormedJson } from '../../../../src/edge/kit/json/lone-surrogates.ts';
-import { runs, tryCases } from '../../../support/runs.ts';
+import { loneSurrogateIn, wellFormedJson } from '#edge/kit/json/lone-surrogates.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
 
 const half = fc.constantFrom('\ud83d', '\udc4b', '\\ud83d', '\\\\ud83d', '👋', '"', '\\', 'a', '\\ud83d\\udc4b');
 const text = fc.array(half, { maxLength: 8 }).map((parts) => parts.join(''));

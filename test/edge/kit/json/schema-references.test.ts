@@ -1,9 +1,9 @@
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { valueChecker } from '../../../../src/edge/kit/json/json-schema.ts';
-import { resolveReferences } from '../../../../src/edge/kit/json/schema-references.ts';
-import { tryCases } from '../../../support/runs.ts';
+import { valueChecker } from '#edge/kit/json/json-schema.ts';
+import { resolveReferences } from '#edge/kit/json/schema-references.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 const text = { type: 'string' };
 

@@ -1,10 +1,10 @@
 import { afterAll, beforeEach, expect, test, vi } from 'vitest';
 
 // What is shared holds for the whole isolate: each test has the module anew.
-let rooms: typeof import('../../../../src/edge/kit/rooms/rooms.ts');
+let rooms: typeof import('#edge/kit/rooms/rooms.ts');
 beforeEach(async () => {
   vi.resetModules();
-  rooms = await import('../../../../src/edge/kit/rooms/rooms.ts');
+  rooms = await import('#edge/kit/rooms/rooms.ts');
 });
 // The next file has all rooms.
 afterAll(() => void vi.resetModules());
@@ -59,7 +59,7 @@ test('a list that is changed once an app has it is another list', () => {
 const SINGLES = ['guard', 'agents', 'alertInbox', 'allAccounts'];
 
 test.each(SINGLES)('a room of one’s own does not take the place of the one that has `%s`', async (seam) => {
-  const { ROOMS } = await import('../../../../src/edge/rooms.ts');
+  const { ROOMS } = await import('#edge/rooms.ts');
   const own = { name: 'own', [seam]: {} };
   for (const list of [
     [own, ...ROOMS],

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { UsageReader } from '../../../../src/edge/claude/usage/usage-reader.ts';
-import { errorEvent } from '../../../../src/edge/kit/http/errors.ts';
-import { completion, cutEnding } from '../../../../src/edge/kit/sse/endings.ts';
-import { TEXT_STREAM, TOOL_STREAM } from '../../../fixtures/streams.ts';
-import { runs, tryCases } from '../../../support/runs.ts';
+import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
+import { errorEvent } from '#edge/kit/http/errors.ts';
+import { completion, cutEnding } from '#edge/kit/sse/endings.ts';
+import { TEXT_STREAM, TOOL_STREAM } from '#test/fixtures/streams.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
 
 interface Event {
   name: string;

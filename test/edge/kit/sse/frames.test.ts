@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { FrameReader } from '../../../../src/edge/kit/sse/frames.ts';
-import { TEXT_STREAM, TOOL_STREAM } from '../../../fixtures/streams.ts';
-import { tryCases } from '../../../support/runs.ts';
+import { FrameReader } from '#edge/kit/sse/frames.ts';
+import { TEXT_STREAM, TOOL_STREAM } from '#test/fixtures/streams.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 const encoder = new TextEncoder();
 const framesOf = (text: string) =>

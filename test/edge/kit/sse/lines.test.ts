@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { LineReader } from '../../../../src/edge/kit/sse/lines.ts';
-import { runs, tryCases } from '../../../support/runs.ts';
+import { LineReader } from '#edge/kit/sse/lines.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
 
 const decoder = new TextDecoder('latin1');
 

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { FrameReader } from '../../../../src/edge/kit/sse/frames.ts';
-import { LineReader } from '../../../../src/edge/kit/sse/lines.ts';
-import { leastCpu } from '../../../support/least-cpu.ts';
+import { FrameReader } from '#edge/kit/sse/frames.ts';
+import { LineReader } from '#edge/kit/sse/lines.ts';
+import { leastCpu } from '#test/support/least-cpu.ts';
 
 /** What is shorter is too near to what a process does besides, such as to compile this. Quadratic, the long ones take seconds. */
 const LEAST_MS = 0.1;

@@ -1,11 +1,11 @@
 /** Clients at each byte where a stream can be cut, in their own process. With sockets, at some bytes: `test/e2e/cuts.test.ts`. */
 import { ChatAnthropic } from '@langchain/anthropic';
 import { expect, test } from 'vitest';
-import { UsageReader } from '../../../../src/edge/claude/usage/usage-reader.ts';
-import { errorEvent } from '../../../../src/edge/kit/http/errors.ts';
-import { completion, cutEnding } from '../../../../src/edge/kit/sse/endings.ts';
-import { TEXT_STREAM } from '../../../fixtures/streams.ts';
-import { SDKS } from '../../../support/sdks.ts';
+import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
+import { errorEvent } from '#edge/kit/http/errors.ts';
+import { completion, cutEnding } from '#edge/kit/sse/endings.ts';
+import { TEXT_STREAM } from '#test/fixtures/streams.ts';
+import { SDKS } from '#test/support/sdks.ts';
 
 const SAID = 'The connection broke.';
 const whole = new TextEncoder().encode(TEXT_STREAM);

@@ -1,16 +1,16 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { ModelTable } from '../../../../src/edge/claude/models/models.ts';
-import type { RequestOutcome } from '../../../../src/edge/claude/outcome.ts';
-import { worstCaseOf } from '../../../../src/edge/claude/pricing/worst-case.ts';
-import { UsageReader } from '../../../../src/edge/claude/usage/usage-reader.ts';
-import { type StoredGrant, settlementOf } from '../../../../src/edge/money/admission/book-outcome.ts';
-import { decide } from '../../../../src/edge/money/budget/budget.ts';
-import { rulesOf } from '../../../../src/edge/money/budget/rules.ts';
-import { emptyBudget } from '../../../../src/edge/money/budget/state.ts';
-import { closingOf } from '../../../../src/edge/money/ledger/settlement.ts';
-import { type BilledAnswer, billedAnswer, KINDS, planOf } from '../../../support/billed-answer.ts';
-import { tryCases } from '../../../support/runs.ts';
+import { ModelTable } from '#edge/claude/models/models.ts';
+import type { RequestOutcome } from '#edge/claude/outcome.ts';
+import { worstCaseOf } from '#edge/claude/pricing/worst-case.ts';
+import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
+import { type StoredGrant, settlementOf } from '#edge/money/admission/book-outcome.ts';
+import { decide } from '#edge/money/budget/budget.ts';
+import { rulesOf } from '#edge/money/budget/rules.ts';
+import { emptyBudget } from '#edge/money/budget/state.ts';
+import { closingOf } from '#edge/money/ledger/settlement.ts';
+import { type BilledAnswer, billedAnswer, KINDS, planOf } from '#test/support/billed-answer.ts';
+import { tryCases } from '#test/support/runs.ts';
 import { NOON } from './admission-requests.ts';
 
 const models = new ModelTable();

@@ -2,20 +2,20 @@ import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import type { WorstCase } from '../../../../src/edge/claude/pricing/hold-terms.ts';
-import type { Account } from '../../../../src/edge/money/account/account.ts';
+import type { WorstCase } from '#edge/claude/pricing/hold-terms.ts';
+import type { Account } from '#edge/money/account/account.ts';
 import {
   ledgerRequestSchema,
   quotaReportSchema,
   tokenRowSchema,
   usageReportSchema,
-} from '../../../../src/edge/money/account/usage-answers.schema.ts';
-import type { Limits } from '../../../../src/edge/money/budget/limits.schema.ts';
-import type { AdmissionDecision, AdmissionRequest } from '../../../../src/edge/money/contracts/admission.ts';
-import type { Settlement } from '../../../../src/edge/money/contracts/settlement.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { resetAll } from '../../../support/reset.ts';
-import { runs, tryAsyncCases } from '../../../support/runs.ts';
+} from '#edge/money/account/usage-answers.schema.ts';
+import type { Limits } from '#edge/money/budget/limits.schema.ts';
+import type { AdmissionDecision, AdmissionRequest } from '#edge/money/contracts/admission.ts';
+import type { Settlement } from '#edge/money/contracts/settlement.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { resetAll } from '#test/support/reset.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
 import { admitAt, admitInside, NOON, settleAt, settleInside, worstCaseWith } from './admission-requests.ts';
 import { runInAccount } from './run-in-account.ts';
 

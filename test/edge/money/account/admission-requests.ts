@@ -1,7 +1,7 @@
-import type { WorstCase } from '../../../../src/edge/claude/pricing/hold-terms.ts';
-import type { Account } from '../../../../src/edge/money/account/account.ts';
-import type { AdmissionDecision, AdmissionRequest } from '../../../../src/edge/money/contracts/admission.ts';
-import type { Settled, Settlement } from '../../../../src/edge/money/contracts/settlement.ts';
+import type { WorstCase } from '#edge/claude/pricing/hold-terms.ts';
+import type { Account } from '#edge/money/account/account.ts';
+import type { AdmissionDecision, AdmissionRequest } from '#edge/money/contracts/admission.ts';
+import type { Settled, Settlement } from '#edge/money/contracts/settlement.ts';
 
 /** A worst case of easy numbers: an input that costs as given, and output at 10 nanodollars. */
 export function worstCaseWith(more: Partial<WorstCase> = {}): WorstCase {

@@ -1,12 +1,12 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, test, vi } from 'vitest';
-import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
-import type { Account } from '../../../../src/edge/money/account/account.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import type { BatchDecision, BatchOrder } from '../../../../src/edge/rooms/batches/contracts/batch.ts';
-import { alarmsByHand } from '../../../support/in-flight.ts';
-import { MODEL } from '../../../support/small-message.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Account } from '#edge/money/account/account.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import type { BatchDecision, BatchOrder } from '#edge/rooms/batches/contracts/batch.ts';
+import { alarmsByHand } from '#test/support/in-flight.ts';
+import { MODEL } from '#test/support/small-message.ts';
 import { NOON } from './admission-requests.ts';
 
 const bindings = env as unknown as Bindings;

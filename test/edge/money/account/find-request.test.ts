@@ -2,20 +2,20 @@ import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } fro
 import { env } from 'cloudflare:workers';
 import { describe, expect, test } from 'vitest';
 import * as z from 'zod/mini';
-import { markIn } from '../../../../src/edge/kit/http/headers/request-id.ts';
-import { accountList } from '../../../../src/edge/kit/kv/name-list.ts';
-import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
-import type { Account } from '../../../../src/edge/money/account/account.ts';
+import { markIn } from '#edge/kit/http/headers/request-id.ts';
+import { accountList } from '#edge/kit/kv/name-list.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Account } from '#edge/money/account/account.ts';
 import {
   type ListedRequest,
   ledgerRequestSchema,
   listedRequestSchema,
-} from '../../../../src/edge/money/account/usage-answers.schema.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { errorOf, type TestApp } from '../../../support/app.ts';
-import { atNoon } from '../../../support/calendar.ts';
-import { countRows } from '../../../support/conversations.ts';
-import { bearer, SECRET, tokenOf } from '../../../support/tokens.ts';
+} from '#edge/money/account/usage-answers.schema.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { errorOf, type TestApp } from '#test/support/app.ts';
+import { atNoon } from '#test/support/calendar.ts';
+import { countRows } from '#test/support/conversations.ts';
+import { bearer, SECRET, tokenOf } from '#test/support/tokens.ts';
 import { admitInside, settleAt, worstCaseWith } from './admission-requests.ts';
 import { runInAccount } from './run-in-account.ts';
 import { smallEdge } from './small-edge.ts';

@@ -1,6 +1,6 @@
 import { afterEach, expect, test, vi } from 'vitest';
-import { type Ahead, Line, type Waiting } from '../../../../src/edge/money/account/line.ts';
-import { refusalBy } from '../../../../src/edge/money/budget/refusals.ts';
+import { type Ahead, Line, type Waiting } from '#edge/money/account/line.ts';
+import { refusalBy } from '#edge/money/budget/refusals.ts';
 
 afterEach(() => {
   vi.useRealTimers();

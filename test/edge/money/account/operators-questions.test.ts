@@ -1,17 +1,17 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
-import { COURSE_COLUMNS, SUM_COLUMNS } from '../../../../src/edge/claude/pricing/usage-sums.ts';
-import { DAY_MS, MINUTE_MS } from '../../../../src/edge/kit/async/durations.ts';
-import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
-import type { Account } from '../../../../src/edge/money/account/account.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import type { Pool } from '../../../../src/edge/rooms/pools/pool.ts';
-import { testApp } from '../../../support/app.ts';
-import { atNoon } from '../../../support/calendar.ts';
-import { alarmsByHand } from '../../../support/in-flight.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
-import { told } from '../../rooms/pools/lease-calls.ts';
+import { COURSE_COLUMNS, SUM_COLUMNS } from '#edge/claude/pricing/usage-sums.ts';
+import { DAY_MS, MINUTE_MS } from '#edge/kit/async/durations.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Account } from '#edge/money/account/account.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import type { Pool } from '#edge/rooms/pools/pool.ts';
+import { told } from '#test/edge/rooms/pools/lease-calls.ts';
+import { testApp } from '#test/support/app.ts';
+import { atNoon } from '#test/support/calendar.ts';
+import { alarmsByHand } from '#test/support/in-flight.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
 import { settleInside } from './admission-requests.ts';
 import { counting } from './counting-calls.ts';
 

@@ -1,5 +1,5 @@
 import { runInDurableObject } from 'cloudflare:test';
-import type { Account } from '../../../../src/edge/money/account/account.ts';
+import type { Account } from '#edge/money/account/account.ts';
 
 /**
  * Runs something in the object of an account, by a clock of the test's own.

@@ -1,7 +1,7 @@
 import { onTestFinished } from 'vitest';
-import { type Sent, settledApps, type TestApp, testApp } from '../../../support/app.ts';
-import { resetAll } from '../../../support/reset.ts';
-import { DEPLOYED } from '../../../support/tokens.ts';
+import { type Sent, settledApps, type TestApp, testApp } from '#test/support/app.ts';
+import { resetAll } from '#test/support/reset.ts';
+import { DEPLOYED } from '#test/support/tokens.ts';
 import { MESSAGE } from './small-request.ts';
 
 /** @returns an edge whose upstream gives the small answer. After the test it is settled, and all storage is emptied. */

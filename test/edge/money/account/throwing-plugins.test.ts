@@ -1,8 +1,8 @@
 import { afterEach, expect, test, vi } from 'vitest';
-import type { AccountState } from '../../../../src/edge/money/account/account-state.ts';
-import { type AccountPart, doWhatIsDue, listKeptBy, lookAtSums } from '../../../../src/edge/money/account/parts.ts';
-import { operatorRoom } from '../../../../src/edge/rooms/operator/room.ts';
-import { webhooksRoom } from '../../../../src/edge/rooms/webhooks/room.ts';
+import type { AccountState } from '#edge/money/account/account-state.ts';
+import { type AccountPart, doWhatIsDue, listKeptBy, lookAtSums } from '#edge/money/account/parts.ts';
+import { operatorRoom } from '#edge/rooms/operator/room.ts';
+import { webhooksRoom } from '#edge/rooms/webhooks/room.ts';
 
 const fail = () => {
   throw new RangeError('broken');

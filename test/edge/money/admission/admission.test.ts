@@ -1,21 +1,21 @@
 import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { describe, expect, test, vi } from 'vitest';
-import { ModelTable } from '../../../../src/edge/claude/models/models.ts';
-import { mostTokensOf } from '../../../../src/edge/claude/pricing/most-tokens.ts';
-import { worstCaseOf } from '../../../../src/edge/claude/pricing/worst-case.ts';
-import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
-import type { Account } from '../../../../src/edge/money/account/account.ts';
-import type { LedgerRow } from '../../../../src/edge/money/account/usage-answers.schema.ts';
-import type { Limits } from '../../../../src/edge/money/budget/limits.schema.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { bodyOf, errorOf, type Sent, testApp } from '../../../support/app.ts';
-import { atNoon, passTime, stopClock } from '../../../support/calendar.ts';
-import { ERROR_BODIES, refusedBy } from '../../../support/foreign-gateway/errors.ts';
-import { countless, hastenCounts, isCount, UNCOUNTED } from '../../../support/foreign-gateway/hanging-count.ts';
-import { workerDied } from '../../../support/in-flight.ts';
-import { rounds } from '../../../support/rounds.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
+import { ModelTable } from '#edge/claude/models/models.ts';
+import { mostTokensOf } from '#edge/claude/pricing/most-tokens.ts';
+import { worstCaseOf } from '#edge/claude/pricing/worst-case.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Account } from '#edge/money/account/account.ts';
+import type { LedgerRow } from '#edge/money/account/usage-answers.schema.ts';
+import type { Limits } from '#edge/money/budget/limits.schema.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { bodyOf, errorOf, type Sent, testApp } from '#test/support/app.ts';
+import { atNoon, passTime, stopClock } from '#test/support/calendar.ts';
+import { ERROR_BODIES, refusedBy } from '#test/support/foreign-gateway/errors.ts';
+import { countless, hastenCounts, isCount, UNCOUNTED } from '#test/support/foreign-gateway/hanging-count.ts';
+import { workerDied } from '#test/support/in-flight.ts';
+import { rounds } from '#test/support/rounds.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
 import {
   blockEnd,
   end,
@@ -24,7 +24,7 @@ import {
   start as startOf,
   textDelta as text,
   message as wholeMessage,
-} from '../../../support/wire.ts';
+} from '#test/support/wire.ts';
 
 const bindings = env as unknown as Bindings;
 

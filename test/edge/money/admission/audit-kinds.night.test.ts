@@ -1,9 +1,9 @@
 /** Ends of answers that book what nobody saw: `audit.test.ts` draws other ends, of other answers. */
 import { afterAll, expect, test } from 'vitest';
-import { nothingSeen, reportOf } from '../../../../src/edge/claude/usage/usage-report.ts';
-import { type Answer, answerOf, billOf, type Class, modelOf, NOTICE_MS, random } from '../../../support/audit.ts';
-import { booked, grantFor, newEdge } from '../../../support/audited-bills.ts';
-import { hear } from '../../../support/hear.ts';
+import { nothingSeen, reportOf } from '#edge/claude/usage/usage-report.ts';
+import { type Answer, answerOf, billOf, type Class, modelOf, NOTICE_MS, random } from '#test/support/audit.ts';
+import { booked, grantFor, newEdge } from '#test/support/audited-bills.ts';
+import { hear } from '#test/support/hear.ts';
 
 const ANSWERS = 60;
 const EVERY_MS = 700;

@@ -1,8 +1,8 @@
 /** Answers that end behind each of their events: `audit.test.ts` draws when they end. */
 import { afterAll, expect, test } from 'vitest';
-import { answerOf, CLASSES, type Class, ENDS, type End, modelOf, NOTICE_MS, random } from '../../../support/audit.ts';
-import { booked, grantFor, newEdge, quantiles, WHOLE_BILL } from '../../../support/audited-bills.ts';
-import { hear } from '../../../support/hear.ts';
+import { answerOf, CLASSES, type Class, ENDS, type End, modelOf, NOTICE_MS, random } from '#test/support/audit.ts';
+import { booked, grantFor, newEdge, quantiles, WHOLE_BILL } from '#test/support/audited-bills.ts';
+import { hear } from '#test/support/hear.ts';
 
 /** Answers of each class, each of another model. */
 const ANSWERS = 4;

@@ -1,13 +1,13 @@
 import { writeFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { HiddenOutputClock, USUAL_PAUSE_MS } from '../../../../src/edge/claude/usage/hidden-output.ts';
-import { UsageReader } from '../../../../src/edge/claude/usage/usage-reader.ts';
-import { openOutputIn } from '../../../../src/edge/claude/usage/writing-speeds.ts';
-import type { Settings } from '../../../../src/edge/gate/settings/settings.ts';
-import { getOrMake } from '../../../../src/edge/kit/cache/get-or-make.ts';
-import { answerOf, billOf, CLASSES, type Class, ENDS, type End, modelOf, random } from '../../../support/audit.ts';
-import { booked, grantFor, newEdge, quantiles, WHOLE_BILL } from '../../../support/audited-bills.ts';
-import { hear } from '../../../support/hear.ts';
+import { HiddenOutputClock, USUAL_PAUSE_MS } from '#edge/claude/usage/hidden-output.ts';
+import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
+import { openOutputIn } from '#edge/claude/usage/writing-speeds.ts';
+import type { Settings } from '#edge/gate/settings/settings.ts';
+import { getOrMake } from '#edge/kit/cache/get-or-make.ts';
+import { answerOf, billOf, CLASSES, type Class, ENDS, type End, modelOf, random } from '#test/support/audit.ts';
+import { booked, grantFor, newEdge, quantiles, WHOLE_BILL } from '#test/support/audited-bills.ts';
+import { hear } from '#test/support/hear.ts';
 
 const CASES = 150;
 const [TAUGHT, TAUGHT_UNASKED] = [200, 100];

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { ModelTable } from '../../../../src/edge/claude/models/models.ts';
-import type { RequestOutcome } from '../../../../src/edge/claude/outcome.ts';
-import { worstCaseOf } from '../../../../src/edge/claude/pricing/worst-case.ts';
-import { nothingSeen, reportOf } from '../../../../src/edge/claude/usage/usage-report.ts';
-import { type Booked, settlementOf } from '../../../../src/edge/money/admission/book-outcome.ts';
-import { grantOf } from '../../../../src/edge/money/admission/request-meter.ts';
+import { ModelTable } from '#edge/claude/models/models.ts';
+import type { RequestOutcome } from '#edge/claude/outcome.ts';
+import { worstCaseOf } from '#edge/claude/pricing/worst-case.ts';
+import { nothingSeen, reportOf } from '#edge/claude/usage/usage-report.ts';
+import { type Booked, settlementOf } from '#edge/money/admission/book-outcome.ts';
+import { grantOf } from '#edge/money/admission/request-meter.ts';
 
 const models = new ModelTable();
 const MODEL = 'claude-opus-5-5';

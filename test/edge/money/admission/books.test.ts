@@ -1,17 +1,17 @@
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
-import { mostTokensOf } from '../../../../src/edge/claude/pricing/most-tokens.ts';
-import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
-import type { Limits } from '../../../../src/edge/money/budget/limits.schema.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { createSimulator } from '../../../../src/edge/toolkit/simulator.ts';
-import firstPrompt from '../../../fixtures/claude-code/first-prompt.json';
-import title from '../../../fixtures/claude-code/title.json';
-import { bodyOf, errorOf, type Sent, TEST_KEY, testApp } from '../../../support/app.ts';
-import { passTime, stopClock } from '../../../support/calendar.ts';
-import { runs, tryAsyncCases } from '../../../support/runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
+import { mostTokensOf } from '#edge/claude/pricing/most-tokens.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Limits } from '#edge/money/budget/limits.schema.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { createSimulator } from '#edge/toolkit/simulator.ts';
+import firstPrompt from '#test/fixtures/claude-code/first-prompt.json';
+import title from '#test/fixtures/claude-code/title.json';
+import { bodyOf, errorOf, type Sent, TEST_KEY, testApp } from '#test/support/app.ts';
+import { passTime, stopClock } from '#test/support/calendar.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
 import {
   block as blockOf,
   event,
@@ -19,7 +19,7 @@ import {
   sse,
   start as startOf,
   message as wholeMessage,
-} from '../../../support/wire.ts';
+} from '#test/support/wire.ts';
 
 const bindings = env as unknown as Bindings;
 const OPUS = 'claude-opus-5-5';

@@ -1,12 +1,12 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { simulatorUpstream } from '../../../../src/edge/claude/simulator-upstream.ts';
-import type { Limits } from '../../../../src/edge/money/budget/limits.schema.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { type TestApp, testApp } from '../../../support/app.ts';
-import { bindings, simulate } from '../../../support/conversations.ts';
-import { answeringBy, call, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
-import { bodyOf, say } from '../../../support/turns.ts';
+import { simulatorUpstream } from '#edge/claude/simulator-upstream.ts';
+import type { Limits } from '#edge/money/budget/limits.schema.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { type TestApp, testApp } from '#test/support/app.ts';
+import { bindings, simulate } from '#test/support/conversations.ts';
+import { answeringBy, call, calls, says, servingTools, weather } from '#test/support/scripted-runs.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { bodyOf, say } from '#test/support/turns.ts';
 
 const MODEL = 'claude-opus-5-5';
 let app: TestApp;

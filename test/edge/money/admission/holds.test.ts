@@ -1,9 +1,9 @@
 // In workerd: requests, answers and objects are the runtime's.
 import { expect, test } from 'vitest';
-import { testApp } from '../../../support/app.ts';
-import { stopClock } from '../../../support/calendar.ts';
-import { conversationsReach, simulate } from '../../../support/conversations.ts';
-import { end, message, sse, start, textBlock } from '../../../support/wire.ts';
+import { testApp } from '#test/support/app.ts';
+import { stopClock } from '#test/support/calendar.ts';
+import { conversationsReach, simulate } from '#test/support/conversations.ts';
+import { end, message, sse, start, textBlock } from '#test/support/wire.ts';
 
 const HELLO = { role: 'user', content: 'Hello' };
 const ASK = { model: 'claude-opus-5-5', max_tokens: 1_000, messages: [HELLO] };

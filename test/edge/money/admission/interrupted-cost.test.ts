@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { ModelTable } from '../../../../src/edge/claude/models/models.ts';
-import { worstCaseOf } from '../../../../src/edge/claude/pricing/worst-case.ts';
-import type { Seen } from '../../../../src/edge/claude/usage/usage-report.ts';
-import { interruptedCost } from '../../../../src/edge/money/admission/interrupted-cost.ts';
+import { ModelTable } from '#edge/claude/models/models.ts';
+import { worstCaseOf } from '#edge/claude/pricing/worst-case.ts';
+import type { Seen } from '#edge/claude/usage/usage-report.ts';
+import { interruptedCost } from '#edge/money/admission/interrupted-cost.ts';
 
 const models = new ModelTable();
 const MODEL = 'claude-opus-5-5';

@@ -1,16 +1,16 @@
 // In workerd: requests, answers and objects are the runtime's.
 import { env } from 'cloudflare:workers';
 import { expect, onTestFinished, test } from 'vitest';
-import { ModelTable } from '../../../../src/edge/claude/models/models.ts';
-import { computeCost } from '../../../../src/edge/claude/pricing/cost.ts';
-import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { bodyOf, testApp } from '../../../support/app.ts';
-import { stopClock } from '../../../support/calendar.ts';
-import { conversationsReach, simulate } from '../../../support/conversations.ts';
-import { eventually, untilSo } from '../../../support/eventually.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
-import { block, end, event, sse, start } from '../../../support/wire.ts';
+import { ModelTable } from '#edge/claude/models/models.ts';
+import { computeCost } from '#edge/claude/pricing/cost.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { bodyOf, testApp } from '#test/support/app.ts';
+import { stopClock } from '#test/support/calendar.ts';
+import { conversationsReach, simulate } from '#test/support/conversations.ts';
+import { eventually, untilSo } from '#test/support/eventually.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { block, end, event, sse, start } from '#test/support/wire.ts';
 
 const MODEL = 'claude-opus-5-5';
 const { row: MODEL_ROW } = new ModelTable().price(MODEL);

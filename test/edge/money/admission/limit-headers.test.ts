@@ -1,14 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { formatUsd, quotaHeaders, refusalError } from '../../../../src/edge/money/admission/limit-headers.ts';
-import { decide } from '../../../../src/edge/money/budget/budget.ts';
-import type { Limits } from '../../../../src/edge/money/budget/limits.schema.ts';
-import { quotaStatusOf } from '../../../../src/edge/money/budget/quota-status.ts';
-import { refusalBy } from '../../../../src/edge/money/budget/refusals.ts';
-import { rulesOf } from '../../../../src/edge/money/budget/rules.ts';
-import { addHold, BATCH_STAGE, emptyBudget } from '../../../../src/edge/money/budget/state.ts';
-import type { QuotaStatus, Refusal } from '../../../../src/edge/money/contracts/admission.ts';
-import { tryCases } from '../../../support/runs.ts';
+import { formatUsd, quotaHeaders, refusalError } from '#edge/money/admission/limit-headers.ts';
+import { decide } from '#edge/money/budget/budget.ts';
+import type { Limits } from '#edge/money/budget/limits.schema.ts';
+import { quotaStatusOf } from '#edge/money/budget/quota-status.ts';
+import { refusalBy } from '#edge/money/budget/refusals.ts';
+import { rulesOf } from '#edge/money/budget/rules.ts';
+import { addHold, BATCH_STAGE, emptyBudget } from '#edge/money/budget/state.ts';
+import type { QuotaStatus, Refusal } from '#edge/money/contracts/admission.ts';
+import { tryCases } from '#test/support/runs.ts';
 import { NOON, worstCaseWith } from '../account/admission-requests.ts';
 
 const DAY_END = Date.parse('2026-11-21T00:00:00Z');

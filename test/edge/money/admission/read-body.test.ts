@@ -1,15 +1,15 @@
 /** Long bodies: who may not ask is refused before one is read, and their room is given back on every end. */
 import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { BodyMemory, bodyMemory } from '../../../../src/edge/kit/http/body-memory.ts';
-import type { Limits } from '../../../../src/edge/money/budget/limits.schema.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { errorOf, type TestApp, testApp } from '../../../support/app.ts';
-import { bindings, simulate } from '../../../support/conversations.ts';
-import { untilSo } from '../../../support/eventually.ts';
-import { resetAll } from '../../../support/reset.ts';
-import { tryAsyncCases } from '../../../support/runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
+import { BodyMemory, bodyMemory } from '#edge/kit/http/body-memory.ts';
+import type { Limits } from '#edge/money/budget/limits.schema.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
+import { bindings, simulate } from '#test/support/conversations.ts';
+import { untilSo } from '#test/support/eventually.ts';
+import { resetAll } from '#test/support/reset.ts';
+import { tryAsyncCases } from '#test/support/runs.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
 
 const MB = 1_000_000;
 const ASK = { model: 'claude-haiku-5-5', max_tokens: 20, stream: false };

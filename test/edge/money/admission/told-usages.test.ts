@@ -1,10 +1,10 @@
 // In workerd: requests, answers and objects are the runtime's.
 import { describe, expect, test } from 'vitest';
-import { ModelTable } from '../../../../src/edge/claude/models/models.ts';
-import { computeCost } from '../../../../src/edge/claude/pricing/cost.ts';
-import { bodyOf, testApp } from '../../../support/app.ts';
-import { stopClock } from '../../../support/calendar.ts';
-import { conversationsReach, simulate } from '../../../support/conversations.ts';
+import { ModelTable } from '#edge/claude/models/models.ts';
+import { computeCost } from '#edge/claude/pricing/cost.ts';
+import { bodyOf, testApp } from '#test/support/app.ts';
+import { stopClock } from '#test/support/calendar.ts';
+import { conversationsReach, simulate } from '#test/support/conversations.ts';
 import {
   AS_THE_API,
   begunStream,
@@ -13,8 +13,8 @@ import {
   type UsageForm,
   usageMessage,
   usageStream,
-} from '../../../support/foreign-gateway/usages.ts';
-import { sse } from '../../../support/wire.ts';
+} from '#test/support/foreign-gateway/usages.ts';
+import { sse } from '#test/support/wire.ts';
 
 const MODEL = 'claude-opus-5-5';
 const FORMS = Object.entries({ 'as the API': AS_THE_API, ...USAGE_FORMS });

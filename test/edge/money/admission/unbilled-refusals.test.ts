@@ -1,9 +1,9 @@
 // In workerd: requests, answers and objects are the runtime's.
 import { describe, expect, test } from 'vitest';
-import { testApp } from '../../../support/app.ts';
-import { stopClock } from '../../../support/calendar.ts';
-import { conversationsReach, simulate } from '../../../support/conversations.ts';
-import { block, end, message, sse, start } from '../../../support/wire.ts';
+import { testApp } from '#test/support/app.ts';
+import { stopClock } from '#test/support/calendar.ts';
+import { conversationsReach, simulate } from '#test/support/conversations.ts';
+import { block, end, message, sse, start } from '#test/support/wire.ts';
 
 // "Before output, `bio`, `frontier_llm` and `reasoning_extraction` are billed, the others not; in the middle always." (rule 89:
 // platform.claude.com/docs, "Refusals and fallback", since 2026-09-24). Opus 5.5: $4 a million tokens of input, $20 of output.

@@ -1,29 +1,21 @@
 /** Each way that asks for something, and each limit: what limits it is said, and waited for, alike. */
 
 import { expect, test } from 'vitest';
-import { Account } from '../../../../src/edge/money/account/account.ts';
-import { refusalError } from '../../../../src/edge/money/admission/limit-headers.ts';
-import { whatLimited } from '../../../../src/edge/money/admission/what-limited.ts';
-import { isShared } from '../../../../src/edge/money/budget/purses.ts';
-import { refusalBy } from '../../../../src/edge/money/budget/refusals.ts';
-import type { LimitOwner, Refusal } from '../../../../src/edge/money/contracts/admission.ts';
-import { edgeWithSky } from '../../../support/agents.ts';
-import { caller, LABELS } from '../../../support/classification.ts';
-import { around, inputsOf, jobEdge } from '../../../support/classification-jobs.ts';
-import { simulate } from '../../../support/conversations.ts';
-import {
-  answeringBy,
-  call,
-  calls,
-  type Scripted,
-  says,
-  servingTools,
-  weather,
-} from '../../../support/scripted-runs.ts';
-import { createWith, isForSummary, summaryRowsOf, talk, upstreamOf } from '../../../support/summaries.ts';
-import { ask, bodyOf, say } from '../../../support/turns.ts';
-import { webhookVars } from '../../../support/webhook-vars.ts';
-import { eventOf, inboxOf, worksOf } from '../../../support/webhooks.ts';
+import { Account } from '#edge/money/account/account.ts';
+import { refusalError } from '#edge/money/admission/limit-headers.ts';
+import { whatLimited } from '#edge/money/admission/what-limited.ts';
+import { isShared } from '#edge/money/budget/purses.ts';
+import { refusalBy } from '#edge/money/budget/refusals.ts';
+import type { LimitOwner, Refusal } from '#edge/money/contracts/admission.ts';
+import { edgeWithSky } from '#test/support/agents.ts';
+import { caller, LABELS } from '#test/support/classification.ts';
+import { around, inputsOf, jobEdge } from '#test/support/classification-jobs.ts';
+import { simulate } from '#test/support/conversations.ts';
+import { answeringBy, call, calls, type Scripted, says, servingTools, weather } from '#test/support/scripted-runs.ts';
+import { createWith, isForSummary, summaryRowsOf, talk, upstreamOf } from '#test/support/summaries.ts';
+import { ask, bodyOf, say } from '#test/support/turns.ts';
+import { webhookVars } from '#test/support/webhook-vars.ts';
+import { eventOf, inboxOf, worksOf } from '#test/support/webhooks.ts';
 
 const OWNERS = ['account', 'token', 'group', 'deployment', 'upstream'] as const;
 const KINDS = ['held', 'late', 'spent', 'rate', 'never'] as const;

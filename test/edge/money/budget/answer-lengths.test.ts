@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { AnswerLengths } from '../../../../src/edge/money/budget/answer-lengths.ts';
+import { AnswerLengths } from '#edge/money/budget/answer-lengths.ts';
 
 const MODEL = 'claude-opus-5-5';
 const ended = (tokens: number, model = MODEL) => ({ model, tokens });

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { level, take, waitFor } from '../../../../src/edge/money/budget/bucket.ts';
+import { level, take, waitFor } from '#edge/money/budget/bucket.ts';
 
 test('a bucket holds a minute, and refills continuously', () => {
   let fullAt = take(0, 60, 1_000_000, 60);

@@ -1,21 +1,16 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { ModelTable } from '../../../../src/edge/claude/models/models.ts';
-import { fromUsd } from '../../../../src/edge/claude/pricing/cost.ts';
-import type { WorstCase } from '../../../../src/edge/claude/pricing/hold-terms.ts';
-import { worstCaseOf } from '../../../../src/edge/claude/pricing/worst-case.ts';
-import { DAY_MS } from '../../../../src/edge/kit/async/durations.ts';
-import { ESTIMATE_HELPS } from '../../../../src/edge/money/budget/advice.ts';
-import { capacity, level } from '../../../../src/edge/money/budget/bucket.ts';
-import {
-  type Circumstances,
-  type Decision,
-  decide,
-  takeCountRequest,
-} from '../../../../src/edge/money/budget/budget.ts';
-import type { Limits } from '../../../../src/edge/money/budget/limits.schema.ts';
-import { pursesOf } from '../../../../src/edge/money/budget/purses.ts';
-import { CEILING, type Rules, rulesOf } from '../../../../src/edge/money/budget/rules.ts';
+import { ModelTable } from '#edge/claude/models/models.ts';
+import { fromUsd } from '#edge/claude/pricing/cost.ts';
+import type { WorstCase } from '#edge/claude/pricing/hold-terms.ts';
+import { worstCaseOf } from '#edge/claude/pricing/worst-case.ts';
+import { DAY_MS } from '#edge/kit/async/durations.ts';
+import { ESTIMATE_HELPS } from '#edge/money/budget/advice.ts';
+import { capacity, level } from '#edge/money/budget/bucket.ts';
+import { type Circumstances, type Decision, decide, takeCountRequest } from '#edge/money/budget/budget.ts';
+import type { Limits } from '#edge/money/budget/limits.schema.ts';
+import { pursesOf } from '#edge/money/budget/purses.ts';
+import { CEILING, type Rules, rulesOf } from '#edge/money/budget/rules.ts';
 import {
   ABANDONED_STAGE,
   addHold,
@@ -27,9 +22,9 @@ import {
   emptyBudget,
   settle,
   takeCount,
-} from '../../../../src/edge/money/budget/state.ts';
-import { limitName, NEVER, PERIODS, spanAt } from '../../../../src/edge/money/budget/windows.ts';
-import { runs, tryCases } from '../../../support/runs.ts';
+} from '#edge/money/budget/state.ts';
+import { limitName, NEVER, PERIODS, spanAt } from '#edge/money/budget/windows.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
 import { NOON, worstCaseWith } from '../account/admission-requests.ts';
 
 let ids = 0;

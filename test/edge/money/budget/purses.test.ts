@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { usedShare } from '../../../../src/edge/money/budget/purses.ts';
+import { usedShare } from '#edge/money/budget/purses.ts';
 
 test('a limit of nothing is used up, and so is one of less than nothing, where credit was taken back', () => {
   const shares = [2, 0, -2].map((limit_usd) => usedShare({ limit_usd, used_usd: 1 }));

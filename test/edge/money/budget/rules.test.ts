@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { limitsSchema } from '../../../../src/edge/money/budget/limits.schema.ts';
-import { CEILING, rulesOf } from '../../../../src/edge/money/budget/rules.ts';
+import { limitsSchema } from '#edge/money/budget/limits.schema.ts';
+import { CEILING, rulesOf } from '#edge/money/budget/rules.ts';
 
 test('what is absent is unlimited, and clamps', () => {
   expect(rulesOf(limitsSchema.parse({}))).toEqual({

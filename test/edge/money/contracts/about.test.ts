@@ -8,8 +8,8 @@ import {
   OF_TAGS,
   shownAbout,
   summedByDimension,
-} from '../../../../src/edge/money/contracts/about.ts';
-import { runs, tryCases } from '../../../support/runs.ts';
+} from '#edge/money/contracts/about.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
 
 const value = fc.oneof(
   fc.string({ minLength: 1 }),

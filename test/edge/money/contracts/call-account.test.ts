@@ -1,12 +1,12 @@
 import { env } from 'cloudflare:workers';
 import { expect, test, vi } from 'vitest';
-import { settingsOf } from '../../../../src/edge/gate/settings/settings.ts';
-import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
-import { Account } from '../../../../src/edge/money/account/account.ts';
-import { askForAdmission } from '../../../../src/edge/money/admission/ask-account.ts';
-import { type AccountRequest, callAccount, sendSettlement } from '../../../../src/edge/money/contracts/call-account.ts';
-import type { Settlement } from '../../../../src/edge/money/contracts/settlement.ts';
-import { atNoon } from '../../../support/calendar.ts';
+import { settingsOf } from '#edge/gate/settings/settings.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import { Account } from '#edge/money/account/account.ts';
+import { askForAdmission } from '#edge/money/admission/ask-account.ts';
+import { type AccountRequest, callAccount, sendSettlement } from '#edge/money/contracts/call-account.ts';
+import type { Settlement } from '#edge/money/contracts/settlement.ts';
+import { atNoon } from '#test/support/calendar.ts';
 import { worstCaseWith } from '../account/admission-requests.ts';
 
 const { ACCOUNT } = env as unknown as Bindings;

@@ -1,12 +1,12 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { beforeEach, expect, test } from 'vitest';
-import type { Limits } from '../../../../src/edge/money/budget/limits.schema.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { errorOf, type TestApp, testApp } from '../../../support/app.ts';
-import { bindings, simulate, stubOf } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { resetAll } from '../../../support/reset.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
+import type { Limits } from '#edge/money/budget/limits.schema.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
+import { bindings, simulate, stubOf } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { resetAll } from '#test/support/reset.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
 
 const NOTHING: Limits = {
   requests_per_minute: 0,

@@ -1,14 +1,14 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { MINUTE_MS } from '../../../../src/edge/kit/async/durations.ts';
-import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
-import type { Account } from '../../../../src/edge/money/account/account.ts';
-import type { AdmissionRequest } from '../../../../src/edge/money/contracts/admission.ts';
-import { ask } from '../../../support/agents.ts';
-import { errorOf, type TestApp, testApp } from '../../../support/app.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
-import { countedBindings } from '../../../support/visitors.ts';
+import { MINUTE_MS } from '#edge/kit/async/durations.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Account } from '#edge/money/account/account.ts';
+import type { AdmissionRequest } from '#edge/money/contracts/admission.ts';
+import { ask } from '#test/support/agents.ts';
+import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { countedBindings } from '#test/support/visitors.ts';
 import { admitAt, NOON } from '../account/admission-requests.ts';
 import { smallEdge } from '../account/small-edge.ts';
 

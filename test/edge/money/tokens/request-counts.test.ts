@@ -1,9 +1,9 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { expect, test } from 'vitest';
-import { ask, edgeWithSky } from '../../../support/agents.ts';
-import { caller, inputIn, LABELS, labelled } from '../../../support/classification.ts';
-import { servingTools, weather } from '../../../support/scripted-runs.ts';
-import { bearer, tokenOf } from '../../../support/tokens.ts';
+import { ask, edgeWithSky } from '#test/support/agents.ts';
+import { caller, inputIn, LABELS, labelled } from '#test/support/classification.ts';
+import { servingTools, weather } from '#test/support/scripted-runs.ts';
+import { bearer, tokenOf } from '#test/support/tokens.ts';
 
 test('a token makes as many requests as it may, whatever wakes its account, and a run of two steps counts once', async () => {
   const { app } = await edgeWithSky({ ...{ model: 'claude-opus-5-5', max_tokens: 64 }, tools: [weather()] });

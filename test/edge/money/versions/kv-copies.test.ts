@@ -1,13 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { DEPLOYMENT, SCOPES } from '../../../../src/edge/gate/identity/identity.ts';
-import {
-  mayUseVersion,
-  pointerText,
-  readPointer,
-  VersionMemory,
-} from '../../../../src/edge/money/versions/kv-copies.ts';
-import { runs, tryCases } from '../../../support/runs.ts';
+import { DEPLOYMENT, SCOPES } from '#edge/gate/identity/identity.ts';
+import { mayUseVersion, pointerText, readPointer, VersionMemory } from '#edge/money/versions/kv-copies.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
 
 const known = (hash = '') => ({ hash, pinned: [], withdrawn: [] });
 const placeOf = (name: string, owner = 'alice') => ({ kind: 'prefix', owner, name });

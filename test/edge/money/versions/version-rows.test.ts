@@ -1,11 +1,11 @@
 import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { describe, expect, test, vi } from 'vitest';
-import { DEPLOYMENT, isAccount } from '../../../../src/edge/gate/identity/identity.ts';
-import type { Account } from '../../../../src/edge/money/account/account.ts';
-import { versionHashOf } from '../../../../src/edge/money/versions/kv-copies.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { countRows } from '../../../support/conversations.ts';
-import { bindings } from '../../../support/prefixes.ts';
+import { DEPLOYMENT, isAccount } from '#edge/gate/identity/identity.ts';
+import type { Account } from '#edge/money/account/account.ts';
+import { versionHashOf } from '#edge/money/versions/kv-copies.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { countRows } from '#test/support/conversations.ts';
+import { bindings } from '#test/support/prefixes.ts';
 
 const stub = () => accountStub(bindings, {}, 'alice') as unknown as Account;
 const bytesOf = (text: string) => new TextEncoder().encode(text);

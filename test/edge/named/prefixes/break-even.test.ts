@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { MODELS } from '../../../../src/edge/claude/models/models.ts';
-import { fromUsd } from '../../../../src/edge/claude/pricing/cost.ts';
-import { cachedCosts, paysFrom } from '../../../../src/edge/named/prefixes/break-even.ts';
+import { MODELS } from '#edge/claude/models/models.ts';
+import { fromUsd } from '#edge/claude/pricing/cost.ts';
+import { cachedCosts, paysFrom } from '#edge/named/prefixes/break-even.ts';
 
 test('caching pays from the smallest n with write + (n − 1) · read < n · input, by brute force, for every price', () => {
   for (const model of MODELS) {

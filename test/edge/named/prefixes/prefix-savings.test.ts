@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { MODELS } from '../../../../src/edge/claude/models/models.ts';
-import type { LedgerRow, UsageReport } from '../../../../src/edge/money/account/usage-answers.schema.ts';
-import type { TestApp } from '../../../support/app.ts';
-import { as, prose, put, simulatedEdge, usageOf } from '../../../support/prefixes.ts';
+import { MODELS } from '#edge/claude/models/models.ts';
+import type { LedgerRow, UsageReport } from '#edge/money/account/usage-answers.schema.ts';
+import type { TestApp } from '#test/support/app.ts';
+import { as, prose, put, simulatedEdge, usageOf } from '#test/support/prefixes.ts';
 
 const SUPPORT = { system: prose(600), model: 'claude-opus-5-5' };
 const nano = (usd: number) => Math.round(usd * 1e9);

@@ -1,10 +1,10 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { expect, test } from 'vitest';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { errorOf } from '../../../support/app.ts';
-import { atRest } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { as, put, type SimulatedEdge, simulatedEdge, tryPut } from '../../../support/prefixes.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { errorOf } from '#test/support/app.ts';
+import { atRest } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { as, put, type SimulatedEdge, simulatedEdge, tryPut } from '#test/support/prefixes.ts';
 import {
   type Asked,
   answeringBy,
@@ -15,7 +15,7 @@ import {
   TOOL_URL,
   TOOL_VARS,
   weather,
-} from '../../../support/scripted-runs.ts';
+} from '#test/support/scripted-runs.ts';
 
 const PREFIX = { model: 'claude-opus-5-5', max_tokens: 64, tools: [weather()] };
 const { run: _, ...TOLD } = weather();

@@ -3,19 +3,19 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { JsonBody } from '../../../../src/edge/kit/http/body/json-body.ts';
-import { ApiError } from '../../../../src/edge/kit/http/errors.ts';
-import { parsingLong } from '../../../../src/edge/kit/http/read-json.ts';
+import type { JsonBody } from '#edge/kit/http/body/json-body.ts';
+import { ApiError } from '#edge/kit/http/errors.ts';
+import { parsingLong } from '#edge/kit/http/read-json.ts';
 import {
   canonicalText,
   expand as expandedOf,
   type Prefix,
   type PrefixContent,
   readPrefix,
-} from '../../../../src/edge/named/prefixes/prefix.ts';
-import type { PrefixFields } from '../../../../src/edge/named/prefixes/prefixes.schema.ts';
-import { atOnce } from '../../../support/at-once.ts';
-import { runs, tryCases } from '../../../support/runs.ts';
+} from '#edge/named/prefixes/prefix.ts';
+import type { PrefixFields } from '#edge/named/prefixes/prefixes.schema.ts';
+import { atOnce } from '#test/support/at-once.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
 
 type Json = Record<string, unknown>;
 

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
 import * as z from 'zod/mini';
-import { prefixAnswer } from '../../../../src/edge/named/prefixes/prefixes-answers.schema.ts';
-import { nameRow, versionRow } from '../../../../src/edge/named/versions/versions-answers.schema.ts';
-import { errorOf } from '../../../support/app.ts';
-import { eventually } from '../../../support/eventually.ts';
+import { prefixAnswer } from '#edge/named/prefixes/prefixes-answers.schema.ts';
+import { nameRow, versionRow } from '#edge/named/versions/versions-answers.schema.ts';
+import { errorOf } from '#test/support/app.ts';
+import { eventually } from '#test/support/eventually.ts';
 import {
   as,
   bindings,
@@ -16,9 +16,9 @@ import {
   toolOf,
   tryPut,
   usageOf,
-} from '../../../support/prefixes.ts';
-import { tryAsyncCases } from '../../../support/runs.ts';
-import { bearer, tokenOf } from '../../../support/tokens.ts';
+} from '#test/support/prefixes.ts';
+import { tryAsyncCases } from '#test/support/runs.ts';
+import { bearer, tokenOf } from '#test/support/tokens.ts';
 
 const SUPPORT = { system: prose(600), model: 'claude-opus-5-5', description: 'first' };
 const HI = { messages: [{ role: 'user', content: 'Hi' }] };

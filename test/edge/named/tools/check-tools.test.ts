@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
-import type { Scope } from '../../../../src/edge/gate/identity/identity.ts';
-import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
-import { toolSecretsOf } from '../../../../src/edge/gate/settings/tool-secrets.ts';
-import { ApiError } from '../../../../src/edge/kit/http/errors.ts';
-import { checkRun, refuseRun } from '../../../../src/edge/named/tools/check-tools.ts';
-import { TOOL_URL, TOOL_VARS, weather } from '../../../support/scripted-runs.ts';
+import type { Scope } from '#edge/gate/identity/identity.ts';
+import { parseSettings } from '#edge/gate/settings/settings.ts';
+import { toolSecretsOf } from '#edge/gate/settings/tool-secrets.ts';
+import { ApiError } from '#edge/kit/http/errors.ts';
+import { checkRun, refuseRun } from '#edge/named/tools/check-tools.ts';
+import { TOOL_URL, TOOL_VARS, weather } from '#test/support/scripted-runs.ts';
 
 /** The error that a request raises. */
 function refusal(

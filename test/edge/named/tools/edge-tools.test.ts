@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { edgeToolsIn } from '../../../../src/edge/named/tools/edge-tools.ts';
+import { edgeToolsIn } from '#edge/named/tools/edge-tools.ts';
 
 test.each(['run', '\\u0072un', 'r\\u0075n', 'ru\\u006E'])(
   'how a tool is called never goes up, however its key is written: %s',

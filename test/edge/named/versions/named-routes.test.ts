@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { ask } from '../../../support/agents.ts';
-import { as, simulatedEdge } from '../../../support/prefixes.ts';
+import { ask } from '#test/support/agents.ts';
+import { as, simulatedEdge } from '#test/support/prefixes.ts';
 
 const MODEL = { model: 'claude-opus-5-5', max_tokens: 16 };
 

@@ -1,10 +1,10 @@
 import { describe, expect, test, vi } from 'vitest';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { ask, SKY, turnWith } from '../../../support/agents.ts';
-import { simulate } from '../../../support/conversations.ts';
-import { as, bindings, type SimulatedEdge, simulatedEdge } from '../../../support/prefixes.ts';
-import { resetAll } from '../../../support/reset.ts';
-import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '../../../support/scripted-runs.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { ask, SKY, turnWith } from '#test/support/agents.ts';
+import { simulate } from '#test/support/conversations.ts';
+import { as, bindings, type SimulatedEdge, simulatedEdge } from '#test/support/prefixes.ts';
+import { resetAll } from '#test/support/reset.ts';
+import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '#test/support/scripted-runs.ts';
 
 type Headers = Record<string, string>;
 const MESSAGES = [{ role: 'user', content: 'Hi' }];

@@ -1,13 +1,13 @@
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
-import { settingsOf } from '../../../../src/edge/gate/settings/settings.ts';
-import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
-import { nameRow } from '../../../../src/edge/named/versions/versions-answers.schema.ts';
-import { agentContent, agentDeleted } from '../../../../src/edge/rooms/agents/agents-answers.schema.ts';
-import { refOf } from '../../../../src/edge/talk/history/storage/rows.ts';
-import { findAgent } from '../../../../src/edge/talk/object/named-beginning.ts';
-import { as, type SimulatedEdge, simulatedEdge } from '../../../support/prefixes.ts';
-import { servingTools, TOOL_URL, TOOL_VARS, weather } from '../../../support/scripted-runs.ts';
+import { settingsOf } from '#edge/gate/settings/settings.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import { nameRow } from '#edge/named/versions/versions-answers.schema.ts';
+import { agentContent, agentDeleted } from '#edge/rooms/agents/agents-answers.schema.ts';
+import { refOf } from '#edge/talk/history/storage/rows.ts';
+import { findAgent } from '#edge/talk/object/named-beginning.ts';
+import { as, type SimulatedEdge, simulatedEdge } from '#test/support/prefixes.ts';
+import { servingTools, TOOL_URL, TOOL_VARS, weather } from '#test/support/scripted-runs.ts';
 
 const AGENT = { model: 'claude-opus-5-5', max_tokens: 64, system: 'Be kind.', description: 'Weather' };
 type Headers = Record<string, string>;

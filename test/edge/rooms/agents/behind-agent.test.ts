@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { afterAll, expect, test } from 'vitest';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { ask, edgeWithSky, partsOf, SKY } from '../../../support/agents.ts';
-import { settledApps } from '../../../support/app.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { as } from '../../../support/prefixes.ts';
-import { resetAll } from '../../../support/reset.ts';
-import { runs, tryAsyncCases } from '../../../support/runs.ts';
-import { answeringBy, call, calls, servingTools, TOOL_URL, weather } from '../../../support/scripted-runs.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { ask, edgeWithSky, partsOf, SKY } from '#test/support/agents.ts';
+import { settledApps } from '#test/support/app.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { as } from '#test/support/prefixes.ts';
+import { resetAll } from '#test/support/reset.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { answeringBy, call, calls, servingTools, TOOL_URL, weather } from '#test/support/scripted-runs.ts';
 
 afterAll(async () => {
   await settledApps();

@@ -1,13 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { eventsOf } from '../../../../src/edge/talk/turn/message-events.ts';
-import { bodyOf, testApp } from '../../../support/app.ts';
-import { simulate } from '../../../support/conversations.ts';
-import { as, simulatedEdge } from '../../../support/prefixes.ts';
-import { answeringBy, calls, type Scripted, says, TOOL_VARS } from '../../../support/scripted-runs.ts';
-import { agentOf, agentTool, resultsIn, task } from '../../../support/subagents.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
-import { sse } from '../../../support/wire.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { eventsOf } from '#edge/talk/turn/message-events.ts';
+import { bodyOf, testApp } from '#test/support/app.ts';
+import { simulate } from '#test/support/conversations.ts';
+import { as, simulatedEdge } from '#test/support/prefixes.ts';
+import { answeringBy, calls, type Scripted, says, TOOL_VARS } from '#test/support/scripted-runs.ts';
+import { agentOf, agentTool, resultsIn, task } from '#test/support/subagents.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { sse } from '#test/support/wire.ts';
 
 const SECRET = 'the-token-of-the-maps-0123456789';
 const VARS = { ...TOOL_VARS, TOOL_SECRET_MAPS: `mcp.example.com=Bearer ${SECRET}` };

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { MAX_AGENT_BYTES } from '../../../../src/edge/rooms/agents/agents.schema.ts';
-import { agentContent } from '../../../../src/edge/rooms/agents/agents-answers.schema.ts';
-import { ask } from '../../../support/agents.ts';
-import { as, type SimulatedEdge, simulatedEdge } from '../../../support/prefixes.ts';
-import { TOOL_URL, TOOL_VARS, weather } from '../../../support/scripted-runs.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { MAX_AGENT_BYTES } from '#edge/rooms/agents/agents.schema.ts';
+import { agentContent } from '#edge/rooms/agents/agents-answers.schema.ts';
+import { ask } from '#test/support/agents.ts';
+import { as, type SimulatedEdge, simulatedEdge } from '#test/support/prefixes.ts';
+import { TOOL_URL, TOOL_VARS, weather } from '#test/support/scripted-runs.ts';
 
 const LIMITS = { model: 'claude-opus-5-5', max_tokens: 64 };
 const PICK = { name: 'pick', description: 'Picks.', input_schema: { type: 'object' } };

@@ -1,16 +1,16 @@
 import { expect, test } from 'vitest';
-import type { Identity } from '../../../../src/edge/gate/identity/caller.ts';
-import type { Settings } from '../../../../src/edge/gate/settings/settings.ts';
-import { ApiError } from '../../../../src/edge/kit/http/errors.ts';
-import { validate } from '../../../../src/edge/kit/http/validate.ts';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { checkTools } from '../../../../src/edge/named/tools/check-tools.ts';
-import { edgeToolsIn } from '../../../../src/edge/named/tools/edge-tools.ts';
-import { agentOf } from '../../../../src/edge/rooms/agents/agent.ts';
-import { agentBytes } from '../../../../src/edge/rooms/agents/agent-definition.ts';
-import { putAgent } from '../../../../src/edge/rooms/agents/agents.schema.ts';
-import { behindAgent } from '../../../../src/edge/rooms/agents/behind-agent.ts';
-import { createSimulator } from '../../../../src/edge/toolkit/simulator.ts';
+import type { Identity } from '#edge/gate/identity/caller.ts';
+import type { Settings } from '#edge/gate/settings/settings.ts';
+import { ApiError } from '#edge/kit/http/errors.ts';
+import { validate } from '#edge/kit/http/validate.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { checkTools } from '#edge/named/tools/check-tools.ts';
+import { edgeToolsIn } from '#edge/named/tools/edge-tools.ts';
+import { agentOf } from '#edge/rooms/agents/agent.ts';
+import { agentBytes } from '#edge/rooms/agents/agent-definition.ts';
+import { putAgent } from '#edge/rooms/agents/agents.schema.ts';
+import { behindAgent } from '#edge/rooms/agents/behind-agent.ts';
+import { createSimulator } from '#edge/toolkit/simulator.ts';
 
 const PICKED = { type: 'object', properties: { city: { type: 'string' } } };
 const AGENT = {

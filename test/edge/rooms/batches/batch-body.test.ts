@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { ApiError } from '../../../../src/edge/kit/http/errors.ts';
-import { BatchBody } from '../../../../src/edge/rooms/batches/batch-body.ts';
-import { tryCases } from '../../../support/runs.ts';
+import { ApiError } from '#edge/kit/http/errors.ts';
+import { BatchBody } from '#edge/rooms/batches/batch-body.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();

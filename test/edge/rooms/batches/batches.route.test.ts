@@ -1,14 +1,14 @@
 import { env } from 'cloudflare:workers';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { computeCost, toUsd } from '../../../../src/edge/claude/pricing/cost.ts';
-import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
-import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
-import type { MessageBatch } from '../../../../src/edge/money/lists/batches-answers.schema.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { errorOf, type Sent, type TestApp, testApp } from '../../../support/app.ts';
-import { type FakeBatchApi, fakeBatchApi } from '../../../support/batch-api.ts';
-import { batchesReach, wakeBatch } from '../../../support/batch-objects.ts';
-import { eventually } from '../../../support/eventually.ts';
+import { computeCost, toUsd } from '#edge/claude/pricing/cost.ts';
+import { parseSettings } from '#edge/gate/settings/settings.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { MessageBatch } from '#edge/money/lists/batches-answers.schema.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { errorOf, type Sent, type TestApp, testApp } from '#test/support/app.ts';
+import { type FakeBatchApi, fakeBatchApi } from '#test/support/batch-api.ts';
+import { batchesReach, wakeBatch } from '#test/support/batch-objects.ts';
+import { eventually } from '#test/support/eventually.ts';
 
 const bindings = env as unknown as Bindings;
 const PATH = '/v1/messages/batches';

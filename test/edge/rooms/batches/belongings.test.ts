@@ -1,15 +1,15 @@
 /** What items name, and what their answers give out: files, containers, threads, by prefixes too. */
 import { env } from 'cloudflare:workers';
 import { beforeEach, expect, test } from 'vitest';
-import type { Scope } from '../../../../src/edge/gate/identity/identity.ts';
-import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
-import type { MessageBatch } from '../../../../src/edge/money/lists/batches-answers.schema.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { errorOf, type Sent, type TestApp, testApp } from '../../../support/app.ts';
-import { type FakeBatchApi, fakeBatchApi } from '../../../support/batch-api.ts';
-import { batchesReach, endBatch } from '../../../support/batch-objects.ts';
-import { SMALL_MESSAGE } from '../../../support/small-message.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
+import type { Scope } from '#edge/gate/identity/identity.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { MessageBatch } from '#edge/money/lists/batches-answers.schema.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { errorOf, type Sent, type TestApp, testApp } from '#test/support/app.ts';
+import { type FakeBatchApi, fakeBatchApi } from '#test/support/batch-api.ts';
+import { batchesReach, endBatch } from '#test/support/batch-objects.ts';
+import { SMALL_MESSAGE } from '#test/support/small-message.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
 
 const bindings = env as unknown as Bindings;
 const PATH = '/v1/messages/batches';

@@ -1,20 +1,13 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { beforeEach, expect, test } from 'vitest';
-import { DAY_MS, MINUTE_MS } from '../../../../src/edge/kit/async/durations.ts';
-import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
-import type { MessageBatch } from '../../../../src/edge/money/lists/batches-answers.schema.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { Batch } from '../../../../src/edge/rooms/batches/batch.ts';
-import {
-  around,
-  inputsOf,
-  type JobEdge,
-  jobEdge,
-  nanodollarsOf,
-  paidBy,
-} from '../../../support/classification-jobs.ts';
-import { alarmsByHand } from '../../../support/in-flight.ts';
+import { DAY_MS, MINUTE_MS } from '#edge/kit/async/durations.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { MessageBatch } from '#edge/money/lists/batches-answers.schema.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { Batch } from '#edge/rooms/batches/batch.ts';
+import { around, inputsOf, type JobEdge, jobEdge, nanodollarsOf, paidBy } from '#test/support/classification-jobs.ts';
+import { alarmsByHand } from '#test/support/in-flight.ts';
 
 const bindings = env as unknown as Bindings;
 const KEY = { 'idempotency-key': 'once' };

@@ -1,14 +1,14 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { describe, expect, test, vi } from 'vitest';
-import { HOUR_MS } from '../../../../src/edge/kit/async/durations.ts';
-import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
-import { accountStub, batchStub } from '../../../../src/edge/objects/stubs.ts';
-import { errorOf } from '../../../support/app.ts';
-import { PYDANTIC } from '../../../support/classification.ts';
-import { byId, inputsOf, jobEdge, LABELS, ticket } from '../../../support/classification-jobs.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { bearer, tokenOf } from '../../../support/tokens.ts';
+import { HOUR_MS } from '#edge/kit/async/durations.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import { accountStub, batchStub } from '#edge/objects/stubs.ts';
+import { errorOf } from '#test/support/app.ts';
+import { PYDANTIC } from '#test/support/classification.ts';
+import { byId, inputsOf, jobEdge, LABELS, ticket } from '#test/support/classification-jobs.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { bearer, tokenOf } from '#test/support/tokens.ts';
 
 const bindings = env as unknown as Bindings;
 

@@ -4,8 +4,8 @@
  */
 import { array, assert, asyncProperty, boolean, constantFrom, oneof, record, string, stringMatching } from 'fast-check';
 import { expect, test } from 'vitest';
-import { inputsOf, jobEdge, LABELS, nanodollarsOf, paidBy } from '../../../support/classification-jobs.ts';
-import { runs } from '../../../support/runs.ts';
+import { inputsOf, jobEdge, LABELS, nanodollarsOf, paidBy } from '#test/support/classification-jobs.ts';
+import { runs } from '#test/support/runs.ts';
 
 declare const BATCH_TICKETS: number;
 

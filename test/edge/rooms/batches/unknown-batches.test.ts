@@ -3,17 +3,17 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { beforeEach, expect, test, vi } from 'vitest';
-import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
-import type { MessageBatch } from '../../../../src/edge/money/lists/batches-answers.schema.ts';
-import { accountStub, batchStub, inboxStub } from '../../../../src/edge/objects/stubs.ts';
-import { Batch } from '../../../../src/edge/rooms/batches/batch.ts';
-import type { BatchOpening } from '../../../../src/edge/rooms/batches/contracts/batch.ts';
-import { errorOf, type TestApp, testApp } from '../../../support/app.ts';
-import { type FakeBatchApi, fakeBatchApi } from '../../../support/batch-api.ts';
-import { batchesReach, wakeBatch } from '../../../support/batch-objects.ts';
-import { atNoon } from '../../../support/calendar.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { MessageBatch } from '#edge/money/lists/batches-answers.schema.ts';
+import { accountStub, batchStub, inboxStub } from '#edge/objects/stubs.ts';
+import { Batch } from '#edge/rooms/batches/batch.ts';
+import type { BatchOpening } from '#edge/rooms/batches/contracts/batch.ts';
+import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
+import { type FakeBatchApi, fakeBatchApi } from '#test/support/batch-api.ts';
+import { batchesReach, wakeBatch } from '#test/support/batch-objects.ts';
+import { atNoon } from '#test/support/calendar.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
 
 atNoon();
 

@@ -1,13 +1,13 @@
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
-import { createApp } from '../../../../src/edge/app.ts';
-import type { Fetch } from '../../../../src/edge/claude/upstream.ts';
-import { settingsOf } from '../../../../src/edge/gate/settings/settings.ts';
-import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { errorOf } from '../../../support/app.ts';
-import { inFlight, trackedContext } from '../../../support/in-flight.ts';
-import { rounds } from '../../../support/rounds.ts';
+import { createApp } from '#edge/app.ts';
+import type { Fetch } from '#edge/claude/upstream.ts';
+import { settingsOf } from '#edge/gate/settings/settings.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { errorOf } from '#test/support/app.ts';
+import { inFlight, trackedContext } from '#test/support/in-flight.ts';
+import { rounds } from '#test/support/rounds.ts';
 
 const bindings = env as unknown as Bindings;
 /** More than is kept before anything goes up. */

@@ -1,8 +1,8 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { KeyFault } from '../../../../src/edge/claude/kinds/kind.ts';
-import { ApiError } from '../../../../src/edge/kit/http/errors.ts';
-import { GoogleTokens } from '../../../../src/edge/rooms/clouds/google-tokens.ts';
+import { KeyFault } from '#edge/claude/kinds/kind.ts';
+import { ApiError } from '#edge/kit/http/errors.ts';
+import { GoogleTokens } from '#edge/rooms/clouds/google-tokens.ts';
 
 const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
 const ACCOUNT = {

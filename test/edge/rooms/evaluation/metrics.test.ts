@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { type Judged, metricsOf } from '../../../../src/edge/rooms/evaluation/metrics.ts';
+import { type Judged, metricsOf } from '#edge/rooms/evaluation/metrics.ts';
 
 const one = (expected: string | null, given: string | null | undefined): Judged => ({
   expected: expected === null ? [] : [expected],

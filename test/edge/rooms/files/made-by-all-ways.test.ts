@@ -1,13 +1,13 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { describe, expect, test } from 'vitest';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { testApp } from '../../../support/app.ts';
-import { bindings, conversationsReach, simulate } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
-import { ask, bodyOf, listen } from '../../../support/turns.ts';
-import { block, end, sse, start } from '../../../support/wire.ts';
-import { runInAccount } from '../../money/account/run-in-account.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { runInAccount } from '#test/edge/money/account/run-in-account.ts';
+import { testApp } from '#test/support/app.ts';
+import { bindings, conversationsReach, simulate } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { ask, bodyOf, listen } from '#test/support/turns.ts';
+import { block, end, sse, start } from '#test/support/wire.ts';
 
 const OUTPUT = { type: 'bash_code_execution_output', file_id: 'file_made' };
 const RESULT = {

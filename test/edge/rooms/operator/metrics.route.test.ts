@@ -1,17 +1,17 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Account } from '#edge/money/account/account.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { errorOf, type Sent, settledApps, type TestApp, testApp } from '#test/support/app.ts';
+import { passTime } from '#test/support/calendar.ts';
+import { type Draw, drawing } from '#test/support/draw.ts';
+import { resetAll } from '#test/support/reset.ts';
+import { rounds } from '#test/support/rounds.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { apart, end, message as messageOf, refusal, sse, start, textBlock } from '#test/support/wire.ts';
 import dashboard from '../../../../docs/grafana.json';
-import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
-import type { Account } from '../../../../src/edge/money/account/account.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { errorOf, type Sent, settledApps, type TestApp, testApp } from '../../../support/app.ts';
-import { passTime } from '../../../support/calendar.ts';
-import { type Draw, drawing } from '../../../support/draw.ts';
-import { resetAll } from '../../../support/reset.ts';
-import { rounds } from '../../../support/rounds.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
-import { apart, end, message as messageOf, refusal, sse, start, textBlock } from '../../../support/wire.ts';
 import { metricsIn, namesIn, sumOf } from './open-metrics.ts';
 
 declare const METRICS_REQUESTS: string;

@@ -1,16 +1,16 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { addSums, packSums } from '../../../../src/edge/claude/pricing/usage-sums.ts';
-import { DAY_MS, MINUTE_MS } from '../../../../src/edge/kit/async/durations.ts';
-import type { LeaseCall } from '../../../../src/edge/rooms/pools/contracts/pool.ts';
-import type { Pool } from '../../../../src/edge/rooms/pools/pool.ts';
-import { type Sent, type TestApp, testApp } from '../../../support/app.ts';
-import { atNoon, passTime } from '../../../support/calendar.ts';
-import { resetAll } from '../../../support/reset.ts';
-import { restSooner } from '../../../support/rests.ts';
-import { MODEL, SMALL_MESSAGE } from '../../../support/small-message.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
+import { addSums, packSums } from '#edge/claude/pricing/usage-sums.ts';
+import { DAY_MS, MINUTE_MS } from '#edge/kit/async/durations.ts';
+import type { LeaseCall } from '#edge/rooms/pools/contracts/pool.ts';
+import type { Pool } from '#edge/rooms/pools/pool.ts';
+import { type Sent, type TestApp, testApp } from '#test/support/app.ts';
+import { atNoon, passTime } from '#test/support/calendar.ts';
+import { resetAll } from '#test/support/reset.ts';
+import { restSooner } from '#test/support/rests.ts';
+import { MODEL, SMALL_MESSAGE } from '#test/support/small-message.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
 import { told } from './lease-calls.ts';
 
 atNoon();

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { FailingTasks } from '../../../../src/edge/rooms/pools/failing-tasks.ts';
+import { FailingTasks } from '#edge/rooms/pools/failing-tasks.ts';
 
 const HOUR_MS = 3_600_000;
 

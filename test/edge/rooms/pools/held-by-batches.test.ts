@@ -1,12 +1,12 @@
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
-import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
-import { refusalError } from '../../../../src/edge/money/admission/limit-headers.ts';
-import type { AdmissionDecision, AdmissionRequest } from '../../../../src/edge/money/contracts/admission.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import type { BatchDecision, BatchOrder } from '../../../../src/edge/rooms/batches/contracts/batch.ts';
-import { poolStub } from '../../../../src/edge/rooms/pools/call-pool.ts';
-import { worstCaseWith } from '../../money/account/admission-requests.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import { refusalError } from '#edge/money/admission/limit-headers.ts';
+import type { AdmissionDecision, AdmissionRequest } from '#edge/money/contracts/admission.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import type { BatchDecision, BatchOrder } from '#edge/rooms/batches/contracts/batch.ts';
+import { poolStub } from '#edge/rooms/pools/call-pool.ts';
+import { worstCaseWith } from '#test/edge/money/account/admission-requests.ts';
 
 const bindings = env as unknown as Bindings;
 const SHARED = { defaults: { on_shortfall: 'refuse' }, pools: { deployment: true } } as const;

@@ -1,8 +1,8 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
-import type { Pool } from '../../../../src/edge/rooms/pools/pool.ts';
-import { alarmsByHand } from '../../../support/in-flight.ts';
+import type { Pool } from '#edge/rooms/pools/pool.ts';
+import { alarmsByHand } from '#test/support/in-flight.ts';
 import { told } from './lease-calls.ts';
 
 const LEASES = 500;

@@ -1,5 +1,5 @@
-import { spanAt, spanId } from '../../../../src/edge/money/budget/windows.ts';
-import type { LeaseCall } from '../../../../src/edge/rooms/pools/contracts/pool.ts';
+import { spanAt, spanId } from '#edge/money/budget/windows.ts';
+import type { LeaseCall } from '#edge/rooms/pools/contracts/pool.ts';
 
 /** What an account tells: what it has settled in the windows of this time. */
 export function told(account: string, seq: number, spent: number, at: number): LeaseCall {

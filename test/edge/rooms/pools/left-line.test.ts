@@ -1,12 +1,12 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
-import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
-import type { Account } from '../../../../src/edge/money/account/account.ts';
-import type { AdmissionDecision } from '../../../../src/edge/money/contracts/admission.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { poolStub } from '../../../../src/edge/rooms/pools/call-pool.ts';
-import { settleInside, worstCaseWith } from '../../money/account/admission-requests.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Account } from '#edge/money/account/account.ts';
+import type { AdmissionDecision } from '#edge/money/contracts/admission.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { poolStub } from '#edge/rooms/pools/call-pool.ts';
+import { settleInside, worstCaseWith } from '#test/edge/money/account/admission-requests.ts';
 
 const bindings = env as unknown as Bindings;
 

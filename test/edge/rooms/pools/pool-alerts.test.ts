@@ -2,16 +2,16 @@ import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } fro
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { verifyStandard } from '../../../../src/edge/kit/delivery/standard-webhooks.ts';
-import type { AlertBody } from '../../../../src/edge/money/alerts/alerts-answers.schema.ts';
-import type { LeaseCall } from '../../../../src/edge/rooms/pools/contracts/pool.ts';
-import type { Pool } from '../../../../src/edge/rooms/pools/pool.ts';
-import { testApp } from '../../../support/app.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { resetAll } from '../../../support/reset.ts';
-import { tryAsyncCases } from '../../../support/runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
-import { inboxOf, WEBHOOK_SECRET, worksOf } from '../../../support/webhooks.ts';
+import { verifyStandard } from '#edge/kit/delivery/standard-webhooks.ts';
+import type { AlertBody } from '#edge/money/alerts/alerts-answers.schema.ts';
+import type { LeaseCall } from '#edge/rooms/pools/contracts/pool.ts';
+import type { Pool } from '#edge/rooms/pools/pool.ts';
+import { testApp } from '#test/support/app.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { resetAll } from '#test/support/reset.ts';
+import { tryAsyncCases } from '#test/support/runs.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { inboxOf, WEBHOOK_SECRET, worksOf } from '#test/support/webhooks.ts';
 import { told } from './lease-calls.ts';
 
 const ALERT_URL = 'https://ops.example.com/alerts';

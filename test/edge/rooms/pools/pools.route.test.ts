@@ -1,24 +1,20 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
-import type { Account } from '../../../../src/edge/money/account/account.ts';
-import type { UsageReport } from '../../../../src/edge/money/account/usage-answers.schema.ts';
-import type { LeaseAnswer, LeaseCall } from '../../../../src/edge/rooms/pools/contracts/pool.ts';
-import type { SumRow } from '../../../../src/edge/rooms/pools/contracts/sums.ts';
-import type { Pool } from '../../../../src/edge/rooms/pools/pool.ts';
-import type {
-  AccountSpendRow,
-  PoolQuotaReport,
-  SharedUsageReport,
-} from '../../../../src/edge/rooms/pools/pools-answers.schema.ts';
-import { errorOf, type Sent, type TestApp, testApp } from '../../../support/app.ts';
-import { atNoon } from '../../../support/calendar.ts';
-import { resetAll } from '../../../support/reset.ts';
-import { restSooner } from '../../../support/rests.ts';
-import { rounds } from '../../../support/rounds.ts';
-import { MODEL, SMALL_MESSAGE } from '../../../support/small-message.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Account } from '#edge/money/account/account.ts';
+import type { UsageReport } from '#edge/money/account/usage-answers.schema.ts';
+import type { LeaseAnswer, LeaseCall } from '#edge/rooms/pools/contracts/pool.ts';
+import type { SumRow } from '#edge/rooms/pools/contracts/sums.ts';
+import type { Pool } from '#edge/rooms/pools/pool.ts';
+import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '#edge/rooms/pools/pools-answers.schema.ts';
+import { errorOf, type Sent, type TestApp, testApp } from '#test/support/app.ts';
+import { atNoon } from '#test/support/calendar.ts';
+import { resetAll } from '#test/support/reset.ts';
+import { restSooner } from '#test/support/rests.ts';
+import { rounds } from '#test/support/rounds.ts';
+import { MODEL, SMALL_MESSAGE } from '#test/support/small-message.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
 
 atNoon();
 

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import type { SpendQuery } from '../../../../src/edge/rooms/pools/contracts/pool.ts';
-import type { AccountSpendRow } from '../../../../src/edge/rooms/pools/pools-answers.schema.ts';
-import { pageOfSpenders, unusedAccount } from '../../../../src/edge/rooms/pools/spenders.ts';
-import { tryCases } from '../../../support/runs.ts';
+import type { SpendQuery } from '#edge/rooms/pools/contracts/pool.ts';
+import type { AccountSpendRow } from '#edge/rooms/pools/pools-answers.schema.ts';
+import { pageOfSpenders, unusedAccount } from '#edge/rooms/pools/spenders.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 const SORTS = ['spent', 'limit', 'used', 'last_seen', 'group'] as const;
 const query = { period: 'month', sort: 'spent' } as const;

@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { callTool } from '../../../../src/edge/rooms/runs/call-tool.ts';
-import type { CallOptions } from '../../../../src/edge/rooms/runs/called-kind.ts';
-import { postCall } from '../../../../src/edge/rooms/runs/post-call.ts';
-import type { HttpRun } from '../../../../src/edge/rooms/runs/runs.schema.ts';
-import { MOST_STEP_BYTES } from '../../../../src/edge/rooms/runs/tool-result.ts';
-import { atAddress } from '../../../../src/edge/rooms/runs/tools/addresses.ts';
-import { tryAsyncCases } from '../../../support/runs.ts';
-import { TOOL_SECRET, TOOL_URL } from '../../../support/scripted-runs.ts';
+import { callTool } from '#edge/rooms/runs/call-tool.ts';
+import type { CallOptions } from '#edge/rooms/runs/called-kind.ts';
+import { postCall } from '#edge/rooms/runs/post-call.ts';
+import type { HttpRun } from '#edge/rooms/runs/runs.schema.ts';
+import { MOST_STEP_BYTES } from '#edge/rooms/runs/tool-result.ts';
+import { atAddress } from '#edge/rooms/runs/tools/addresses.ts';
+import { tryAsyncCases } from '#test/support/runs.ts';
+import { TOOL_SECRET, TOOL_URL } from '#test/support/scripted-runs.ts';
 
 const call = { tool_use_id: 'toolu_1', name: 'get_weather', input: {}, account: 'a', conversation: 'c', turn: 't' };
 const settings: CallOptions['settings'] = {

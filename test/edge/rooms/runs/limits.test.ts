@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { parseKept } from '../../../../src/edge/kit/json/kept-text.ts';
-import type { ToolRun } from '../../../../src/edge/named/tools/tool-kind.ts';
-import { needsApproval } from '../../../../src/edge/rooms/runs/approvals/owed-calls.ts';
-import { RunMeter } from '../../../../src/edge/rooms/runs/limits.ts';
-import { tryCases } from '../../../support/runs.ts';
+import { parseKept } from '#edge/kit/json/kept-text.ts';
+import type { ToolRun } from '#edge/named/tools/tool-kind.ts';
+import { needsApproval } from '#edge/rooms/runs/approvals/owed-calls.ts';
+import { RunMeter } from '#edge/rooms/runs/limits.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 const NANO = 1e9;
 const LIMITS = { max_turns: 1_000, max_usd: 1, max_seconds: 60, max_tool_calls: 1_000, parallel_tools: 4 };

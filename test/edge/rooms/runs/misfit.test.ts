@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { misfitOf } from '../../../../src/edge/rooms/runs/misfit.ts';
+import { misfitOf } from '#edge/rooms/runs/misfit.ts';
 
 const city = { $ref: '#/$defs/City' };
 const schema = {

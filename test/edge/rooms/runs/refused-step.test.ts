@@ -1,9 +1,9 @@
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { testApp } from '../../../support/app.ts';
-import { as, type SimulatedEdge, simulatedEdge } from '../../../support/prefixes.ts';
-import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '../../../support/scripted-runs.ts';
-import { refusal } from '../../../support/wire.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { testApp } from '#test/support/app.ts';
+import { as, type SimulatedEdge, simulatedEdge } from '#test/support/prefixes.ts';
+import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '#test/support/scripted-runs.ts';
+import { refusal } from '#test/support/wire.ts';
 
 const WORDS = 'tools.1.custom.input_schema: JSON schema is invalid.';
 const NAMED = `${WORDS} (the tool note)`;

@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest';
-import { upstreamOf } from '../../../../src/edge/claude/upstream.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { atRest, bindings, countRows, simulate, stubOf } from '../../../support/conversations.ts';
-import { untilSo } from '../../../support/eventually.ts';
-import { alarmsByHand } from '../../../support/in-flight.ts';
-import { resetAll } from '../../../support/reset.ts';
-import { answeringBy, call, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';
-import { bodyOf, say } from '../../../support/turns.ts';
+import { upstreamOf } from '#edge/claude/upstream.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { atRest, bindings, countRows, simulate, stubOf } from '#test/support/conversations.ts';
+import { untilSo } from '#test/support/eventually.ts';
+import { alarmsByHand } from '#test/support/in-flight.ts';
+import { resetAll } from '#test/support/reset.ts';
+import { answeringBy, call, calls, says, servingTools, weather } from '#test/support/scripted-runs.ts';
+import { bodyOf, say } from '#test/support/turns.ts';
 
 /** Runs of so many steps that call so many tools each. @returns the rows that both objects have written for one more */
 async function rowsOfRun(steps: number, tools: number): Promise<number> {

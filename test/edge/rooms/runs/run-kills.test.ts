@@ -1,17 +1,17 @@
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
-import { upstreamOf } from '../../../../src/edge/claude/upstream.ts';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { Account } from '../../../../src/edge/money/account/account.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { brokenRule } from '../../../support/api-rules.ts';
-import { bindings, readOf, rowsOf, simulate } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { dyingIn, followed, Killer } from '../../../support/killed-runs.ts';
-import { rounds } from '../../../support/rounds.ts';
-import { runs, tryAsyncCases } from '../../../support/runs.ts';
-import { answeringBy, call, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';
-import { bodyOf, textOf } from '../../../support/turns.ts';
+import { upstreamOf } from '#edge/claude/upstream.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { Account } from '#edge/money/account/account.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { brokenRule } from '#test/support/api-rules.ts';
+import { bindings, readOf, rowsOf, simulate } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { dyingIn, followed, Killer } from '#test/support/killed-runs.ts';
+import { rounds } from '#test/support/rounds.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { answeringBy, call, calls, says, servingTools, weather } from '#test/support/scripted-runs.ts';
+import { bodyOf, textOf } from '#test/support/turns.ts';
 
 /** Where an object dies: the waits of a step. Between two of them everything is stored as one. */
 const POINTS = [

@@ -1,14 +1,14 @@
 import { describe, expect, test, vi } from 'vitest';
-import { upstreamOf } from '../../../../src/edge/claude/upstream.ts';
-import type { VerifiedToken } from '../../../../src/edge/gate/identity/caller.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import type { TurnRequest } from '../../../../src/edge/talk/object/contract.ts';
-import { Conversation } from '../../../../src/edge/talk/object/conversation.ts';
-import { eventsOf } from '../../../../src/edge/talk/turn/message-events.ts';
-import { atRest, bindings, readOf, rowsOf, simulate } from '../../../support/conversations.ts';
-import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '../../../support/scripted-runs.ts';
-import { bodyOf, listen, requestOf, say, textOf, turnOf } from '../../../support/turns.ts';
-import { refusal, sse } from '../../../support/wire.ts';
+import { upstreamOf } from '#edge/claude/upstream.ts';
+import type { VerifiedToken } from '#edge/gate/identity/caller.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import type { TurnRequest } from '#edge/talk/object/contract.ts';
+import { Conversation } from '#edge/talk/object/conversation.ts';
+import { eventsOf } from '#edge/talk/turn/message-events.ts';
+import { atRest, bindings, readOf, rowsOf, simulate } from '#test/support/conversations.ts';
+import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '#test/support/scripted-runs.ts';
+import { bodyOf, listen, requestOf, say, textOf, turnOf } from '#test/support/turns.ts';
+import { refusal, sse } from '#test/support/wire.ts';
 
 const account = () => accountStub(bindings, {}, 'alice');
 const asked = (more: object = {}) => bodyOf('How is the weather?', { tools: [weather()], ...more });

@@ -1,11 +1,11 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { BodyMemory, bodyMemory, MemoryShare } from '../../../../src/edge/kit/http/body-memory.ts';
-import { Account } from '../../../../src/edge/money/account/account.ts';
-import { atRest, readOf, stubOf } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { answeringBy, call, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';
-import { ask, bodyOf, say, textOf } from '../../../support/turns.ts';
+import { BodyMemory, bodyMemory, MemoryShare } from '#edge/kit/http/body-memory.ts';
+import { Account } from '#edge/money/account/account.ts';
+import { atRest, readOf, stubOf } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { answeringBy, call, calls, says, servingTools, weather } from '#test/support/scripted-runs.ts';
+import { ask, bodyOf, say, textOf } from '#test/support/turns.ts';
 
 const MB = 1024 * 1024;
 /** All memory that long bodies may have, and all memory. */

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import type { CrossingText } from '../../../../src/edge/talk/object/contract.ts';
-import { receivedText } from '../../../../src/edge/talk/object/crossing-answer.ts';
-import { brokenRule } from '../../../support/api-rules.ts';
-import { atRest, bindings, readOf, rowsOf, stubOf } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { answeringBy, call, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';
-import { ask, bodyOf, listen, say, textOf } from '../../../support/turns.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import type { CrossingText } from '#edge/talk/object/contract.ts';
+import { receivedText } from '#edge/talk/object/crossing-answer.ts';
+import { brokenRule } from '#test/support/api-rules.ts';
+import { atRest, bindings, readOf, rowsOf, stubOf } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { answeringBy, call, calls, says, servingTools, weather } from '#test/support/scripted-runs.ts';
+import { ask, bodyOf, listen, say, textOf } from '#test/support/turns.ts';
 
 const asked = () => bodyOf('How is the weather?', { tools: [weather()] });
 

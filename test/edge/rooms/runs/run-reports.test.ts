@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { atRest, bindings, readOf, stubOf } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { answeringBy, call, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';
-import { bodyOf, say } from '../../../support/turns.ts';
-import { refusal } from '../../../support/wire.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { atRest, bindings, readOf, stubOf } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { answeringBy, call, calls, says, servingTools, weather } from '#test/support/scripted-runs.ts';
+import { bodyOf, say } from '#test/support/turns.ts';
+import { refusal } from '#test/support/wire.ts';
 
 const account = () => accountStub(bindings, {}, 'alice');
 const sun = () => new Response('sun');

@@ -1,16 +1,16 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { describe, expect, test, vi } from 'vitest';
-import { verifyStandard } from '../../../../src/edge/kit/delivery/standard-webhooks.ts';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { Account } from '../../../../src/edge/money/account/account.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import type { CrossingText } from '../../../../src/edge/talk/object/contract.ts';
-import { receivedText } from '../../../../src/edge/talk/object/crossing-answer.ts';
-import { brokenRule } from '../../../support/api-rules.ts';
-import { passTime } from '../../../support/calendar.ts';
-import { atRest, bindings, readOf, rowsOf, storedLog, stubOf } from '../../../support/conversations.ts';
-import { eventually, untilSo } from '../../../support/eventually.ts';
-import { rounds } from '../../../support/rounds.ts';
+import { verifyStandard } from '#edge/kit/delivery/standard-webhooks.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { Account } from '#edge/money/account/account.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import type { CrossingText } from '#edge/talk/object/contract.ts';
+import { receivedText } from '#edge/talk/object/crossing-answer.ts';
+import { brokenRule } from '#test/support/api-rules.ts';
+import { passTime } from '#test/support/calendar.ts';
+import { atRest, bindings, readOf, rowsOf, storedLog, stubOf } from '#test/support/conversations.ts';
+import { eventually, untilSo } from '#test/support/eventually.ts';
+import { rounds } from '#test/support/rounds.ts';
 import {
   answeringBy,
   call,
@@ -20,9 +20,9 @@ import {
   TOOL_SECRET,
   TOOL_URL,
   weather,
-} from '../../../support/scripted-runs.ts';
-import { ask, bodyOf, listen, say, type Told, textOf } from '../../../support/turns.ts';
-import { sse, start as startOf } from '../../../support/wire.ts';
+} from '#test/support/scripted-runs.ts';
+import { ask, bodyOf, listen, say, type Told, textOf } from '#test/support/turns.ts';
+import { sse, start as startOf } from '#test/support/wire.ts';
 
 /** Longer than it takes to find that there is no connection. */
 const WORKED_ON_MS = 200;

@@ -1,17 +1,17 @@
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { Account } from '../../../../src/edge/money/account/account.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { Conversation } from '../../../../src/edge/talk/object/conversation.ts';
-import { brokenRule } from '../../../support/api-rules.ts';
-import { bindings, readOf, rowsOf } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { dyingIn, followed, Killer } from '../../../support/killed-runs.ts';
-import { runs, tryAsyncCases } from '../../../support/runs.ts';
-import { answeringBy, calls, says, servingTools, TOOL_VARS, weather } from '../../../support/scripted-runs.ts';
-import { agentOf, agentTool, aroundOutcomes, storeAgents, task } from '../../../support/subagents.ts';
-import { bodyOf } from '../../../support/turns.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { Account } from '#edge/money/account/account.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { Conversation } from '#edge/talk/object/conversation.ts';
+import { brokenRule } from '#test/support/api-rules.ts';
+import { bindings, readOf, rowsOf } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { dyingIn, followed, Killer } from '#test/support/killed-runs.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { answeringBy, calls, says, servingTools, TOOL_VARS, weather } from '#test/support/scripted-runs.ts';
+import { agentOf, agentTool, aroundOutcomes, storeAgents, task } from '#test/support/subagents.ts';
+import { bodyOf } from '#test/support/turns.ts';
 
 /** Where something dies: the waits of a step, and those between a run and its subagents. */
 const POINTS = [

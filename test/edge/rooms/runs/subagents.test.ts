@@ -1,14 +1,14 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { describe, expect, test, vi } from 'vitest';
-import { createRequestId } from '../../../../src/edge/kit/http/headers/request-id.ts';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { subagentId } from '../../../../src/edge/rooms/runs/subagents/call-agent.ts';
-import type { CrossingText, Result } from '../../../../src/edge/talk/object/contract.ts';
-import { Conversation } from '../../../../src/edge/talk/object/conversation.ts';
-import { turnReport } from '../../../../src/edge/talk/object/conversations-answers.schema.ts';
-import { receivedText } from '../../../../src/edge/talk/object/crossing-answer.ts';
-import { atRest, decideOn, listApprovals, readOf, rowsOf, stubOf } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
+import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { subagentId } from '#edge/rooms/runs/subagents/call-agent.ts';
+import type { CrossingText, Result } from '#edge/talk/object/contract.ts';
+import { Conversation } from '#edge/talk/object/conversation.ts';
+import { turnReport } from '#edge/talk/object/conversations-answers.schema.ts';
+import { receivedText } from '#edge/talk/object/crossing-answer.ts';
+import { atRest, decideOn, listApprovals, readOf, rowsOf, stubOf } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
 import {
   type Asked,
   answeringBy,
@@ -19,9 +19,9 @@ import {
   servingTools,
   TOOL_VARS,
   weather,
-} from '../../../support/scripted-runs.ts';
-import { agentOf, agentTool, aroundOutcomes, resultsIn, storeAgents, task } from '../../../support/subagents.ts';
-import { ask, bodyOf, listen, say, textOf } from '../../../support/turns.ts';
+} from '#test/support/scripted-runs.ts';
+import { agentOf, agentTool, aroundOutcomes, resultsIn, storeAgents, task } from '#test/support/subagents.ts';
+import { ask, bodyOf, listen, say, textOf } from '#test/support/turns.ts';
 
 const asked = (more: object = {}) => bodyOf('Find out.', { tools: [agentTool('researcher')], ...more });
 const idOf = (turn: string, tool_use_id: string, conversation = 'c1') =>

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { as, simulatedEdge } from '../../../support/prefixes.ts';
-import { TOOL_VARS, weather } from '../../../support/scripted-runs.ts';
+import { as, simulatedEdge } from '#test/support/prefixes.ts';
+import { TOOL_VARS, weather } from '#test/support/scripted-runs.ts';
 
 test('where a tool is, and what it is sent, no answer about its conversation tells', async () => {
   const edge = simulatedEdge(TOOL_VARS);

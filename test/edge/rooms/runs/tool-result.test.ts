@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { acceptedResult } from '../../../../src/edge/rooms/runs/tool-result.ts';
+import { acceptedResult } from '#edge/rooms/runs/tool-result.ts';
 
 const text = { type: 'text', text: 'It broke.' };
 const image = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: 'iVBORw0KGgo=' } };

@@ -1,14 +1,14 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { expect, test } from 'vitest';
-import type { UsageReport } from '../../../../src/edge/money/account/usage-answers.schema.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { passTime } from '../../../support/calendar.ts';
-import { atRest, bindings, stubOf } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { as, simulatedEdge } from '../../../support/prefixes.ts';
-import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '../../../support/scripted-runs.ts';
-import { ask, bodyOf, listen, say } from '../../../support/turns.ts';
-import { refusal } from '../../../support/wire.ts';
+import type { UsageReport } from '#edge/money/account/usage-answers.schema.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { passTime } from '#test/support/calendar.ts';
+import { atRest, bindings, stubOf } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { as, simulatedEdge } from '#test/support/prefixes.ts';
+import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '#test/support/scripted-runs.ts';
+import { ask, bodyOf, listen, say } from '#test/support/turns.ts';
+import { refusal } from '#test/support/wire.ts';
 
 const TOOLS = { tools: [weather(), weather({}, 'get_news')] };
 const asked = (more: object = {}) => bodyOf('How is the weather?', { ...TOOLS, ...more });

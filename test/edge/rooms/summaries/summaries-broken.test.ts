@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { computeCost } from '../../../../src/edge/claude/pricing/cost.ts';
-import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
+import { computeCost } from '#edge/claude/pricing/cost.ts';
+import { parseSettings } from '#edge/gate/settings/settings.ts';
 import {
   booked,
   createWith,
@@ -12,8 +12,8 @@ import {
   talk,
   type Up,
   upstreamOf,
-} from '../../../support/summaries.ts';
-import { apart, block, end, message, start } from '../../../support/wire.ts';
+} from '#test/support/summaries.ts';
+import { apart, block, end, message, start } from '#test/support/wire.ts';
 
 const USAGE = { input_tokens: 1_800, output_tokens: 300 };
 const model = parseSettings({}, true).models.find('claude-opus-5-5');

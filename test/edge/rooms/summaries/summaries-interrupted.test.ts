@@ -1,10 +1,10 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { expect, test, vi } from 'vitest';
-import { Account } from '../../../../src/edge/money/account/account.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { bindings, readOf, rowsOf, stubOf } from '../../../support/conversations.ts';
-import { eventually, untilSo } from '../../../support/eventually.ts';
-import { rounds } from '../../../support/rounds.ts';
+import { Account } from '#edge/money/account/account.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { bindings, readOf, rowsOf, stubOf } from '#test/support/conversations.ts';
+import { eventually, untilSo } from '#test/support/eventually.ts';
+import { rounds } from '#test/support/rounds.ts';
 import {
   booked,
   createWith,
@@ -16,8 +16,8 @@ import {
   talk,
   type Up,
   upstreamOf,
-} from '../../../support/summaries.ts';
-import { type Asked, ask, requestOf, turnOf } from '../../../support/turns.ts';
+} from '#test/support/summaries.ts';
+import { type Asked, ask, requestOf, turnOf } from '#test/support/turns.ts';
 
 /** Has the first summary wait at the upstream until it is let go. (A promise of the test must not wake another object.) */
 function held() {

@@ -1,6 +1,6 @@
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { stubOf } from '../../../support/conversations.ts';
-import { eventually, untilSo } from '../../../support/eventually.ts';
+import { stubOf } from '#test/support/conversations.ts';
+import { eventually, untilSo } from '#test/support/eventually.ts';
 import {
   booked,
   createWith,
@@ -11,8 +11,8 @@ import {
   summariesOf,
   type Up,
   upstreamOf,
-} from '../../../support/summaries.ts';
-import { ask } from '../../../support/turns.ts';
+} from '#test/support/summaries.ts';
+import { ask } from '#test/support/turns.ts';
 
 const [PING_MS, MOST_MS] = [15_000, 20_000];
 const PING = 'event: ping\ndata: {"type":"ping"}\n\n';

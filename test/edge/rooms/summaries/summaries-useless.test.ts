@@ -1,8 +1,8 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { expect, test } from 'vitest';
-import { checkedLines } from '../../../../src/edge/rooms/transfer/checked-backup.ts';
-import { readOf, stubOf } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
+import { checkedLines } from '#edge/rooms/transfer/checked-backup.ts';
+import { readOf, stubOf } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
 import {
   booked,
   createWith,
@@ -14,9 +14,9 @@ import {
   summaryRowsOf,
   talk,
   upstreamOf,
-} from '../../../support/summaries.ts';
-import { ask } from '../../../support/turns.ts';
-import { apart, block, end, start } from '../../../support/wire.ts';
+} from '#test/support/summaries.ts';
+import { ask } from '#test/support/turns.ts';
+import { apart, block, end, start } from '#test/support/wire.ts';
 
 const summaryOf = (text: string, output_tokens: number) =>
   apart(

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { bindings, readOf, rowsOf, stubOf } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { bindings, readOf, rowsOf, stubOf } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
 import {
   createWith,
   isForSummary,
@@ -11,8 +11,8 @@ import {
   summariesOf,
   talk,
   upstreamOf,
-} from '../../../support/summaries.ts';
-import { ask } from '../../../support/turns.ts';
+} from '#test/support/summaries.ts';
+import { ask } from '#test/support/turns.ts';
 
 /** The summaries of a conversation, once there is one. */
 async function summariesMade(): Promise<Summary[]> {

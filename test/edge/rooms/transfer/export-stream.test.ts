@@ -3,8 +3,8 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { withErrorLine } from '../../../../src/edge/rooms/transfer/export-stream.ts';
-import { tryAsyncCases } from '../../../support/runs.ts';
+import { withErrorLine } from '#edge/rooms/transfer/export-stream.ts';
+import { tryAsyncCases } from '#test/support/runs.ts';
 
 const lines = ['{"type":"conversation","id":"c"}', '{"type":"message","content":"{\\"type\\":\\"end\\"}"}'];
 const END = '{"type":"end","messages":1}';

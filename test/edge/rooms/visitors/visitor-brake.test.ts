@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { householdOf } from '../../../../src/edge/rooms/visitors/visitor-brake.ts';
-import { tryCases } from '../../../support/runs.ts';
+import { householdOf } from '#edge/rooms/visitors/visitor-brake.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 const groups = fc.array(fc.integer({ min: 0, max: 0xffff }), { minLength: 8, maxLength: 8 });
 

@@ -2,16 +2,16 @@ import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { decodeJwt } from 'jose';
 import { beforeEach, expect, test, vi } from 'vitest';
-import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../../../src/edge/kit/async/durations.ts';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
-import type { Account } from '../../../../src/edge/money/account/account.ts';
-import { errorOf, type TestApp, testApp } from '../../../support/app.ts';
-import { atNoon, passTime } from '../../../support/calendar.ts';
-import { restSooner } from '../../../support/rests.ts';
-import { answeringBy, says } from '../../../support/scripted-runs.ts';
-import { MODEL, SMALL_MESSAGE } from '../../../support/small-message.ts';
-import { bearer, tokenOf } from '../../../support/tokens.ts';
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '#edge/kit/async/durations.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Account } from '#edge/money/account/account.ts';
+import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
+import { atNoon, passTime } from '#test/support/calendar.ts';
+import { restSooner } from '#test/support/rests.ts';
+import { answeringBy, says } from '#test/support/scripted-runs.ts';
+import { MODEL, SMALL_MESSAGE } from '#test/support/small-message.ts';
+import { bearer, tokenOf } from '#test/support/tokens.ts';
 import {
   addressHeader,
   countedBindings,
@@ -19,7 +19,7 @@ import {
   SOLVED,
   settingsWithVisitors,
   turnstileSays,
-} from '../../../support/visitors.ts';
+} from '#test/support/visitors.ts';
 
 atNoon();
 

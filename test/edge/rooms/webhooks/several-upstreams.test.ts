@@ -1,8 +1,8 @@
 /** Events of webhooks at an edge that has several upstreams. */
 
 import { expect, test } from 'vitest';
-import { accountOf, eventOf, inboxOf, type Works, worksOf } from '../../../support/webhooks.ts';
-import { refusal } from '../../../support/wire.ts';
+import { accountOf, eventOf, inboxOf, type Works, worksOf } from '#test/support/webhooks.ts';
+import { refusal } from '#test/support/wire.ts';
 
 let deployments = 0;
 

@@ -1,13 +1,13 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { describe, expect, test } from 'vitest';
+import { hmac } from '#edge/kit/delivery/hmac.ts';
+import { signStandard } from '#edge/kit/delivery/standard-webhooks.ts';
+import { defineWebhook, type Webhook } from '#edge/rooms/webhooks/sources/define-webhook.ts';
+import type { Replayed, SourceRow } from '#edge/rooms/webhooks/webhooks-answers.schema.ts';
+import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
+import { bearer, tokenOf } from '#test/support/tokens.ts';
+import { inboxOf, WEBHOOK_SECRET, type Works, worksOf } from '#test/support/webhooks.ts';
 import { signHmac } from '../../../../scripts/sign-webhook.ts';
-import { hmac } from '../../../../src/edge/kit/delivery/hmac.ts';
-import { signStandard } from '../../../../src/edge/kit/delivery/standard-webhooks.ts';
-import { defineWebhook, type Webhook } from '../../../../src/edge/rooms/webhooks/sources/define-webhook.ts';
-import type { Replayed, SourceRow } from '../../../../src/edge/rooms/webhooks/webhooks-answers.schema.ts';
-import { errorOf, type TestApp, testApp } from '../../../support/app.ts';
-import { bearer, tokenOf } from '../../../support/tokens.ts';
-import { inboxOf, WEBHOOK_SECRET, type Works, worksOf } from '../../../support/webhooks.ts';
 
 const SECRET = 'the secret of the shop';
 const URL = 'https://hooks.example.com/labels';

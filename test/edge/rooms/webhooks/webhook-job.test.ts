@@ -1,16 +1,16 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
 import { describe, expect, test, vi } from 'vitest';
-import { fromUsd } from '../../../../src/edge/claude/pricing/cost.ts';
-import { hmac } from '../../../../src/edge/kit/delivery/hmac.ts';
-import type { Schedule } from '../../../../src/edge/kit/delivery/schedule.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { Inbox } from '../../../../src/edge/rooms/webhooks/inbox/inbox.ts';
-import type { Deliver } from '../../../../src/edge/rooms/webhooks/sources/define-webhook.ts';
-import { defineWebhook } from '../../../../src/edge/rooms/webhooks/sources/define-webhook.ts';
-import { PYDANTIC } from '../../../support/classification.ts';
-import { webhookVars } from '../../../support/webhook-vars.ts';
-import { accountOf, eventOf, inboxOf, WEBHOOK_SECRET, type Works, worksOf } from '../../../support/webhooks.ts';
-import { settleAt } from '../../money/account/admission-requests.ts';
+import { fromUsd } from '#edge/claude/pricing/cost.ts';
+import { hmac } from '#edge/kit/delivery/hmac.ts';
+import type { Schedule } from '#edge/kit/delivery/schedule.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { Inbox } from '#edge/rooms/webhooks/inbox/inbox.ts';
+import type { Deliver } from '#edge/rooms/webhooks/sources/define-webhook.ts';
+import { defineWebhook } from '#edge/rooms/webhooks/sources/define-webhook.ts';
+import { settleAt } from '#test/edge/money/account/admission-requests.ts';
+import { PYDANTIC } from '#test/support/classification.ts';
+import { webhookVars } from '#test/support/webhook-vars.ts';
+import { accountOf, eventOf, inboxOf, WEBHOOK_SECRET, type Works, worksOf } from '#test/support/webhooks.ts';
 
 const URL = 'https://hooks.example.com/labels';
 const SECOND = 1_000;

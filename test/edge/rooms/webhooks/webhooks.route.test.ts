@@ -1,5 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
+import { hmac } from '#edge/kit/delivery/hmac.ts';
+import { signStandard } from '#edge/kit/delivery/standard-webhooks.ts';
+import { SHIPPED_SOURCES } from '#edge/rooms/webhooks/shipped-sources.ts';
+import { defineWebhook, type Webhook } from '#edge/rooms/webhooks/sources/define-webhook.ts';
+import type { EventReport, EventRow } from '#edge/rooms/webhooks/webhooks-answers.schema.ts';
+import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
+import { tryAsyncCases } from '#test/support/runs.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { webhookVars } from '#test/support/webhook-vars.ts';
+import { inboxOf, WEBHOOK_SECRET } from '#test/support/webhooks.ts';
 import comment from '../../../../examples/webhooks/github/comment.json';
 import issue from '../../../../examples/webhooks/github/issue.json';
 import ping from '../../../../examples/webhooks/github/ping.json';
@@ -10,16 +20,6 @@ import contact from '../../../../examples/webhooks/standard/message.json';
 import dispute from '../../../../examples/webhooks/stripe/dispute.json';
 import refund from '../../../../examples/webhooks/stripe/refund.json';
 import { signGithub, signHmac, signSlack, signStripe } from '../../../../scripts/sign-webhook.ts';
-import { hmac } from '../../../../src/edge/kit/delivery/hmac.ts';
-import { signStandard } from '../../../../src/edge/kit/delivery/standard-webhooks.ts';
-import { SHIPPED_SOURCES } from '../../../../src/edge/rooms/webhooks/shipped-sources.ts';
-import { defineWebhook, type Webhook } from '../../../../src/edge/rooms/webhooks/sources/define-webhook.ts';
-import type { EventReport, EventRow } from '../../../../src/edge/rooms/webhooks/webhooks-answers.schema.ts';
-import { errorOf, type TestApp, testApp } from '../../../support/app.ts';
-import { tryAsyncCases } from '../../../support/runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
-import { webhookVars } from '../../../support/webhook-vars.ts';
-import { inboxOf, WEBHOOK_SECRET } from '../../../support/webhooks.ts';
 
 const OTHER = 'whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD';
 const SECRETS = {

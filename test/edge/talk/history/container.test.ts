@@ -1,10 +1,10 @@
 /** Code that waits for the results of tools goes on in its container, or leaves the history. */
 import { describe, expect, test } from 'vitest';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { eventsOf } from '../../../../src/edge/talk/turn/message-events.ts';
-import { type TestApp, testApp } from '../../../support/app.ts';
-import { passingTime, rowsOf, stubOf } from '../../../support/conversations.ts';
-import { bringIn, rowsBy, WAYS } from '../../../support/rows-by-ways.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { eventsOf } from '#edge/talk/turn/message-events.ts';
+import { type TestApp, testApp } from '#test/support/app.ts';
+import { passingTime, rowsOf, stubOf } from '#test/support/conversations.ts';
+import { bringIn, rowsBy, WAYS } from '#test/support/rows-by-ways.ts';
 import {
   type Asked,
   answeringBy,
@@ -13,9 +13,9 @@ import {
   servingTools,
   TOOL_VARS,
   weather,
-} from '../../../support/scripted-runs.ts';
-import { ask, bodyOf, say, textOf } from '../../../support/turns.ts';
-import { refusal, sse } from '../../../support/wire.ts';
+} from '#test/support/scripted-runs.ts';
+import { ask, bodyOf, say, textOf } from '#test/support/turns.ts';
+import { refusal, sse } from '#test/support/wire.ts';
 
 const CODE = { type: 'code_execution_20260120', name: 'code_execution' };
 const USE = {

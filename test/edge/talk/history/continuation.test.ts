@@ -6,9 +6,9 @@ import {
   countResent,
   emptyHistoryState,
   type SentMessage,
-} from '../../../../src/edge/talk/history/continuation.ts';
-import { brokenRule } from '../../../support/api-rules.ts';
-import { runs, tryCases } from '../../../support/runs.ts';
+} from '#edge/talk/history/continuation.ts';
+import { brokenRule } from '#test/support/api-rules.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
 
 const user = (content: unknown): SentMessage => ({ role: 'user', content });
 const assistant = (content: unknown): SentMessage => ({ role: 'assistant', content });

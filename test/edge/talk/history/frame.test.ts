@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { frameOf } from '../../../../src/edge/talk/history/frame.ts';
+import { frameOf } from '#edge/talk/history/frame.ts';
 
 const asked = {
   background: 'true',

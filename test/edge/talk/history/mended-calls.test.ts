@@ -1,10 +1,10 @@
 /** Calls that the API would not take back are mended, or left out of what goes up. The checker of the API refuses the others. */
 import { describe, expect, test } from 'vitest';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { mendedName, withMendedCalls } from '../../../../src/edge/talk/history/mended-calls.ts';
-import { rowsOf, stubOf } from '../../../support/conversations.ts';
-import { answeringBy, calls, type Scripted, says, servingTools, weather } from '../../../support/scripted-runs.ts';
-import { ask, bodyOf, say, type Told } from '../../../support/turns.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { mendedName, withMendedCalls } from '#edge/talk/history/mended-calls.ts';
+import { rowsOf, stubOf } from '#test/support/conversations.ts';
+import { answeringBy, calls, type Scripted, says, servingTools, weather } from '#test/support/scripted-runs.ts';
+import { ask, bodyOf, say, type Told } from '#test/support/turns.ts';
 
 const { run: _, ...own } = weather();
 const use = (more: object = {}): Json => ({ type: 'tool_use', id: 'toolu_1', name: 'get_weather', input: {}, ...more });

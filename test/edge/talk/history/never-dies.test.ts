@@ -1,12 +1,12 @@
 /** Whatever an answer brings, the next plain question in its conversation is accepted, and in each copy of it. */
 import fc from 'fast-check';
 import { beforeEach, expect, test } from 'vitest';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { MessageBuilder } from '../../../../src/edge/talk/turn/message-builder.ts';
-import { eventsOf } from '../../../../src/edge/talk/turn/message-events.ts';
-import { type TestApp, testApp } from '../../../support/app.ts';
-import { bringIn, rowsBy, WAYS } from '../../../support/rows-by-ways.ts';
-import { runs, tryAsyncCases } from '../../../support/runs.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { MessageBuilder } from '#edge/talk/turn/message-builder.ts';
+import { eventsOf } from '#edge/talk/turn/message-events.ts';
+import { type TestApp, testApp } from '#test/support/app.ts';
+import { bringIn, rowsBy, WAYS } from '#test/support/rows-by-ways.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
 import {
   type Asked,
   answeringBy,
@@ -14,9 +14,9 @@ import {
   servingTools,
   TOOL_VARS,
   weather,
-} from '../../../support/scripted-runs.ts';
-import { eventsIn } from '../../../support/turns.ts';
-import { apart, refusal } from '../../../support/wire.ts';
+} from '#test/support/scripted-runs.ts';
+import { eventsIn } from '#test/support/turns.ts';
+import { apart, refusal } from '#test/support/wire.ts';
 
 let app: TestApp;
 beforeEach(() => {

@@ -1,7 +1,7 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { describe, expect, test } from 'vitest';
-import { errorOf, type TestApp, testApp } from '../../../support/app.ts';
-import { simulate } from '../../../support/conversations.ts';
+import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
+import { simulate } from '#test/support/conversations.ts';
 
 const LIMIT = 6_000;
 const MODEL = 'claude-opus-5-5';

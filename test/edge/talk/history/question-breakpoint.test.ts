@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { createSimulator } from '../../../../src/edge/toolkit/simulator.ts';
-import { type Asked, answeringBy, call, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';
-import { bodyOf, say } from '../../../support/turns.ts';
+import { createSimulator } from '#edge/toolkit/simulator.ts';
+import { type Asked, answeringBy, call, calls, says, servingTools, weather } from '#test/support/scripted-runs.ts';
+import { bodyOf, say } from '#test/support/turns.ts';
 
 const LONG = 'The river is long. '.repeat(1_000);
 const many = (count: number) => Array.from({ length: count }, (_, nth) => nth);

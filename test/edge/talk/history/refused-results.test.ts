@@ -1,10 +1,10 @@
 /** Results of the edge's calls that the API refuses: they are told in words, and the conversation goes on. */
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { Account } from '../../../../src/edge/money/account/account.ts';
-import { eventsOf } from '../../../../src/edge/talk/turn/message-events.ts';
-import { atRest, readOf, rowsOf, stubOf } from '../../../support/conversations.ts';
-import { followed, Killer } from '../../../support/killed-runs.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { Account } from '#edge/money/account/account.ts';
+import { eventsOf } from '#edge/talk/turn/message-events.ts';
+import { atRest, readOf, rowsOf, stubOf } from '#test/support/conversations.ts';
+import { followed, Killer } from '#test/support/killed-runs.ts';
 import {
   type Asked,
   answeringBy,
@@ -14,9 +14,9 @@ import {
   says,
   servingTools,
   weather,
-} from '../../../support/scripted-runs.ts';
-import { ask, bodyOf, say, textOf } from '../../../support/turns.ts';
-import { event, message, PING, refusal, sse, start } from '../../../support/wire.ts';
+} from '#test/support/scripted-runs.ts';
+import { ask, bodyOf, say, textOf } from '#test/support/turns.ts';
+import { event, message, PING, refusal, sse, start } from '#test/support/wire.ts';
 
 const asked = (more: object = {}) => bodyOf('How is the weather?', { tools: [weather()], ...more });
 const picture = () =>

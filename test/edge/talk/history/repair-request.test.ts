@@ -1,10 +1,10 @@
 /** Whatever the API rejects of what it has accepted before, in whatever words: the next question is answered. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { eventsOf } from '../../../../src/edge/talk/turn/message-events.ts';
-import { atRest, readOf, rowsOf } from '../../../support/conversations.ts';
-import { runs, tryAsyncCases } from '../../../support/runs.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { eventsOf } from '#edge/talk/turn/message-events.ts';
+import { atRest, readOf, rowsOf } from '#test/support/conversations.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
 import {
   type Asked,
   answeringBy,
@@ -14,9 +14,9 @@ import {
   says,
   servingTools,
   weather,
-} from '../../../support/scripted-runs.ts';
-import { ask, bodyOf, say, textOf } from '../../../support/turns.ts';
-import { event, message, refusal, sse } from '../../../support/wire.ts';
+} from '#test/support/scripted-runs.ts';
+import { ask, bodyOf, say, textOf } from '#test/support/turns.ts';
+import { event, message, refusal, sse } from '#test/support/wire.ts';
 
 const STATUSES = [400, 404, 413, 422] as const;
 type Status = (typeof STATUSES)[number];

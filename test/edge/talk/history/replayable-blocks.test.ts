@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { replayableBlocks } from '../../../../src/edge/talk/history/replayable-blocks.ts';
-import { MessageBuilder } from '../../../../src/edge/talk/turn/message-builder.ts';
-import { brokenRule } from '../../../support/api-rules.ts';
-import { runs, tryCases } from '../../../support/runs.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { replayableBlocks } from '#edge/talk/history/replayable-blocks.ts';
+import { MessageBuilder } from '#edge/talk/turn/message-builder.ts';
+import { brokenRule } from '#test/support/api-rules.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
 
 type Event = Json & { type: string };
 

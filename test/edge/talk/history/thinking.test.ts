@@ -1,11 +1,11 @@
 import { runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { bindings, jsonOf, rowsOf, simulate, stubOf } from '../../../support/conversations.ts';
-import { tryAsyncCases } from '../../../support/runs.ts';
-import { answeringBy } from '../../../support/scripted-runs.ts';
-import { ask, bodyOf, listen, requestOf, say, type Told, turnOf } from '../../../support/turns.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { bindings, jsonOf, rowsOf, simulate, stubOf } from '#test/support/conversations.ts';
+import { tryAsyncCases } from '#test/support/runs.ts';
+import { answeringBy } from '#test/support/scripted-runs.ts';
+import { ask, bodyOf, listen, requestOf, say, type Told, turnOf } from '#test/support/turns.ts';
 
 const MODELS = ['claude-opus-5-5', 'claude-haiku-5-5'] as const;
 const TOOL = { name: 'weather', input_schema: { type: 'object', properties: { city: { type: 'string' } } } };

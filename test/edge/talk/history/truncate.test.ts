@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { FILLED } from '../../../../src/edge/talk/history/shares.ts';
-import { firstToSend, type SizedTurn } from '../../../../src/edge/talk/history/truncate.ts';
-import { shortenedBy } from '../../../bench/history-model.ts';
-import { tryCases } from '../../../support/runs.ts';
+import { FILLED } from '#edge/talk/history/shares.ts';
+import { firstToSend, type SizedTurn } from '#edge/talk/history/truncate.ts';
+import { shortenedBy } from '#test/bench/history-model.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 const turns = fc
   .array(fc.record({ tokens: fc.integer({ min: 1, max: 100 }), follows: fc.boolean() }), {

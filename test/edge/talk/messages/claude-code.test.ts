@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest';
-import { MODELS } from '../../../../src/edge/claude/models/models.ts';
-import { simulatedModels } from '../../../../src/edge/claude/simulated-models.ts';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { createSimulator } from '../../../../src/simulator/simulator.ts';
-import session from '../../../fixtures/claude-code/session.json';
-import { testApp } from '../../../support/app.ts';
-import { eventsIn } from '../../../support/turns.ts';
+import { MODELS } from '#edge/claude/models/models.ts';
+import { simulatedModels } from '#edge/claude/simulated-models.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { createSimulator } from '#simulator/simulator.ts';
+import session from '#test/fixtures/claude-code/session.json';
+import { testApp } from '#test/support/app.ts';
+import { eventsIn } from '#test/support/turns.ts';
 
 const PATH = '/v1/messages?beta=true';
 type Send = (body: Json, headers: Record<string, string>) => Promise<Response>;

@@ -1,7 +1,7 @@
 import { describe, expect, test, vi } from 'vitest';
-import { testApp } from '../../../support/app.ts';
-import { simulate } from '../../../support/conversations.ts';
-import { as, prose, put, type SimulatedEdge, simulatedEdge, type Usage } from '../../../support/prefixes.ts';
+import { testApp } from '#test/support/app.ts';
+import { simulate } from '#test/support/conversations.ts';
+import { as, prose, put, type SimulatedEdge, simulatedEdge, type Usage } from '#test/support/prefixes.ts';
 
 const MODEL = 'claude-opus-5-5';
 const TOOLS = [{ name: 'look', description: prose(40), input_schema: { type: 'object', properties: {} } }];

@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import { inSteps } from '../../../../src/edge/kit/async/in-steps.ts';
-import { parsingJson, parsingLong } from '../../../../src/edge/kit/http/read-json.ts';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { withoutEdgeBlocksIn } from '../../../../src/edge/talk/shown/edge-blocks.ts';
-import { brokenRule } from '../../../support/api-rules.ts';
-import { errorOf, type TestApp, testApp } from '../../../support/app.ts';
-import { batchesReach } from '../../../support/batch-objects.ts';
-import { tryAsyncCases } from '../../../support/runs.ts';
+import { inSteps } from '#edge/kit/async/in-steps.ts';
+import { parsingJson, parsingLong } from '#edge/kit/http/read-json.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { withoutEdgeBlocksIn } from '#edge/talk/shown/edge-blocks.ts';
+import { brokenRule } from '#test/support/api-rules.ts';
+import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
+import { batchesReach } from '#test/support/batch-objects.ts';
+import { tryAsyncCases } from '#test/support/runs.ts';
 
 const MODEL = 'claude-haiku-5-5';
 const use = (id: string, input: unknown = { city: 'Bern' }) => ({

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
-import { errorOf, testApp } from '../../../support/app.ts';
-import { said } from '../../../support/classification.ts';
-import { answeringBy, says } from '../../../support/scripted-runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
+import { parseSettings } from '#edge/gate/settings/settings.ts';
+import { errorOf, testApp } from '#test/support/app.ts';
+import { said } from '#test/support/classification.ts';
+import { answeringBy, says } from '#test/support/scripted-runs.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
 
 const DEFAULTS = { model: 'claude-haiku-5-5', max_tokens: 50, system: 'Be brief.' };
 const hi = { messages: [{ role: 'user', content: 'Hi' }], stream: false };

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { errorOf, testApp } from '../../../support/app.ts';
-import { answeringBy } from '../../../support/scripted-runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
+import { errorOf, testApp } from '#test/support/app.ts';
+import { answeringBy } from '#test/support/scripted-runs.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
 
 const NOT_FOUND = { type: 'error', error: { type: 'not_found_error', message: 'model: as the API says it' } };
 

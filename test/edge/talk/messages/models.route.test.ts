@@ -1,8 +1,8 @@
 import { describe, expect, test, vi } from 'vitest';
-import { lifecycleOf, ModelTable } from '../../../../src/edge/claude/models/models.ts';
-import { toldPrices } from '../../../../src/edge/talk/messages/served-models.ts';
-import { errorOf, type Sent, testApp } from '../../../support/app.ts';
-import { passTime } from '../../../support/calendar.ts';
+import { lifecycleOf, ModelTable } from '#edge/claude/models/models.ts';
+import { toldPrices } from '#edge/talk/messages/served-models.ts';
+import { errorOf, type Sent, testApp } from '#test/support/app.ts';
+import { passTime } from '#test/support/calendar.ts';
 
 const ALL = [
   'claude-opus-5-5',

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { testApp } from '../../../support/app.ts';
-import { SMALL_MESSAGE } from '../../../support/small-message.ts';
+import { testApp } from '#test/support/app.ts';
+import { SMALL_MESSAGE } from '#test/support/small-message.ts';
 
 const plain = { model: SMALL_MESSAGE.model, max_tokens: 100, messages: [{ role: 'user', content: 'Hello' }] };
 const PATHS = ['/v1/messages', '/v1/messages/count_tokens'];

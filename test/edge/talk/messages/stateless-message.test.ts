@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { ask, edgeWithSky, SKY, turnWith } from '../../../support/agents.ts';
-import { as } from '../../../support/prefixes.ts';
-import { weather } from '../../../support/scripted-runs.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { ask, edgeWithSky, SKY, turnWith } from '#test/support/agents.ts';
+import { as } from '#test/support/prefixes.ts';
+import { weather } from '#test/support/scripted-runs.ts';
 
 const PICK = { name: 'pick', input_schema: { type: 'object', properties: { city: { type: 'string' } } } };
 const NOTE = { name: 'note', input_schema: { type: 'object' } };

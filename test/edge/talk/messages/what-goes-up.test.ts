@@ -1,11 +1,11 @@
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import type { Upstream } from '../../../../src/edge/claude/upstream.ts';
-import { parseSettings } from '../../../../src/edge/gate/settings/settings.ts';
-import { Conversation } from '../../../../src/edge/talk/object/conversation.ts';
-import { errorOf, type Sent, type TestApp, testApp } from '../../../support/app.ts';
-import { resetAll } from '../../../support/reset.ts';
-import { SMALL_MESSAGE } from '../../../support/small-message.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
+import type { Upstream } from '#edge/claude/upstream.ts';
+import { parseSettings } from '#edge/gate/settings/settings.ts';
+import { Conversation } from '#edge/talk/object/conversation.ts';
+import { errorOf, type Sent, type TestApp, testApp } from '#test/support/app.ts';
+import { resetAll } from '#test/support/reset.ts';
+import { SMALL_MESSAGE } from '#test/support/small-message.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
 
 const MODEL = 'claude-haiku-5-5';
 const MESSAGE = { ...SMALL_MESSAGE, model: MODEL, content: [{ type: 'text', text: '{"label":"a"}' }] };

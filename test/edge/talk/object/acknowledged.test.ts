@@ -1,14 +1,14 @@
 import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { checkedLines } from '../../../../src/edge/rooms/transfer/checked-backup.ts';
-import { bindings, readOf, rowsOf, stubOf, turnNow } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { tryAsyncCases } from '../../../support/runs.ts';
-import { type Asked, answeringBy, type Scripted, says, weather } from '../../../support/scripted-runs.ts';
-import { ask, bodyOf, requestOf, say, turnOf } from '../../../support/turns.ts';
-import { event } from '../../../support/wire.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { checkedLines } from '#edge/rooms/transfer/checked-backup.ts';
+import { bindings, readOf, rowsOf, stubOf, turnNow } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { tryAsyncCases } from '#test/support/runs.ts';
+import { type Asked, answeringBy, type Scripted, says, weather } from '#test/support/scripted-runs.ts';
+import { ask, bodyOf, requestOf, say, turnOf } from '#test/support/turns.ts';
+import { event } from '#test/support/wire.ts';
 
 const THINKS: Scripted = {
   content: [

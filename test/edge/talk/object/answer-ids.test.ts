@@ -1,17 +1,17 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { ConversationMessage } from '../../../../src/client/index.ts';
-import { toUIMessages } from '../../../../src/client/ui-messages.ts';
-import type { Row } from '../../../support/conversations.ts';
-import { readOf, rowsOf, storedLog, stubOf } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { CONSTANT_ID, NO_IDS, streamedAs, wholeAs, withIdIn } from '../../../support/foreign-gateway/ids.ts';
-import { backupOf } from '../../../support/long-backup.ts';
-import { runs, tryAsyncCases } from '../../../support/runs.ts';
-import { answeringBy, call, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';
-import { ask, bodyOf, eventsIn, listen, say, type Told } from '../../../support/turns.ts';
-import { end, start as startOf, textBlock } from '../../../support/wire.ts';
+import type { ConversationMessage } from '#client/index.ts';
+import { toUIMessages } from '#client/ui-messages.ts';
+import type { Row } from '#test/support/conversations.ts';
+import { readOf, rowsOf, storedLog, stubOf } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { CONSTANT_ID, NO_IDS, streamedAs, wholeAs, withIdIn } from '#test/support/foreign-gateway/ids.ts';
+import { backupOf } from '#test/support/long-backup.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { answeringBy, call, calls, says, servingTools, weather } from '#test/support/scripted-runs.ts';
+import { ask, bodyOf, eventsIn, listen, say, type Told } from '#test/support/turns.ts';
+import { end, start as startOf, textBlock } from '#test/support/wire.ts';
 
 const place = (id: string) => ({ account: 'alice', id });
 const question = (content: unknown) => ({ messages: [{ role: 'user', content }] });

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { ask } from '../../../support/agents.ts';
-import { edgeWithRouter, isLabelling, lastText, ledgerOf } from '../../../support/chosen-models.ts';
-import { readOf, rowsOf, stubOf } from '../../../support/conversations.ts';
-import { eventually, untilSo } from '../../../support/eventually.ts';
+import { ask } from '#test/support/agents.ts';
+import { edgeWithRouter, isLabelling, lastText, ledgerOf } from '#test/support/chosen-models.ts';
+import { readOf, rowsOf, stubOf } from '#test/support/conversations.ts';
+import { eventually, untilSo } from '#test/support/eventually.ts';
 
 /** The edge whose label waits until it is let go. */
 async function edgeHeld() {

@@ -1,10 +1,10 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
-import { createRequestId } from '../../../../src/edge/kit/http/headers/request-id.ts';
-import type { Account } from '../../../../src/edge/money/account/account.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import type { TurnRequest } from '../../../../src/edge/talk/object/contract.ts';
+import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
+import type { Account } from '#edge/money/account/account.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import type { TurnRequest } from '#edge/talk/object/contract.ts';
 import {
   edgeWithRouter,
   isLabelling,
@@ -13,12 +13,12 @@ import {
   type Level,
   lastText,
   ledgerOf,
-} from '../../../support/chosen-models.ts';
-import { bindings, stubOf } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { runs, tryAsyncCases } from '../../../support/runs.ts';
-import { says } from '../../../support/scripted-runs.ts';
-import { bodyOf, listen, requestOf, turnOf } from '../../../support/turns.ts';
+} from '#test/support/chosen-models.ts';
+import { bindings, stubOf } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { says } from '#test/support/scripted-runs.ts';
+import { bodyOf, listen, requestOf, turnOf } from '#test/support/turns.ts';
 
 /** What the models cost beside each other: the order of `LEVELS`. */
 const MODELS = ['claude-haiku-5-5', 'claude-sonnet-5-5', LARGE];

@@ -1,7 +1,7 @@
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { isObject, type Json } from '../../../../src/edge/kit/json/object.ts';
-import { Account } from '../../../../src/edge/money/account/account.ts';
-import { ask } from '../../../support/agents.ts';
+import { isObject, type Json } from '#edge/kit/json/object.ts';
+import { Account } from '#edge/money/account/account.ts';
+import { ask } from '#test/support/agents.ts';
 import {
   CHOICE,
   edgeWithRouter,
@@ -14,11 +14,11 @@ import {
   question,
   SMALL,
   store,
-} from '../../../support/chosen-models.ts';
-import { eventually } from '../../../support/eventually.ts';
-import type { SimulatedEdge } from '../../../support/prefixes.ts';
-import { type Asked, calls, says } from '../../../support/scripted-runs.ts';
-import { agentOf, task } from '../../../support/subagents.ts';
+} from '#test/support/chosen-models.ts';
+import { eventually } from '#test/support/eventually.ts';
+import type { SimulatedEdge } from '#test/support/prefixes.ts';
+import { type Asked, calls, says } from '#test/support/scripted-runs.ts';
+import { agentOf, task } from '#test/support/subagents.ts';
 
 test('the first question of a conversation chooses the model, and everything says which and why', async () => {
   const { app, bob, up, labels, version } = await edgeWithRouter();

@@ -1,10 +1,10 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { expect, test, vi } from 'vitest';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { ask, edgeWithSky, partsOf, SKY, turnWith } from '../../../support/agents.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { as } from '../../../support/prefixes.ts';
-import { servingTools, TOOL_URL, weather } from '../../../support/scripted-runs.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { ask, edgeWithSky, partsOf, SKY, turnWith } from '#test/support/agents.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { as } from '#test/support/prefixes.ts';
+import { servingTools, TOOL_URL, weather } from '#test/support/scripted-runs.ts';
 
 const RUN = ['mcp_tool_use', 'mcp_tool_result', 'text'];
 const { run: _, ...TOLD } = weather();

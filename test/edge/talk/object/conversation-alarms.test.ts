@@ -1,10 +1,10 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { beforeEach, expect, test, vi } from 'vitest';
-import { Account } from '../../../../src/edge/money/account/account.ts';
-import { Transcript } from '../../../../src/edge/talk/history/storage/transcript.ts';
-import { atRest, passingTime, simulate, stubOf } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { ask, bodyOf, listen, say } from '../../../support/turns.ts';
+import { Account } from '#edge/money/account/account.ts';
+import { Transcript } from '#edge/talk/history/storage/transcript.ts';
+import { atRest, passingTime, simulate, stubOf } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { ask, bodyOf, listen, say } from '#test/support/turns.ts';
 
 beforeEach(() => {
   simulate();

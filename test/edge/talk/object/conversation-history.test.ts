@@ -2,14 +2,14 @@ import { abortAllDurableObjects } from 'cloudflare:test';
 import type Anthropic from '@anthropic-ai/sdk';
 import fc from 'fast-check';
 import { beforeEach, expect, test } from 'vitest';
-import { simulatedModels } from '../../../../src/edge/claude/simulated-models.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { brokenRule } from '../../../support/api-rules.ts';
-import { bindings, type Row, readOf, rowsOf, simulate, stubOf } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { runs, tryAsyncCases } from '../../../support/runs.ts';
-import { ask, eventsIn, listen, type Told } from '../../../support/turns.ts';
-import { simulatorWithoutThinking } from '../../../support/without-thinking.ts';
+import { simulatedModels } from '#edge/claude/simulated-models.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { brokenRule } from '#test/support/api-rules.ts';
+import { bindings, type Row, readOf, rowsOf, simulate, stubOf } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { ask, eventsIn, listen, type Told } from '#test/support/turns.ts';
+import { simulatorWithoutThinking } from '#test/support/without-thinking.ts';
 
 let upstream: (request: Request) => Promise<Response>;
 beforeEach(() => {

@@ -1,9 +1,9 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
 import { describe, expect, test } from 'vitest';
-import { errorOf } from '../../../support/app.ts';
-import { simulate, stubOf } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { as, bindings, prose, put, type SimulatedEdge, simulatedEdge, type Usage } from '../../../support/prefixes.ts';
+import { errorOf } from '#test/support/app.ts';
+import { simulate, stubOf } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { as, bindings, prose, put, type SimulatedEdge, simulatedEdge, type Usage } from '#test/support/prefixes.ts';
 
 const SUPPORT = { system: prose(600), model: 'claude-opus-5-5', max_tokens: 64 };
 const say = (content: string) => ({ messages: [{ role: 'user', content }] });

@@ -1,11 +1,11 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { beforeEach, expect, test, vi } from 'vitest';
-import type { CallingSurroundings } from '../../../../src/edge/claude/calling-object.ts';
-import { Account } from '../../../../src/edge/money/account/account.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { Transcript } from '../../../../src/edge/talk/history/storage/transcript.ts';
-import { Conversation } from '../../../../src/edge/talk/object/conversation.ts';
-import { Maintenance } from '../../../../src/edge/talk/object/maintenance.ts';
+import type { CallingSurroundings } from '#edge/claude/calling-object.ts';
+import { Account } from '#edge/money/account/account.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { Transcript } from '#edge/talk/history/storage/transcript.ts';
+import { Conversation } from '#edge/talk/object/conversation.ts';
+import { Maintenance } from '#edge/talk/object/maintenance.ts';
 import {
   atRest,
   bindings,
@@ -15,14 +15,14 @@ import {
   rowsOf,
   simulate,
   stubOf,
-} from '../../../support/conversations.ts';
-import { changeProfile } from '../../../support/damage.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { alarmsByHand, objectAtRest } from '../../../support/in-flight.ts';
-import { backupOf } from '../../../support/long-backup.ts';
-import { alternatingRoles } from '../../../support/roles.ts';
-import { bodyOf, listen, say } from '../../../support/turns.ts';
-import { apart, block, end, sse, start, textBlock } from '../../../support/wire.ts';
+} from '#test/support/conversations.ts';
+import { changeProfile } from '#test/support/damage.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { alarmsByHand, objectAtRest } from '#test/support/in-flight.ts';
+import { backupOf } from '#test/support/long-backup.ts';
+import { alternatingRoles } from '#test/support/roles.ts';
+import { bodyOf, listen, say } from '#test/support/turns.ts';
+import { apart, block, end, sse, start, textBlock } from '#test/support/wire.ts';
 
 beforeEach(() => {
   simulate();

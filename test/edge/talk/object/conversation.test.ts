@@ -1,11 +1,11 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import type { Upstream } from '../../../../src/edge/claude/upstream.ts';
-import { Account } from '../../../../src/edge/money/account/account.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { copyLines } from '../../../../src/edge/rooms/transfer/forks.ts';
-import { Transcript } from '../../../../src/edge/talk/history/storage/transcript.ts';
-import { Conversation } from '../../../../src/edge/talk/object/conversation.ts';
+import type { Upstream } from '#edge/claude/upstream.ts';
+import { Account } from '#edge/money/account/account.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { copyLines } from '#edge/rooms/transfer/forks.ts';
+import { Transcript } from '#edge/talk/history/storage/transcript.ts';
+import { Conversation } from '#edge/talk/object/conversation.ts';
 import {
   atRest,
   bindings,
@@ -16,11 +16,11 @@ import {
   simulate,
   storedLog,
   stubOf,
-} from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { alarmsByHand } from '../../../support/in-flight.ts';
-import { ask, bodyOf, eventsIn, listen, requestOf, say, textOf, turnOf } from '../../../support/turns.ts';
-import { refusal } from '../../../support/wire.ts';
+} from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { alarmsByHand } from '#test/support/in-flight.ts';
+import { ask, bodyOf, eventsIn, listen, requestOf, say, textOf, turnOf } from '#test/support/turns.ts';
+import { refusal } from '#test/support/wire.ts';
 
 beforeEach(() => {
   simulate();

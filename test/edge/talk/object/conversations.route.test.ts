@@ -1,22 +1,22 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import { Account } from '../../../../src/edge/money/account/account.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
+import { Account } from '#edge/money/account/account.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
 import {
   conversationReport,
   conversationRow,
   messageRow,
   turnReport,
-} from '../../../../src/edge/talk/object/conversations-answers.schema.ts';
-import { errorOf, type TestApp, testApp } from '../../../support/app.ts';
-import { bindings, simulate, storedLog } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { alarmsByHand } from '../../../support/in-flight.ts';
-import { runs, tryAsyncCases } from '../../../support/runs.ts';
-import { answeringBy, says } from '../../../support/scripted-runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '../../../support/tokens.ts';
-import { eventsIn, textOf } from '../../../support/turns.ts';
+} from '#edge/talk/object/conversations-answers.schema.ts';
+import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
+import { bindings, simulate, storedLog } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { alarmsByHand } from '#test/support/in-flight.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { answeringBy, says } from '#test/support/scripted-runs.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { eventsIn, textOf } from '#test/support/turns.ts';
 
 let app: TestApp;
 beforeEach(() => {
@@ -115,7 +115,7 @@ describe('POST /messages with a conversation', () => {
 
   test('what the object hears of the caller has no credential', async () => {
     const seen = vi.fn();
-    const { Conversation } = await import('../../../../src/edge/talk/object/conversation.ts');
+    const { Conversation } = await import('#edge/talk/object/conversation.ts');
     const turn = Conversation.prototype.turn;
     const spy = vi.spyOn(Conversation.prototype, 'turn').mockImplementation(function (this: never, call, body) {
       seen(call);

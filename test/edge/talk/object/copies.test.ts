@@ -1,11 +1,11 @@
 /** What copies and exports of a long history cost, and that others work meanwhile. What they have is tested where they are made. */
 import { runInDurableObject } from 'cloudflare:test';
 import { expect, test, vi } from 'vitest';
-import { Pacer } from '../../../../src/edge/kit/async/in-steps.ts';
-import { pause } from '../../../../src/edge/kit/async/pause.ts';
-import type { Conversation } from '../../../../src/edge/talk/object/conversation.ts';
-import { countRows, rowsOf, simulate, stubOf } from '../../../support/conversations.ts';
-import { backupOf } from '../../../support/long-backup.ts';
+import { Pacer } from '#edge/kit/async/in-steps.ts';
+import { pause } from '#edge/kit/async/pause.ts';
+import type { Conversation } from '#edge/talk/object/conversation.ts';
+import { countRows, rowsOf, simulate, stubOf } from '#test/support/conversations.ts';
+import { backupOf } from '#test/support/long-backup.ts';
 
 const TURNS = 400;
 const LINES = TURNS * 3;

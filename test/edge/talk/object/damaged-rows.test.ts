@@ -1,26 +1,18 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { afterEach, expect, test } from 'vitest';
-import { bodyMemory } from '../../../../src/edge/kit/http/body-memory.ts';
-import { DamagedRow, damageIn } from '../../../../src/edge/talk/history/storage/damaged-row.ts';
-import { Transcript } from '../../../../src/edge/talk/history/storage/transcript.ts';
-import { memoryOwner } from '../../../../src/edge/talk/turn/reserve-memory.ts';
-import { passingTime, rowsOf, stubOf } from '../../../support/conversations.ts';
-import { type Cell, placeRows, type Rows, storedRows, textsIn } from '../../../support/damage.ts';
-import { eventually, untilSo } from '../../../support/eventually.ts';
-import { objectAtRest } from '../../../support/in-flight.ts';
-import { resetAll } from '../../../support/reset.ts';
-import { runs, tryAsyncCases } from '../../../support/runs.ts';
-import {
-  answeringBy,
-  call,
-  calls,
-  type Scripted,
-  says,
-  servingTools,
-  weather,
-} from '../../../support/scripted-runs.ts';
-import { ask, listen } from '../../../support/turns.ts';
+import { bodyMemory } from '#edge/kit/http/body-memory.ts';
+import { DamagedRow, damageIn } from '#edge/talk/history/storage/damaged-row.ts';
+import { Transcript } from '#edge/talk/history/storage/transcript.ts';
+import { memoryOwner } from '#edge/talk/turn/reserve-memory.ts';
+import { passingTime, rowsOf, stubOf } from '#test/support/conversations.ts';
+import { type Cell, placeRows, type Rows, storedRows, textsIn } from '#test/support/damage.ts';
+import { eventually, untilSo } from '#test/support/eventually.ts';
+import { objectAtRest } from '#test/support/in-flight.ts';
+import { resetAll } from '#test/support/reset.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { answeringBy, call, calls, type Scripted, says, servingTools, weather } from '#test/support/scripted-runs.ts';
+import { ask, listen } from '#test/support/turns.ts';
 
 afterEach(async () => {
   await resetAll();

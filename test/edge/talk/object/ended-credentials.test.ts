@@ -1,15 +1,15 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { describe, expect, test, vi } from 'vitest';
-import { mintToken } from '../../../../src/edge/gate/auth/mint.ts';
-import { verifyToken } from '../../../../src/edge/gate/auth/verify.ts';
-import type { VerifiedToken } from '../../../../src/edge/gate/identity/caller.ts';
-import { bodyMemory, MemoryShare } from '../../../../src/edge/kit/http/body-memory.ts';
-import { createRequestId } from '../../../../src/edge/kit/http/headers/request-id.ts';
-import type { Account } from '../../../../src/edge/money/account/account.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { Conversation } from '../../../../src/edge/talk/object/conversation.ts';
-import { eventsOf } from '../../../../src/edge/talk/turn/message-events.ts';
-import { bodyOf as streamOf, testApp } from '../../../support/app.ts';
+import { mintToken } from '#edge/gate/auth/mint.ts';
+import { verifyToken } from '#edge/gate/auth/verify.ts';
+import type { VerifiedToken } from '#edge/gate/identity/caller.ts';
+import { bodyMemory, MemoryShare } from '#edge/kit/http/body-memory.ts';
+import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
+import type { Account } from '#edge/money/account/account.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { Conversation } from '#edge/talk/object/conversation.ts';
+import { eventsOf } from '#edge/talk/turn/message-events.ts';
+import { bodyOf as streamOf, testApp } from '#test/support/app.ts';
 import {
   approvalsOf,
   atRest,
@@ -19,12 +19,12 @@ import {
   simulate,
   stubOf,
   turnNow,
-} from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '../../../support/scripted-runs.ts';
-import { bearer, DEPLOYED, SECRET, tokenOf } from '../../../support/tokens.ts';
-import { bodyOf, listen, requestOf, say, turnOf } from '../../../support/turns.ts';
-import { sse } from '../../../support/wire.ts';
+} from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '#test/support/scripted-runs.ts';
+import { bearer, DEPLOYED, SECRET, tokenOf } from '#test/support/tokens.ts';
+import { bodyOf, listen, requestOf, say, turnOf } from '#test/support/turns.ts';
+import { sse } from '#test/support/wire.ts';
 
 const account = () => accountStub(bindings, {}, 'alice');
 const reasonOf = (text: string) => /: sluice-paused=(\w+)/.exec(text)?.[1];

@@ -1,14 +1,14 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { itemTexts, memberTexts } from '../../../../src/edge/kit/json/edit.ts';
-import { hiddenAnswer } from '../../../../src/edge/talk/shown/hidden-answer.ts';
-import { testApp } from '../../../support/app.ts';
-import { conversationsReach, simulate } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { objectTexts, onOneLine } from '../../../support/json-texts.ts';
-import { runs, tryAsyncCases } from '../../../support/runs.ts';
-import { servingTools, TOOL_URL, TOOL_VARS, weather } from '../../../support/scripted-runs.ts';
-import { block, blockEnd, end, sse, start, textBlock } from '../../../support/wire.ts';
+import { itemTexts, memberTexts } from '#edge/kit/json/edit.ts';
+import { hiddenAnswer } from '#edge/talk/shown/hidden-answer.ts';
+import { testApp } from '#test/support/app.ts';
+import { conversationsReach, simulate } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { objectTexts, onOneLine } from '#test/support/json-texts.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { servingTools, TOOL_URL, TOOL_VARS, weather } from '#test/support/scripted-runs.ts';
+import { block, blockEnd, end, sse, start, textBlock } from '#test/support/wire.ts';
 
 const MCP_URL = 'https://tools.example.com/mcp';
 const HOOK = 'https://hooks.example.com/turns';

@@ -1,14 +1,14 @@
 /** A conversation and its account after one write that fails: both answer again, and nothing is left that nobody ends. */
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { expect, test, vi } from 'vitest';
-import { Account } from '../../../../src/edge/money/account/account.ts';
-import { Alarm } from '../../../../src/edge/objects/alarm.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { Transcript } from '../../../../src/edge/talk/history/storage/transcript.ts';
-import type { Conversation } from '../../../../src/edge/talk/object/conversation.ts';
-import { bindings, rowsOf, simulate, storedLog, stubOf } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { ask, bodyOf, say } from '../../../support/turns.ts';
+import { Account } from '#edge/money/account/account.ts';
+import { Alarm } from '#edge/objects/alarm.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { Transcript } from '#edge/talk/history/storage/transcript.ts';
+import type { Conversation } from '#edge/talk/object/conversation.ts';
+import { bindings, rowsOf, simulate, storedLog, stubOf } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { ask, bodyOf, say } from '#test/support/turns.ts';
 
 const failing = () => {
   throw new Error('the write failed');

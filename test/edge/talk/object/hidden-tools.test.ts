@@ -1,10 +1,10 @@
 import Anthropic from '@anthropic-ai/sdk';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { ask, SKY } from '../../../support/agents.ts';
-import { as, simulatedEdge } from '../../../support/prefixes.ts';
-import { runs, tryAsyncCases } from '../../../support/runs.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { ask, SKY } from '#test/support/agents.ts';
+import { as, simulatedEdge } from '#test/support/prefixes.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
 import {
   answeringBy,
   call,
@@ -13,9 +13,9 @@ import {
   servingTools,
   TOOL_VARS,
   weather,
-} from '../../../support/scripted-runs.ts';
-import { agentOf, agentTool, task } from '../../../support/subagents.ts';
-import { bearer, tokenOf } from '../../../support/tokens.ts';
+} from '#test/support/scripted-runs.ts';
+import { agentOf, agentTool, task } from '#test/support/subagents.ts';
+import { bearer, tokenOf } from '#test/support/tokens.ts';
 
 const SECRET = 'told-to-nobody';
 const ONLY = { agents: ['sky'], conversations: ['web-*'] };

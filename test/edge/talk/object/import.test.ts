@@ -2,16 +2,16 @@ import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } fro
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import * as z from 'zod/mini';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { Transcript } from '../../../../src/edge/talk/history/storage/transcript.ts';
-import type { Conversation } from '../../../../src/edge/talk/object/conversation.ts';
-import { conversationReport, messageRow } from '../../../../src/edge/talk/object/conversations-answers.schema.ts';
-import { errorOf, type TestApp, testApp } from '../../../support/app.ts';
-import { bindings, rowsOf as shownRows, simulate, stubOf } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { tryAsyncCases } from '../../../support/runs.ts';
-import { holdStep } from '../../../support/steps.ts';
-import { ask } from '../../../support/turns.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { Transcript } from '#edge/talk/history/storage/transcript.ts';
+import type { Conversation } from '#edge/talk/object/conversation.ts';
+import { conversationReport, messageRow } from '#edge/talk/object/conversations-answers.schema.ts';
+import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
+import { bindings, rowsOf as shownRows, simulate, stubOf } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { tryAsyncCases } from '#test/support/runs.ts';
+import { holdStep } from '#test/support/steps.ts';
+import { ask } from '#test/support/turns.ts';
 
 let app: TestApp;
 beforeEach(() => {

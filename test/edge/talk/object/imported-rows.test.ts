@@ -1,12 +1,12 @@
 /** A conversation goes on elsewhere from the rows that it has written here. */
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { importing } from '../../../../src/edge/rooms/transfer/imported-turns.ts';
-import { type TestApp, testApp } from '../../../support/app.ts';
-import { simulate } from '../../../support/conversations.ts';
-import { bringIn as bringRowsIn, rowsBy, WAYS } from '../../../support/rows-by-ways.ts';
-import { runs, tryAsyncCases } from '../../../support/runs.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { importing } from '#edge/rooms/transfer/imported-turns.ts';
+import { type TestApp, testApp } from '#test/support/app.ts';
+import { simulate } from '#test/support/conversations.ts';
+import { bringIn as bringRowsIn, rowsBy, WAYS } from '#test/support/rows-by-ways.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
 import {
   type Asked,
   answeringBy,
@@ -16,7 +16,7 @@ import {
   servingTools,
   TOOL_VARS,
   weather,
-} from '../../../support/scripted-runs.ts';
+} from '#test/support/scripted-runs.ts';
 
 let app: TestApp;
 beforeEach(() => {

@@ -1,13 +1,13 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { describe, expect, test } from 'vitest';
-import { createClient } from '../../../../src/client/index.ts';
-import { encoder } from '../../../../src/edge/kit/http/bytes.ts';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { storedLog } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { as, type SimulatedEdge, simulatedEdge } from '../../../support/prefixes.ts';
-import { type Asked, answeringBy, type Scripted, says } from '../../../support/scripted-runs.ts';
-import { refusal } from '../../../support/wire.ts';
+import { createClient } from '#client/index.ts';
+import { encoder } from '#edge/kit/http/bytes.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { storedLog } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { as, type SimulatedEdge, simulatedEdge } from '#test/support/prefixes.ts';
+import { type Asked, answeringBy, type Scripted, says } from '#test/support/scripted-runs.ts';
+import { refusal } from '#test/support/wire.ts';
 
 const ASKED = { model: 'claude-opus-5-5', max_tokens: 64, conversation: 'c1' };
 const search = (id: string): Json => ({ type: 'server_tool_use', id, name: 'web_search', input: { query: 'rain' } });

@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
-import { STATUS } from '../../../../src/edge/kit/http/errors.ts';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { edgeWithSky, SKY } from '../../../support/agents.ts';
-import { answeringBy } from '../../../support/scripted-runs.ts';
-import { bearer, tokenOf } from '../../../support/tokens.ts';
+import { STATUS } from '#edge/kit/http/errors.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { edgeWithSky, SKY } from '#test/support/agents.ts';
+import { answeringBy } from '#test/support/scripted-runs.ts';
+import { bearer, tokenOf } from '#test/support/tokens.ts';
 
 const SECRET = 'told-to-nobody';
 const WORDS = 'messages: this is not how it goes';

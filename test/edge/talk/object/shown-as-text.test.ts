@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { FrameReader } from '../../../../src/edge/kit/sse/frames.ts';
-import { MessageBuilder } from '../../../../src/edge/talk/turn/message-builder.ts';
-import { as, simulatedEdge } from '../../../support/prefixes.ts';
-import { runs, tryAsyncCases } from '../../../support/runs.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { FrameReader } from '#edge/kit/sse/frames.ts';
+import { MessageBuilder } from '#edge/talk/turn/message-builder.ts';
+import { as, simulatedEdge } from '#test/support/prefixes.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
 import {
   answeringBy,
   call,
@@ -13,7 +13,7 @@ import {
   servingTools,
   TOOL_VARS,
   weather,
-} from '../../../support/scripted-runs.ts';
+} from '#test/support/scripted-runs.ts';
 
 /** What no answer may have that is shown as text. */
 const SECRET = 'told-to-nobody';

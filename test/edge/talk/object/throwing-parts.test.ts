@@ -1,16 +1,16 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { shareRooms } from '../../../../src/edge/kit/rooms/rooms.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { operatorRoom } from '../../../../src/edge/rooms/operator/room.ts';
-import { backgroundPart } from '../../../../src/edge/rooms/runs/background/part.ts';
-import { runsPart } from '../../../../src/edge/rooms/runs/part.ts';
-import { ROOMS } from '../../../../src/edge/rooms.ts';
-import type { Conversation } from '../../../../src/edge/talk/object/conversation.ts';
-import type { ConversationPart, OpenPart } from '../../../../src/edge/talk/object/parts.ts';
-import { atRest, bindings, readOf, rowsOf, simulate, stubOf } from '../../../support/conversations.ts';
-import { answeringBy, call, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';
-import { ask, bodyOf, requestOf, say, textOf, turnOf } from '../../../support/turns.ts';
+import { shareRooms } from '#edge/kit/rooms/rooms.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { operatorRoom } from '#edge/rooms/operator/room.ts';
+import { backgroundPart } from '#edge/rooms/runs/background/part.ts';
+import { runsPart } from '#edge/rooms/runs/part.ts';
+import { ROOMS } from '#edge/rooms.ts';
+import type { Conversation } from '#edge/talk/object/conversation.ts';
+import type { ConversationPart, OpenPart } from '#edge/talk/object/parts.ts';
+import { atRest, bindings, readOf, rowsOf, simulate, stubOf } from '#test/support/conversations.ts';
+import { answeringBy, call, calls, says, servingTools, weather } from '#test/support/scripted-runs.ts';
+import { ask, bodyOf, requestOf, say, textOf, turnOf } from '#test/support/turns.ts';
 
 type Phase = keyof OpenPart;
 

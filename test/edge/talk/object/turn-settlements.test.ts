@@ -1,18 +1,18 @@
 import { abortAllDurableObjects, env, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { beforeEach, expect, test } from 'vitest';
-import { CallingObject } from '../../../../src/edge/claude/calling-object.ts';
-import type { Bindings } from '../../../../src/edge/kit/rooms/bindings.ts';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { Transcript } from '../../../../src/edge/talk/history/storage/transcript.ts';
-import { turnAt } from '../../../../src/edge/talk/history/storage/turn-queries.ts';
-import { TurnSettlements } from '../../../../src/edge/talk/object/turn-settlements.ts';
-import { bodyOf as streamOf } from '../../../support/app.ts';
-import { atRest, bindings, conversationsReach, passingTime, simulate, stubOf } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { tryAsyncCases } from '../../../support/runs.ts';
-import { ask, bodyOf, say } from '../../../support/turns.ts';
-import { end, event, sse, start, textBlock } from '../../../support/wire.ts';
+import { CallingObject } from '#edge/claude/calling-object.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { Transcript } from '#edge/talk/history/storage/transcript.ts';
+import { turnAt } from '#edge/talk/history/storage/turn-queries.ts';
+import { TurnSettlements } from '#edge/talk/object/turn-settlements.ts';
+import { bodyOf as streamOf } from '#test/support/app.ts';
+import { atRest, bindings, conversationsReach, passingTime, simulate, stubOf } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { tryAsyncCases } from '#test/support/runs.ts';
+import { ask, bodyOf, say } from '#test/support/turns.ts';
+import { end, event, sse, start, textBlock } from '#test/support/wire.ts';
 
 beforeEach(() => {
   simulate();

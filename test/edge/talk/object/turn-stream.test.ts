@@ -3,10 +3,10 @@ import 'cloudflare:workers';
 
 import { Hono } from 'hono';
 import { expect, test } from 'vitest';
-import type { AppEnv } from '../../../../src/edge/gate/auth/context.ts';
-import { encoder } from '../../../../src/edge/kit/http/bytes.ts';
-import { streamedTurn } from '../../../../src/edge/talk/object/turn-stream.ts';
-import { countLargeBuffers } from '../../../support/large-buffers.ts';
+import type { AppEnv } from '#edge/gate/auth/context.ts';
+import { encoder } from '#edge/kit/http/bytes.ts';
+import { streamedTurn } from '#edge/talk/object/turn-stream.ts';
+import { countLargeBuffers } from '#test/support/large-buffers.ts';
 
 const EVENT = 'event: ping\ndata: {"type":"ping"}\n\n';
 

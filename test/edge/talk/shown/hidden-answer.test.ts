@@ -1,14 +1,14 @@
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
-import { encoder } from '../../../../src/edge/kit/http/bytes.ts';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { FrameReader } from '../../../../src/edge/kit/sse/frames.ts';
-import { followed, hiddenAnswer } from '../../../../src/edge/talk/shown/hidden-answer.ts';
-import { LogBlocks } from '../../../../src/edge/talk/shown/log-blocks.ts';
-import { hiddenBlock, shownTo } from '../../../../src/edge/talk/shown/shown-to.ts';
-import { MessageBuilder } from '../../../../src/edge/talk/turn/message-builder.ts';
-import { eventsOf } from '../../../../src/edge/talk/turn/message-events.ts';
-import { runs, tryAsyncCases } from '../../../support/runs.ts';
+import { encoder } from '#edge/kit/http/bytes.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { FrameReader } from '#edge/kit/sse/frames.ts';
+import { followed, hiddenAnswer } from '#edge/talk/shown/hidden-answer.ts';
+import { LogBlocks } from '#edge/talk/shown/log-blocks.ts';
+import { hiddenBlock, shownTo } from '#edge/talk/shown/shown-to.ts';
+import { MessageBuilder } from '#edge/talk/turn/message-builder.ts';
+import { eventsOf } from '#edge/talk/turn/message-events.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
 
 const SECRET = 'told-to-nobody';
 const HIDES = { hides: true, textOnly: false };

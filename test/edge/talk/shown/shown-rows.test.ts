@@ -1,17 +1,17 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { describe, expect, test } from 'vitest';
-import type { ConversationSummary } from '../../../../src/client/requests.ts';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import { BLANK_SUMMARY, summariesIn } from '../../../../src/edge/rooms/summaries/summary-rows.ts';
-import { summaryMessage } from '../../../../src/edge/talk/history/storage/summary-message.ts';
-import { Transcript } from '../../../../src/edge/talk/history/storage/transcript.ts';
-import type { HistoryQuery } from '../../../../src/edge/talk/object/conversations.schema.ts';
-import { describe as describeOne } from '../../../../src/edge/talk/shown/views.ts';
-import { MessageBuilder } from '../../../../src/edge/talk/turn/message-builder.ts';
-import { type Row, rowsOf, stubOf } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { answeringBy, call, calls, says, servingTools, weather } from '../../../support/scripted-runs.ts';
-import { bodyOf, say, type Told } from '../../../support/turns.ts';
+import type { ConversationSummary } from '#client/requests.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { BLANK_SUMMARY, summariesIn } from '#edge/rooms/summaries/summary-rows.ts';
+import { summaryMessage } from '#edge/talk/history/storage/summary-message.ts';
+import { Transcript } from '#edge/talk/history/storage/transcript.ts';
+import type { HistoryQuery } from '#edge/talk/object/conversations.schema.ts';
+import { describe as describeOne } from '#edge/talk/shown/views.ts';
+import { MessageBuilder } from '#edge/talk/turn/message-builder.ts';
+import { type Row, rowsOf, stubOf } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { answeringBy, call, calls, says, servingTools, weather } from '#test/support/scripted-runs.ts';
+import { bodyOf, say, type Told } from '#test/support/turns.ts';
 
 interface ShownRow extends Row {
   turn: string;

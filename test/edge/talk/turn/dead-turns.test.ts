@@ -1,10 +1,10 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
-import type { Upstream } from '../../../../src/edge/claude/upstream.ts';
-import { Conversation } from '../../../../src/edge/talk/object/conversation.ts';
-import { storeAfterMs } from '../../../../src/edge/talk/turn/store-schedule.ts';
-import { Turn } from '../../../../src/edge/talk/turn/turn.ts';
-import { brokenRule } from '../../../support/api-rules.ts';
+import type { Upstream } from '#edge/claude/upstream.ts';
+import { Conversation } from '#edge/talk/object/conversation.ts';
+import { storeAfterMs } from '#edge/talk/turn/store-schedule.ts';
+import { Turn } from '#edge/talk/turn/turn.ts';
+import { brokenRule } from '#test/support/api-rules.ts';
 import {
   type Answer,
   answerOf,
@@ -14,13 +14,13 @@ import {
   MODELS,
   NOTICE_MS,
   random,
-} from '../../../support/audit.ts';
-import { rowsOf, simulate, stubOf } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { runs } from '../../../support/runs.ts';
-import { ledger, SHOW_MS } from '../../../support/timed-turns.ts';
-import { ask } from '../../../support/turns.ts';
-import { sse } from '../../../support/wire.ts';
+} from '#test/support/audit.ts';
+import { rowsOf, simulate, stubOf } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { runs } from '#test/support/runs.ts';
+import { ledger, SHOW_MS } from '#test/support/timed-turns.ts';
+import { ask } from '#test/support/turns.ts';
+import { sse } from '#test/support/wire.ts';
 
 const encoder = new TextEncoder();
 /** What comes within so many milliseconds is read together. */

@@ -2,13 +2,13 @@
 import 'cloudflare:workers';
 
 import { afterEach, expect, test, vi } from 'vitest';
-import type { Json } from '../../../../src/edge/kit/json/object.ts';
-import type { Transcript } from '../../../../src/edge/talk/history/storage/transcript.ts';
-import { resumeTurn } from '../../../../src/edge/talk/object/resume-turn.ts';
-import { followed } from '../../../../src/edge/talk/shown/hidden-answer.ts';
-import { EventLog } from '../../../../src/edge/talk/turn/event-log.ts';
-import type { Runner } from '../../../../src/edge/talk/turn/running-turn.ts';
-import { rounds } from '../../../support/rounds.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import type { Transcript } from '#edge/talk/history/storage/transcript.ts';
+import { resumeTurn } from '#edge/talk/object/resume-turn.ts';
+import { followed } from '#edge/talk/shown/hidden-answer.ts';
+import { EventLog } from '#edge/talk/turn/event-log.ts';
+import type { Runner } from '#edge/talk/turn/running-turn.ts';
+import { rounds } from '#test/support/rounds.ts';
 
 afterEach(() => void vi.useRealTimers());
 

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { isObject, type Json } from '../../../../src/edge/kit/json/object.ts';
-import { MessageBuilder } from '../../../../src/edge/talk/turn/message-builder.ts';
-import { finalMessage, madeMessage } from '../../../support/made-messages.ts';
-import { tryAsyncCases } from '../../../support/runs.ts';
+import { isObject, type Json } from '#edge/kit/json/object.ts';
+import { MessageBuilder } from '#edge/talk/turn/message-builder.ts';
+import { finalMessage, madeMessage } from '#test/support/made-messages.ts';
+import { tryAsyncCases } from '#test/support/runs.ts';
 
 test('a message is built from its events as the official client builds it', async () => {
   await tryAsyncCases(200, madeMessage, async (events) => {

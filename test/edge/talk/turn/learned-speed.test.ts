@@ -1,9 +1,9 @@
 import { beforeEach, expect, test } from 'vitest';
-import { stopClock } from '../../../support/calendar.ts';
-import { stubOf } from '../../../support/conversations.ts';
-import { answering, begun, keepTime, ledger, time, until } from '../../../support/timed-turns.ts';
-import { bodyOf, listen } from '../../../support/turns.ts';
-import { blockEnd, end, event, start, TEXT_BEGINS, textDelta } from '../../../support/wire.ts';
+import { stopClock } from '#test/support/calendar.ts';
+import { stubOf } from '#test/support/conversations.ts';
+import { answering, begun, keepTime, ledger, time, until } from '#test/support/timed-turns.ts';
+import { bodyOf, listen } from '#test/support/turns.ts';
+import { blockEnd, end, event, start, TEXT_BEGINS, textDelta } from '#test/support/wire.ts';
 
 keepTime();
 // A request is sent by the machine's clock.

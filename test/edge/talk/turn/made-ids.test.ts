@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { bindings, conversationsReach, simulate } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { ask, bodyOf, say } from '../../../support/turns.ts';
-import { block, end, sse, start } from '../../../support/wire.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { bindings, conversationsReach, simulate } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { ask, bodyOf, say } from '#test/support/turns.ts';
+import { block, end, sse, start } from '#test/support/wire.ts';
 
 const RESULT = {
   type: 'bash_code_execution_tool_result',

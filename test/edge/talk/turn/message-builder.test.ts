@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { isObject, type Json } from '../../../../src/edge/kit/json/object.ts';
-import { FrameReader } from '../../../../src/edge/kit/sse/frames.ts';
-import type { TurnRow } from '../../../../src/edge/talk/history/storage/rows.ts';
-import type { Transcript } from '../../../../src/edge/talk/history/storage/transcript.ts';
-import { MessageBuilder } from '../../../../src/edge/talk/turn/message-builder.ts';
-import { eventsOf } from '../../../../src/edge/talk/turn/message-events.ts';
-import { Turn } from '../../../../src/edge/talk/turn/turn.ts';
-import { tryCases } from '../../../support/runs.ts';
+import { isObject, type Json } from '#edge/kit/json/object.ts';
+import { FrameReader } from '#edge/kit/sse/frames.ts';
+import type { TurnRow } from '#edge/talk/history/storage/rows.ts';
+import type { Transcript } from '#edge/talk/history/storage/transcript.ts';
+import { MessageBuilder } from '#edge/talk/turn/message-builder.ts';
+import { eventsOf } from '#edge/talk/turn/message-events.ts';
+import { Turn } from '#edge/talk/turn/turn.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 const encoder = new TextEncoder();
 

@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
-import { takeBuffer } from '../../../../src/edge/claude/carry/tee-reader.ts';
-import { stubOf } from '../../../support/conversations.ts';
-import { countLargeBuffers } from '../../../support/large-buffers.ts';
-import { answering, begun, keepTime, ledger, until } from '../../../support/timed-turns.ts';
-import { PING, start, TEXT_BEGINS, textDelta } from '../../../support/wire.ts';
+import { takeBuffer } from '#edge/claude/carry/tee-reader.ts';
+import { stubOf } from '#test/support/conversations.ts';
+import { countLargeBuffers } from '#test/support/large-buffers.ts';
+import { answering, begun, keepTime, ledger, until } from '#test/support/timed-turns.ts';
+import { PING, start, TEXT_BEGINS, textDelta } from '#test/support/wire.ts';
 
 keepTime();
 

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
-import { writeJson } from '../../../../src/edge/kit/json/kept-text.ts';
-import { FrameReader } from '../../../../src/edge/kit/sse/frames.ts';
-import type { TurnRow } from '../../../../src/edge/talk/history/storage/rows.ts';
-import type { Transcript } from '../../../../src/edge/talk/history/storage/transcript.ts';
-import { MessageBuilder } from '../../../../src/edge/talk/turn/message-builder.ts';
-import { restoreCrashed, unseenAtCrash } from '../../../../src/edge/talk/turn/restore-turn.ts';
-import { TEXT_STREAM } from '../../../fixtures/streams.ts';
-import { block, start } from '../../../support/wire.ts';
+import { writeJson } from '#edge/kit/json/kept-text.ts';
+import { FrameReader } from '#edge/kit/sse/frames.ts';
+import type { TurnRow } from '#edge/talk/history/storage/rows.ts';
+import type { Transcript } from '#edge/talk/history/storage/transcript.ts';
+import { MessageBuilder } from '#edge/talk/turn/message-builder.ts';
+import { restoreCrashed, unseenAtCrash } from '#edge/talk/turn/restore-turn.ts';
+import { TEXT_STREAM } from '#test/fixtures/streams.ts';
+import { block, start } from '#test/support/wire.ts';
 
 /** More than a model writes between two rows of a log. */
 const SHOWN_AND_LOST = 50_000;

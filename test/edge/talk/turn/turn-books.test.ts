@@ -1,15 +1,15 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
-import { accountStub } from '../../../../src/edge/objects/stubs.ts';
-import { type BilledAnswer, billedAnswer, KINDS, planOf } from '../../../support/billed-answer.ts';
-import { passTime } from '../../../support/calendar.ts';
-import { bindings, conversationsReach, simulate, stubOf } from '../../../support/conversations.ts';
-import { eventually } from '../../../support/eventually.ts';
-import { runs, tryAsyncCases } from '../../../support/runs.ts';
-import { answering, begun, keepTime, ledger, time, until } from '../../../support/timed-turns.ts';
-import { ask, bodyOf, listen } from '../../../support/turns.ts';
-import { block, blockEnd, end, event, PING, sse, start, TEXT_BEGINS, textDelta } from '../../../support/wire.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { type BilledAnswer, billedAnswer, KINDS, planOf } from '#test/support/billed-answer.ts';
+import { passTime } from '#test/support/calendar.ts';
+import { bindings, conversationsReach, simulate, stubOf } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { answering, begun, keepTime, ledger, time, until } from '#test/support/timed-turns.ts';
+import { ask, bodyOf, listen } from '#test/support/turns.ts';
+import { block, blockEnd, end, event, PING, sse, start, TEXT_BEGINS, textDelta } from '#test/support/wire.ts';
 
 /** A turn looks at what has come about as often. */
 const TOGETHER_MS = 20;

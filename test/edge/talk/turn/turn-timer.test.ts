@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import type { ApiError } from '../../../../src/edge/kit/http/errors.ts';
-import { PING_MS, TurnTimer } from '../../../../src/edge/talk/turn/turn-timer.ts';
+import type { ApiError } from '#edge/kit/http/errors.ts';
+import { PING_MS, TurnTimer } from '#edge/talk/turn/turn-timer.ts';
 
 const SETTINGS = { STREAM_IDLE_MS: 60_000, UPSTREAM_TIMEOUT_MS: 60_000 };
 const timedOut = () => new Error('silent') as ApiError;

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { chosenDays, daysName, ownDays, range } from '../../../../src/page/budget/figures/days.ts';
+import { chosenDays, daysName, ownDays, range } from '#page/budget/figures/days.ts';
 
 beforeEach(() => {
   vi.useFakeTimers({ now: Date.UTC(2026, 2, 1, 0, 30), toFake: ['Date'] });

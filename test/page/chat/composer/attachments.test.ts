@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { attachmentsIn, readAttachment } from '../../../../src/page/chat/composer/attachments.ts';
+import { attachmentsIn, readAttachment } from '#page/chat/composer/attachments.ts';
 
 const textFile = (name: string, ...parts: BlobPart[]) => new File(parts, name);
 const refusal = (file: File) =>

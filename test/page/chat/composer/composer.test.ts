@@ -1,11 +1,11 @@
 // @vitest-environment jsdom
 import { h } from 'preact';
 import { beforeEach, expect, test } from 'vitest';
-import { Composer } from '../../../../src/page/chat/composer/composer.tsx';
-import { clearDraft } from '../../../../src/page/chat/composer/draft.ts';
-import { session } from '../../../../src/page/chat/session/conversations.ts';
-import { Session } from '../../../../src/page/chat/session/session.ts';
-import { fakeEdge, fill, named, press, show } from '../../../support/dom.ts';
+import { Composer } from '#page/chat/composer/composer.tsx';
+import { clearDraft } from '#page/chat/composer/draft.ts';
+import { session } from '#page/chat/session/conversations.ts';
+import { Session } from '#page/chat/session/session.ts';
+import { fakeEdge, fill, named, press, show } from '#test/support/dom.ts';
 
 const MESSAGE = { type: 'message', id: 'msg_1', role: 'assistant', model: 'm', content: [], stop_reason: null };
 const event = (type: string, data: object) => `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;

@@ -1,13 +1,13 @@
 import { expect, test, vi } from 'vitest';
-import type { Attachment } from '../../../../src/page/chat/composer/attachments.ts';
-import { attachments, clearDraft, draftContent, draftText, editing } from '../../../../src/page/chat/composer/draft.ts';
+import type { Attachment } from '#page/chat/composer/attachments.ts';
+import { attachments, clearDraft, draftContent, draftText, editing } from '#page/chat/composer/draft.ts';
 
 // The page's client needs a browser, and a draft needs no edge.
-vi.mock('../../../../src/page/edge/client.ts', () => ({}));
-vi.mock('../../../../src/page/edge/models.ts', () => ({}));
-vi.mock('../../../../src/page/chat/session/conversations.ts', () => ({}));
-vi.mock('../../../../src/page/chat/session/options.ts', () => ({}));
-vi.mock('../../../../src/page/chat/session/tools.ts', () => ({}));
+vi.mock('#page/edge/client.ts', () => ({}));
+vi.mock('#page/edge/models.ts', () => ({}));
+vi.mock('#page/chat/session/conversations.ts', () => ({}));
+vi.mock('#page/chat/session/options.ts', () => ({}));
+vi.mock('#page/chat/session/tools.ts', () => ({}));
 
 test('nothing of a draft that was sent goes with the next one', () => {
   const block = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: 'AA' } };

@@ -1,5 +1,5 @@
 import { expect, test, vi } from 'vitest';
-import { sayCutOff } from '../../../../src/page/chat/message/cut-off.ts';
+import { sayCutOff } from '#page/chat/message/cut-off.ts';
 
 test.each([
   ['account', 'usd_per_day', 'your daily limit'],

@@ -1,10 +1,10 @@
 // @vitest-environment jsdom
-import '../../../support/without-layout.ts';
+import '#test/support/without-layout.ts';
 import { h } from 'preact';
 import { expect, test } from 'vitest';
-import { EdgeCall } from '../../../../src/page/chat/message/edge-call.tsx';
-import { Session } from '../../../../src/page/chat/session/session.ts';
-import { fakeEdge, show } from '../../../support/dom.ts';
+import { EdgeCall } from '#page/chat/message/edge-call.tsx';
+import { Session } from '#page/chat/session/session.ts';
+import { fakeEdge, show } from '#test/support/dom.ts';
 
 test('a call shows the number that its tool got, once the edge has told of it', async () => {
   const input = '{"order":2512292042121000001}';

@@ -1,9 +1,9 @@
 // @vitest-environment jsdom
-import '../../../support/without-layout.ts';
+import '#test/support/without-layout.ts';
 import { h } from 'preact';
 import { expect, test } from 'vitest';
-import { MessagePart } from '../../../../src/page/chat/message/message-part.tsx';
-import { show } from '../../../support/dom.ts';
+import { MessagePart } from '#page/chat/message/message-part.tsx';
+import { show } from '#test/support/dom.ts';
 
 test('a text shows what it quotes, and from which source', () => {
   const citations = [

@@ -9,8 +9,8 @@ import {
   oneOfEach,
   originOf,
   possibleIdsOf,
-} from '../../../../src/page/chat/session/branches.ts';
-import { runs } from '../../../support/runs.ts';
+} from '#page/chat/session/branches.ts';
+import { runs } from '#test/support/runs.ts';
 
 interface Kept {
   branch: Branch;

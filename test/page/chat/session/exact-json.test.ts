@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { exactJson } from '../../../../src/page/chat/session/exact-json.ts';
-import { runs, tryCases } from '../../../support/runs.ts';
+import { exactJson } from '#page/chat/session/exact-json.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
 
 const NUMBERS = ['2512292042121000001', '9007199254740993', '1.50', '1e400', '-0', '1E+2', '1e-400', '7e-7', '0.1'];
 const numbers = fc.oneof(fc.constantFrom(...NUMBERS), fc.bigInt().map(String));

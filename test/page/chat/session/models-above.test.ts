@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { withModelsAbove } from '../../../../src/page/chat/session/models-above.ts';
+import { withModelsAbove } from '#page/chat/session/models-above.ts';
 
 const entry = (role: 'user' | 'assistant', part: string, model: string | null = null) => ({
   role,

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { MODELS } from '../../../../src/edge/claude/models/models.ts';
-import { tokensForText } from '../../../../src/edge/claude/pricing/thinking-off.ts';
-import { maxTokens } from '../../../../src/page/chat/session/options.ts';
+import { MODELS } from '#edge/claude/models/models.ts';
+import { tokensForText } from '#edge/claude/pricing/thinking-off.ts';
+import { maxTokens } from '#page/chat/session/options.ts';
 
 test('who chooses nothing leaves every model room for a text', () => {
   const short = MODELS.filter((row) => tokensForText(row, {}) > maxTokens.value);

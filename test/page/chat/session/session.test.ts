@@ -1,11 +1,11 @@
 import { beforeEach, expect, test, vi } from 'vitest';
-import { Session } from '../../../../src/page/chat/session/session.ts';
+import { Session } from '#page/chat/session/session.ts';
 
 /** What the edge has: the conversation's messages, and what it was asked. */
 const edge = vi.hoisted(() => ({ rows: [] as object[], asked: [] as unknown[] }));
 
 // The page's client needs a browser.
-vi.mock('../../../../src/page/edge/client.ts', () => ({
+vi.mock('#page/edge/client.ts', () => ({
   edge: () => ({
     conversations: {
       get: () => Promise.resolve({ id: 'c1', state: 'idle' }),
@@ -19,13 +19,13 @@ vi.mock('../../../../src/page/edge/client.ts', () => ({
     },
   }),
 }));
-vi.mock('../../../../src/page/edge/account.ts', () => ({ refreshQuota: () => Promise.resolve() }));
-vi.mock('../../../../src/page/edge/models.ts', () => ({ model: { value: { id: 'm' } } }));
-vi.mock('../../../../src/page/chat/session/options.ts', () => ({
+vi.mock('#page/edge/account.ts', () => ({ refreshQuota: () => Promise.resolve() }));
+vi.mock('#page/edge/models.ts', () => ({ model: { value: { id: 'm' } } }));
+vi.mock('#page/chat/session/options.ts', () => ({
   maxTokens: { value: 10 },
   thinking: { value: 'model' },
 }));
-vi.mock('../../../../src/page/chat/session/tools.ts', () => ({
+vi.mock('#page/chat/session/tools.ts', () => ({
   ...{ offeredTools: () => [], toolResults: () => [], callsOurTools: () => false },
 }));
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { resultText, stepsIn } from '../../../../src/page/chat/session/steps.ts';
+import { resultText, stepsIn } from '#page/chat/session/steps.ts';
 
 const text = (said: string) => ({ type: 'text', text: said });
 const call = (id: string) => ({ type: 'mcp_tool_use', id, name: 'get_weather', input: {}, server_name: 'edge' });

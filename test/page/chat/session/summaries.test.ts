@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import type { ConversationSummary } from '../../../../src/client/index.ts';
-import { summariesByMessage } from '../../../../src/page/chat/session/summaries.ts';
+import type { ConversationSummary } from '#client/index.ts';
+import { summariesByMessage } from '#page/chat/session/summaries.ts';
 
 const summary = (n: number, cost_usd: number): ConversationSummary => ({
   ...{ until: `msg_${n}`, until_shown: `shown_${n}`, content: `Up to ${n}.`, model: 'm' },

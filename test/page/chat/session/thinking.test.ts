@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { MODELS } from '../../../../src/edge/claude/models/models.ts';
-import { createSimulator } from '../../../../src/edge/toolkit/simulator.ts';
-import { canSkipThinking, type ThinkingChoice, thinkingMembers } from '../../../../src/page/chat/session/thinking.ts';
-import type { Model } from '../../../../src/page/edge/models.ts';
+import { MODELS } from '#edge/claude/models/models.ts';
+import { createSimulator } from '#edge/toolkit/simulator.ts';
+import { canSkipThinking, type ThinkingChoice, thinkingMembers } from '#page/chat/session/thinking.ts';
+import type { Model } from '#page/edge/models.ts';
 
 /** No model of the table is retired yet. */
 const NOW = Date.parse('2026-11-20T12:00:00Z');

@@ -1,8 +1,8 @@
 import { expect, test, vi } from 'vitest';
-import { titleOf } from '../../../../src/page/chat/session/titles.ts';
+import { titleOf } from '#page/chat/session/titles.ts';
 
 // The page's client needs a browser.
-vi.mock('../../../../src/page/edge/client.ts', () => ({ edge: () => ({}) }));
+vi.mock('#page/edge/client.ts', () => ({ edge: () => ({}) }));
 
 test('a title is the first message in one line: its room cuts it, and not a count of characters', () => {
   const long =

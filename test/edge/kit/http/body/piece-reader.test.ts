@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { PieceReader } from '../../../../../src/edge/kit/http/body/piece-reader.ts';
-import { tryAsyncCases } from '../../../../support/runs.ts';
+import { PieceReader } from '#edge/kit/http/body/piece-reader.ts';
+import { tryAsyncCases } from '#test/support/runs.ts';
 
 const MEGABYTE = 1024 * 1024;
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { deliverFault, isHost, isLoopback, isOrigin } from '../../../../../src/edge/kit/http/headers/hosts.ts';
-import { tryCases } from '../../../../support/runs.ts';
+import { deliverFault, isHost, isLoopback, isOrigin } from '#edge/kit/http/headers/hosts.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 describe('nothing is delivered', () => {
   test.each([

@@ -1,16 +1,10 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { settingsOf } from '../../../../../src/edge/gate/settings/settings.ts';
-import {
-  choiceOf,
-  decideModel,
-  isDearer,
-  mayStepUp,
-  modelAsked,
-} from '../../../../../src/edge/rooms/agents/choice/choose-model.ts';
-import type { ChosenBy } from '../../../../../src/edge/talk/history/storage/chosen-by.schema.ts';
-import type { Chosen } from '../../../../../src/edge/talk/history/storage/rows.ts';
-import { tryCases } from '../../../../support/runs.ts';
+import { settingsOf } from '#edge/gate/settings/settings.ts';
+import { choiceOf, decideModel, isDearer, mayStepUp, modelAsked } from '#edge/rooms/agents/choice/choose-model.ts';
+import type { ChosenBy } from '#edge/talk/history/storage/chosen-by.schema.ts';
+import type { Chosen } from '#edge/talk/history/storage/rows.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 const { models } = settingsOf({ UPSTREAM: 'simulator' }, true);
 const RANKED = ['claude-haiku-5-5', 'claude-sonnet-5-5', 'claude-opus-5-5'];

@@ -1,17 +1,17 @@
 import fc from 'fast-check';
 import { decodeJwt } from 'jose';
 import { expect, test, vi } from 'vitest';
-import type { Json } from '../../../../../src/edge/kit/json/object.ts';
-import { Account } from '../../../../../src/edge/money/account/account.ts';
-import { Conversation } from '../../../../../src/edge/talk/object/conversation.ts';
-import { ask, edgeWithSky, SKY } from '../../../../support/agents.ts';
-import type { Sent } from '../../../../support/app.ts';
-import { eventually, untilSo } from '../../../../support/eventually.ts';
-import { as } from '../../../../support/prefixes.ts';
-import { runs, tryAsyncCases } from '../../../../support/runs.ts';
-import { type Asked, answeringBy, servingTools, weather } from '../../../../support/scripted-runs.ts';
-import { bearer, tokenOf } from '../../../../support/tokens.ts';
-import { event, refusal, sse, start } from '../../../../support/wire.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { Account } from '#edge/money/account/account.ts';
+import { Conversation } from '#edge/talk/object/conversation.ts';
+import { ask, edgeWithSky, SKY } from '#test/support/agents.ts';
+import type { Sent } from '#test/support/app.ts';
+import { eventually, untilSo } from '#test/support/eventually.ts';
+import { as } from '#test/support/prefixes.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { type Asked, answeringBy, servingTools, weather } from '#test/support/scripted-runs.ts';
+import { bearer, tokenOf } from '#test/support/tokens.ts';
+import { event, refusal, sse, start } from '#test/support/wire.ts';
 
 /** A tool that the edge does not call. */
 const PICK = { name: 'pick', input_schema: { type: 'object', properties: { city: { type: 'string' } } } };

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { CEILING } from '../../../../../src/edge/money/budget/rules.ts';
-import { byPeriod, PERIODS, spanAt } from '../../../../../src/edge/money/budget/windows.ts';
-import { Lease, NO_DEMAND } from '../../../../../src/edge/rooms/pools/leases/lease.ts';
-import { runs, tryCases } from '../../../../support/runs.ts';
-import { NOON } from '../../../money/account/admission-requests.ts';
+import { CEILING } from '#edge/money/budget/rules.ts';
+import { byPeriod, PERIODS, spanAt } from '#edge/money/budget/windows.ts';
+import { Lease, NO_DEMAND } from '#edge/rooms/pools/leases/lease.ts';
+import { NOON } from '#test/edge/money/account/admission-requests.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
 
 /** An account with one lease, before a pool that counts for it what it has answered last, or what the account says. */
 class Leasing {

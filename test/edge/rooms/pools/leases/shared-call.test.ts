@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { SharedCall } from '../../../../../src/edge/rooms/pools/leases/shared-call.ts';
+import { SharedCall } from '#edge/rooms/pools/leases/shared-call.ts';
 
 test('all who ask while a call is under way share one that begins after they have asked', async () => {
   const ends: (() => void)[] = [];

@@ -1,16 +1,16 @@
 import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { createRequestId } from '../../../../../src/edge/kit/http/headers/request-id.ts';
-import type { Json } from '../../../../../src/edge/kit/json/object.ts';
-import { accountStub } from '../../../../../src/edge/objects/stubs.ts';
-import { brokenRule } from '../../../../support/api-rules.ts';
-import { approvalsOf, bindings, decideOn, jsonOf, readOf, rowsOf, stubOf } from '../../../../support/conversations.ts';
-import { eventually } from '../../../../support/eventually.ts';
-import { rounds } from '../../../../support/rounds.ts';
-import { runs, tryAsyncCases } from '../../../../support/runs.ts';
-import { answeringBy, calls, says, servingTools, weather } from '../../../../support/scripted-runs.ts';
-import { ask, bodyOf, listen, say } from '../../../../support/turns.ts';
+import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { brokenRule } from '#test/support/api-rules.ts';
+import { approvalsOf, bindings, decideOn, jsonOf, readOf, rowsOf, stubOf } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { rounds } from '#test/support/rounds.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { answeringBy, calls, says, servingTools, weather } from '#test/support/scripted-runs.ts';
+import { ask, bodyOf, listen, say } from '#test/support/turns.ts';
 
 const RUNS = runs(100);
 const OPERATIONS = ['approve', 'deny', 'stop', 'cancel', 'rewind', 'message', 'crash'] as const;

@@ -1,17 +1,13 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { describe, expect, test } from 'vitest';
-import { createRequestId } from '../../../../../src/edge/kit/http/headers/request-id.ts';
-import { memberTexts } from '../../../../../src/edge/kit/json/edit.ts';
-import { parseKept } from '../../../../../src/edge/kit/json/kept-text.ts';
-import type { Json } from '../../../../../src/edge/kit/json/object.ts';
-import { accountStub } from '../../../../../src/edge/objects/stubs.ts';
-import {
-  approvalRequested,
-  approvalRow,
-  turnReport,
-} from '../../../../../src/edge/talk/object/conversations-answers.schema.ts';
-import * as agents from '../../../../support/agents.ts';
-import { errorOf, settledApps, testApp } from '../../../../support/app.ts';
+import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
+import { memberTexts } from '#edge/kit/json/edit.ts';
+import { parseKept } from '#edge/kit/json/kept-text.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import { approvalRequested, approvalRow, turnReport } from '#edge/talk/object/conversations-answers.schema.ts';
+import * as agents from '#test/support/agents.ts';
+import { errorOf, settledApps, testApp } from '#test/support/app.ts';
 import {
   approvalsOf,
   atRest,
@@ -24,10 +20,10 @@ import {
   rowsOf,
   stubOf,
   turnNow,
-} from '../../../../support/conversations.ts';
-import { eventually, untilSo } from '../../../../support/eventually.ts';
-import { answeringBy, call, calls, says, servingTools, TOOL_URL, weather } from '../../../../support/scripted-runs.ts';
-import { ask, bodyOf, listen, say, type Told, textOf } from '../../../../support/turns.ts';
+} from '#test/support/conversations.ts';
+import { eventually, untilSo } from '#test/support/eventually.ts';
+import { answeringBy, call, calls, says, servingTools, TOOL_URL, weather } from '#test/support/scripted-runs.ts';
+import { ask, bodyOf, listen, say, type Told, textOf } from '#test/support/turns.ts';
 
 const HOOK = 'https://hooks.example.com/turns';
 const VARS = { DELIVERY_SIGNING_SECRET: `whsec_${btoa('the secret of the deliveries 123')}`, TURN_DELIVER_URL: HOOK };

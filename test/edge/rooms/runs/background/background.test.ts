@@ -1,17 +1,17 @@
 import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
-import { verifyStandard } from '../../../../../src/edge/kit/delivery/standard-webhooks.ts';
-import type { Json } from '../../../../../src/edge/kit/json/object.ts';
-import { Account } from '../../../../../src/edge/money/account/account.ts';
-import { accountStub } from '../../../../../src/edge/objects/stubs.ts';
-import type { CrossingText } from '../../../../../src/edge/talk/object/contract.ts';
-import { turnEnded, turnReport } from '../../../../../src/edge/talk/object/conversations-answers.schema.ts';
-import { receivedText } from '../../../../../src/edge/talk/object/crossing-answer.ts';
-import { errorOf, testApp } from '../../../../support/app.ts';
-import { atRest, bindings, passingTime, rowsOf, simulate, stubOf, turnNow } from '../../../../support/conversations.ts';
-import { eventually, untilSo } from '../../../../support/eventually.ts';
-import { runs, tryAsyncCases } from '../../../../support/runs.ts';
+import { verifyStandard } from '#edge/kit/delivery/standard-webhooks.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { Account } from '#edge/money/account/account.ts';
+import { accountStub } from '#edge/objects/stubs.ts';
+import type { CrossingText } from '#edge/talk/object/contract.ts';
+import { turnEnded, turnReport } from '#edge/talk/object/conversations-answers.schema.ts';
+import { receivedText } from '#edge/talk/object/crossing-answer.ts';
+import { errorOf, testApp } from '#test/support/app.ts';
+import { atRest, bindings, passingTime, rowsOf, simulate, stubOf, turnNow } from '#test/support/conversations.ts';
+import { eventually, untilSo } from '#test/support/eventually.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
 import {
   answeringBy,
   type Called,
@@ -21,8 +21,8 @@ import {
   servingTools,
   TOOL_URL,
   weather,
-} from '../../../../support/scripted-runs.ts';
-import { type Asked, bodyOf, requestOf, turnOf } from '../../../../support/turns.ts';
+} from '#test/support/scripted-runs.ts';
+import { type Asked, bodyOf, requestOf, turnOf } from '#test/support/turns.ts';
 
 const HOOK = 'https://hooks.example.com/turns';
 const SECRET = `whsec_${btoa('the secret of the deliveries 123')}`;

@@ -1,15 +1,15 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import { pipeline, Readable } from 'node:stream';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { utf8 } from '../../../../../src/edge/kit/http/bytes.ts';
-import { callTool } from '../../../../../src/edge/rooms/runs/call-tool.ts';
-import type { CallOptions } from '../../../../../src/edge/rooms/runs/called-kind.ts';
-import { callMcp } from '../../../../../src/edge/rooms/runs/mcp/call-mcp.ts';
-import type { McpRun } from '../../../../../src/edge/rooms/runs/mcp/mcp.schema.ts';
-import { McpSessions } from '../../../../../src/edge/rooms/runs/mcp/session.ts';
-import { MOST_STEP_BYTES } from '../../../../../src/edge/rooms/runs/tool-result.ts';
-import { atAddress } from '../../../../../src/edge/rooms/runs/tools/addresses.ts';
-import { eventually } from '../../../../support/eventually.ts';
+import { utf8 } from '#edge/kit/http/bytes.ts';
+import { callTool } from '#edge/rooms/runs/call-tool.ts';
+import type { CallOptions } from '#edge/rooms/runs/called-kind.ts';
+import { callMcp } from '#edge/rooms/runs/mcp/call-mcp.ts';
+import type { McpRun } from '#edge/rooms/runs/mcp/mcp.schema.ts';
+import { McpSessions } from '#edge/rooms/runs/mcp/session.ts';
+import { MOST_STEP_BYTES } from '#edge/rooms/runs/tool-result.ts';
+import { atAddress } from '#edge/rooms/runs/tools/addresses.ts';
+import { eventually } from '#test/support/eventually.ts';
 import {
   type McpMode,
   PIXEL,
@@ -17,7 +17,7 @@ import {
   serveHttp,
   serveMcp,
   serveWithoutSessions,
-} from '../../../../support/mcp-server.ts';
+} from '#test/support/mcp-server.ts';
 
 const SECRET = 'Bearer s3cret';
 

@@ -1,8 +1,8 @@
 import Ajv from 'ajv';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { schemaForApi } from '../../../../../src/edge/rooms/runs/mcp/input-schema.ts';
-import { runs, tryCases } from '../../../../support/runs.ts';
+import { schemaForApi } from '#edge/rooms/runs/mcp/input-schema.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
 
 const page = {
   type: 'object',

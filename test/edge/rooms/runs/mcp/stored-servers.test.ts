@@ -1,12 +1,12 @@
 import Ajv2020 from 'ajv/dist/2020.js';
 import fc from 'fast-check';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { settingsOf } from '../../../../../src/edge/gate/settings/settings.ts';
-import type { Json } from '../../../../../src/edge/kit/json/object.ts';
-import { checkTools } from '../../../../../src/edge/named/tools/check-tools.ts';
-import { storedTools } from '../../../../../src/edge/named/versions/stored-tools.ts';
-import { serveHttp, serveMcp, serveWithoutSessions } from '../../../../support/mcp-server.ts';
-import { runs, tryAsyncCases } from '../../../../support/runs.ts';
+import { settingsOf } from '#edge/gate/settings/settings.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { checkTools } from '#edge/named/tools/check-tools.ts';
+import { storedTools } from '#edge/named/versions/stored-tools.ts';
+import { serveHttp, serveMcp, serveWithoutSessions } from '#test/support/mcp-server.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
 
 const identity = { account: 'alice', scopes: ['messages', 'prefixes', 'tools'] as const, token: undefined };
 

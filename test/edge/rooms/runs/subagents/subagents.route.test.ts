@@ -1,12 +1,9 @@
 import { expect, test } from 'vitest';
-import {
-  conversationReport,
-  conversationRow,
-} from '../../../../../src/edge/talk/object/conversations-answers.schema.ts';
-import { errorOf, testApp } from '../../../../support/app.ts';
-import { as, type SimulatedEdge, simulatedEdge } from '../../../../support/prefixes.ts';
-import { answeringBy, calls, says } from '../../../../support/scripted-runs.ts';
-import { agentOf, agentTool, resultsIn, storeAgents, task } from '../../../../support/subagents.ts';
+import { conversationReport, conversationRow } from '#edge/talk/object/conversations-answers.schema.ts';
+import { errorOf, testApp } from '#test/support/app.ts';
+import { as, type SimulatedEdge, simulatedEdge } from '#test/support/prefixes.ts';
+import { answeringBy, calls, says } from '#test/support/scripted-runs.ts';
+import { agentOf, agentTool, resultsIn, storeAgents, task } from '#test/support/subagents.ts';
 
 test('subagents are listed by their parent alone, can be read, and take nothing from a request', async () => {
   answeringBy((body) => {

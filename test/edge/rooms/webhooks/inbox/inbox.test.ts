@@ -1,14 +1,14 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { describe, expect, test, vi } from 'vitest';
-import { accountStub, inboxStub, stubOf } from '../../../../../src/edge/objects/stubs.ts';
-import type { Pool } from '../../../../../src/edge/rooms/pools/pool.ts';
-import type { Conclusion, Work } from '../../../../../src/edge/rooms/webhooks/contracts/inbox.ts';
-import { EventStore } from '../../../../../src/edge/rooms/webhooks/inbox/event-store.ts';
-import { Inbox } from '../../../../../src/edge/rooms/webhooks/inbox/inbox.ts';
-import { countRows } from '../../../../support/conversations.ts';
-import { eventually } from '../../../../support/eventually.ts';
-import { bindings } from '../../../../support/prefixes.ts';
-import { accountOf, eventOf, inboxOf, labelled, worksOf } from '../../../../support/webhooks.ts';
+import { accountStub, inboxStub, stubOf } from '#edge/objects/stubs.ts';
+import type { Pool } from '#edge/rooms/pools/pool.ts';
+import type { Conclusion, Work } from '#edge/rooms/webhooks/contracts/inbox.ts';
+import { EventStore } from '#edge/rooms/webhooks/inbox/event-store.ts';
+import { Inbox } from '#edge/rooms/webhooks/inbox/inbox.ts';
+import { countRows } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { bindings } from '#test/support/prefixes.ts';
+import { accountOf, eventOf, inboxOf, labelled, worksOf } from '#test/support/webhooks.ts';
 
 const MINUTE = 60_000;
 const DAY = 24 * 60 * MINUTE;

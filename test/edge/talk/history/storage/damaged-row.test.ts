@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { DamagedRow, parseStored } from '../../../../../src/edge/talk/history/storage/damaged-row.ts';
+import { DamagedRow, parseStored } from '#edge/talk/history/storage/damaged-row.ts';
 
 const TEXT = '{"role":"user"}';
 

@@ -1,17 +1,13 @@
 import { evictDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
-import { SentHistory } from '../../../../../src/edge/claude/request/sent-history.ts';
-import { type Upstream, upstreamOf } from '../../../../../src/edge/claude/upstream.ts';
-import {
-  type CachedHistory,
-  historyCache,
-  tailOf,
-} from '../../../../../src/edge/talk/history/storage/history-cache.ts';
-import { Conversation } from '../../../../../src/edge/talk/object/conversation.ts';
-import { rowsOf, simulate, stubOf } from '../../../../support/conversations.ts';
-import { runs, tryAsyncCases, tryCases } from '../../../../support/runs.ts';
-import { bodyOf, say } from '../../../../support/turns.ts';
+import { SentHistory } from '#edge/claude/request/sent-history.ts';
+import { type Upstream, upstreamOf } from '#edge/claude/upstream.ts';
+import { type CachedHistory, historyCache, tailOf } from '#edge/talk/history/storage/history-cache.ts';
+import { Conversation } from '#edge/talk/object/conversation.ts';
+import { rowsOf, simulate, stubOf } from '#test/support/conversations.ts';
+import { runs, tryAsyncCases, tryCases } from '#test/support/runs.ts';
+import { bodyOf, say } from '#test/support/turns.ts';
 
 const cachedHistory = (bytes: number): CachedHistory => ({
   model: 'm',

@@ -1,13 +1,13 @@
 import { runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { beforeEach, expect, test } from 'vitest';
-import { SentHistory } from '../../../../../src/edge/claude/request/sent-history.ts';
-import { joinedTexts } from '../../../../../src/edge/talk/history/storage/joined-texts.ts';
-import type { TurnStatus } from '../../../../../src/edge/talk/history/storage/rows.ts';
-import { Transcript } from '../../../../../src/edge/talk/history/storage/transcript.ts';
-import { atRest, simulate, stubOf } from '../../../../support/conversations.ts';
-import { tryCases } from '../../../../support/runs.ts';
-import { bodyOf, say } from '../../../../support/turns.ts';
+import { SentHistory } from '#edge/claude/request/sent-history.ts';
+import { joinedTexts } from '#edge/talk/history/storage/joined-texts.ts';
+import type { TurnStatus } from '#edge/talk/history/storage/rows.ts';
+import { Transcript } from '#edge/talk/history/storage/transcript.ts';
+import { atRest, simulate, stubOf } from '#test/support/conversations.ts';
+import { tryCases } from '#test/support/runs.ts';
+import { bodyOf, say } from '#test/support/turns.ts';
 
 beforeEach(() => {
   simulate();

@@ -1,12 +1,12 @@
 import { runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { beforeEach, expect, test } from 'vitest';
-import { GRACE_MS } from '../../../../../src/edge/talk/history/storage/rows.ts';
-import { Transcript } from '../../../../../src/edge/talk/history/storage/transcript.ts';
-import { END_OF_STREAM, EventLog } from '../../../../../src/edge/talk/turn/event-log.ts';
-import { simulate, stubOf } from '../../../../support/conversations.ts';
-import { runs, tryAsyncCases } from '../../../../support/runs.ts';
-import { bodyOf, say } from '../../../../support/turns.ts';
+import { GRACE_MS } from '#edge/talk/history/storage/rows.ts';
+import { Transcript } from '#edge/talk/history/storage/transcript.ts';
+import { END_OF_STREAM, EventLog } from '#edge/talk/turn/event-log.ts';
+import { simulate, stubOf } from '#test/support/conversations.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { bodyOf, say } from '#test/support/turns.ts';
 
 // Its tables are there.
 beforeEach(async () => {

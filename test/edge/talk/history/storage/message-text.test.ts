@@ -1,12 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { itemTexts, memberRange, memberTexts } from '../../../../../src/edge/kit/json/edit.ts';
-import {
-  countBreakpoints,
-  divideText,
-  withoutBreakpoints,
-} from '../../../../../src/edge/talk/history/storage/message-text.ts';
-import { tryCases } from '../../../../support/runs.ts';
+import { itemTexts, memberRange, memberTexts } from '#edge/kit/json/edit.ts';
+import { countBreakpoints, divideText, withoutBreakpoints } from '#edge/talk/history/storage/message-text.ts';
+import { tryCases } from '#test/support/runs.ts';
 
 test('a text that was divided is joined without loss, and no piece ends inside a character', () => {
   tryCases(100, fc.string({ unit: 'grapheme', maxLength: 60 }), fc.integer({ min: 2, max: 9 }), (text, most) => {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import type { TurnRow } from '../../../../../src/edge/talk/history/storage/rows.ts';
-import { addNotes, notesIn, shownNotes } from '../../../../../src/edge/talk/history/storage/turn-notes.ts';
+import type { TurnRow } from '#edge/talk/history/storage/rows.ts';
+import { addNotes, notesIn, shownNotes } from '#edge/talk/history/storage/turn-notes.ts';
 
 const chosen_by = { label: 'easy', classifier: 'difficulty@1', arm: 'chosen', why: 'label' };
 const deliver_url = 'https://hooks.example.com/own';

@@ -8,7 +8,7 @@ import { highlight } from '../src/page/ui/highlight.ts';
 import { OUTPUT, TARGETS } from './page.ts';
 
 const ROOT = new URL('../', import.meta.url);
-const STYLE = fileURLToPath(new URL('../src/edge/gate/reference/guides.css', import.meta.url));
+const STYLE = fileURLToPath(new URL('../src/edge/openapi/guides.css', import.meta.url));
 const SCRIPT = fileURLToPath(new URL('guides-page.ts', import.meta.url));
 
 /** A guide: its file below docs/, and the name that the README gives it. */

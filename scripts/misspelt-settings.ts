@@ -1,6 +1,6 @@
 /** Finds settings whose names are misspelt: they would be ignored without a word. */
-import { isUpstreamKey, settingsShape } from '../src/edge/gate/settings/settings.ts';
-import { isToolSecret } from '../src/edge/gate/settings/tool-secrets.ts';
+import { isUpstreamKey, settingsShape } from '../src/edge/config/settings.ts';
+import { isToolSecret } from '../src/edge/config/tool-secrets.ts';
 import './all-rooms.mjs';
 import { nearestName } from './nearest-name.ts';
 

@@ -2,8 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import Anthropic from '@anthropic-ai/sdk';
+import { mintToken } from '../src/edge/auth/mint.ts';
 import { fromUsd, toUsd } from '../src/edge/claude/pricing/cost.ts';
-import { mintToken } from '../src/edge/gate/auth/mint.ts';
 import { keepSecrets, masked } from '../src/edge/kit/http/secrets.ts';
 import type { LedgerRow } from '../src/edge/money/account/usage-answers.schema.ts';
 import { readArguments } from './arguments.ts';

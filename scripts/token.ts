@@ -3,16 +3,17 @@
  * `npm run token -- --account alice --scopes messages,classify [--expires-in 3600] [--label laptop]`; a bound token by
  * `--agents support --classifiers tickets --conversations 'web-*'`.
  */
-import { mintToken } from '../src/edge/gate/auth/mint.ts';
+
 import {
   isAccount,
   isSourceAccount,
   MAX_ACCOUNT_CHARACTERS,
   parseScopes,
   SCOPES,
-} from '../src/edge/gate/identity/identity.ts';
-import { BOUND_SCOPES, onlySchema } from '../src/edge/gate/identity/only.ts';
-import { settingsSchema } from '../src/edge/gate/settings/settings.ts';
+} from '../src/edge/auth/identity/identity.ts';
+import { BOUND_SCOPES, onlySchema } from '../src/edge/auth/identity/only.ts';
+import { mintToken } from '../src/edge/auth/mint.ts';
+import { settingsSchema } from '../src/edge/config/settings.ts';
 import * as z from '../src/edge/kit/http/zod.ts';
 import { readArguments } from './arguments.ts';
 import { readDevVars } from './dev-vars.ts';

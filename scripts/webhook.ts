@@ -6,7 +6,7 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
-import { parseSettings } from '../src/edge/gate/settings/settings.ts';
+import { parseSettings } from '../src/edge/config/settings.ts';
 import type { HmacOptions } from '../src/edge/kit/delivery/hmac.ts';
 import { signStandard } from '../src/edge/kit/delivery/standard-webhooks.ts';
 import { SHIPPED_SOURCES } from '../src/edge/rooms/webhooks/shipped-sources.ts';

@@ -17,8 +17,8 @@ const LONGEST_NAMED = 3;
 
 /** A file of each way: the quickest that goes all of it. */
 const WAYS: Record<string, string> = {
-  relay: 'test/edge/talk/messages/edge-blocks.test.ts',
-  turn: 'test/edge/talk/object/conversation.test.ts',
+  relay: 'test/edge/messages/edge-blocks.test.ts',
+  turn: 'test/edge/conversations/object/conversation.test.ts',
   run: 'test/edge/rooms/runs/run-limits.test.ts',
   batch: 'test/edge/rooms/batches/ownership.test.ts',
   page: 'test/e2e/page/wire.test.ts',
@@ -30,10 +30,13 @@ const ELSEWHERE: readonly { of: string; tests: readonly string[] }[] = [
     of: 'src/edge/money/ledger/',
     tests: ['test/edge/money/account/totals.test.ts', 'test/edge/money/account/wake.test.ts'],
   },
-  { of: 'src/edge/talk/history/storage/copied-rows.ts', tests: ['test/edge/talk/object/copies.test.ts'] },
+  {
+    of: 'src/edge/conversations/history/storage/copied-rows.ts',
+    tests: ['test/edge/conversations/object/copies.test.ts'],
+  },
   {
     of: 'src/edge/rooms/transfer/',
-    tests: ['test/edge/talk/object/copies.test.ts', 'test/edge/app/backup.test.ts'],
+    tests: ['test/edge/conversations/object/copies.test.ts', 'test/edge/app/backup.test.ts'],
   },
   { of: 'src/edge/rooms/runs/subagents/', tests: ['test/edge/rooms/runs/subagents.test.ts'] },
   { of: 'src/edge/rooms/pools/leases/', tests: ['test/simulation/pool.test.ts'] },

@@ -6,7 +6,7 @@ import { root } from './support/root.ts';
 /** What reads a clock that measures. */
 const CLOCK = /performance\.now|hrtime|cpuUsage|cpuMs|leastCpu|longestTask/;
 /** The rows of a turn are counted for each second that it takes: that needs the seconds. */
-const NEEDS_SECONDS = 'test/edge/talk/object/conversation-scale.test.ts';
+const NEEDS_SECONDS = 'test/edge/conversations/object/conversation-scale.test.ts';
 
 test('what measures time is in the project for it, which runs alone: elsewhere a busy machine would fail it', () => {
   const files = globSync('test/**/*.test.ts', { cwd: root }).filter(

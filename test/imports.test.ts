@@ -27,17 +27,17 @@ const ORDER = [
   'edge/health',
   'edge/classify',
   'edge/classify/task',
-  'edge/talk/messages',
-  'edge/talk/object',
-  'edge/talk/turn',
-  'edge/talk/shown',
-  'edge/talk/history',
-  'edge/talk/history/storage',
-  'edge/named/prefixes',
-  'edge/named/versions',
-  'edge/named/tools',
+  'edge/messages',
+  'edge/conversations/object',
+  'edge/conversations/turn',
+  'edge/conversations/views',
+  'edge/conversations/history',
+  'edge/conversations/history/storage',
+  'edge/registry/prefixes',
+  'edge/registry/versions',
+  'edge/registry/tools',
   'edge/money/account',
-  'edge/money/tokens',
+  'edge/money/credentials',
   'edge/money/admission',
   'edge/money/ledger',
   'edge/money/lists',
@@ -48,15 +48,15 @@ const ORDER = [
   'edge/claude',
   'edge/claude/request',
   'edge/claude/upstreams',
-  'edge/claude/kinds',
-  'edge/claude/carry',
+  'edge/claude/providers',
+  'edge/claude/relay',
   'edge/claude/usage',
   'edge/claude/pricing',
-  'edge/objects',
-  'edge/gate/reference',
-  'edge/gate/auth',
-  'edge/gate/settings',
-  'edge/gate/identity',
+  'edge/durable',
+  'edge/openapi',
+  'edge/auth',
+  'edge/config',
+  'edge/auth/identity',
   // A table of data, which a deployment's settings change.
   'edge/claude/models',
   'edge/kit/delivery',
@@ -132,9 +132,7 @@ function placeOf(path: string): number {
 }
 
 function isReference(path: string): boolean {
-  return (
-    path.endsWith('.reference.ts') || path.startsWith('src/edge/gate/reference/') || path === 'src/edge/openapi.ts'
-  );
+  return path.endsWith('.reference.ts') || path.startsWith('src/edge/openapi/') || path === 'src/edge/openapi.ts';
 }
 
 /** @returns what is wrong with an import, if anything is. */
@@ -227,18 +225,20 @@ describe('the rule', () => {
   const wrong = (from: string, to: string, typeOnly = false) => fault({ from, to, typeOnly }) !== undefined;
 
   test('refuses what points up, types too', () => {
-    expect(wrong('src/edge/claude/relay.ts', 'src/edge/talk/messages/messages.route.ts')).toBe(true);
-    expect(wrong('src/edge/claude/relay.ts', 'src/edge/talk/messages/messages.route.ts', true)).toBe(true);
-    expect(wrong('src/edge/talk/messages/messages.route.ts', 'src/edge/gate/auth/verify.ts')).toBe(false);
-    expect(wrong('src/edge/gate/auth/verify.ts', 'src/edge/money/account/account.ts', true)).toBe(true);
+    expect(wrong('src/edge/claude/relay.ts', 'src/edge/messages/messages.route.ts')).toBe(true);
+    expect(wrong('src/edge/claude/relay.ts', 'src/edge/messages/messages.route.ts', true)).toBe(true);
+    expect(wrong('src/edge/messages/messages.route.ts', 'src/edge/auth/verify.ts')).toBe(false);
+    expect(wrong('src/edge/auth/verify.ts', 'src/edge/money/account/account.ts', true)).toBe(true);
     expect(wrong('src/edge/kit/http/errors.ts', 'src/edge/claude/models/models.ts')).toBe(true);
   });
 
   test('has a folder above its sub-folders, and those in their order', () => {
-    expect(wrong('src/edge/talk/object/turn-proxy.ts', 'src/edge/talk/turn/turn.ts')).toBe(false);
-    expect(wrong('src/edge/talk/turn/turn.ts', 'src/edge/talk/object/conversation.ts', true)).toBe(true);
-    expect(wrong('src/edge/rooms/transfer/forks.ts', 'src/edge/talk/history/storage/rows.ts')).toBe(false);
-    expect(wrong('src/edge/talk/history/storage/rows.ts', 'src/edge/rooms/transfer/forks.ts')).toBe(true);
+    expect(wrong('src/edge/conversations/object/turn-proxy.ts', 'src/edge/conversations/turn/turn.ts')).toBe(false);
+    expect(wrong('src/edge/conversations/turn/turn.ts', 'src/edge/conversations/object/conversation.ts', true)).toBe(
+      true,
+    );
+    expect(wrong('src/edge/rooms/transfer/forks.ts', 'src/edge/conversations/history/storage/rows.ts')).toBe(false);
+    expect(wrong('src/edge/conversations/history/storage/rows.ts', 'src/edge/rooms/transfer/forks.ts')).toBe(true);
   });
 
   test('knows what a room imports of another', () => {

@@ -17,7 +17,7 @@ const PROMISES = [
   // Streams, split at every byte, and cut.
   'test/e2e/relay.test.ts',
   'test/e2e/cuts.test.ts',
-  'test/edge/talk/messages/edge-blocks.test.ts',
+  'test/edge/messages/edge-blocks.test.ts',
   // Budgets that cannot be overspent.
   'test/edge/money/account/account.test.ts',
   'test/edge/money/admission/admission.test.ts',
@@ -25,14 +25,14 @@ const PROMISES = [
   'test/edge/rooms/visitors/visitors.route.test.ts',
   // Conversations that survive everything.
   'test/e2e/kills.test.ts',
-  'test/edge/talk/object/conversation.test.ts',
-  'test/edge/talk/history/never-dies.test.ts',
+  'test/edge/conversations/object/conversation.test.ts',
+  'test/edge/conversations/history/never-dies.test.ts',
   'test/edge/app/backup.test.ts',
   // Agents, batches, classification, prefixes, webhooks.
   'test/edge/rooms/runs/run-limits.test.ts',
   'test/edge/rooms/batches/ownership.test.ts',
   'test/edge/classify/classify.route.test.ts',
-  'test/edge/named/prefixes/prefixes.route.test.ts',
+  'test/edge/registry/prefixes/prefixes.route.test.ts',
   'test/edge/rooms/webhooks/webhooks.route.test.ts',
   // Nobody gets what is not theirs, and no input is an error of the edge.
   'test/edge/app/fuzz.test.ts',

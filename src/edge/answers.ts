@@ -1,20 +1,30 @@
 /** The types of requests and answers that clients and the page need. They import nothing else of the edge. */
 
 // It says what rows and messages show of a choice.
-export type { runLimits } from './named/tools/run-limits.schema.ts';
+export type { runLimits } from './registry/tools/run-limits.schema.ts';
 
 import type {} from './rooms/agents/choice/chosen-by.schema.ts';
 
+export type { Scope } from './auth/identity/identity.ts';
 export type { putClassifier } from './classify/classifiers.schema.ts';
 export type { classifierContent } from './classify/classifiers-answers.schema.ts';
 export type { classifyRequest } from './classify/classify.schema.ts';
 export type { ClassifyAnswer, classifyResults } from './classify/classify-answers.schema.ts';
-export type { Scope } from './gate/identity/identity.ts';
+export type { ConversationPatch, createConversation } from './conversations/object/conversations.schema.ts';
+export type {
+  approvalRow,
+  ConversationRow,
+  conversationReport,
+  messageRow,
+  turnReport,
+} from './conversations/object/conversations-answers.schema.ts';
 export type { HealthAnswer } from './health/health-answers.schema.ts';
 export type { Overview } from './health/overview-answers.schema.ts';
 export type { ErrorBody, ErrorType } from './kit/http/errors.ts';
 export type { listOf } from './kit/http/page.ts';
 export type * as z from './kit/http/zod.ts';
+export type { CountAnswer } from './messages/count-tokens-answers.schema.ts';
+export type { modelAnswer } from './messages/models-answers.schema.ts';
 export type { UsageGroup } from './money/account/usage.schema.ts';
 export type {
   accountAnswer,
@@ -29,12 +39,12 @@ export type {
 export type { AlertRow } from './money/alerts/alerts-answers.schema.ts';
 export type { Limits } from './money/budget/limits.schema.ts';
 export type { ShownAbout } from './money/contracts/about.ts';
+export type { MintedTokenAnswer } from './money/credentials/tokens-answers.schema.ts';
 export type { MessageBatch } from './money/lists/batches-answers.schema.ts';
-export type { MintedTokenAnswer } from './money/tokens/tokens-answers.schema.ts';
-export type { putPrefix } from './named/prefixes/prefixes.schema.ts';
-export type { PrefixAnswer } from './named/prefixes/prefixes-answers.schema.ts';
-export type { NamedRow, VersionRow } from './named/versions/versions-answers.schema.ts';
 export type { Below, Segment, ServedPath } from './paths.ts';
+export type { putPrefix } from './registry/prefixes/prefixes.schema.ts';
+export type { PrefixAnswer } from './registry/prefixes/prefixes-answers.schema.ts';
+export type { NamedRow, VersionRow } from './registry/versions/versions-answers.schema.ts';
 export type { putAgent } from './rooms/agents/agents.schema.ts';
 export type { AgentContent } from './rooms/agents/agents-answers.schema.ts';
 export type { batchEstimate, deletedBatch } from './rooms/batches/batches-answers.schema.ts';
@@ -51,13 +61,3 @@ export type { runSchema, workerRunSchema } from './rooms/runs/runs.schema.ts';
 export type { agentRunSchema } from './rooms/runs/subagents/subagents.schema.ts';
 export type { forkRequest } from './rooms/transfer/transfer.schema.ts';
 export type { EventReport, EventRow, Replayed, SourceRow } from './rooms/webhooks/webhooks-answers.schema.ts';
-export type { CountAnswer } from './talk/messages/count-tokens-answers.schema.ts';
-export type { modelAnswer } from './talk/messages/models-answers.schema.ts';
-export type { ConversationPatch, createConversation } from './talk/object/conversations.schema.ts';
-export type {
-  approvalRow,
-  ConversationRow,
-  conversationReport,
-  messageRow,
-  turnReport,
-} from './talk/object/conversations-answers.schema.ts';

@@ -3,11 +3,11 @@
  * `no-development.mjs` in its place, and nothing of what is imported here.
  */
 
-import { addKinds } from './claude/kinds/kinds.ts';
-import { simulatorKind } from './claude/kinds/simulator.ts';
+import { addKinds } from './claude/providers/kinds.ts';
+import { simulatorKind } from './claude/providers/simulator.ts';
 import { simulatorUpstream } from './claude/simulator-upstream.ts';
 import { shareSimulator } from './claude/upstream.ts';
-import { openDevelopment } from './gate/settings/settings.ts';
+import { openDevelopment } from './config/settings.ts';
 import { DEMONSTRATION_TOOLS } from './rooms/runs/tools/demonstration.ts';
 import { shareToolsOf } from './rooms/runs/tools/worker-tools.ts';
 

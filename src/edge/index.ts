@@ -6,8 +6,8 @@ import { ROOMS } from './rooms.ts';
 develop();
 
 export default { fetch: createApp({ rooms: ROOMS }).fetch, queue: consumeQueue };
+export { Conversation } from './conversations/object/conversation.ts';
 export { Account } from './money/account/account.ts';
 export { Batch } from './rooms/batches/batch.ts';
 export { Pool } from './rooms/pools/pool.ts';
 export { Inbox } from './rooms/webhooks/inbox/inbox.ts';
-export { Conversation } from './talk/object/conversation.ts';

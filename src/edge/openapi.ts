@@ -7,19 +7,22 @@ import {
   type ZodOpenApiPathsObject,
   type ZodOpenApiResponseObject,
 } from 'zod-openapi';
+import { scopeOf } from './auth/route.ts';
 import { classification } from './classify/classification.reference.ts';
-import { scopeOf } from './gate/auth/route.ts';
-import { ERRORS, type ErrorStatus, errorExamples, errorSchema } from './gate/reference/errors.ts';
-import { headerSchema, TOLD_HEADERS } from './gate/reference/headers.ts';
-import { type Answer, answersOf, type Content, type Described, type Resource } from './gate/reference/resource.ts';
+import { conversations } from './conversations/object/conversations.reference.ts';
 import { health } from './health/health.reference.ts';
 import { HEADERS } from './kit/http/headers/answer-headers.ts';
 import * as z from './kit/http/zod.ts';
 import { pluggedInto } from './kit/rooms/rooms.ts';
+import { counts, messages } from './messages/messages.reference.ts';
+import { models } from './messages/models.reference.ts';
 import { accounts } from './money/account/accounts.reference.ts';
 import { usage } from './money/account/usage.reference.ts';
-import { tokens } from './money/tokens/tokens.reference.ts';
-import { prefixes } from './named/prefixes/prefixes.reference.ts';
+import { tokens } from './money/credentials/tokens.reference.ts';
+import { ERRORS, type ErrorStatus, errorExamples, errorSchema } from './openapi/errors.ts';
+import { headerSchema, TOLD_HEADERS } from './openapi/headers.ts';
+import { type Answer, answersOf, type Content, type Described, type Resource } from './openapi/resource.ts';
+import { prefixes } from './registry/prefixes/prefixes.reference.ts';
 import { agents } from './rooms/agents/agents.reference.ts';
 import { AGENT_HEADER_WORDS } from './rooms/agents/room.ts';
 import { batches } from './rooms/batches/batches.reference.ts';
@@ -36,9 +39,6 @@ import { transfers } from './rooms/transfer/transfer.reference.ts';
 import { visitors } from './rooms/visitors/visitors.reference.ts';
 import { alerts } from './rooms/webhooks/alerts.reference.ts';
 import { webhooks } from './rooms/webhooks/webhooks.reference.ts';
-import { counts, messages } from './talk/messages/messages.reference.ts';
-import { models } from './talk/messages/models.reference.ts';
-import { conversations } from './talk/object/conversations.reference.ts';
 
 /** All resources, in the order in which the page shows them. A new resource is a new entry. */
 export const RESOURCES: readonly Resource[] = [

@@ -1,4 +1,4 @@
-import { mintToken } from '#edge/gate/auth/mint.ts';
+import { mintToken } from '#edge/auth/mint.ts';
 
 /** The Workers that are measured. Another one is another entry. */
 

@@ -1,6 +1,6 @@
 /** What 500 turns of a conversation cost at Claude, by how its history is kept. Nothing is measured, so it takes no time. */
 import { ModelTable } from '#edge/claude/models/models.ts';
-import { BEGINS, FILLED, KEEPS } from '#edge/talk/history/shares.ts';
+import { BEGINS, FILLED, KEEPS } from '#edge/conversations/history/shares.ts';
 import { costOfHistory, type HistoryStrategy } from './history-model.ts';
 import { markdown } from './table.ts';
 

@@ -1,6 +1,6 @@
 /** What a step of a run is billed for until an hour later. */
 import { randomBytes } from 'node:crypto';
-import { mintToken } from '#edge/gate/auth/mint.ts';
+import { mintToken } from '#edge/auth/mint.ts';
 import { type Contender, counted, metered, SIGNING_SECRET } from './contenders.ts';
 import { type Counts, countDuring, countsBetween, passHour } from './counts.ts';
 import { nextMessage, startChild } from './processes.ts';

@@ -17,7 +17,7 @@ import {
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { createChatTransport, loadMessages } from '#client/ai-sdk.ts';
 import { createClient } from '#client/index.ts';
-import { eventsOf } from '#edge/talk/turn/message-events.ts';
+import { eventsOf } from '#edge/conversations/turn/message-events.ts';
 import { type Edge, startEdge } from '#test/support/edge.ts';
 import { SDKS } from '#test/support/sdks.ts';
 import { type FakeUpstream, startUpstream, streamBytes } from '#test/support/upstream.ts';

@@ -1,4 +1,4 @@
-/** Turns over HTTP: `test/edge/talk/conversations` has no connection that a client drops or a proxy cuts. */
+/** Turns over HTTP: `test/edge/conversations/conversations` has no connection that a client drops or a proxy cuts. */
 import { createServer, request as httpRequest, type Server } from 'node:http';
 import Anthropic from '@anthropic-ai/sdk';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';

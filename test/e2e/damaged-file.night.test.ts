@@ -1,4 +1,4 @@
-/** Files that a disk has damaged: `test/edge/talk/object/damaged-rows.test.ts` has rows alone. */
+/** Files that a disk has damaged: `test/edge/conversations/object/damaged-rows.test.ts` has rows alone. */
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { beforeAll, expect, test } from 'vitest';
-import { settingsShape } from '#edge/gate/settings/settings.ts';
+import { settingsShape } from '#edge/config/settings.ts';
 import { descriptionOf } from '#edge/kit/http/zod.ts';
 import '../../scripts/all-rooms.mjs';
 import { readGuide, readGuides } from '#test/support/guides.ts';

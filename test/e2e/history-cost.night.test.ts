@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ModelTable } from '#edge/claude/models/models.ts';
+import { BEGINS, FILLED, KEEPS } from '#edge/conversations/history/shares.ts';
 import type { LedgerRow, QuotaReport } from '#edge/money/account/usage-answers.schema.ts';
-import { BEGINS, FILLED, KEEPS } from '#edge/talk/history/shares.ts';
 import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
 import { eventually } from '#test/support/eventually.ts';
 import { post } from '#test/support/lives.ts';

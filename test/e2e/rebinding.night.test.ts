@@ -1,4 +1,4 @@
-/** Pages whose names were made to point here, in Chromium. By day `gate/auth` has the rule, and `e2e/start` an edge without a key. */
+/** Pages whose names were made to point here, in Chromium. By day `auth` has the rule, and `e2e/start` an edge without a key. */
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';

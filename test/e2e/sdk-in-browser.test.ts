@@ -1,4 +1,4 @@
-/** The official SDK where a browser asks before it sends: `test/edge/gate/auth` has no browser. */
+/** The official SDK where a browser asks before it sends: `test/edge/auth` has no browser. */
 import type AnthropicSdk from '@anthropic-ai/sdk';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';

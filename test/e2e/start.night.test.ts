@@ -1,4 +1,4 @@
-/** What a start says of what is not right, and who may read there. By day `e2e/start` has a malformed setting, and `gate/auth` the rule. */
+/** What a start says of what is not right, and who may read there. By day `e2e/start` has a malformed setting, and `auth` the rule. */
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, request } from 'node:http';
 import type { AddressInfo } from 'node:net';

@@ -97,9 +97,9 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'money: what an answer of an agent may cost has no limit',
-    file: 'src/edge/talk/messages/stateless-message.ts',
+    file: 'src/edge/messages/stateless-message.ts',
     edits: [['most: mostOf(memberTexts(laid)) }', 'most: undefined }']],
-    foundBy: 'test/edge/talk/messages/stateless-message.test.ts',
+    foundBy: 'test/edge/messages/stateless-message.test.ts',
   },
   {
     name: 'money: an emptied limit of an account becomes $0',
@@ -171,27 +171,27 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'history: a call is answered twice',
-    file: 'src/edge/talk/history/continuation.ts',
+    file: 'src/edge/conversations/history/continuation.ts',
     edits: [['    answered.add(id);\n', '']],
-    foundBy: 'test/edge/talk/history/continuation.test.ts',
+    foundBy: 'test/edge/conversations/history/continuation.test.ts',
   },
   {
     name: 'history: thinking without its signature is sent up',
-    file: 'src/edge/talk/history/replayable-blocks.ts',
+    file: 'src/edge/conversations/history/replayable-blocks.ts',
     edits: [["      if (value.type === 'thinking' && !value.signature) return false;\n", '']],
-    foundBy: 'test/edge/talk/history/replayable-blocks.test.ts',
+    foundBy: 'test/edge/conversations/history/replayable-blocks.test.ts',
   },
   {
     name: 'history: it is cut within a tool loop',
-    file: 'src/edge/talk/history/truncate.ts',
+    file: 'src/edge/conversations/history/truncate.ts',
     edits: [['if (index > 0 && !turn.follows && tokens', 'if (index > 0 && tokens']],
-    foundBy: 'test/edge/talk/history/truncate.test.ts',
+    foundBy: 'test/edge/conversations/history/truncate.test.ts',
   },
   {
     name: 'history: event numbers are given again after a crash',
-    file: 'src/edge/talk/turn/restore-turn.ts',
+    file: 'src/edge/conversations/turn/restore-turn.ts',
     edits: [['  log.skip(SKIPPED_EVENT_NUMBERS);\n', '']],
-    foundBy: 'test/edge/talk/turn/restore-turn.test.ts',
+    foundBy: 'test/edge/conversations/turn/restore-turn.test.ts',
   },
   {
     name: 'history: a withdrawn version is used',
@@ -202,23 +202,23 @@ export const MISTAKES: readonly Mistake[] = [
         "if (pointer.hash === '') return false;",
       ],
     ],
-    foundBy: 'test/edge/named/versions/withdrawn.test.ts',
+    foundBy: 'test/edge/registry/versions/withdrawn.test.ts',
   },
   {
     name: 'history: a conversation has no lock',
-    file: 'src/edge/talk/object/resume-turn.ts',
+    file: 'src/edge/conversations/object/resume-turn.ts',
     edits: [["if (running) throw conflict(transcript.profile?.id ?? '', running.turn.row.id);", '']],
     foundBy: 'test/simulation/conversation.test.ts',
   },
   {
     name: 'history: nothing watches over a turn',
-    file: 'src/edge/talk/object/begin-turn.ts',
+    file: 'src/edge/conversations/object/begin-turn.ts',
     edits: [['  conversation.alarm.watch(now + WATCH_MS);\n', '']],
     foundBy: 'test/simulation/conversation.test.ts',
   },
   {
     name: 'history: rows go after their alarm',
-    file: 'src/edge/objects/edge-object.ts',
+    file: 'src/edge/durable/edge-object.ts',
     edits: [
       ['const deletions = [ctx.storage.deleteAlarm(), ctx.storage.deleteAll()];', ''],
       ['await Promise.all(deletions);', 'await ctx.storage.deleteAlarm();\n        await ctx.storage.deleteAll();'],
@@ -239,11 +239,11 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'isolation: a token that should be bound is free',
-    file: 'src/edge/gate/auth/only-claim.ts',
+    file: 'src/edge/auth/only-claim.ts',
     edits: [
       ["  if (!otherwise) throw unboundable(name, 'is absent, and JWT_ONLY does not say what counts then');\n", ''],
     ],
-    foundBy: 'test/edge/gate/auth/only-claim.test.ts',
+    foundBy: 'test/edge/auth/only-claim.test.ts',
   },
   {
     name: 'isolation: a secret that is the beginning of another leaves its end',
@@ -283,9 +283,9 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'isolation: an error that is cut shows the beginning of a secret',
-    file: 'src/edge/claude/carry/error-mask.ts',
+    file: 'src/edge/claude/relay/error-mask.ts',
     edits: [['return withoutBegunSecret(masked(text));', 'return masked(text);']],
-    foundBy: 'test/edge/claude/carry/error-mask.test.ts',
+    foundBy: 'test/edge/claude/relay/error-mask.test.ts',
   },
   {
     name: 'streams: the last event comes again after a reconnect',
@@ -441,9 +441,9 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'isolation: a scope lets everything in',
-    file: 'src/edge/gate/auth/authenticate.ts',
+    file: 'src/edge/auth/authenticate.ts',
     edits: [["return scopes.includes(scope) || scopes.includes('admin');", 'return scopes.length > 0;']],
-    foundBy: 'test/edge/named/prefixes/prefixes.route.test.ts',
+    foundBy: 'test/edge/registry/prefixes/prefixes.route.test.ts',
   },
   {
     name: 'classification: a label may stand twice',

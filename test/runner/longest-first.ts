@@ -21,7 +21,7 @@ const LONGEST = [
   'test/simulation/pool.test.ts',
   'test/simulation/conversation.test.ts',
   'test/edge/app/bad-input.test.ts',
-  'test/edge/talk/object/damaged-rows.test.ts',
+  'test/edge/conversations/object/damaged-rows.test.ts',
   'test/edge/claude/ways.test.ts',
   'test/edge/rooms/runs/run-memory.test.ts',
   'test/edge/rooms/agents/behind-agent.test.ts',

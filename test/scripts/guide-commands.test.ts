@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { experimental_getWranglerCommands } from 'wrangler';
-import { settingsShape } from '#edge/gate/settings/settings.ts';
+import { settingsShape } from '#edge/config/settings.ts';
 import manifest from '../../package.json' with { type: 'json' };
 import '../../scripts/all-rooms.mjs';
 import { readGuides } from '#test/support/guides.ts';

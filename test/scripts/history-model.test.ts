@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { MODELS, ModelTable } from '#edge/claude/models/models.ts';
-import { FILLED } from '#edge/talk/history/shares.ts';
+import { FILLED } from '#edge/conversations/history/shares.ts';
 import { tryCases } from '#test/support/runs.ts';
 import { historyTable } from '../bench/history-cost.ts';
 import { costOfHistory, type HistoryStrategy, type LongConversation } from '../bench/history-model.ts';

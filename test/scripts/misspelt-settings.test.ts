@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { settingsShape } from '#edge/gate/settings/settings.ts';
+import { settingsShape } from '#edge/config/settings.ts';
 import { misspeltSettings } from '../../scripts/misspelt-settings.ts';
 
 test('a misspelt setting is named with the one that was meant', () => {

@@ -6,7 +6,7 @@ import { jwtVerify } from 'jose';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { unstable_readConfig } from 'wrangler';
 import { parse } from 'yaml';
-import { settingsShape } from '#edge/gate/settings/settings.ts';
+import { settingsShape } from '#edge/config/settings.ts';
 import manifest from '../../package.json' with { type: 'json' };
 import '../../scripts/all-rooms.mjs';
 import { DeployCheckout, SECRETS } from '#test/support/deploy-checkout.ts';

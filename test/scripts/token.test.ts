@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { decodeJwt } from 'jose';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { verifyToken } from '#edge/gate/auth/verify.ts';
-import { parseSettings } from '#edge/gate/settings/settings.ts';
+import { verifyToken } from '#edge/auth/verify.ts';
+import { parseSettings } from '#edge/config/settings.ts';
 import { root } from '#test/support/root.ts';
 import { runScript } from '#test/support/run-script.ts';
 

@@ -1,13 +1,13 @@
 /** Accounts under any schedule: those who ask, settle, store and erase, all at the same time. */
 import fc from 'fast-check';
-import { settingsOf } from '#edge/gate/settings/settings.ts';
+import { settingsOf } from '#edge/config/settings.ts';
+import type { Remote } from '#edge/durable/call-object.ts';
 import { Account } from '#edge/money/account/account.ts';
 import { askForAdmission } from '#edge/money/admission/ask-account.ts';
 import type { AccountObject } from '#edge/money/contracts/account.ts';
 import type { AdmissionRequest } from '#edge/money/contracts/admission.ts';
 import { callAccount } from '#edge/money/contracts/call-account.ts';
 import type { ConversationReport, Settlement } from '#edge/money/contracts/settlement.ts';
-import type { Remote } from '#edge/objects/call-object.ts';
 import { worstCaseWith } from '../edge/money/account/admission-requests.ts';
 import { AccountModel, LIMIT } from './account-model.ts';
 import { env, hostOf, inWorld } from './bindings.ts';

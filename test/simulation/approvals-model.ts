@@ -1,7 +1,7 @@
 /** What must hold of calls that wait for approval: after every step, as each call arrives, and once everything is at rest. */
 import type Anthropic from '@anthropic-ai/sdk';
-import { NO_ANSWER } from '#edge/talk/history/storage/tables.ts';
-import type { CalledDecision, DecisionAnswer } from '#edge/talk/object/contract.ts';
+import { NO_ANSWER } from '#edge/conversations/history/storage/tables.ts';
+import type { CalledDecision, DecisionAnswer } from '#edge/conversations/object/contract.ts';
 import { brokenRule } from '#test/support/api-rules.ts';
 import { LedgerModel } from './account-model.ts';
 import { COMMITTED, SOON_MS } from './conversation-model.ts';

@@ -3,8 +3,8 @@
  * the same time, while objects die and calls are lost or come twice. Each call comes to one outcome.
  */
 import fc from 'fast-check';
-import { callObject } from '#edge/objects/call-object.ts';
-import type { CalledDecision, DecisionAnswer, Result } from '#edge/talk/object/contract.ts';
+import type { CalledDecision, DecisionAnswer, Result } from '#edge/conversations/object/contract.ts';
+import { callObject } from '#edge/durable/call-object.ts';
 import { ApprovalsModel } from './approvals-model.ts';
 import { hostOf, inWorld } from './bindings.ts';
 import { ACCOUNT, Caller, ID } from './caller.ts';

@@ -1,11 +1,11 @@
 /** Many accounts that share one budget, with batches and messages at the same time. */
 import { expect, test } from 'vitest';
-import { settingsOf } from '#edge/gate/settings/settings.ts';
+import { settingsOf } from '#edge/config/settings.ts';
+import type { Remote } from '#edge/durable/call-object.ts';
 import { askForAdmission } from '#edge/money/admission/ask-account.ts';
 import { spanAt, spanId } from '#edge/money/budget/windows.ts';
 import type { AccountObject } from '#edge/money/contracts/account.ts';
 import { callAccount } from '#edge/money/contracts/call-account.ts';
-import type { Remote } from '#edge/objects/call-object.ts';
 import type { BatchDecision, BatchOrder } from '#edge/rooms/batches/contracts/batch.ts';
 import { worstCaseWith } from '../edge/money/account/admission-requests.ts';
 import { env, hostOf, inWorld } from './bindings.ts';

@@ -2,11 +2,11 @@
 
 import '#edge/with-all-rooms.ts';
 import type { Upstream } from '#edge/claude/upstream.ts';
+import { Conversation } from '#edge/conversations/object/conversation.ts';
 import type { Bindings } from '#edge/kit/rooms/bindings.ts';
 import { Account } from '#edge/money/account/account.ts';
 import { Pool } from '#edge/rooms/pools/pool.ts';
 import { Inbox } from '#edge/rooms/webhooks/inbox/inbox.ts';
-import { Conversation } from '#edge/talk/object/conversation.ts';
 import { alive, type Host, type Make } from './host.ts';
 import type { World } from './world.ts';
 

@@ -1,7 +1,7 @@
 /** Accounts that race for the budgets they share lease no more of them than their own limits let them use. */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { settingsOf } from '#edge/gate/settings/settings.ts';
+import { settingsOf } from '#edge/config/settings.ts';
 import { askForAdmission } from '#edge/money/admission/ask-account.ts';
 import { sendSettlement } from '#edge/money/contracts/call-account.ts';
 import { worstCaseWith } from '../edge/money/account/admission-requests.ts';

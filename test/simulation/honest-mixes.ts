@@ -6,7 +6,7 @@
 import { ModelTable } from '#edge/claude/models/models.ts';
 import type { WorstCase } from '#edge/claude/pricing/hold-terms.ts';
 import { worstCaseOf } from '#edge/claude/pricing/worst-case.ts';
-import { settingsOf } from '#edge/gate/settings/settings.ts';
+import { settingsOf } from '#edge/config/settings.ts';
 import { getOrMake } from '#edge/kit/cache/get-or-make.ts';
 import type { JsonBody } from '#edge/kit/http/body/json-body.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';

@@ -1,9 +1,9 @@
 /** Inboxes under any schedule: senders, a queue that brings things twice, and runs that die in their midst. */
 import fc from 'fast-check';
-import { settingsOf } from '#edge/gate/settings/settings.ts';
+import { settingsOf } from '#edge/config/settings.ts';
+import type { Remote } from '#edge/durable/call-object.ts';
 import { leaseOf, SCHEDULE } from '#edge/kit/delivery/schedule.ts';
 import { callAccount } from '#edge/money/contracts/call-account.ts';
-import type { Remote } from '#edge/objects/call-object.ts';
 import type { Conclusion, InboxObject } from '#edge/rooms/webhooks/contracts/inbox.ts';
 import { callInbox } from '#edge/rooms/webhooks/inbox/call-inbox.ts';
 import type { Classification } from '#edge/rooms/webhooks/webhooks-answers.schema.ts';

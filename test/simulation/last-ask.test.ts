@@ -1,6 +1,6 @@
 /** Who has waited long enough asks the pool once more before it is refused. */
 import { expect, test } from 'vitest';
-import { settingsOf } from '#edge/gate/settings/settings.ts';
+import { settingsOf } from '#edge/config/settings.ts';
 import { askForAdmission } from '#edge/money/admission/ask-account.ts';
 import { refusalError } from '#edge/money/admission/limit-headers.ts';
 import type { AdmissionDecision } from '#edge/money/contracts/admission.ts';

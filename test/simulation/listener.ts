@@ -1,5 +1,5 @@
 /** Somebody who hears a turn: each event once, in one order, whoever else hears it. */
-import { END_OF_STREAM } from '#edge/talk/turn/event-log.ts';
+import { END_OF_STREAM } from '#edge/conversations/turn/event-log.ts';
 import { type Host, Violation } from './host.ts';
 import type { World } from './world.ts';
 

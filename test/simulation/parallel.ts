@@ -1,6 +1,6 @@
 /** Twenty callers at once, all of whose answers can be paid for: each is answered, and none is cut short. */
 
-import { settingsOf } from '#edge/gate/settings/settings.ts';
+import { settingsOf } from '#edge/config/settings.ts';
 import type { JsonBody } from '#edge/kit/http/body/json-body.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
 import { admit } from '#edge/money/admission/admission.ts';

@@ -1,12 +1,12 @@
 /** A pool and the accounts that share it, under any schedule: holds, crashes on either side, lowered limits, midnight. */
 import fc from 'fast-check';
-import { settingsOf } from '#edge/gate/settings/settings.ts';
+import { settingsOf } from '#edge/config/settings.ts';
+import type { Remote } from '#edge/durable/call-object.ts';
 import { askForAdmission } from '#edge/money/admission/ask-account.ts';
 import type { PoolLimits } from '#edge/money/budget/limits.schema.ts';
 import { limitName, PERIODS } from '#edge/money/budget/windows.ts';
 import type { AccountObject } from '#edge/money/contracts/account.ts';
 import { callAccount } from '#edge/money/contracts/call-account.ts';
-import type { Remote } from '#edge/objects/call-object.ts';
 import { callPool } from '#edge/rooms/pools/call-pool.ts';
 import { worstCaseWith } from '../edge/money/account/admission-requests.ts';
 import { env, hostOf, inWorld } from './bindings.ts';

@@ -1,10 +1,10 @@
 /** Schedules that once went wrong, step by step. */
 
 import { expect, test } from 'vitest';
-import { settingsOf } from '#edge/gate/settings/settings.ts';
+import { settingsOf } from '#edge/config/settings.ts';
+import type { Remote } from '#edge/durable/call-object.ts';
 import { askForAdmission } from '#edge/money/admission/ask-account.ts';
 import { callAccount } from '#edge/money/contracts/call-account.ts';
-import type { Remote } from '#edge/objects/call-object.ts';
 import type { InboxObject } from '#edge/rooms/webhooks/contracts/inbox.ts';
 import { callInbox } from '#edge/rooms/webhooks/inbox/call-inbox.ts';
 import { worstCaseWith } from '../edge/money/account/admission-requests.ts';

@@ -1,6 +1,6 @@
 /** Settlements on their way from their isolates: requests and isolates die, calls are lost and come twice. */
 import fc from 'fast-check';
-import { settingsOf } from '#edge/gate/settings/settings.ts';
+import { settingsOf } from '#edge/config/settings.ts';
 import { askForAdmission } from '#edge/money/admission/ask-account.ts';
 import { type AccountRequest, callAccount, sendSettlement } from '#edge/money/contracts/call-account.ts';
 import { worstCaseWith } from '../edge/money/account/admission-requests.ts';

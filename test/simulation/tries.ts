@@ -1,11 +1,11 @@
 /** Requests whose upstreams hang, break and fail, under any schedule: each try has a hold of its own, and no limit is passed. */
 import fc from 'fast-check';
 import { Exchange } from '#edge/claude/exchange.ts';
-import { openUpstreams } from '#edge/claude/kinds/entry.ts';
 import type { RequestOutcome } from '#edge/claude/outcome.ts';
+import { openUpstreams } from '#edge/claude/providers/entry.ts';
 import type { Upstream } from '#edge/claude/upstream.ts';
 import { isolateKnowledge } from '#edge/claude/upstreams/pool.ts';
-import { type Settings, settingsOf } from '#edge/gate/settings/settings.ts';
+import { type Settings, settingsOf } from '#edge/config/settings.ts';
 import type { JsonBody } from '#edge/kit/http/body/json-body.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
 import { MeteredExchange } from '#edge/money/admission/metered-exchange.ts';

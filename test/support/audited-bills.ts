@@ -1,7 +1,7 @@
 /** What an edge books for the answers of an audited API. */
 import type { RequestOutcome } from '#edge/claude/outcome.ts';
 import { worstCaseOf } from '#edge/claude/pricing/worst-case.ts';
-import { parseSettings, type Settings } from '#edge/gate/settings/settings.ts';
+import { parseSettings, type Settings } from '#edge/config/settings.ts';
 import type { AccountBinding } from '#edge/kit/rooms/bindings.ts';
 import type { StoredGrant } from '#edge/money/admission/book-outcome.ts';
 import { grantOf, requestMeterOf } from '#edge/money/admission/request-meter.ts';

@@ -1,8 +1,8 @@
 /** An edge with an agent that chooses its model, and an API that labels questions by what stands in them. */
 import { expect } from 'vitest';
+import { accountStub } from '#edge/durable/stubs.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import type { LedgerRow } from '#edge/money/account/usage-answers.schema.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
 import { ask } from './agents.ts';
 import { labelled } from './classification.ts';
 import { bindings } from './conversations.ts';

@@ -1,8 +1,8 @@
 /** Stored rows that are taken from one conversation, damaged, and put into another. */
 import { runInDurableObject } from 'cloudflare:test';
-import { makeTables } from '#edge/objects/schema.ts';
+import { CONVERSATION_TABLES } from '#edge/conversations/history/storage/tables.ts';
+import { makeTables } from '#edge/durable/schema.ts';
 import { RUN_ROWS } from '#edge/rooms/runs/run-rows.ts';
-import { CONVERSATION_TABLES } from '#edge/talk/history/storage/tables.ts';
 import { stubOf } from './conversations.ts';
 
 type Row = Record<string, SqlStorageValue>;

@@ -3,12 +3,12 @@
 import type { RequestOutcome } from '#edge/claude/outcome.ts';
 import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
 import { nothingSeen, type Report, reportOf } from '#edge/claude/usage/usage-report.ts';
+import { MessageBuilder } from '#edge/conversations/turn/message-builder.ts';
+import { unseenAtCrash } from '#edge/conversations/turn/restore-turn.ts';
+import { storeAfterMs, TOUCH_MS } from '#edge/conversations/turn/store-schedule.ts';
 import { utf8 } from '#edge/kit/http/bytes.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import type { StoredGrant } from '#edge/money/admission/book-outcome.ts';
-import { MessageBuilder } from '#edge/talk/turn/message-builder.ts';
-import { unseenAtCrash } from '#edge/talk/turn/restore-turn.ts';
-import { storeAfterMs, TOUCH_MS } from '#edge/talk/turn/store-schedule.ts';
 import { type Answer, billOf, type Deed, type Draw, type End, NOTICE_MS } from './audit.ts';
 
 /** Milliseconds of silence after which the edge counts an answer as cut. */

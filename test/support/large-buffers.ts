@@ -1,5 +1,5 @@
 import { onTestFinished } from 'vitest';
-import { TEE_PIECE_BYTES, takeBuffer } from '#edge/claude/carry/tee-reader.ts';
+import { TEE_PIECE_BYTES, takeBuffer } from '#edge/claude/relay/tee-reader.ts';
 
 /** More than are kept to be used again. */
 const SPARE = 20;

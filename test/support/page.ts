@@ -1,7 +1,7 @@
 import type { Browser, BrowserContext, BrowserContextOptions, Page, Request } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, expect, inject } from 'vitest';
 import { type Client, createClient } from '#client/index.ts';
-import type { Scope } from '#edge/gate/identity/identity.ts';
+import type { Scope } from '#edge/auth/identity/identity.ts';
 import { launchBrowser } from './browser.ts';
 import type { PageEdge } from './page-edge.ts';
 import { offered } from './shared-start.ts';

@@ -1,6 +1,6 @@
 import { abortAllDurableObjects, evictAllDurableObjects } from 'cloudflare:test';
 import { expect, test } from 'vitest';
-import { accountStub } from '#edge/objects/stubs.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
 import { bindings, simulate } from './conversations.ts';
 import { resetAll } from './reset.ts';
 import { bodyOf, say } from './turns.ts';

@@ -1,8 +1,8 @@
 /** A Claude API that answers as a test says, and a server of tools: both in this isolate. */
 import { expect, onTestFinished, vi } from 'vitest';
 import { upstreamOf } from '#edge/claude/upstream.ts';
+import { eventsOf } from '#edge/conversations/turn/message-events.ts';
 import type { Json } from '#edge/kit/json/object.ts';
-import { eventsOf } from '#edge/talk/turn/message-events.ts';
 import { brokenRule } from './api-rules.ts';
 import { conversationsReach, simulate } from './conversations.ts';
 import { refusal, sse } from './wire.ts';

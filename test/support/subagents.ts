@@ -1,10 +1,10 @@
 /** Agents that call agents: stored by a test, and answered by its script. */
 
 import { vi } from 'vitest';
+import type { Result } from '#edge/conversations/object/contract.ts';
+import { Conversation } from '#edge/conversations/object/conversation.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import type { SubagentOutcome } from '#edge/rooms/runs/subagents/subagent-outcome.ts';
-import type { Result } from '#edge/talk/object/contract.ts';
-import { Conversation } from '#edge/talk/object/conversation.ts';
 import { as, simulatedEdge } from './prefixes.ts';
 import type { Asked } from './scripted-runs.ts';
 

@@ -1,9 +1,9 @@
 /** Conversations with the strategy `summarize`, at an upstream whose summaries a test makes. */
 import { runInDurableObject } from 'cloudflare:test';
 import { expect } from 'vitest';
-import { accountStub } from '#edge/objects/stubs.ts';
+import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
 import { summariesIn } from '#edge/rooms/summaries/summary-rows.ts';
-import { Transcript } from '#edge/talk/history/storage/transcript.ts';
 import { brokenRule } from './api-rules.ts';
 import { bodyOf } from './app.ts';
 import { bindings, conversationsReach, readOf, simulate, stubOf } from './conversations.ts';

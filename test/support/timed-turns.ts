@@ -1,8 +1,8 @@
 /** Turns whose answers come on a clock that is the test's own. */
 import { afterEach, beforeEach, expect, onTestFinished, vi } from 'vitest';
-import { accountStub } from '#edge/objects/stubs.ts';
-import { Conversation } from '#edge/talk/object/conversation.ts';
-import { Turn } from '#edge/talk/turn/turn.ts';
+import { Conversation } from '#edge/conversations/object/conversation.ts';
+import { Turn } from '#edge/conversations/turn/turn.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
 import { bindings, conversationsReach, simulate } from './conversations.ts';
 import { eventually } from './eventually.ts';
 import { resetAll } from './reset.ts';

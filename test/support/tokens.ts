@@ -1,5 +1,5 @@
-import { type MintOptions, mintToken } from '#edge/gate/auth/mint.ts';
-import type { Scope } from '#edge/gate/identity/identity.ts';
+import type { Scope } from '#edge/auth/identity/identity.ts';
+import { type MintOptions, mintToken } from '#edge/auth/mint.ts';
 
 /** The SIGNING_SECRET of the tests. */
 export const SECRET = 'the-signing-secret-of-the-tests-only';

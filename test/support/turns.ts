@@ -1,9 +1,9 @@
 /** Sends turns to a conversation's object as the edge does, and reads what is streamed. */
 
+import type { TurnRequest } from '#edge/conversations/object/contract.ts';
+import { unpack } from '#edge/conversations/object/crossing-answer.ts';
+import type { PackedAnswer, TurnAnswer } from '#edge/conversations/views/turn-answer.ts';
 import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
-import type { TurnRequest } from '#edge/talk/object/contract.ts';
-import { unpack } from '#edge/talk/object/crossing-answer.ts';
-import type { PackedAnswer, TurnAnswer } from '#edge/talk/shown/turn-answer.ts';
 import { stubOf } from './conversations.ts';
 
 export interface Asked {

@@ -1,10 +1,10 @@
 import { createMessageBatch, getQueueResult, runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { onTestFinished, vi } from 'vitest';
+import type { Remote } from '#edge/durable/call-object.ts';
+import { accountStub, inboxStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/rooms/bindings.ts';
 import { Account } from '#edge/money/account/account.ts';
-import type { Remote } from '#edge/objects/call-object.ts';
-import { accountStub, inboxStub } from '#edge/objects/stubs.ts';
 import { Inbox } from '#edge/rooms/webhooks/inbox/inbox.ts';
 import { type ConsumerOptions, createConsumer } from '#edge/rooms/webhooks/webhook-job.ts';
 import type { EventReport } from '#edge/rooms/webhooks/webhooks-answers.schema.ts';

@@ -1,8 +1,8 @@
-import { jsonAnswer, linesContent } from '../gate/reference/answers.ts';
-import { type Content, type Resource, words } from '../gate/reference/resource.ts';
 import * as z from '../kit/http/zod.ts';
 import { messageBatch } from '../money/lists/batches-answers.schema.ts';
-import { storedParameters, storedRoutes } from '../named/versions/versions.reference.ts';
+import { jsonAnswer, linesContent } from '../openapi/answers.ts';
+import { type Content, type Resource, words } from '../openapi/resource.ts';
+import { storedParameters, storedRoutes } from '../registry/versions/versions.reference.ts';
 import { CLASSIFIER_ROUTES } from './classifiers.route.ts';
 import { putClassifier } from './classifiers.schema.ts';
 import { classifierContent, classifierDeleted } from './classifiers-answers.schema.ts';

@@ -1,5 +1,5 @@
 import * as z from '../kit/http/zod.ts';
-import { storedVersion } from '../named/versions/versions-answers.schema.ts';
+import { storedVersion } from '../registry/versions/versions-answers.schema.ts';
 import { label, putClassifier } from './classifiers.schema.ts';
 
 /** A version as it is stored: labels are objects, and those of a `schema` stand beside it. */

@@ -2,7 +2,7 @@ import { encoder } from '../kit/http/bytes.ts';
 import { admitStoring } from '../money/admission/admit-free.ts';
 import { readToStore } from '../money/admission/read-body.ts';
 import type { Found } from '../money/versions/kv-copies.ts';
-import { namedRoutes, ownerName } from '../named/versions/named-routes.ts';
+import { namedRoutes, ownerName } from '../registry/versions/named-routes.ts';
 import { MAX_CLASSIFIER_BYTES, putClassifier } from './classifiers.schema.ts';
 import { CLASSIFIERS, type Classifier, classifierOf } from './task/classifier.ts';
 

@@ -1,7 +1,7 @@
 import { messagesRequest } from '../claude/messages.schema.ts';
 import { fieldError } from '../kit/http/validate.ts';
 import * as z from '../kit/http/zod.ts';
-import { putBodies, refSchema } from '../named/versions/versions.schema.ts';
+import { putBodies, refSchema } from '../registry/versions/versions.schema.ts';
 
 /** The largest version of a classifier, in the bytes of its stored form. */
 export const MAX_CLASSIFIER_BYTES = 256 * 1024;

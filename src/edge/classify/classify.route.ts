@@ -1,11 +1,11 @@
 import type { Context } from 'hono';
+import { type AppEnv, contextOf } from '../auth/context.ts';
+import type { Identity } from '../auth/identity/caller.ts';
+import { type BoundName, boundName, namesTold } from '../auth/identity/only.ts';
+import { route } from '../auth/route.ts';
 import { fromUsd, type Nanodollars, toUsd } from '../claude/pricing/cost.ts';
 import { askedMember } from '../claude/request/members.ts';
 import { upstreamFor } from '../claude/upstream.ts';
-import { type AppEnv, contextOf } from '../gate/auth/context.ts';
-import { route } from '../gate/auth/route.ts';
-import type { Identity } from '../gate/identity/caller.ts';
-import { type BoundName, boundName, namesTold } from '../gate/identity/only.ts';
 import { sha256Hex } from '../kit/http/bytes.ts';
 import { ApiError, closedToBound, needsRoom, refuseOtherMembers } from '../kit/http/errors.ts';
 import { validate } from '../kit/http/validate.ts';

@@ -1,5 +1,5 @@
 import * as z from '../kit/http/zod.ts';
-import { prefixRef } from '../named/prefixes/prefixes.schema.ts';
+import { prefixRef } from '../registry/prefixes/prefixes.schema.ts';
 import { classifierParts, classifierRef } from './classifiers.schema.ts';
 
 const MOST_INPUTS = 256;

@@ -1,6 +1,6 @@
 /** Sends results one by one, as server-sent events or as JSON lines, while the next ones are made. */
 import type { Context } from 'hono';
-import type { AppEnv } from '../gate/auth/context.ts';
+import type { AppEnv } from '../auth/context.ts';
 import { pause } from '../kit/async/pause.ts';
 import { errorBody, toApiError } from '../kit/http/errors.ts';
 

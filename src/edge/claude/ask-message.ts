@@ -9,8 +9,8 @@ import { type ApiError, toApiError } from '../kit/http/errors.ts';
 import { readAnswer } from './buffered-answer.ts';
 import { Exchange, type ExchangeOptions } from './exchange.ts';
 import { endOf, interrupted, notTheApi } from './failure.ts';
-import type { BodyMaker } from './kinds/kind.ts';
 import type { RequestOutcome } from './outcome.ts';
+import type { BodyMaker } from './providers/kind.ts';
 import type { Payment, SendOptions, SendRequest } from './send-request.ts';
 import type { Report } from './usage/usage-report.ts';
 

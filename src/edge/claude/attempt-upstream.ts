@@ -1,8 +1,6 @@
 /** One try at one of several upstreams: from the call to the first bytes of its answer. */
 
 import { decoder } from '../kit/http/bytes.ts';
-import { continued, readStart } from './carry/read-start.ts';
-import { keepBuffer, takeBuffer } from './carry/tee-reader.ts';
 import { isEventStream } from './content-type.ts';
 import {
   abortReason,
@@ -14,8 +12,10 @@ import {
   timedOut,
 } from './failure.ts';
 import { missingModel, type UpstreamRefusal, type UpstreamVerdict, verdict } from './judge.ts';
-import type { OpenUpstream } from './kinds/entry.ts';
-import type { BodyMaker } from './kinds/kind.ts';
+import type { OpenUpstream } from './providers/entry.ts';
+import type { BodyMaker } from './providers/kind.ts';
+import { continued, readStart } from './relay/read-start.ts';
+import { keepBuffer, takeBuffer } from './relay/tee-reader.ts';
 import { AS_STREAM, isStreamRefusal, noteOnlyWhole, ridesAt } from './riding.ts';
 import type { SendOptions, SendRequest } from './send-request.ts';
 import type { Leave } from './upstreams/breaker.ts';

@@ -7,13 +7,13 @@ import { decoder } from '../kit/http/bytes.ts';
 import { errorBody } from '../kit/http/errors.ts';
 import { maskedBytes } from '../kit/http/secrets.ts';
 import { type Json, parseObject } from '../kit/json/object.ts';
-import { keepBuffer, takeBuffer } from './carry/tee-reader.ts';
 import { isEventStream } from './content-type.ts';
 import type { Exchange } from './exchange.ts';
 import { endOf, interrupted, interruptedBy, notTheApi, sizeGuard, timedOut } from './failure.ts';
 import { headersDown } from './headers.ts';
 import { refusalIn, type UpstreamRefusal, verdict } from './judge.ts';
 import { givenUpAt } from './life-signs.ts';
+import { keepBuffer, takeBuffer } from './relay/tee-reader.ts';
 import { UsageReader } from './usage/usage-reader.ts';
 import { isNothingButError, type Report, reportOf } from './usage/usage-report.ts';
 

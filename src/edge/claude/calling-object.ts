@@ -1,4 +1,4 @@
-import { EdgeObject, type Surroundings } from '../objects/edge-object.ts';
+import { EdgeObject, type Surroundings } from '../durable/edge-object.ts';
 import { type Upstream, upstreamOf } from './upstream.ts';
 
 /** What an object that calls the upstream passes to the modules that do its work. */

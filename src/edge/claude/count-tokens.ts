@@ -1,11 +1,11 @@
-import type { Settings } from '../gate/settings/settings.ts';
+import type { Settings } from '../config/settings.ts';
 import { ApiError } from '../kit/http/errors.ts';
 import { readAnswer } from './buffered-answer.ts';
 import { Exchange } from './exchange.ts';
 import { interrupted, notTheApi } from './failure.ts';
 import { headersUp, type PlainHeaders } from './headers.ts';
-import type { BodyMaker } from './kinds/kind.ts';
 import { isCount } from './pricing/cost.ts';
+import type { BodyMaker } from './providers/kind.ts';
 import { keyHealths, type Upstream } from './upstream.ts';
 import { NoUpstream } from './upstreams/pool.ts';
 

@@ -1,6 +1,6 @@
 /** One call of the upstream, from its first try to the end of its answer. */
 
-import type { Settings } from '../gate/settings/settings.ts';
+import type { Settings } from '../config/settings.ts';
 import { IdleTimeout } from '../kit/async/idle-timeout.ts';
 import { PieceReader } from '../kit/http/body/piece-reader.ts';
 import { callerLeft, interrupted, refuseProvisional, timedOut } from './failure.ts';

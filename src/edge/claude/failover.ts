@@ -9,8 +9,8 @@ import { type AttemptContext, attemptAt, type FailedAttempt } from './attempt-up
 import { mayRepeat } from './client-retries.ts';
 import { UpstreamFailure } from './failure.ts';
 import { reachedNobody, type UpstreamRefusal } from './judge.ts';
-import type { OpenUpstream } from './kinds/entry.ts';
-import type { BodyMaker } from './kinds/kind.ts';
+import type { OpenUpstream } from './providers/entry.ts';
+import type { BodyMaker } from './providers/kind.ts';
 import { LONGEST_WAIT_MS, waitBeforeRetry } from './retry.ts';
 import { mayRunAgain, type SendOptions, type SendProgress, type SendRequest } from './send-request.ts';
 import { candidatesOf, orderOfTries, type TryChoice } from './upstreams/order.ts';

@@ -1,7 +1,7 @@
 /** The errors of an answer that does not come, or does not come to its end. */
 import { ApiError, type ErrorType, finalError } from '../kit/http/errors.ts';
 import { masked } from '../kit/http/secrets.ts';
-import { LONGEST_ANSWER_BYTES } from './carry/tee-reader.ts';
+import { LONGEST_ANSWER_BYTES } from './relay/tee-reader.ts';
 
 /** Where an operator writes the address of an upstream. */
 const ITS_ADDRESS = 'ANTHROPIC_BASE_URL, or `base_url` in UPSTREAMS';

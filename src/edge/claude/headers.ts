@@ -3,7 +3,7 @@ import { invalidRequest } from '../kit/http/errors.ts';
 import { commaSeparated } from '../kit/http/headers/comma-list.ts';
 import { rememberingMatcher, staysHere } from '../kit/http/headers/headers-kept-here.ts';
 import { masked } from '../kit/http/secrets.ts';
-import { CHOOSING_PREFIXES } from './kinds/service-headers.ts';
+import { CHOOSING_PREFIXES } from './providers/service-headers.ts';
 
 /**
  * Headers that are not sent up unless FORWARD_HEADERS names them. With them a caller could choose a provider, a key or a rule

@@ -1,4 +1,4 @@
-import type { Settings } from '../gate/settings/settings.ts';
+import type { Settings } from '../config/settings.ts';
 import { decoder, NO_BYTES } from '../kit/http/bytes.ts';
 import { toApiError } from '../kit/http/errors.ts';
 import { maskedBytes } from '../kit/http/secrets.ts';
@@ -6,8 +6,8 @@ import { type BufferedAnswer, bufferedResponse, readAnswer } from './buffered-an
 import { isEventStream, refuseEncoding } from './content-type.ts';
 import { Exchange } from './exchange.ts';
 import { endOf } from './failure.ts';
-import type { BodyMaker } from './kinds/kind.ts';
 import type { RequestOutcome } from './outcome.ts';
+import type { BodyMaker } from './providers/kind.ts';
 import { readRidden, wholeHead } from './ridden-answer.ts';
 import type { Payment } from './send-request.ts';
 import { relayStream } from './stream.ts';

@@ -1,7 +1,7 @@
 /** Decides when a request is sent again: whether the try before may have run, and how long to wait. */
 
-import { readStart } from './carry/read-start.ts';
 import { type UpstreamVerdict, verdict } from './judge.ts';
+import { readStart } from './relay/read-start.ts';
 
 /** If the upstream asks for a longer wait than this, its answer goes to the caller, who can wait. Milliseconds. */
 export const LONGEST_WAIT_MS = 10_000;

@@ -8,7 +8,7 @@ import { getOrMake } from '../kit/cache/get-or-make.ts';
 import { LruCache } from '../kit/cache/lru.ts';
 import { isObject } from '../kit/json/object.ts';
 import type { UpstreamVerdict } from './judge.ts';
-import type { BodyChanges } from './kinds/kind.ts';
+import type { BodyChanges } from './providers/kind.ts';
 import { runsInContainer } from './request/named-ids.ts';
 import type { SendRequest } from './send-request.ts';
 

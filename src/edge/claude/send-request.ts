@@ -1,7 +1,7 @@
 /** The types of a request on its way up: how it is sent, how far it has gone, and how another try is paid for. */
 
 import type { UpstreamRefusal } from './judge.ts';
-import type { BodyMaker } from './kinds/kind.ts';
+import type { BodyMaker } from './providers/kind.ts';
 import type { Routing } from './upstreams/pool.ts';
 
 /** A request as it goes up. */

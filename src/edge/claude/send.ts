@@ -1,10 +1,10 @@
 import { pause } from '../kit/async/pause.ts';
 import { isolateCounts } from '../kit/http/isolate-counts.ts';
-import { readStart } from './carry/read-start.ts';
 import { mayRepeat } from './client-retries.ts';
 import { Failover } from './failover.ts';
 import { headersWithin, isTimeout } from './failure.ts';
 import { reachedNobody, verdict } from './judge.ts';
+import { readStart } from './relay/read-start.ts';
 import { readRefusal, waitBeforeRetry } from './retry.ts';
 import { AS_STREAM, isStreamRefusal, noteOnlyWhole, ridesAt } from './riding.ts';
 import { mayRunAgain, type SendOptions, type SendRequest } from './send-request.ts';

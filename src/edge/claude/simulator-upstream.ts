@@ -1,5 +1,5 @@
 import { createSimulator } from '../../simulator/simulator.ts';
-import type { Settings } from '../gate/settings/settings.ts';
+import type { Settings } from '../config/settings.ts';
 import { refusedSchemas } from './request/refused-schemas.ts';
 import { simulatedModels } from './simulated-models.ts';
 import { simulatorStoreIn } from './simulator-store.ts';

@@ -8,13 +8,13 @@ import { joinedPieces } from '../kit/http/body-pieces.ts';
 import { encoder, NO_BYTES } from '../kit/http/bytes.ts';
 import { errorEvent } from '../kit/http/errors.ts';
 import { completion, cutEnding } from '../kit/sse/endings.ts';
-import { carryDown, ignoreGone, write } from './carry/carry.ts';
-import { ErrorMask } from './carry/error-mask.ts';
-import { keepBuffer, type Piece, SMALL_PIECE_BYTES, takeBuffer } from './carry/tee-reader.ts';
 import { callerLeft, endOf, interrupted } from './failure.ts';
 import { headersDown } from './headers.ts';
 import { errorOfEvent } from './judge.ts';
 import { BEGINS_WITHIN_MS, givenUpAt } from './life-signs.ts';
+import { carryDown, ignoreGone, write } from './relay/carry.ts';
+import { ErrorMask } from './relay/error-mask.ts';
+import { keepBuffer, type Piece, SMALL_PIECE_BYTES, takeBuffer } from './relay/tee-reader.ts';
 import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
 import type { Report } from './usage/usage-report.ts';
 

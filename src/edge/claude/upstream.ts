@@ -1,12 +1,12 @@
 import type { Context } from 'hono';
-import type { AppEnv } from '../gate/auth/context.ts';
-import type { Settings } from '../gate/settings/settings.ts';
+import type { AppEnv } from '../auth/context.ts';
+import type { Settings } from '../config/settings.ts';
 import { orAborted } from '../kit/async/or-aborted.ts';
 import { misconfigured } from '../kit/http/errors.ts';
 import { keepSecrets } from '../kit/http/secrets.ts';
 import { callNetwork } from './call-network.ts';
 import { isEventStream } from './content-type.ts';
-import { type OpenUpstream, openUpstreams } from './kinds/entry.ts';
+import { type OpenUpstream, openUpstreams } from './providers/entry.ts';
 import { type KeyHealth, keyHealthOf } from './upstreams/key-health.ts';
 import { isolateKnowledge, type UpstreamPool } from './upstreams/pool.ts';
 

@@ -1,6 +1,6 @@
-import { jsonAnswer } from '../gate/reference/answers.ts';
-import { type Resource, words } from '../gate/reference/resource.ts';
 import * as z from '../kit/http/zod.ts';
+import { jsonAnswer } from '../openapi/answers.ts';
+import { type Resource, words } from '../openapi/resource.ts';
 import { HEALTH_ROUTES } from './health.route.ts';
 import { healthAnswer } from './health-answers.schema.ts';
 

@@ -1,12 +1,12 @@
+import { checkScope, signIn } from '../auth/authenticate.ts';
+import { route } from '../auth/route.ts';
 import { loggedParts, ONLY_UPSTREAM, remedyFor } from '../claude/explain-refused-key.ts';
-import { keyNameOf } from '../claude/kinds/entry.ts';
+import { keyNameOf } from '../claude/providers/entry.ts';
 import { keyHealths, upstreamFor } from '../claude/upstream.ts';
 import type { KeyHealth } from '../claude/upstreams/key-health.ts';
 import type { UpstreamPool } from '../claude/upstreams/pool.ts';
-import { checkScope, signIn } from '../gate/auth/authenticate.ts';
-import { route } from '../gate/auth/route.ts';
-import type { Settings } from '../gate/settings/settings.ts';
-import { unreadSettings } from '../gate/settings/unread-settings.ts';
+import type { Settings } from '../config/settings.ts';
+import { unreadSettings } from '../config/unread-settings.ts';
 import { isoTimeOrNull } from '../kit/http/times.ts';
 import { missingBindings } from '../kit/rooms/needed-bindings.ts';
 import { pluggedInto, pluginNames } from '../kit/rooms/rooms.ts';

@@ -1,9 +1,9 @@
 /** Where rooms plug in what they tell the operator. */
 
 import type { Context } from 'hono';
+import type { AppEnv } from '../auth/context.ts';
 import type { UpstreamPool } from '../claude/upstreams/pool.ts';
-import type { AppEnv } from '../gate/auth/context.ts';
-import type { Settings } from '../gate/settings/settings.ts';
+import type { Settings } from '../config/settings.ts';
 import { seam } from '../kit/rooms/rooms.ts';
 import type { HealthAnswer } from './health-answers.schema.ts';
 import type { Overview } from './overview-answers.schema.ts';

@@ -1,8 +1,15 @@
+import type { OPTIONS, ROUTES } from '../auth/route.ts';
 import type { BY_BATCH } from '../classify/classify.route.ts';
-import type { KINDS } from '../claude/kinds/kinds.ts';
+import type { KINDS } from '../claude/providers/kinds.ts';
 import type { MEMBERS } from '../claude/request/member.ts';
-import type { OPTIONS, ROUTES } from '../gate/auth/route.ts';
-import type { SETTINGS } from '../gate/settings/settings.ts';
+import type { SETTINGS } from '../config/settings.ts';
+import type { GUARD } from '../conversations/history/guard.ts';
+import type { STRATEGIES } from '../conversations/history/history.schema.ts';
+import type { COPIED } from '../conversations/history/storage/copied-rows.ts';
+import type { ROWS } from '../conversations/history/storage/room-rows.ts';
+import type { AGENT_KIND } from '../conversations/object/named-beginning.ts';
+import type { CONVERSATION_PARTS } from '../conversations/object/parts.ts';
+import type { FAILING_TASKS } from '../durable/retries.ts';
 import type { HEALTH, METRICS, OVERVIEW } from '../health/told.ts';
 import type { QUEUE } from '../kit/delivery/queue.ts';
 import type { HeadersPlugged } from '../kit/http/headers/answer-headers.ts';
@@ -13,14 +20,7 @@ import type { ACCOUNT_PARTS } from '../money/account/parts.ts';
 import type { ALERT_INBOX } from '../money/alerts/alert-outbox.ts';
 import type { DIMENSIONS } from '../money/contracts/about.ts';
 import type { ALL_ACCOUNTS } from '../money/contracts/all-accounts.ts';
-import type { TOOL_KINDS } from '../named/tools/tool-kind.ts';
-import type { FAILING_TASKS } from '../objects/retries.ts';
-import type { GUARD } from '../talk/history/guard.ts';
-import type { STRATEGIES } from '../talk/history/history.schema.ts';
-import type { COPIED } from '../talk/history/storage/copied-rows.ts';
-import type { ROWS } from '../talk/history/storage/room-rows.ts';
-import type { AGENT_KIND } from '../talk/object/named-beginning.ts';
-import type { CONVERSATION_PARTS } from '../talk/object/parts.ts';
+import type { TOOL_KINDS } from '../registry/tools/tool-kind.ts';
 
 /** A feature: one folder, one object, one line in the list of rooms. Each of its members is a seam of the core. */
 export interface Room

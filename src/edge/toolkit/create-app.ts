@@ -1,8 +1,8 @@
 import type { Hono } from 'hono';
 import { develop } from '#development';
 import { type AppOptions, createApp as createEdge } from '../app.ts';
-import type { AppEnv } from '../gate/auth/context.ts';
-import { OPTIONS } from '../gate/auth/route.ts';
+import type { AppEnv } from '../auth/context.ts';
+import { OPTIONS } from '../auth/route.ts';
 import { pluggedInto } from '../kit/rooms/rooms.ts';
 import type { RoomOptions } from '../rooms.ts';
 

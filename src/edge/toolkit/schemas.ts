@@ -13,6 +13,7 @@ export const ledgerRequestSchema = z.extend(requestOfCore, {
   tries: z.array(ledgerRowSchema),
 });
 
+export { callerSchema } from '../auth/identity/caller.ts';
 export { type ClassifierFields, putClassifier } from '../classify/classifiers.schema.ts';
 export { classifierContent } from '../classify/classifiers-answers.schema.ts';
 export { classifyRequest } from '../classify/classify.schema.ts';
@@ -23,7 +24,20 @@ export {
   classifyResult,
 } from '../classify/classify-answers.schema.ts';
 export { countRequest, messagesRequest } from '../claude/messages.schema.ts';
-export { callerSchema } from '../gate/identity/caller.ts';
+export {
+  type ConversationFields,
+  type ConversationPatch,
+  conversationRequest,
+  createConversation,
+  patchConversation,
+  rewindRequest,
+} from '../conversations/object/conversations.schema.ts';
+export {
+  type ConversationRow,
+  conversationReport,
+  conversationRow,
+} from '../conversations/object/conversations-answers.schema.ts';
+export { type CountAnswer, countAnswer } from '../messages/count-tokens-answers.schema.ts';
 export {
   type LedgerRequest,
   type LedgerRow,
@@ -35,28 +49,14 @@ export {
   usageReportSchema,
 } from '../money/account/usage-answers.schema.ts';
 export { type Limits, limitsSchema } from '../money/budget/limits.schema.ts';
-export { mintRequest } from '../money/tokens/tokens.schema.ts';
-export { type MintedTokenAnswer, mintedToken } from '../money/tokens/tokens-answers.schema.ts';
-export { putPrefix } from '../named/prefixes/prefixes.schema.ts';
+export { mintRequest } from '../money/credentials/tokens.schema.ts';
+export { type MintedTokenAnswer, mintedToken } from '../money/credentials/tokens-answers.schema.ts';
+export { putPrefix } from '../registry/prefixes/prefixes.schema.ts';
 export {
   type PrefixAnswer,
   prefixAnswer,
-} from '../named/prefixes/prefixes-answers.schema.ts';
-export { type NamedRow, nameRow, type VersionRow, versionRow } from '../named/versions/versions-answers.schema.ts';
+} from '../registry/prefixes/prefixes-answers.schema.ts';
+export { type NamedRow, nameRow, type VersionRow, versionRow } from '../registry/versions/versions-answers.schema.ts';
 export { putAgent } from '../rooms/agents/agents.schema.ts';
 export { type AgentContent, agentContent } from '../rooms/agents/agents-answers.schema.ts';
 export { forkRequest } from '../rooms/transfer/transfer.schema.ts';
-export { type CountAnswer, countAnswer } from '../talk/messages/count-tokens-answers.schema.ts';
-export {
-  type ConversationFields,
-  type ConversationPatch,
-  conversationRequest,
-  createConversation,
-  patchConversation,
-  rewindRequest,
-} from '../talk/object/conversations.schema.ts';
-export {
-  type ConversationRow,
-  conversationReport,
-  conversationRow,
-} from '../talk/object/conversations-answers.schema.ts';

@@ -4,11 +4,12 @@
  */
 
 export type { AppOptions } from '../app.ts';
+export { requireScope } from '../auth/authenticate.ts';
+export type { AppEnv, Authenticate } from '../auth/context.ts';
+export type { Caller, Identity } from '../auth/identity/caller.ts';
+export type { Scope } from '../auth/identity/identity.ts';
 export type { Prices } from '../claude/models/price-settings.ts';
-export { requireScope } from '../gate/auth/authenticate.ts';
-export type { AppEnv, Authenticate } from '../gate/auth/context.ts';
-export type { Caller, Identity } from '../gate/identity/caller.ts';
-export type { Scope } from '../gate/identity/identity.ts';
+export { Conversation } from '../conversations/object/conversation.ts';
 export { type HmacOptions, hmac } from '../kit/delivery/hmac.ts';
 export type { SignatureScheme, Verify } from '../kit/delivery/signature.ts';
 export { verifyStandard } from '../kit/delivery/standard-webhooks.ts';
@@ -36,6 +37,5 @@ export { shippedWebhooks } from '../rooms/webhooks/shipped-sources.ts';
 export { type Deliver, defineWebhook, type Webhook } from '../rooms/webhooks/sources/define-webhook.ts';
 export { type ConsumerOptions, createConsumer } from '../rooms/webhooks/webhook-job.ts';
 export { ROOMS as allRooms } from '../rooms.ts';
-export { Conversation } from '../talk/object/conversation.ts';
 export { createApp } from './create-app.ts';
 export * as schemas from './schemas.ts';

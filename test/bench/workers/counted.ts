@@ -1,5 +1,6 @@
 import { createApp } from '#edge/app.ts';
-import { openDevelopment } from '#edge/gate/settings/settings.ts';
+import { openDevelopment } from '#edge/config/settings.ts';
+import { Conversation as RealConversation } from '#edge/conversations/object/conversation.ts';
 import type { Bindings } from '#edge/kit/rooms/bindings.ts';
 import { Account as RealAccount } from '#edge/money/account/account.ts';
 import { Batch as RealBatch } from '#edge/rooms/batches/batch.ts';
@@ -7,7 +8,6 @@ import { Pool as RealPool } from '#edge/rooms/pools/pool.ts';
 import { Inbox as RealInbox } from '#edge/rooms/webhooks/inbox/inbox.ts';
 import { createConsumer } from '#edge/rooms/webhooks/webhook-job.ts';
 import { ROOMS } from '#edge/rooms.ts';
-import { Conversation as RealConversation } from '#edge/talk/object/conversation.ts';
 import { labelled } from './labelled.ts';
 
 // Only in development a tool may be on the same machine.

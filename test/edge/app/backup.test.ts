@@ -1,9 +1,9 @@
 import { runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
+import { accountStub } from '#edge/durable/stubs.ts';
 import { sha256Hex } from '#edge/kit/http/bytes.ts';
 import type { Account } from '#edge/money/account/account.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
 import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
 import { bindings, simulate } from '#test/support/conversations.ts';
 import { resetAll } from '#test/support/reset.ts';

@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createApp } from '#edge/app.ts';
-import { SCOPES } from '#edge/gate/identity/identity.ts';
-import { ERRORS } from '#edge/gate/reference/errors.ts';
-import type { Content, Described, Resource } from '#edge/gate/reference/resource.ts';
-import { answersOf } from '#edge/gate/reference/resource.ts';
+import { SCOPES } from '#edge/auth/identity/identity.ts';
 import { ApiError, type ErrorType } from '#edge/kit/http/errors.ts';
 import type { MessageBatch } from '#edge/money/lists/batches-answers.schema.ts';
+import { ERRORS } from '#edge/openapi/errors.ts';
+import type { Content, Described, Resource } from '#edge/openapi/resource.ts';
+import { answersOf } from '#edge/openapi/resource.ts';
 import { createReference, RESOURCES } from '#edge/openapi.ts';
 import { errorOf, settledApps, type TestApp } from '#test/support/app.ts';
 import { batchesReach, wakeBatch } from '#test/support/batch-objects.ts';

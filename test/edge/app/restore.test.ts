@@ -1,7 +1,7 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { accountStub } from '#edge/durable/stubs.ts';
 import type { Account } from '#edge/money/account/account.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
 import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
 import { bindings, simulate } from '#test/support/conversations.ts';
 import { resetAll } from '#test/support/reset.ts';

@@ -1,7 +1,7 @@
 import { beforeEach, expect, test } from 'vitest';
 import { askMessage, type MessageCall } from '#edge/claude/ask-message.ts';
 import type { Upstream } from '#edge/claude/upstream.ts';
-import { parseSettings } from '#edge/gate/settings/settings.ts';
+import { parseSettings } from '#edge/config/settings.ts';
 import { bodyOf } from '#test/support/app.ts';
 import { passTime, stopClock } from '#test/support/calendar.ts';
 import { untilSo } from '#test/support/eventually.ts';

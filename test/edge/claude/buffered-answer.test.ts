@@ -3,7 +3,7 @@ import { expect, onTestFinished, test, vi } from 'vitest';
 import { readAnswer, readBuffered } from '#edge/claude/buffered-answer.ts';
 import { Exchange } from '#edge/claude/exchange.ts';
 import { upstreamOf } from '#edge/claude/upstream.ts';
-import { parseSettings } from '#edge/gate/settings/settings.ts';
+import { parseSettings } from '#edge/config/settings.ts';
 import { tryAsyncCases } from '#test/support/runs.ts';
 
 /** A body that comes in these pieces, as a stream of bytes or as one that JavaScript made of chunks. */

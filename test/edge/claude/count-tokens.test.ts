@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { countTokens } from '#edge/claude/count-tokens.ts';
 import { ModelTable } from '#edge/claude/models/models.ts';
 import { defaultModel } from '#edge/claude/pricing/default-model.ts';
-import { parseSettings } from '#edge/gate/settings/settings.ts';
+import { parseSettings } from '#edge/config/settings.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
 
 const settings = parseSettings({ UPSTREAM_MAX_RETRIES: '0' }, true);

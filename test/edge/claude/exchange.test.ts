@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { Exchange, type ExchangeOptions } from '#edge/claude/exchange.ts';
 import type { Fetch } from '#edge/claude/upstream.ts';
-import { parseSettings } from '#edge/gate/settings/settings.ts';
+import { parseSettings } from '#edge/config/settings.ts';
 
 const REQUEST = { method: 'POST', path: '/v1/messages', headers: {}, body: () => '{}' };
 const settings = parseSettings({ ANTHROPIC_API_KEY: 'key', STREAM_IDLE_MS: '2000', UPSTREAM_TIMEOUT_MS: '9000' });

@@ -8,7 +8,7 @@ import { waitBeforeRetry } from '#edge/claude/retry.ts';
 import { send } from '#edge/claude/send.ts';
 import type { Payment, SendProgress } from '#edge/claude/send-request.ts';
 import { type Fetch, upstreamOf } from '#edge/claude/upstream.ts';
-import { settingsOf } from '#edge/gate/settings/settings.ts';
+import { settingsOf } from '#edge/config/settings.ts';
 import { passTime, stopClock } from '#test/support/calendar.ts';
 import { tryCases } from '#test/support/runs.ts';
 import { DEPLOYED } from '#test/support/tokens.ts';

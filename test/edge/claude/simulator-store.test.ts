@@ -2,7 +2,7 @@ import { env as given } from 'cloudflare:workers';
 import Anthropic, { toFile } from '@anthropic-ai/sdk';
 import { expect, test } from 'vitest';
 import { upstreamOf } from '#edge/claude/upstream.ts';
-import { settingsOf } from '#edge/gate/settings/settings.ts';
+import { settingsOf } from '#edge/config/settings.ts';
 import type { Bindings } from '#edge/kit/rooms/bindings.ts';
 
 const env = given as unknown as Bindings;

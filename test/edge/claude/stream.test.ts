@@ -3,7 +3,7 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
-import { SMALL_PIECE_BYTES, TEE_PIECE_BYTES } from '#edge/claude/carry/tee-reader.ts';
+import { SMALL_PIECE_BYTES, TEE_PIECE_BYTES } from '#edge/claude/relay/tee-reader.ts';
 import { readFirstPiece, relayStream, type StreamEnding } from '#edge/claude/stream.ts';
 import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
 import { MINUTE_MS } from '#edge/kit/async/durations.ts';

@@ -2,11 +2,11 @@
 import { env } from 'cloudflare:workers';
 import { describe, expect, test, vi } from 'vitest';
 import { upstreamOf } from '#edge/claude/upstream.ts';
-import { type Settings, settingsOf } from '#edge/gate/settings/settings.ts';
+import { type Settings, settingsOf } from '#edge/config/settings.ts';
+import { Conversation } from '#edge/conversations/object/conversation.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/rooms/bindings.ts';
 import { Account } from '#edge/money/account/account.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
-import { Conversation } from '#edge/talk/object/conversation.ts';
 import { bodyOf, type Sent, settledApps, type TestApp, testApp } from '#test/support/app.ts';
 import { passTime, stopClock } from '#test/support/calendar.ts';
 import { untilSo } from '#test/support/eventually.ts';

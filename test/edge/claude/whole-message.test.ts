@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { WholeMessage } from '#edge/claude/whole-message.ts';
+import { MessageBuilder } from '#edge/conversations/turn/message-builder.ts';
 import { utf8 } from '#edge/kit/http/bytes.ts';
 import { itemTexts, memberTexts } from '#edge/kit/json/edit.ts';
 import type { Json } from '#edge/kit/json/object.ts';
-import { MessageBuilder } from '#edge/talk/turn/message-builder.ts';
 import { TEXT_STREAM, TOOL_STREAM } from '#test/fixtures/streams.ts';
 import { finalMessage, madeMessage } from '#test/support/made-messages.ts';
 import { runs, tryAsyncCases, tryCases } from '#test/support/runs.ts';

@@ -1,7 +1,7 @@
 import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { expect, test, vi } from 'vitest';
 import { type Upstream, upstreamOf } from '#edge/claude/upstream.ts';
-import { parseSettings, type Settings } from '#edge/gate/settings/settings.ts';
+import { parseSettings, type Settings } from '#edge/config/settings.ts';
 import { poolStub } from '#edge/rooms/pools/call-pool.ts';
 import { Pool } from '#edge/rooms/pools/pool.ts';
 import { TEST_KEY, testApp } from '#test/support/app.ts';

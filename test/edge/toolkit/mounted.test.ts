@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { Hono } from 'hono';
 import { expect, test } from 'vitest';
 import { createApp } from '#edge/app.ts';
-import type { AppEnv } from '#edge/gate/auth/context.ts';
+import type { AppEnv } from '#edge/auth/context.ts';
 import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
 import { simulate } from '#test/support/conversations.ts';
 import { runs, tryAsyncCases } from '#test/support/runs.ts';

@@ -1,7 +1,7 @@
 import { Hono } from 'hono';
 import { expect, test, vi } from 'vitest';
 import type { AppOptions } from '#edge/app.ts';
-import type { AppEnv } from '#edge/gate/auth/context.ts';
+import type { AppEnv } from '#edge/auth/context.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
 import { errorOf, testApp } from '#test/support/app.ts';
 import { SMALL_MESSAGE } from '#test/support/small-message.ts';

@@ -5,7 +5,7 @@ import * as z from 'zod';
 import { createApp } from '#edge/app.ts';
 import { keepSecrets } from '#edge/kit/http/secrets.ts';
 import type { Bindings } from '#edge/kit/rooms/bindings.ts';
-import { edgeToolsIn } from '#edge/named/tools/edge-tools.ts';
+import { edgeToolsIn } from '#edge/registry/tools/edge-tools.ts';
 import { callOwnTool } from '#edge/rooms/runs/call-own-tool.ts';
 import type { ToolContext } from '#edge/rooms/runs/tools/worker-tools.ts';
 import { errorOf, testApp } from '#test/support/app.ts';

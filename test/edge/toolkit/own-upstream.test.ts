@@ -1,8 +1,8 @@
 import { expect, test, vi } from 'vitest';
 import { createApp } from '#edge/app.ts';
 import { upstreamOf } from '#edge/claude/upstream.ts';
-import { parseSettings, type Settings, settingsOf } from '#edge/gate/settings/settings.ts';
-import { Conversation } from '#edge/talk/object/conversation.ts';
+import { parseSettings, type Settings, settingsOf } from '#edge/config/settings.ts';
+import { Conversation } from '#edge/conversations/object/conversation.ts';
 import { errorOf, testApp } from '#test/support/app.ts';
 
 const KEY = { ANTHROPIC_API_KEY: 'any', UPSTREAM: 'anthropic', UPSTREAM_MAX_RETRIES: '0' };

@@ -7,7 +7,7 @@ import { invalidRequest } from '../../kit/http/errors.ts';
 import { faultInSchema, valueChecker } from '../../kit/json/json-schema.ts';
 import { isObject, type Json, withoutUndefined } from '../../kit/json/object.ts';
 import { resolveReferences } from '../../kit/json/schema-references.ts';
-import type { StoredKind } from '../../named/versions/find-stored.ts';
+import type { StoredKind } from '../../registry/versions/find-stored.ts';
 import type { ClassifierFields, Label } from '../classifiers.schema.ts';
 import { checkedLabels } from './labels.ts';
 

@@ -10,7 +10,7 @@ import * as z from '../../kit/http/zod.ts';
 import { type ValueFault, valueChecker } from '../../kit/json/json-schema.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
 import { parseOrUndefined } from '../../kit/json/parse.ts';
-import { expand, type Prefix } from '../../named/prefixes/prefix.ts';
+import { expand, type Prefix } from '../../registry/prefixes/prefix.ts';
 import { type Classifier, resolvedSchema } from './classifier.ts';
 
 /** What depends on the model in how it is asked for a label. */

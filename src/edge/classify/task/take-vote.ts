@@ -1,12 +1,12 @@
 /** Makes one call that labels a text: admits it, calls the upstream, settles it, and asks again once: with a correction, or with more room. */
 
+import type { RequestContext } from '../../auth/context.ts';
 import { API_VERSION, askMessage } from '../../claude/ask-message.ts';
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { thinkingOff, unthinkingModels } from '../../claude/pricing/thinking-off.ts';
 import { withUserId } from '../../claude/request/user-id.ts';
 import type { Upstream } from '../../claude/upstream.ts';
-import type { RequestContext } from '../../gate/auth/context.ts';
 import { DO_NOT_RETRY, invalidRequest, toApiError } from '../../kit/http/errors.ts';
 import { withJson } from '../../kit/http/read-json.ts';
 import { tryId } from '../../money/admission/admission.ts';

@@ -1,11 +1,11 @@
 /** All members of a request that are for the edge alone: the core's, and those of the rooms in use. Everything reads this list. */
 
+import { CONVERSATION_MEMBER } from '../../conversations/object/conversations.schema.ts';
+import { SHOW_MEMBER } from '../../conversations/views/show.schema.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
 import type { Json } from '../../kit/json/object.ts';
 import { ofRooms, pluggedInto } from '../../kit/rooms/rooms.ts';
-import { PREFIX_MEMBER } from '../../named/prefixes/prefixes.schema.ts';
-import { CONVERSATION_MEMBER } from '../../talk/object/conversations.schema.ts';
-import { SHOW_MEMBER } from '../../talk/shown/show.schema.ts';
+import { PREFIX_MEMBER } from '../../registry/prefixes/prefixes.schema.ts';
 import {
   type KnownMembers,
   MEMBERS,

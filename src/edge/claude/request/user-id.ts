@@ -1,6 +1,6 @@
 /** Makes hashes of names, so that accounts and their users can be distinguished without saying who they are. */
 
-import type { Settings } from '../../gate/settings/settings.ts';
+import type { Settings } from '../../config/settings.ts';
 import { LruCache } from '../../kit/cache/lru.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { sha256Hex, utf8 } from '../../kit/http/bytes.ts';

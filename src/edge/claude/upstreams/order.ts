@@ -1,6 +1,6 @@
 /** Decides in which order upstreams are tried. */
 
-import type { OpenUpstream } from '../kinds/entry.ts';
+import type { OpenUpstream } from '../providers/entry.ts';
 import type { Breaker, BreakerState } from './breaker.ts';
 import type { UpstreamPool } from './pool.ts';
 

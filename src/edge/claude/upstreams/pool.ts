@@ -4,10 +4,10 @@ import { HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import { LruCache } from '../../kit/cache/lru.ts';
 import { ApiError, DO_NOT_RETRY } from '../../kit/http/errors.ts';
-import type { OpenUpstream } from '../kinds/entry.ts';
-import type { CanonicalCall } from '../kinds/kind.ts';
 import { LONGEST_MODEL_NAME, type ModelTable } from '../models/models.ts';
 import { cacheWrites, type TokenCounts } from '../pricing/cost.ts';
+import type { OpenUpstream } from '../providers/entry.ts';
+import type { CanonicalCall } from '../providers/kind.ts';
 import { HealthBook } from './health.ts';
 
 /** What decides the choice between several upstreams. Not used if there is only one. */

@@ -1,9 +1,9 @@
 /** Finds what models cost at each upstream. */
 
-import { CLAUDE_API, type Settings } from '../../gate/settings/settings.ts';
+import { CLAUDE_API, type Settings } from '../../config/settings.ts';
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
-import { type OpenUpstream, openUpstreams, type UpstreamEntry } from '../kinds/entry.ts';
 import { highest, type Model, type ModelOverride, ModelTable, type TokenPrices } from '../models/models.ts';
+import { type OpenUpstream, openUpstreams, type UpstreamEntry } from '../providers/entry.ts';
 
 const KINDS_OF_TOKEN = ['input', 'output', 'cache_write_5m', 'cache_write_1h', 'cache_read'] as const;
 

@@ -1,6 +1,6 @@
 /** Learns from answers what others are held and booked by: how often models hand over, how long results and thinking are. */
 
-import type { Settings } from '../../gate/settings/settings.ts';
+import type { Settings } from '../../config/settings.ts';
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import { LruCache } from '../../kit/cache/lru.ts';
 

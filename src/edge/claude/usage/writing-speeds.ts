@@ -1,6 +1,6 @@
 /** Learns how fast models write, from answers that ended. What an interrupted answer can have cost is estimated by it. */
 
-import type { Settings } from '../../gate/settings/settings.ts';
+import type { Settings } from '../../config/settings.ts';
 import { HOUR_MS } from '../../kit/async/durations.ts';
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import { LruCache } from '../../kit/cache/lru.ts';

@@ -1,8 +1,8 @@
+import type { ConversationRow } from '../../conversations/object/conversations-answers.schema.ts';
+import { EdgeObject } from '../../durable/edge-object.ts';
+import type { ConversationPage, Page, PageOf } from '../../durable/page.ts';
 import type { Bindings } from '../../kit/rooms/bindings.ts';
-import type { VersionRow } from '../../named/versions/versions-answers.schema.ts';
-import { EdgeObject } from '../../objects/edge-object.ts';
-import type { ConversationPage, Page, PageOf } from '../../objects/page.ts';
-import type { ConversationRow } from '../../talk/object/conversations-answers.schema.ts';
+import type { VersionRow } from '../../registry/versions/versions-answers.schema.ts';
 import type { AccountObject, NameRow, NewVersion, PointedVersion, PutAnswer, VersionId } from '../contracts/account.ts';
 import type {
   Belonging,

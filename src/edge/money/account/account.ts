@@ -1,5 +1,5 @@
-import { UNREADABLE_MS } from '../../gate/settings/retention.ts';
-import type { Page, PageOf } from '../../objects/page.ts';
+import { UNREADABLE_MS } from '../../config/retention.ts';
+import type { Page, PageOf } from '../../durable/page.ts';
 import type { Limits, LimitsPatch } from '../budget/limits.schema.ts';
 import { reportQuotaStatus } from '../budget/quota-status.ts';
 import type {
@@ -14,8 +14,8 @@ import type {
 } from '../contracts/account.ts';
 import type { AdmissionRequest, CountedRead, CredentialUse, KeptHold } from '../contracts/admission.ts';
 import type { Settlement } from '../contracts/settlement.ts';
+import { isForgotten } from '../credentials/credentials.ts';
 import { idByUpstream, ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from '../ledger/queries.ts';
-import { isForgotten } from '../tokens/credentials.ts';
 import { AccountLists } from './account-lists.ts';
 import { AccountState } from './account-state.ts';
 import { refuse } from './ask-payers.ts';

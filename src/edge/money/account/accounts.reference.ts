@@ -1,6 +1,6 @@
-import { jsonAnswer, namedList, pageAnswer } from '../../gate/reference/answers.ts';
-import { type Resource, words } from '../../gate/reference/resource.ts';
 import * as z from '../../kit/http/zod.ts';
+import { jsonAnswer, namedList, pageAnswer } from '../../openapi/answers.ts';
+import { type Resource, words } from '../../openapi/resource.ts';
 import { ACCOUNT_ROUTES } from './accounts.route.ts';
 import {
   accountAnswer,

@@ -1,11 +1,11 @@
 import type { Context } from 'hono';
+import { accountMarks } from '../../auth/account-mark.ts';
+import { forgetMark } from '../../auth/account-marks.ts';
+import { hasScope } from '../../auth/authenticate.ts';
+import { type AppEnv, contextOf } from '../../auth/context.ts';
+import { isSourceAccount } from '../../auth/identity/identity.ts';
+import { route } from '../../auth/route.ts';
 import { fromUsd } from '../../claude/pricing/cost.ts';
-import { accountMarks } from '../../gate/auth/account-mark.ts';
-import { forgetMark } from '../../gate/auth/account-marks.ts';
-import { hasScope } from '../../gate/auth/authenticate.ts';
-import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
-import { route } from '../../gate/auth/route.ts';
-import { isSourceAccount } from '../../gate/identity/identity.ts';
 import { invalidRequest, notFound } from '../../kit/http/errors.ts';
 import { listOf, readPage } from '../../kit/http/page.ts';
 import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';

@@ -1,6 +1,6 @@
 /** Asks who pays for a request: what is left with them, and where that is in another object, for more of it. */
 
-import { ObjectUnreachable } from '../../objects/call-object.ts';
+import { ObjectUnreachable } from '../../durable/call-object.ts';
 import type { Decision } from '../budget/budget.ts';
 import type { Purse } from '../budget/purses.ts';
 import { quotaStatusOf } from '../budget/quota-status.ts';

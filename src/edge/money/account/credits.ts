@@ -1,11 +1,11 @@
 /** Keeps credit: money that an account was given in addition to its limit `usd_total`, some with an expiry, and what was taken back. */
 
 import { fromUsd, type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
+import type { Page, PageOf } from '../../durable/page.ts';
+import { Rows } from '../../durable/rows.ts';
+import type { Tables } from '../../durable/tables.ts';
 import { pageOfRows } from '../../kit/http/page.ts';
 import { isoTimeOrNull } from '../../kit/http/times.ts';
-import type { Page, PageOf } from '../../objects/page.ts';
-import { Rows } from '../../objects/rows.ts';
-import type { Tables } from '../../objects/tables.ts';
 import { MOST_USD } from '../budget/limits.schema.ts';
 import type { CreditAnswer, NewCredit } from '../contracts/account.ts';
 import type { CreditRow } from './usage-answers.schema.ts';

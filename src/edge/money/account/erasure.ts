@@ -1,8 +1,8 @@
-import { settingsOf } from '../../gate/settings/settings.ts';
+import { settingsOf } from '../../config/settings.ts';
+import { conversationStub } from '../../durable/stubs.ts';
 import { HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
 import { noteErasure } from '../../kit/kv/erasure-list.ts';
 import { forgetAnswers } from '../../kit/kv/kept-answers.ts';
-import { conversationStub } from '../../objects/stubs.ts';
 import { advance } from '../budget/state.ts';
 import { PERIODS } from '../budget/windows.ts';
 import type { Erasure } from '../contracts/account.ts';

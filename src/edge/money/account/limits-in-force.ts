@@ -1,5 +1,5 @@
-import { Rows } from '../../objects/rows.ts';
-import type { Tables } from '../../objects/tables.ts';
+import { Rows } from '../../durable/rows.ts';
+import type { Tables } from '../../durable/tables.ts';
 import { type Limits, type LimitsPatch, patched } from '../budget/limits.schema.ts';
 import { type Rules, rulesOf } from '../budget/rules.ts';
 

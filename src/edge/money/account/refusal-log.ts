@@ -1,12 +1,12 @@
 /** Keeps which requests an account has refused, and why, so that they can be looked up by their id. */
 
 import { reportTokens } from '../../claude/pricing/usage-sums.ts';
+import type { Page, PageOf } from '../../durable/page.ts';
+import { Rows } from '../../durable/rows.ts';
+import type { Tables } from '../../durable/tables.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { timeOfRequestId } from '../../kit/http/headers/request-id.ts';
 import { pageOfSelected } from '../../kit/http/page.ts';
-import type { Page, PageOf } from '../../objects/page.ts';
-import { Rows } from '../../objects/rows.ts';
-import type { Tables } from '../../objects/tables.ts';
 import { refusalError, storageError } from '../admission/limit-headers.ts';
 import { aboutColumn, shownAbout, summedOf } from '../contracts/about.ts';
 import type { RefusedOfDay, RequestsFilter } from '../contracts/account.ts';

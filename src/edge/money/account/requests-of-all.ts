@@ -1,9 +1,9 @@
 import type { Context } from 'hono';
-import type { AppEnv } from '../../gate/auth/context.ts';
+import type { AppEnv } from '../../auth/context.ts';
+import type { Page } from '../../durable/page.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { timeOfRequestId } from '../../kit/http/headers/request-id.ts';
 import { type PageQuery, pageOfSelected } from '../../kit/http/page.ts';
-import type { Page } from '../../objects/page.ts';
 import type { ListedOutcome, RequestsFilter } from '../contracts/account.ts';
 import { allAccounts, type LastOfAccount } from '../contracts/all-accounts.ts';
 import { accountOf } from '../contracts/call-account.ts';

@@ -1,5 +1,5 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import { UNREADABLE_MS } from '../../gate/settings/retention.ts';
+import { UNREADABLE_MS } from '../../config/retention.ts';
 import { BATCH_STAGE, bucketsAfterSettlement, type Hold, type UsedTokens } from '../budget/state.ts';
 import type { Settled, Settlement } from '../contracts/settlement.ts';
 import { closingOf, openingOf, safeAmount, usedBy } from '../ledger/settlement.ts';

@@ -1,8 +1,8 @@
 /** Tells conversations that a credential has ended, so that what runs with it ends. */
 
-import { settingsOf } from '../../gate/settings/settings.ts';
+import { settingsOf } from '../../config/settings.ts';
+import { conversationStub } from '../../durable/stubs.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
-import { conversationStub } from '../../objects/stubs.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { AccountState } from './account-state.ts';
 

@@ -1,7 +1,7 @@
-import { jsonAnswer } from '../../gate/reference/answers.ts';
-import { type Resource, words } from '../../gate/reference/resource.ts';
 import { listSchema } from '../../kit/http/page.ts';
 import * as z from '../../kit/http/zod.ts';
+import { jsonAnswer } from '../../openapi/answers.ts';
+import { type Resource, words } from '../../openapi/resource.ts';
 import { dimensions } from '../contracts/about.ts';
 import { USAGE_ROUTES } from './usage.route.ts';
 import { accountQuery, usageGroupSchema } from './usage.schema.ts';

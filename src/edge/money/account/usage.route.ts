@@ -1,10 +1,10 @@
 import type { Context } from 'hono';
+import { accountMarks } from '../../auth/account-mark.ts';
+import { accountByMark, noteMark } from '../../auth/account-marks.ts';
+import { hasScope } from '../../auth/authenticate.ts';
+import type { AppEnv } from '../../auth/context.ts';
+import { route } from '../../auth/route.ts';
 import { addSums, usageTotal } from '../../claude/pricing/usage-sums.ts';
-import { accountMarks } from '../../gate/auth/account-mark.ts';
-import { accountByMark, noteMark } from '../../gate/auth/account-marks.ts';
-import { hasScope } from '../../gate/auth/authenticate.ts';
-import type { AppEnv } from '../../gate/auth/context.ts';
-import { route } from '../../gate/auth/route.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { finalError, invalidRequest, notFound } from '../../kit/http/errors.ts';
 import { markIn } from '../../kit/http/headers/request-id.ts';

@@ -1,9 +1,9 @@
-import { isVisitor } from '../../gate/identity/identity.ts';
-import { LONGEST_VISIT_S } from '../../gate/settings/visitors.ts';
+import { isVisitor } from '../../auth/identity/identity.ts';
+import { LONGEST_VISIT_S } from '../../config/visitors.ts';
+import type { Alarm } from '../../durable/alarm.ts';
+import { Rows } from '../../durable/rows.ts';
+import type { Tables } from '../../durable/tables.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
-import type { Alarm } from '../../objects/alarm.ts';
-import { Rows } from '../../objects/rows.ts';
-import type { Tables } from '../../objects/tables.ts';
 import type { CredentialUse } from '../contracts/admission.ts';
 
 /** How long after its last request an account stays, in milliseconds: what it has begun may still be settled. */

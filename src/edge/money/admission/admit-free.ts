@@ -1,8 +1,8 @@
 /** Admits requests that cost nothing upstream. They still count as requests, and what they store counts against its limits. */
 
 import type { Context } from 'hono';
-import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
-import { DEPLOYMENT } from '../../gate/identity/identity.ts';
+import { type AppEnv, contextOf } from '../../auth/context.ts';
+import { DEPLOYMENT } from '../../auth/identity/identity.ts';
 import type { StorageRequest } from '../contracts/admission.ts';
 import { admissionRequestOf, askAndList, grantedBy } from './ask-account.ts';
 import { quotaHeaders } from './limit-headers.ts';

@@ -1,9 +1,9 @@
 /** Tells how an answer has ended and what it has cost: its caller by headers or comments, its operator by the log line. */
 
 import type { Context } from 'hono';
+import type { AppEnv } from '../../auth/context.ts';
 import { loggedEnd, type RequestOutcome } from '../../claude/outcome.ts';
 import { loggedTokens, type Nanodollars, type TokenCounts, toUsd } from '../../claude/pricing/cost.ts';
-import type { AppEnv } from '../../gate/auth/context.ts';
 import { noteAsked } from '../../kit/http/gen-ai.ts';
 import type { LogLine } from '../../kit/http/log.ts';
 import { type BudgetLeft, budgetHeaders } from './budget-left.ts';

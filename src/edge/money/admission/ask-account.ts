@@ -1,12 +1,13 @@
 /** Asks an account's object to admit a request, and reads its answer. */
+
+import type { RequestContext } from '../../auth/context.ts';
+import type { Identity } from '../../auth/identity/caller.ts';
+import { isVisitor } from '../../auth/identity/identity.ts';
 import { LONGEST_MODEL_NAME } from '../../claude/models/models.ts';
-import type { RequestContext } from '../../gate/auth/context.ts';
-import type { Identity } from '../../gate/identity/caller.ts';
-import { isVisitor } from '../../gate/identity/identity.ts';
-import type { Settings } from '../../gate/settings/settings.ts';
+import type { Settings } from '../../config/settings.ts';
+import { ObjectUnreachable } from '../../durable/call-object.ts';
 import { type ApiError, finalError, misconfigured } from '../../kit/http/errors.ts';
 import { isolateCounts } from '../../kit/http/isolate-counts.ts';
-import { ObjectUnreachable } from '../../objects/call-object.ts';
 import { defaultLimits } from '../budget/default-limits.ts';
 import { aboutCaller, summedOf } from '../contracts/about.ts';
 import type { AdmissionDecision, AdmissionRequest, Asking } from '../contracts/admission.ts';

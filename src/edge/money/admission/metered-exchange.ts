@@ -1,11 +1,11 @@
 /** A request that costs money: from what it names, over its admission and its tries, to its settlement. */
 
 import { callerLeft } from '../../claude/failure.ts';
-import type { BodyChanges, BodyMaker } from '../../claude/kinds/kind.ts';
 import { retiresSoon } from '../../claude/models/models.ts';
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { changedTexts } from '../../claude/pricing/takes.ts';
+import type { BodyChanges, BodyMaker } from '../../claude/providers/kind.ts';
 import { bodyUp } from '../../claude/request/body-up.ts';
 import { makesThings } from '../../claude/request/named-ids.ts';
 import { ownedIn } from '../../claude/request/owned.ts';

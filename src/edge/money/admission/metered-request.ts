@@ -1,11 +1,11 @@
 /** The types of a request before its admission, and of its meter after it. */
 
+import type { RequestContext } from '../../auth/context.ts';
 import type { PlainHeaders } from '../../claude/headers.ts';
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { Upstream } from '../../claude/upstream.ts';
 import type { Routing } from '../../claude/upstreams/pool.ts';
-import type { RequestContext } from '../../gate/auth/context.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import type { Json } from '../../kit/json/object.ts';
 import type { About } from '../contracts/about.ts';

@@ -1,6 +1,6 @@
 /** Reads request bodies. A long one is read only after its account has said that the caller may ask at all. */
 import type { Context } from 'hono';
-import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
+import { type AppEnv, contextOf } from '../../auth/context.ts';
 import { inSteps, type Steps } from '../../kit/async/in-steps.ts';
 import { pause } from '../../kit/async/pause.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';

@@ -1,9 +1,9 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
-import { accountMarks } from '../../gate/auth/account-mark.ts';
-import { hasScope } from '../../gate/auth/authenticate.ts';
-import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
-import type { Identity } from '../../gate/identity/caller.ts';
+import { accountMarks } from '../../auth/account-mark.ts';
+import { hasScope } from '../../auth/authenticate.ts';
+import { type AppEnv, contextOf } from '../../auth/context.ts';
+import type { Identity } from '../../auth/identity/caller.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import type { AdmissionDecision, CountedRead } from '../contracts/admission.ts';
 import { type AccountRequest, callAccount } from '../contracts/call-account.ts';

@@ -1,15 +1,15 @@
 /** Settles an admitted request: by the usage that the upstream has reported, or by an upper bound. */
 
-import { openUpstreams } from '../../claude/kinds/entry.ts';
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import { wholeCount } from '../../claude/pricing/cost.ts';
 import type { Terms, WorstCase } from '../../claude/pricing/hold-terms.ts';
+import { openUpstreams } from '../../claude/providers/entry.ts';
 import { keyHealths, type Upstream } from '../../claude/upstream.ts';
 import { noteCaches } from '../../claude/upstreams/pool.ts';
 import { cancelStopsAt, isClaudeApi, pricesAt } from '../../claude/upstreams/prices.ts';
 import { learnedAnswersOf } from '../../claude/usage/learned-answers.ts';
 import { speedsOf } from '../../claude/usage/writing-speeds.ts';
-import type { Settings } from '../../gate/settings/settings.ts';
+import type { Settings } from '../../config/settings.ts';
 import { pluggedOne } from '../../kit/rooms/rooms.ts';
 import { ABANDONED_STAGE } from '../budget/state.ts';
 import type { AdmissionDecision } from '../contracts/admission.ts';

@@ -5,14 +5,14 @@
  * object's alarm sends it again. The inbox keeps each id once. So a crash neither loses an alert nor sends it twice.
  */
 
-import { settingsOf } from '../../gate/settings/settings.ts';
+import { settingsOf } from '../../config/settings.ts';
+import type { Surroundings } from '../../durable/edge-object.ts';
+import type { Tables } from '../../durable/tables.ts';
 import { within } from '../../kit/async/timeout.ts';
 import type { Target } from '../../kit/delivery/deliver.ts';
 import { sha256Hex, utf8 } from '../../kit/http/bytes.ts';
 import type { Bindings } from '../../kit/rooms/bindings.ts';
 import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
-import type { Surroundings } from '../../objects/edge-object.ts';
-import type { Tables } from '../../objects/tables.ts';
 import { ALERT_SOURCE } from './alert-source.ts';
 import type { Alert, AlertBody } from './alerts-answers.schema.ts';
 

@@ -1,7 +1,7 @@
 /** The limits of accounts that have none of their own. */
 
-import { isSourceAccount, isVisitor } from '../../gate/identity/identity.ts';
-import type { Settings } from '../../gate/settings/settings.ts';
+import { isSourceAccount, isVisitor } from '../../auth/identity/identity.ts';
+import type { Settings } from '../../config/settings.ts';
 import type { Limits } from './limits.schema.ts';
 
 /**

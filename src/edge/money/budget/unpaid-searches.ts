@@ -3,7 +3,7 @@
 import { lifecycleOf } from '../../claude/models/models.ts';
 import { fromUsd, toUsd } from '../../claude/pricing/cost.ts';
 import { worstCaseOf } from '../../claude/pricing/worst-case.ts';
-import type { Settings } from '../../gate/settings/settings.ts';
+import type { Settings } from '../../config/settings.ts';
 import { ESTIMATE_HELPS } from './advice.ts';
 import { WORTH_TRYING } from './answer-lengths.ts';
 import { isAllowed } from './budget.ts';

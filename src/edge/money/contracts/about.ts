@@ -1,8 +1,8 @@
 /** What a request is about, for the ledger: who or what it is for. It goes through untouched, from the request to its row. */
 
+import type { Identity } from '../../auth/identity/caller.ts';
+import { readTags } from '../../auth/identity/tags.ts';
 import { ANY_VALUE } from '../../claude/pricing/usage-sums.ts';
-import type { Identity } from '../../gate/identity/caller.ts';
-import { readTags } from '../../gate/identity/tags.ts';
 import type * as z from '../../kit/http/zod.ts';
 import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
 import type { OutcomeCounts } from '../lists/batches-answers.schema.ts';
@@ -46,7 +46,7 @@ export const DIMENSIONS = seam<readonly Dimension[]>()('dimensions');
 
 /** The version of a prefix, name@version. */
 export const OF_PREFIX: Dimension<string> = { name: 'prefix', group: 'prefix', isVersion: true };
-/** Tags, as `gate/identity/tags.ts` writes them. */
+/** Tags, as `auth/identity/tags.ts` writes them. */
 export const OF_TAGS: Dimension<string> = {
   name: 'tags',
   group: 'tag',

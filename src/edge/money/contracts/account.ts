@@ -1,6 +1,6 @@
-import type { VersionRow } from '../../named/versions/versions-answers.schema.ts';
-import type { ConversationPage, Page, PageOf } from '../../objects/page.ts';
-import type { ConversationRow } from '../../talk/object/conversations-answers.schema.ts';
+import type { ConversationRow } from '../../conversations/object/conversations-answers.schema.ts';
+import type { ConversationPage, Page, PageOf } from '../../durable/page.ts';
+import type { VersionRow } from '../../registry/versions/versions-answers.schema.ts';
 import type {
   CreditRow,
   LedgerRequest,

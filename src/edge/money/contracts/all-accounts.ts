@@ -1,8 +1,8 @@
 /** What is known of all accounts together. */
 
 import type { Context, MiddlewareHandler } from 'hono';
+import type { AppEnv } from '../../auth/context.ts';
 import type { KeyNews } from '../../claude/upstreams/key-health.ts';
-import type { AppEnv } from '../../gate/auth/context.ts';
 import { needsRoom } from '../../kit/http/errors.ts';
 import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
 import type { UsageReport, UsedLimit } from '../account/usage-answers.schema.ts';

@@ -1,12 +1,12 @@
 import type { Context } from 'hono';
-import type { AppEnv } from '../../gate/auth/context.ts';
-import type { Identity } from '../../gate/identity/caller.ts';
-import { isAccount } from '../../gate/identity/identity.ts';
-import type { Settings } from '../../gate/settings/settings.ts';
+import type { AppEnv } from '../../auth/context.ts';
+import type { Identity } from '../../auth/identity/caller.ts';
+import { isAccount } from '../../auth/identity/identity.ts';
+import type { Settings } from '../../config/settings.ts';
+import { callObject, type Remote } from '../../durable/call-object.ts';
+import { accountStub } from '../../durable/stubs.ts';
 import { notFound } from '../../kit/http/errors.ts';
 import type { AccountBinding } from '../../kit/rooms/bindings.ts';
-import { callObject, type Remote } from '../../objects/call-object.ts';
-import { accountStub } from '../../objects/stubs.ts';
 import type { AccountObject } from './account.ts';
 import type { Settled } from './settlement.ts';
 

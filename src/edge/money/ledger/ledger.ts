@@ -7,10 +7,10 @@
  */
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { addSums, type UsageSums } from '../../claude/pricing/usage-sums.ts';
+import { TablesOfRooms } from '../../durable/room-tables.ts';
+import { makeTables, readMeta } from '../../durable/schema.ts';
+import { Tables } from '../../durable/tables.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
-import { TablesOfRooms } from '../../objects/room-tables.ts';
-import { makeTables, readMeta } from '../../objects/schema.ts';
-import { Tables } from '../../objects/tables.ts';
 import type { Buckets, Hold } from '../budget/state.ts';
 import { type About, aboutColumn } from '../contracts/about.ts';
 import type { KeptHold } from '../contracts/admission.ts';

@@ -12,9 +12,9 @@ import {
   usageByValue,
   usageTotal,
 } from '../../claude/pricing/usage-sums.ts';
+import type { Page, PageOf } from '../../durable/page.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { isoTimeOrNull } from '../../kit/http/times.ts';
-import type { Page, PageOf } from '../../objects/page.ts';
 import type { LedgerRequest, LedgerRow, UsageReport } from '../account/usage-answers.schema.ts';
 import { spanId } from '../budget/windows.ts';
 import { type SummedBy, shownAbout, summedBy } from '../contracts/about.ts';

@@ -1,7 +1,7 @@
 /** Reads what an account's object must know when it wakes, in as few statements as possible. */
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import type { Tables } from '../../durable/tables.ts';
 import { DAY_MS, HOUR_MS } from '../../kit/async/durations.ts';
-import type { Tables } from '../../objects/tables.ts';
 import type { Buckets, Hold } from '../budget/state.ts';
 import { byPeriod, PERIODS, type Period } from '../budget/windows.ts';
 

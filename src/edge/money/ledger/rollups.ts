@@ -16,10 +16,10 @@ import {
   USED_IN_ALL,
   type UsageSums,
 } from '../../claude/pricing/usage-sums.ts';
+import { Rows } from '../../durable/rows.ts';
+import type { Tables } from '../../durable/tables.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { ofRooms } from '../../kit/rooms/rooms.ts';
-import { Rows } from '../../objects/rows.ts';
-import type { Tables } from '../../objects/tables.ts';
 import { summedBy } from '../contracts/about.ts';
 import { ERASED_MODEL, IMPORTED_MODEL, ROLLUP_MODEL } from './tables.ts';
 

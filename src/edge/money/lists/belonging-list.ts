@@ -3,9 +3,9 @@
  * answers.
  */
 
+import type { Page, PageOf } from '../../durable/page.ts';
+import type { Tables } from '../../durable/tables.ts';
 import { DAY_MS, MINUTE_MS } from '../../kit/async/durations.ts';
-import type { Page, PageOf } from '../../objects/page.ts';
-import type { Tables } from '../../objects/tables.ts';
 import type { Belonging, FileDescription, FileRow, UploadReport, UploadRequest } from '../contracts/belongings.ts';
 import { ListedRows } from './listed-rows.ts';
 

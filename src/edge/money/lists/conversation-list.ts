@@ -1,9 +1,9 @@
 /** Lists the conversations of an account, as they have reported themselves. */
 
 import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
-import type { ConversationPage, Page } from '../../objects/page.ts';
-import type { Tables } from '../../objects/tables.ts';
-import type { ConversationRow } from '../../talk/object/conversations-answers.schema.ts';
+import type { ConversationRow } from '../../conversations/object/conversations-answers.schema.ts';
+import type { ConversationPage, Page } from '../../durable/page.ts';
+import type { Tables } from '../../durable/tables.ts';
 import type { ConversationReport, ListedParent } from '../contracts/settlement.ts';
 import { ListedRows } from './listed-rows.ts';
 

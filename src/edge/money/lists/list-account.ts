@@ -1,8 +1,8 @@
 /** Adds accounts to the list of accounts, in which an admin sees all of them and can find a request by its id. */
 
-import { accountMark } from '../../gate/auth/account-mark.ts';
-import { noteMark } from '../../gate/auth/account-marks.ts';
-import type { RequestContext } from '../../gate/auth/context.ts';
+import { accountMark } from '../../auth/account-mark.ts';
+import { noteMark } from '../../auth/account-marks.ts';
+import type { RequestContext } from '../../auth/context.ts';
 import { accountList } from '../../kit/kv/name-list.ts';
 import { type AccountRequest, callAccount } from '../contracts/call-account.ts';
 

@@ -1,5 +1,5 @@
-import { Rows } from '../../objects/rows.ts';
-import type { Tables } from '../../objects/tables.ts';
+import { Rows } from '../../durable/rows.ts';
+import type { Tables } from '../../durable/tables.ts';
 
 /** What is erased with its account. */
 export interface Listed {

@@ -1,7 +1,7 @@
 /** Compares how much an account stores with how much it may: conversations, and bytes of everything that is kept for it. */
 
-import { Rows } from '../../objects/rows.ts';
-import type { Tables } from '../../objects/tables.ts';
+import { Rows } from '../../durable/rows.ts';
+import type { Tables } from '../../durable/tables.ts';
 import type { QuotaReport } from '../account/usage-answers.schema.ts';
 import type { Limits } from '../budget/limits.schema.ts';
 import type { StorageRefusal, StorageRequest } from '../contracts/admission.ts';

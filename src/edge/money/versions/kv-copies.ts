@@ -5,8 +5,8 @@
  * Requests read from KV, which may be a minute behind. The owner's object is never behind; it is asked for a version that KV
  * does not have.
  */
-import { hasScope } from '../../gate/auth/authenticate.ts';
-import { DEPLOYMENT, type Scope } from '../../gate/identity/identity.ts';
+import { hasScope } from '../../auth/authenticate.ts';
+import { DEPLOYMENT, type Scope } from '../../auth/identity/identity.ts';
 import { LruCache } from '../../kit/cache/lru.ts';
 import { sha256Hex } from '../../kit/http/bytes.ts';
 import { type ApiError, finalError, tryAgain } from '../../kit/http/errors.ts';

@@ -1,4 +1,4 @@
-import type { Surroundings } from '../../objects/edge-object.ts';
+import type { Surroundings } from '../../durable/edge-object.ts';
 import type { Versions } from './version-rows.ts';
 
 /** If KV does not have a change after this time, it is written again. Milliseconds. */

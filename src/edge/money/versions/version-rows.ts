@@ -6,11 +6,11 @@
  * the rows say. If a name is written twice, the later write stays.
  */
 
+import type { Page, PageOf } from '../../durable/page.ts';
+import type { Tables } from '../../durable/tables.ts';
 import { joinedPieces } from '../../kit/http/body-pieces.ts';
 import { pageOfRows } from '../../kit/http/page.ts';
-import type { VersionRow } from '../../named/versions/versions-answers.schema.ts';
-import type { Page, PageOf } from '../../objects/page.ts';
-import type { Tables } from '../../objects/tables.ts';
+import type { VersionRow } from '../../registry/versions/versions-answers.schema.ts';
 import type { NameRow, NewVersion, PointedVersion, PutAnswer, VersionId } from '../contracts/account.ts';
 import type { VersionPlace } from './kv-copies.ts';
 import { deleteVersion, pointerText, readPointer, writePointer, writeVersion } from './kv-copies.ts';

@@ -4,7 +4,7 @@ import { encoder } from '../../kit/http/bytes.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
 import type { Json } from '../../kit/json/object.ts';
-import { runLimits } from '../../named/tools/run-limits.schema.ts';
+import { runLimits } from '../../registry/tools/run-limits.schema.ts';
 import type { AgentFields } from './agents.schema.ts';
 
 type SystemBlock = Extract<AgentFields['system'], readonly unknown[]>[number];

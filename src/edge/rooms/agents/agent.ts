@@ -1,7 +1,7 @@
+import type { AgentInUse, ChoiceAsked, ChosenModel } from '../../conversations/history/agent-in-use.ts';
+import type { PrefixDefaults } from '../../conversations/history/inherited-parts.ts';
+import type { AgentKind } from '../../conversations/object/named-beginning.ts';
 import { decoder } from '../../kit/http/bytes.ts';
-import type { AgentInUse, ChoiceAsked, ChosenModel } from '../../talk/history/agent-in-use.ts';
-import type { PrefixDefaults } from '../../talk/history/inherited-parts.ts';
-import type { AgentKind } from '../../talk/object/named-beginning.ts';
 import type { AgentDefinition, StoredAgent } from './agent-definition.ts';
 import { behindAgent } from './behind-agent.ts';
 import { chooseForMessage } from './choice/choose-model.ts';

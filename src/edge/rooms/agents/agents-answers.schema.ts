@@ -1,5 +1,5 @@
 import * as z from '../../kit/http/zod.ts';
-import { storedVersion } from '../../named/versions/versions-answers.schema.ts';
+import { storedVersion } from '../../registry/versions/versions-answers.schema.ts';
 import { putAgent } from './agents.schema.ts';
 
 /** A version as it is stored. */

@@ -1,7 +1,7 @@
-import { jsonAnswer } from '../../gate/reference/answers.ts';
-import type { Resource } from '../../gate/reference/resource.ts';
 import * as z from '../../kit/http/zod.ts';
-import { storedParameters, storedRoutes } from '../../named/versions/versions.reference.ts';
+import { jsonAnswer } from '../../openapi/answers.ts';
+import type { Resource } from '../../openapi/resource.ts';
+import { storedParameters, storedRoutes } from '../../registry/versions/versions.reference.ts';
 import { AGENT_ROUTES } from './agents.route.ts';
 import { putAgent } from './agents.schema.ts';
 import { agentContent, agentDeleted, agentReport } from './agents-answers.schema.ts';

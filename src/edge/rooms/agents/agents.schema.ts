@@ -1,14 +1,14 @@
 import { modelByLabel, modelName } from '../../classify/model-by-label.schema.ts';
 import { messagesRequest } from '../../claude/messages.schema.ts';
 import type { RequestMembers } from '../../claude/request/member.ts';
-import { namedSecret } from '../../gate/settings/tool-secrets.ts';
+import { namedSecret } from '../../config/tool-secrets.ts';
+import { historySetting } from '../../conversations/history/history.schema.ts';
 import { fieldError } from '../../kit/http/validate.ts';
 import * as z from '../../kit/http/zod.ts';
 import { fallbackModels } from '../../money/budget/limits.schema.ts';
-import { prefixRef } from '../../named/prefixes/prefixes.schema.ts';
-import { runLimits } from '../../named/tools/run-limits.schema.ts';
-import { agentRef, putBodies } from '../../named/versions/versions.schema.ts';
-import { historySetting } from '../../talk/history/history.schema.ts';
+import { prefixRef } from '../../registry/prefixes/prefixes.schema.ts';
+import { runLimits } from '../../registry/tools/run-limits.schema.ts';
+import { agentRef, putBodies } from '../../registry/versions/versions.schema.ts';
 
 /** The most bytes of a stored version. Each conversation keeps a copy of its own. */
 export const MAX_AGENT_BYTES = 512 * 1024;

@@ -8,14 +8,14 @@
 import { changedTexts, takes } from '../../claude/pricing/takes.ts';
 import { saidOf } from '../../claude/request/member.ts';
 import { isOpenTo, limitsOfRun, memberNames } from '../../claude/request/members.ts';
+import type { LaidBehind } from '../../conversations/history/agent-in-use.ts';
+import type { InheritedParts } from '../../conversations/history/inherited-parts.ts';
+import { BREAKPOINT } from '../../conversations/history/storage/message-text.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import { ofRooms } from '../../kit/rooms/rooms.ts';
-import type { LaidBehind } from '../../talk/history/agent-in-use.ts';
-import type { InheritedParts } from '../../talk/history/inherited-parts.ts';
-import { BREAKPOINT } from '../../talk/history/storage/message-text.ts';
 import type { AgentDefinition, StoredAgent } from './agent-definition.ts';
 import { type AgentFields, type CalledServer, narrowedTools } from './agents.schema.ts';
 import { serversUp } from './called-servers.ts';

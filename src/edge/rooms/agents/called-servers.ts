@@ -1,11 +1,11 @@
 /** MCP servers of an agent that the API itself calls. Their tokens are secrets of the operator's, and named alone. */
-import { hasScope } from '../../gate/auth/authenticate.ts';
-import type { Identity } from '../../gate/identity/caller.ts';
-import { faultOfSecret, type SecretSettings, valueOfSecret, withoutScheme } from '../../gate/settings/tool-secrets.ts';
+import { hasScope } from '../../auth/authenticate.ts';
+import type { Identity } from '../../auth/identity/caller.ts';
+import { faultOfSecret, type SecretSettings, valueOfSecret, withoutScheme } from '../../config/tool-secrets.ts';
 import { finalError, invalidRequest, misconfigured } from '../../kit/http/errors.ts';
 import { deliverFault } from '../../kit/http/headers/hosts.ts';
 import type { Json } from '../../kit/json/object.ts';
-import { refuseEdgeServer } from '../../named/tools/edge-tools.ts';
+import { refuseEdgeServer } from '../../registry/tools/edge-tools.ts';
 import type { AgentFields, CalledServer } from './agents.schema.ts';
 
 /**

@@ -1,17 +1,17 @@
 /** Gives an agent the system and the tools of a stored prefix, as they are when the agent is stored. */
 
 import type { Context } from 'hono';
-import type { AppEnv } from '../../gate/auth/context.ts';
-import { DEPLOYMENT } from '../../gate/identity/identity.ts';
+import type { AppEnv } from '../../auth/context.ts';
+import { DEPLOYMENT } from '../../auth/identity/identity.ts';
 import { joinedPieces, lengthOf, piecesOf } from '../../kit/http/body-pieces.ts';
 import { decoder } from '../../kit/http/bytes.ts';
 import { finalError, invalidRequest, tooLarge } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
 import type { Json } from '../../kit/json/object.ts';
-import { PREFIXES } from '../../named/prefixes/prefix-kind.ts';
-import { PREFIX_MEMBER } from '../../named/prefixes/prefixes.schema.ts';
-import { hasRun } from '../../named/tools/edge-tools.ts';
-import { findAsked } from '../../named/versions/named-routes.ts';
+import { PREFIXES } from '../../registry/prefixes/prefix-kind.ts';
+import { PREFIX_MEMBER } from '../../registry/prefixes/prefixes.schema.ts';
+import { hasRun } from '../../registry/tools/edge-tools.ts';
+import { findAsked } from '../../registry/versions/named-routes.ts';
 import { MAX_AGENT_BYTES } from './agents.schema.ts';
 
 /**

@@ -1,8 +1,8 @@
+import { OF_AGENT } from '../../conversations/history/agent-in-use.ts';
+import { refOf } from '../../conversations/history/storage/rows.ts';
+import type { ConversationPart } from '../../conversations/object/parts.ts';
 import { withoutUndefined } from '../../kit/json/object.ts';
 import { say } from '../../money/contracts/about.ts';
-import { OF_AGENT } from '../../talk/history/agent-in-use.ts';
-import { refOf } from '../../talk/history/storage/rows.ts';
-import type { ConversationPart } from '../../talk/object/parts.ts';
 import type { Room } from '../room.ts';
 import { AGENTS } from './agent.ts';
 import { AGENT_ROUTES } from './agents.route.ts';

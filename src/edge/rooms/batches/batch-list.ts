@@ -1,10 +1,10 @@
 /** Lists the batches of an account, as they have reported themselves. */
 
+import type { Page, PageOf } from '../../durable/page.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { Ledger } from '../../money/ledger/ledger.ts';
 import type { MessageBatch } from '../../money/lists/batches-answers.schema.ts';
 import { ListedRows } from '../../money/lists/listed-rows.ts';
-import type { Page, PageOf } from '../../objects/page.ts';
 
 /** If a create is sent again within this time, it finds the batch that was made. Milliseconds. */
 const ATTACHES_MS = DAY_MS;

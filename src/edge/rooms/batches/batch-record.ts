@@ -1,14 +1,14 @@
 /** Keeps the journal of one batch, in memory and in a table of one row, and calls the others that its object needs. */
 
 import type { CallingSurroundings } from '../../claude/calling-object.ts';
-import type { Settings } from '../../gate/settings/settings.ts';
+import type { Settings } from '../../config/settings.ts';
+import type { Remote } from '../../durable/call-object.ts';
+import { makeOnWrite } from '../../durable/schema.ts';
+import { Tables } from '../../durable/tables.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import type { Bindings } from '../../kit/rooms/bindings.ts';
 import type { AccountObject } from '../../money/contracts/account.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
-import type { Remote } from '../../objects/call-object.ts';
-import { makeOnWrite } from '../../objects/schema.ts';
-import { Tables } from '../../objects/tables.ts';
 import type { BatchState } from './contracts/batch.ts';
 import { type Debt, isOpen, type Journal, OWED, owedBy, type Phase, stateOf } from './journal.ts';
 import { UpstreamBatches } from './upstream-batches.ts';

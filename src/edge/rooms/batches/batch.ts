@@ -1,5 +1,5 @@
 import { CallingObject } from '../../claude/calling-object.ts';
-import { UNREADABLE_MS } from '../../gate/settings/retention.ts';
+import { UNREADABLE_MS } from '../../config/retention.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
 import type * as z from '../../kit/http/zod.ts';
 import type { Bindings } from '../../kit/rooms/bindings.ts';

@@ -1,7 +1,7 @@
 import { runningBatch, shownBatch } from '../../classify/classification.reference.ts';
-import { jsonAnswer, namedList, pageAnswer } from '../../gate/reference/answers.ts';
-import { type Resource, words } from '../../gate/reference/resource.ts';
 import * as z from '../../kit/http/zod.ts';
+import { jsonAnswer, namedList, pageAnswer } from '../../openapi/answers.ts';
+import { type Resource, words } from '../../openapi/resource.ts';
 import { BATCH_ROUTES } from './batches.route.ts';
 import { createBatchRequest } from './batches.schema.ts';
 import { batchEstimate, deletedBatch } from './batches-answers.schema.ts';

@@ -1,9 +1,9 @@
 import type { Context } from 'hono';
+import { type AppEnv, contextOf } from '../../auth/context.ts';
+import { route } from '../../auth/route.ts';
 import { carriedDown } from '../../claude/carried-down.ts';
 import type { AnsweredCall } from '../../claude/exchange.ts';
 import { upstreamFor } from '../../claude/upstream.ts';
-import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
-import { route } from '../../gate/auth/route.ts';
 import { finalError, notFound, tryAgain } from '../../kit/http/errors.ts';
 import { readPage } from '../../kit/http/page.ts';
 import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';

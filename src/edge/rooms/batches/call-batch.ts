@@ -1,5 +1,5 @@
-import { callerOf } from '../../objects/call-object.ts';
-import { batchStub, type ObjectPlace } from '../../objects/stubs.ts';
+import { callerOf } from '../../durable/call-object.ts';
+import { batchStub, type ObjectPlace } from '../../durable/stubs.ts';
 import type { BatchObject } from './contracts/batch.ts';
 
 /** Says which batch of which account is called. */

@@ -1,6 +1,6 @@
 import { runningBatch, shownBatch } from '../../classify/classification.reference.ts';
-import { jsonAnswer, linesContent } from '../../gate/reference/answers.ts';
-import { type Resource, words } from '../../gate/reference/resource.ts';
+import { jsonAnswer, linesContent } from '../../openapi/answers.ts';
+import { type Resource, words } from '../../openapi/resource.ts';
 import { CLASSIFICATION_ROUTES } from './batches.route.ts';
 
 const usage = { input_tokens: 259, output_tokens: 9, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };

@@ -2,11 +2,11 @@
 
 import type { Context } from 'hono';
 import { HonoRequest } from 'hono/request';
+import { type AppEnv, contextOf } from '../../auth/context.ts';
 import type { BatchWork } from '../../classify/classify.route.ts';
 import { faultInInput } from '../../classify/task/classify.ts';
 import { BATCH_THINKING_TOKENS, type ClassificationPrompt, classificationRequest } from '../../classify/task/prompt.ts';
 import { API_VERSION } from '../../claude/ask-message.ts';
-import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 import { Pacer } from '../../kit/async/in-steps.ts';
 import { checkedDeliverUrl } from '../../kit/delivery/deliver-event.ts';
 import { ApiError, invalidRequest } from '../../kit/http/errors.ts';

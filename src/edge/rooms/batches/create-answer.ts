@@ -1,10 +1,10 @@
 /** What the upstream answers to a create, and what the caller is told of it. */
 
+import type { RequestContext } from '../../auth/context.ts';
 import { bufferedResponse } from '../../claude/buffered-answer.ts';
-import { readStart } from '../../claude/carry/read-start.ts';
 import { headersDown } from '../../claude/headers.ts';
 import { refusalIn, verdict } from '../../claude/judge.ts';
-import type { RequestContext } from '../../gate/auth/context.ts';
+import { readStart } from '../../claude/relay/read-start.ts';
 import { pause } from '../../kit/async/pause.ts';
 import { utf8 } from '../../kit/http/bytes.ts';
 import { finalError, notFound } from '../../kit/http/errors.ts';

@@ -4,11 +4,11 @@
  * no batch exists.
  */
 
+import { contextOf, type RequestContext } from '../../auth/context.ts';
 import { headersUp } from '../../claude/headers.ts';
 import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import { upstreamFor } from '../../claude/upstream.ts';
 import { pricesAt } from '../../claude/upstreams/prices.ts';
-import { contextOf, type RequestContext } from '../../gate/auth/context.ts';
 import { checkedDeliverUrl } from '../../kit/delivery/deliver-event.ts';
 import { sha256Hex, toHex, utf8 } from '../../kit/http/bytes.ts';
 import { ApiError, finalError, invalidRequest, tryAgain } from '../../kit/http/errors.ts';

@@ -1,5 +1,6 @@
 /** Checks each item of a new batch like a message, bounds its cost, and puts its prefix before it. */
 import type { Context } from 'hono';
+import { type AppEnv, contextOf } from '../../auth/context.ts';
 import { defaultedRequest, validateMessages } from '../../claude/messages.schema.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { NO_FEATURES } from '../../claude/pricing/prompt-features.ts';
@@ -9,7 +10,7 @@ import { idsNamed, makesThings, namedIds } from '../../claude/request/named-ids.
 import { withUserId } from '../../claude/request/user-id.ts';
 import type { Owned } from '../../claude/upstreams/pool.ts';
 import type { MadeId } from '../../claude/usage/made-ids.ts';
-import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
+import { withoutEdgeBlocksIn } from '../../conversations/views/edge-blocks.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { piecesOf } from '../../kit/http/body-pieces.ts';
 import { decoder, encoder } from '../../kit/http/bytes.ts';
@@ -23,13 +24,12 @@ import { isObject } from '../../kit/json/object.ts';
 import { ofRooms } from '../../kit/rooms/rooms.ts';
 import { checkOwned, unknownMade } from '../../money/admission/check-owned.ts';
 import { parsedInSteps } from '../../money/admission/read-body.ts';
-import { expand, type Prefix, refuseRuns } from '../../named/prefixes/prefix.ts';
-import { PREFIXES } from '../../named/prefixes/prefix-kind.ts';
-import { PREFIX_MEMBER } from '../../named/prefixes/prefixes.schema.ts';
-import { refuseEdgeServer } from '../../named/tools/edge-tools.ts';
-import { requireStored } from '../../named/versions/find-stored.ts';
-import { readerOf } from '../../named/versions/named-routes.ts';
-import { withoutEdgeBlocksIn } from '../../talk/shown/edge-blocks.ts';
+import { expand, type Prefix, refuseRuns } from '../../registry/prefixes/prefix.ts';
+import { PREFIXES } from '../../registry/prefixes/prefix-kind.ts';
+import { PREFIX_MEMBER } from '../../registry/prefixes/prefixes.schema.ts';
+import { refuseEdgeServer } from '../../registry/tools/edge-tools.ts';
+import { requireStored } from '../../registry/versions/find-stored.ts';
+import { readerOf } from '../../registry/versions/named-routes.ts';
 import { batchItem } from './batches.schema.ts';
 import type { BatchTarget } from './upstream-batches.ts';
 

@@ -1,6 +1,6 @@
-import { settingsOf } from '../../gate/settings/settings.ts';
+import { settingsOf } from '../../config/settings.ts';
+import { batchStub } from '../../durable/stubs.ts';
 import { type AccountPart, lookAtSums } from '../../money/account/parts.ts';
-import { batchStub } from '../../objects/stubs.ts';
 import type { Room } from '../room.ts';
 import { OF_BATCH, OF_OUTCOMES } from './about-batch.ts';
 import { decideBatch } from './admit-batch.ts';

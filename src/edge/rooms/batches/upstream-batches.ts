@@ -11,7 +11,7 @@ import type { Upstream } from '../../claude/upstream.ts';
 import { type Owned, upstreamsFor } from '../../claude/upstreams/pool.ts';
 import { pricesAt } from '../../claude/upstreams/prices.ts';
 import { placeFor } from '../../claude/upstreams/takers.ts';
-import type { Settings } from '../../gate/settings/settings.ts';
+import type { Settings } from '../../config/settings.ts';
 import { asText, isObject, type Json } from '../../kit/json/object.ts';
 import type { UpstreamBatch } from './contracts/batch.ts';
 

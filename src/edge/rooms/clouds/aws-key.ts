@@ -1,7 +1,7 @@
 /** Authorizes requests to a service of Amazon: by an API key, or by a signature (SigV4) with an access key. */
 
 import { AwsV4Signer } from 'aws4fetch';
-import { type AdaptedCall, type CallHeaders, KeyFault, readApiKey } from '../../claude/kinds/kind.ts';
+import { type AdaptedCall, type CallHeaders, KeyFault, readApiKey } from '../../claude/providers/kind.ts';
 import type { Sendable } from '../../kit/http/body/json-body.ts';
 import { sha256Hex, toHex, utf8 } from '../../kit/http/bytes.ts';
 

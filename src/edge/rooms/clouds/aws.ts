@@ -1,6 +1,6 @@
-import { baseUrl, hostLabel, segment, withoutVersion } from '../../claude/kinds/fields.ts';
-import { defineKind } from '../../claude/kinds/kind.ts';
-import { signedPath, toService } from '../../claude/kinds/service-headers.ts';
+import { baseUrl, hostLabel, segment, withoutVersion } from '../../claude/providers/fields.ts';
+import { defineKind } from '../../claude/providers/kind.ts';
+import { signedPath, toService } from '../../claude/providers/service-headers.ts';
 import { readAwsKey } from './aws-key.ts';
 import { featureOf } from './features.ts';
 

@@ -1,8 +1,8 @@
-import { baseUrl, hostLabel, withoutVersion } from '../../claude/kinds/fields.ts';
-import { defineKind } from '../../claude/kinds/kind.ts';
-import { saysModelIsMissing } from '../../claude/kinds/missing-model.ts';
-import { signedPath, toService } from '../../claude/kinds/service-headers.ts';
 import { undated } from '../../claude/models/models.ts';
+import { baseUrl, hostLabel, withoutVersion } from '../../claude/providers/fields.ts';
+import { defineKind } from '../../claude/providers/kind.ts';
+import { saysModelIsMissing } from '../../claude/providers/missing-model.ts';
+import { signedPath, toService } from '../../claude/providers/service-headers.ts';
 import { readAwsKey } from './aws-key.ts';
 import { onlyHas } from './features.ts';
 

@@ -1,7 +1,7 @@
-import { baseUrl, hostLabel, withoutVersion } from '../../claude/kinds/fields.ts';
-import { defineKind, readApiKey } from '../../claude/kinds/kind.ts';
-import { errorInText, saysModelIsMissing } from '../../claude/kinds/missing-model.ts';
-import { toService } from '../../claude/kinds/service-headers.ts';
+import { baseUrl, hostLabel, withoutVersion } from '../../claude/providers/fields.ts';
+import { defineKind, readApiKey } from '../../claude/providers/kind.ts';
+import { errorInText, saysModelIsMissing } from '../../claude/providers/missing-model.ts';
+import { toService } from '../../claude/providers/service-headers.ts';
 import * as z from '../../kit/http/zod.ts';
 import { onlyHas } from './features.ts';
 

@@ -1,8 +1,8 @@
 /** Gets access tokens for a Google service account. */
 
 import { SignJWT } from 'jose';
-import { type Authorizing, KeyFault } from '../../claude/kinds/kind.ts';
-import { httpUrl } from '../../gate/settings/setting-forms.ts';
+import { type Authorizing, KeyFault } from '../../claude/providers/kind.ts';
+import { httpUrl } from '../../config/setting-forms.ts';
 import { base64Bytes } from '../../kit/http/bytes.ts';
 import { upstreamRefusedKey } from '../../kit/http/errors.ts';
 import { isLoopback } from '../../kit/http/headers/hosts.ts';

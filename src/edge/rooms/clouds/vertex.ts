@@ -1,7 +1,7 @@
-import { baseUrl, hostLabel, segment } from '../../claude/kinds/fields.ts';
-import { type Authorizing, defineKind, type Endpoint } from '../../claude/kinds/kind.ts';
-import { errorInText } from '../../claude/kinds/missing-model.ts';
-import { toService } from '../../claude/kinds/service-headers.ts';
+import { baseUrl, hostLabel, segment } from '../../claude/providers/fields.ts';
+import { type Authorizing, defineKind, type Endpoint } from '../../claude/providers/kind.ts';
+import { errorInText } from '../../claude/providers/missing-model.ts';
+import { toService } from '../../claude/providers/service-headers.ts';
 import { asText } from '../../kit/json/object.ts';
 import { onlyHas } from './features.ts';
 import { GoogleTokens } from './google-tokens.ts';

@@ -1,7 +1,7 @@
 import { severalLabels } from '../../classify/classification.reference.ts';
-import { type Resource, words } from '../../gate/reference/resource.ts';
 import * as z from '../../kit/http/zod.ts';
-import { storedParameters } from '../../named/versions/versions.reference.ts';
+import { type Resource, words } from '../../openapi/resource.ts';
+import { storedParameters } from '../../registry/versions/versions.reference.ts';
 import { EVALUATION_ROUTES } from './evaluation.route.ts';
 import { evaluation } from './evaluation-answers.schema.ts';
 

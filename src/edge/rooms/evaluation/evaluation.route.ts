@@ -1,17 +1,17 @@
 import type { Context } from 'hono';
+import type { AppEnv } from '../../auth/context.ts';
+import { route } from '../../auth/route.ts';
 import { answerResults, classifyingIn } from '../../classify/classify.route.ts';
 import { formatAsked, type StreamedResult } from '../../classify/result-stream.ts';
 import { CLASSIFIERS } from '../../classify/task/classifier.ts';
 import type { Classifying } from '../../classify/task/take-vote.ts';
 import { prepare, type Task } from '../../classify/task/task.ts';
-import type { AppEnv } from '../../gate/auth/context.ts';
-import { route } from '../../gate/auth/route.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { withoutUndefined } from '../../kit/json/object.ts';
 import { noteEnd } from '../../money/admission/answer-end.ts';
 import { readJson } from '../../money/admission/read-body.ts';
-import { findAsked } from '../../named/versions/named-routes.ts';
+import { findAsked } from '../../registry/versions/named-routes.ts';
 import { type EvaluationExample, evaluate, examplesOf } from './evaluate.ts';
 import { evaluateRequest } from './evaluation.schema.ts';
 

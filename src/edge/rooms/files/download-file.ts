@@ -1,6 +1,7 @@
 /** The content of a file: it goes down as it comes, and nothing keeps it. */
 
 import type { Context } from 'hono';
+import { type AppEnv, contextOf } from '../../auth/context.ts';
 import { bufferedResponse, readAnswer } from '../../claude/buffered-answer.ts';
 import { carriedDown } from '../../claude/carried-down.ts';
 import { refuseEncoding } from '../../claude/content-type.ts';
@@ -9,7 +10,6 @@ import { endOf } from '../../claude/failure.ts';
 import { headersDown } from '../../claude/headers.ts';
 import { queryOf } from '../../claude/relay.ts';
 import type { Upstream } from '../../claude/upstream.ts';
-import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
 
 /**
  * Relays the content of a file.

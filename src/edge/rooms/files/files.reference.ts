@@ -1,6 +1,6 @@
-import { jsonAnswer } from '../../gate/reference/answers.ts';
-import { type Resource, words } from '../../gate/reference/resource.ts';
 import * as z from '../../kit/http/zod.ts';
+import { jsonAnswer } from '../../openapi/answers.ts';
+import { type Resource, words } from '../../openapi/resource.ts';
 import { FILE_ROUTES } from './files.route.ts';
 import { deletedFileAnswer, fileAnswer, fileListAnswer } from './files-answers.schema.ts';
 

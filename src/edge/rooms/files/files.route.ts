@@ -1,8 +1,8 @@
 import type { Context } from 'hono';
+import { type AppEnv, contextOf } from '../../auth/context.ts';
+import { route } from '../../auth/route.ts';
 import { relay } from '../../claude/relay.ts';
 import { type Upstream, upstreamFor } from '../../claude/upstream.ts';
-import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
-import { route } from '../../gate/auth/route.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { listOf } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';

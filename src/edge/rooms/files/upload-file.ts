@@ -1,11 +1,11 @@
 /** The upload of a file: its bytes go up as they come, and nothing keeps them. */
 
 import type { Context } from 'hono';
+import { type AppEnv, contextOf, type RequestContext } from '../../auth/context.ts';
 import { UpstreamFailure } from '../../claude/failure.ts';
 import { relay } from '../../claude/relay.ts';
 import type { Upstream } from '../../claude/upstream.ts';
 import { placeFor } from '../../claude/upstreams/takers.ts';
-import { type AppEnv, contextOf, type RequestContext } from '../../gate/auth/context.ts';
 import { PieceReader } from '../../kit/http/body/piece-reader.ts';
 import { type ApiError, finalError, invalidRequest, tooLarge } from '../../kit/http/errors.ts';
 import { discard, refuseCompressed } from '../../kit/http/read-json.ts';

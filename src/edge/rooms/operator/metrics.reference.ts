@@ -1,5 +1,5 @@
-import { type Resource, words } from '../../gate/reference/resource.ts';
 import * as z from '../../kit/http/zod.ts';
+import { type Resource, words } from '../../openapi/resource.ts';
 import { METRICS_ROUTES } from './metrics.route.ts';
 
 const example = `# TYPE sluice_requests counter

@@ -1,5 +1,5 @@
+import { route } from '../../auth/route.ts';
 import { upstreamFor } from '../../claude/upstream.ts';
-import { route } from '../../gate/auth/route.ts';
 import { type Family, METRICS } from '../../health/told.ts';
 import { pluggedInto } from '../../kit/rooms/rooms.ts';
 import { isolateFamilies } from './isolate-families.ts';

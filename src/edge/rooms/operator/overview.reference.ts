@@ -1,7 +1,7 @@
-import { jsonAnswer } from '../../gate/reference/answers.ts';
-import { type Resource, words } from '../../gate/reference/resource.ts';
 import { overviewAnswer } from '../../health/overview-answers.schema.ts';
 import * as z from '../../kit/http/zod.ts';
+import { jsonAnswer } from '../../openapi/answers.ts';
+import { type Resource, words } from '../../openapi/resource.ts';
 import { OVERVIEW_ROUTES } from './overview.route.ts';
 
 const example = {

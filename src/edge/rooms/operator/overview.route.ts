@@ -1,4 +1,4 @@
-import { route } from '../../gate/auth/route.ts';
+import { route } from '../../auth/route.ts';
 import type { Overview } from '../../health/overview-answers.schema.ts';
 import { OVERVIEW } from '../../health/told.ts';
 import { pluggedInto } from '../../kit/rooms/rooms.ts';

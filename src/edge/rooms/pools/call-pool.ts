@@ -1,10 +1,10 @@
-import { settingsOf } from '../../gate/settings/settings.ts';
+import { settingsOf } from '../../config/settings.ts';
+import { callObject, type Remote } from '../../durable/call-object.ts';
+import type { FailingTask } from '../../durable/retries.ts';
+import { type Jurisdiction, type PoolBinding, stubOf } from '../../durable/stubs.ts';
 import { within } from '../../kit/async/timeout.ts';
 import type { Bindings } from '../../kit/rooms/bindings.ts';
 import type { AccountRequest } from '../../money/contracts/call-account.ts';
-import { callObject, type Remote } from '../../objects/call-object.ts';
-import type { FailingTask } from '../../objects/retries.ts';
-import { type Jurisdiction, type PoolBinding, stubOf } from '../../objects/stubs.ts';
 import type { PoolObject } from './contracts/pool.ts';
 import { DEPLOYMENT_POOL } from './pool-name.ts';
 

@@ -1,7 +1,7 @@
+import { type FailingTask, RETRIED_TASKS, type RetriedTask } from '../../durable/retries.ts';
+import type { Tables } from '../../durable/tables.ts';
 import { HOUR_MS } from '../../kit/async/durations.ts';
 import { isoTime } from '../../kit/http/times.ts';
-import { type FailingTask, RETRIED_TASKS, type RetriedTask } from '../../objects/retries.ts';
-import type { Tables } from '../../objects/tables.ts';
 import type { PoolOverview } from './contracts/pool.ts';
 
 /** The key in `meta` with what objects have reported, by task. */

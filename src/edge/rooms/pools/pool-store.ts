@@ -1,10 +1,10 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import { columnsOf, membersOf, type RawRow } from '../../durable/columns.ts';
+import { makeOnWrite } from '../../durable/schema.ts';
+import { Tables } from '../../durable/tables.ts';
 import { byPeriod, PERIODS, type Period } from '../../money/budget/windows.ts';
 import type { RefusedOfDay } from '../../money/contracts/account.ts';
 import type { LastOfAccount, LastQuery } from '../../money/contracts/all-accounts.ts';
-import { columnsOf, membersOf, type RawRow } from '../../objects/columns.ts';
-import { makeOnWrite } from '../../objects/schema.ts';
-import { Tables } from '../../objects/tables.ts';
 import type { ToldLimits } from './contracts/pool.ts';
 import type { KnownLease } from './grant.ts';
 import { POOL_TABLES } from './tables.ts';

@@ -1,6 +1,8 @@
+import { isVisitor } from '../../auth/identity/identity.ts';
 import { CallingObject } from '../../claude/calling-object.ts';
-import { isVisitor } from '../../gate/identity/identity.ts';
-import { settingsOf } from '../../gate/settings/settings.ts';
+import { settingsOf } from '../../config/settings.ts';
+import type { Page } from '../../durable/page.ts';
+import type { FailingTask, RetriedTask } from '../../durable/retries.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
 import type { Bindings } from '../../kit/rooms/bindings.ts';
 import { AlertOutbox, OF_NO_ACCOUNT } from '../../money/alerts/alert-outbox.ts';
@@ -11,8 +13,6 @@ import { thresholdsReached } from '../../money/budget/thresholds.ts';
 import { limitName, PERIODS, type Period, spanAt, spanId } from '../../money/budget/windows.ts';
 import type { LastOfAccount, LastQuery, SharedUsageQuery } from '../../money/contracts/all-accounts.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
-import type { Page } from '../../objects/page.ts';
-import type { FailingTask, RetriedTask } from '../../objects/retries.ts';
 import type {
   GroupLimits,
   LeaseAnswer,

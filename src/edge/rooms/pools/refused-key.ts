@@ -2,12 +2,12 @@ import type { CallingSurroundings } from '../../claude/calling-object.ts';
 import { countTokens } from '../../claude/count-tokens.ts';
 import { defaultModel } from '../../claude/pricing/default-model.ts';
 import { refusalCause } from '../../claude/upstreams/key-health.ts';
+import type { Tables } from '../../durable/tables.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
 import { edit } from '../../kit/json/edit.ts';
 import { asText } from '../../kit/json/object.ts';
 import { type AlertOutbox, OF_NO_ACCOUNT } from '../../money/alerts/alert-outbox.ts';
 import { keyAlert } from '../../money/budget/thresholds.ts';
-import type { Tables } from '../../objects/tables.ts';
 
 /** The key in `meta` of a refusal, with the name of its upstream behind it; absent while that works. */
 const KEY_REFUSED = 'key_refused';

@@ -1,7 +1,8 @@
 /** Lists the accounts that share a pool, with what each has spent. */
 
+import { isVisitor } from '../../auth/identity/identity.ts';
 import { toUsd } from '../../claude/pricing/cost.ts';
-import { isVisitor } from '../../gate/identity/identity.ts';
+import type { Page } from '../../durable/page.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { listOf } from '../../kit/http/page.ts';
 import { isoTimeOrNull } from '../../kit/http/times.ts';
@@ -11,7 +12,6 @@ import { usedShare } from '../../money/budget/purses.ts';
 import { byPeriod, limitName, PERIODS, type Period, spanAt, spanId } from '../../money/budget/windows.ts';
 import type { RefusedOfDay } from '../../money/contracts/account.ts';
 import type { PoolKind } from '../../money/contracts/admission.ts';
-import type { Page } from '../../objects/page.ts';
 import type { GroupLimits, PoolOverview, SpendQuery } from './contracts/pool.ts';
 import type { ListedLease, PoolStore } from './pool-store.ts';
 import type { AccountSpendRow, PoolQuotaReport } from './pools-answers.schema.ts';

@@ -1,16 +1,16 @@
 /** Makes metrics of what all accounts have told that they have spent. */
 
 import type { Context } from 'hono';
+import type { AppEnv } from '../../auth/context.ts';
 import { fromUsd } from '../../claude/pricing/cost.ts';
 import { FIRST_EVENT_BOUNDS_MS } from '../../claude/pricing/usage-sums.ts';
 import type { UpstreamPool } from '../../claude/upstreams/pool.ts';
-import type { AppEnv } from '../../gate/auth/context.ts';
+import { ObjectUnreachable } from '../../durable/call-object.ts';
 import type { Family, Sample } from '../../health/told.ts';
 import { OTHER_LABEL } from '../../kit/http/isolate-counts.ts';
 import type { UsageReport } from '../../money/account/usage-answers.schema.ts';
 import { formatUsd } from '../../money/admission/limit-headers.ts';
 import { spanAt, spanId } from '../../money/budget/windows.ts';
-import { ObjectUnreachable } from '../../objects/call-object.ts';
 import { deploymentPool } from './pools.route.ts';
 import type { PoolQuotaReport } from './pools-answers.schema.ts';
 

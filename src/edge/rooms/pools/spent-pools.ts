@@ -1,10 +1,10 @@
 /** Refuses visitors while their pool is spent. Everybody can be a visitor, any number of times, so this costs next to nothing. */
 
 import type { Context, MiddlewareHandler, Next } from 'hono';
+import type { AppEnv } from '../../auth/context.ts';
+import { isVisitor } from '../../auth/identity/identity.ts';
 import { fromUsd } from '../../claude/pricing/cost.ts';
-import type { AppEnv } from '../../gate/auth/context.ts';
-import { isVisitor } from '../../gate/identity/identity.ts';
-import type { Settings } from '../../gate/settings/settings.ts';
+import type { Settings } from '../../config/settings.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import { refusalError } from '../../money/admission/limit-headers.ts';
 import { whatLimited } from '../../money/admission/what-limited.ts';

@@ -1,3 +1,4 @@
+import { visitorAccount } from '../../auth/identity/identity.ts';
 import {
   ADD_SUMS,
   addSums,
@@ -9,12 +10,11 @@ import {
   usageByValue,
   usageTotal,
 } from '../../claude/pricing/usage-sums.ts';
-import { visitorAccount } from '../../gate/identity/identity.ts';
+import { Rows } from '../../durable/rows.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { spanId } from '../../money/budget/windows.ts';
 import { type SummedBy, summedBy } from '../../money/contracts/about.ts';
 import type { SharedUsageQuery } from '../../money/contracts/all-accounts.ts';
-import { Rows } from '../../objects/rows.ts';
 import type { SumRow, SumsReport } from './contracts/sums.ts';
 import type { SharedUsageReport } from './pools-answers.schema.ts';
 import { ERASED, VISITORS, VISITORS_LEASE } from './tables.ts';

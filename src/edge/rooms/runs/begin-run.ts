@@ -1,16 +1,16 @@
 /** Begins a run, and goes on with one after a crash. */
 
 import type { PlainHeaders } from '../../claude/headers.ts';
+import type { NextRequest, PlannedRun } from '../../conversations/history/next-request.ts';
+import type { TurnRow } from '../../conversations/history/storage/rows.ts';
+import { shownNotes } from '../../conversations/history/storage/turn-notes.ts';
+import { newTurnRow, planAgain, runnerOf, storeTurn, WATCH_MS } from '../../conversations/object/begin-turn.ts';
+import type { BegunRequest, TurnRequest } from '../../conversations/object/contract.ts';
+import { ownerOfTool, retainedAgent } from '../../conversations/object/named-beginning.ts';
+import { accountRequestOf } from '../../conversations/object/object-context.ts';
+import type { OpenConversation } from '../../conversations/object/parts.ts';
+import { isRefused } from '../../conversations/turn/running-turn.ts';
 import { isRevokedCaller } from '../../money/admission/refuse-revoked.ts';
-import type { NextRequest, PlannedRun } from '../../talk/history/next-request.ts';
-import type { TurnRow } from '../../talk/history/storage/rows.ts';
-import { shownNotes } from '../../talk/history/storage/turn-notes.ts';
-import { newTurnRow, planAgain, runnerOf, storeTurn, WATCH_MS } from '../../talk/object/begin-turn.ts';
-import type { BegunRequest, TurnRequest } from '../../talk/object/contract.ts';
-import { ownerOfTool, retainedAgent } from '../../talk/object/named-beginning.ts';
-import { accountRequestOf } from '../../talk/object/object-context.ts';
-import type { OpenConversation } from '../../talk/object/parts.ts';
-import { isRefused } from '../../talk/turn/running-turn.ts';
 import { resumedRun } from './calls-again.ts';
 import type { CrashedRun } from './crashed-run.ts';
 import { turnEventsOf } from './events-of.ts';

@@ -1,11 +1,11 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import { DamagedRow, parseStored } from '../../conversations/history/storage/damaged-row.ts';
+import { PIECE_CHARACTERS } from '../../conversations/history/storage/message-text.ts';
+import { pieceOwner, readDivided, writeDivided } from '../../conversations/history/storage/pieces.ts';
+import { columnsOf, membersOf } from '../../durable/columns.ts';
+import { Rows } from '../../durable/rows.ts';
+import type { Tables } from '../../durable/tables.ts';
 import type { CalledTool } from '../../money/contracts/settlement.ts';
-import { columnsOf, membersOf } from '../../objects/columns.ts';
-import { Rows } from '../../objects/rows.ts';
-import type { Tables } from '../../objects/tables.ts';
-import { DamagedRow, parseStored } from '../../talk/history/storage/damaged-row.ts';
-import { PIECE_CHARACTERS } from '../../talk/history/storage/message-text.ts';
-import { pieceOwner, readDivided, writeDivided } from '../../talk/history/storage/pieces.ts';
 
 /** A call of a tool by the edge; times are milliseconds since 1970. */
 export interface CallRow {

@@ -5,7 +5,7 @@ import { orAborted } from '../../kit/async/or-aborted.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import { masked } from '../../kit/http/secrets.ts';
 import { asText } from '../../kit/json/object.ts';
-import type { ToolRun } from '../../named/tools/tool-kind.ts';
+import type { ToolRun } from '../../registry/tools/tool-kind.ts';
 import type { CallOptions, KindCalls } from './called-kind.ts';
 import { failedCall, MOST_TEXT_BYTES, NO_ROOM, type ToolCall, type ToolResult } from './tool-result.ts';
 

@@ -1,10 +1,10 @@
 /** How tools of a kind are called. */
 
-import type { Settings } from '../../gate/settings/settings.ts';
-import type { SecretSettings } from '../../gate/settings/tool-secrets.ts';
+import type { Settings } from '../../config/settings.ts';
+import type { SecretSettings } from '../../config/tool-secrets.ts';
+import type { TurnCall, TurnRequest } from '../../conversations/object/contract.ts';
 import type { Bindings } from '../../kit/rooms/bindings.ts';
-import type { ToolKind, ToolRun } from '../../named/tools/tool-kind.ts';
-import type { TurnCall, TurnRequest } from '../../talk/object/contract.ts';
+import type { ToolKind, ToolRun } from '../../registry/tools/tool-kind.ts';
 import type { SubagentShare } from './call-rows.ts';
 import type { HoldMemory, ResultBytes, ToolCall, ToolResult } from './tool-result.ts';
 

@@ -1,11 +1,11 @@
 /** Finds where a run goes on after a crash: which calls of its last step are made again, and which must not be. */
 
+import type { TurnRow } from '../../conversations/history/storage/rows.ts';
+import type { Transcript } from '../../conversations/history/storage/transcript.ts';
+import { isAnswered, toolsAskedIn, turnAt } from '../../conversations/history/storage/turn-queries.ts';
 import { asText, isObject, type Json } from '../../kit/json/object.ts';
 import { numberOfTry } from '../../money/admission/admission.ts';
-import { EDGE } from '../../named/tools/edge-tools.ts';
-import type { TurnRow } from '../../talk/history/storage/rows.ts';
-import type { Transcript } from '../../talk/history/storage/transcript.ts';
-import { isAnswered, toolsAskedIn, turnAt } from '../../talk/history/storage/turn-queries.ts';
+import { EDGE } from '../../registry/tools/edge-tools.ts';
 import { approvedCall, needsApproval } from './approvals/owed-calls.ts';
 import { type CrashedRun, HIDDEN_BY_CRASH } from './crashed-run.ts';
 import { CUT_SHORT, type Following } from './following.ts';

@@ -1,6 +1,6 @@
 /** What copies and rewinds of a conversation know of the calls of its runs. */
 
-import type { CopiedRows } from '../../talk/history/storage/copied-rows.ts';
+import type { CopiedRows } from '../../conversations/history/storage/copied-rows.ts';
 import type { CallRow } from './call-rows.ts';
 import { approvalsIn, callRowsIn } from './run-rows.ts';
 

@@ -4,6 +4,17 @@
  */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import type { TurnRow } from '../../conversations/history/storage/rows.ts';
+import type { Transcript } from '../../conversations/history/storage/transcript.ts';
+import { messagesOf, turnsOfRun } from '../../conversations/history/storage/turn-queries.ts';
+import { inputTokens } from '../../conversations/turn/answer-report.ts';
+import { EventLog } from '../../conversations/turn/event-log.ts';
+import { MessageBuilder } from '../../conversations/turn/message-builder.ts';
+import { addBlock, eventsSoFar } from '../../conversations/turn/message-events.ts';
+import { SKIPPED_EVENT_NUMBERS, unseenAtCrash } from '../../conversations/turn/restore-turn.ts';
+import { Turn } from '../../conversations/turn/turn.ts';
+import { errorIn } from '../../conversations/turn/turn-ending.ts';
+import { shownResult } from '../../conversations/views/edge-blocks.ts';
 import { encoder } from '../../kit/http/bytes.ts';
 import { type ApiError, errorBody } from '../../kit/http/errors.ts';
 import { readEvent } from '../../kit/json/block-texts.ts';
@@ -11,18 +22,7 @@ import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import { type Frame, FrameReader } from '../../kit/sse/frames.ts';
 import type { RequestMeter } from '../../money/admission/metered-request.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
-import { EDGE } from '../../named/tools/edge-tools.ts';
-import type { TurnRow } from '../../talk/history/storage/rows.ts';
-import type { Transcript } from '../../talk/history/storage/transcript.ts';
-import { messagesOf, turnsOfRun } from '../../talk/history/storage/turn-queries.ts';
-import { shownResult } from '../../talk/shown/edge-blocks.ts';
-import { inputTokens } from '../../talk/turn/answer-report.ts';
-import { EventLog } from '../../talk/turn/event-log.ts';
-import { MessageBuilder } from '../../talk/turn/message-builder.ts';
-import { addBlock, eventsSoFar } from '../../talk/turn/message-events.ts';
-import { SKIPPED_EVENT_NUMBERS, unseenAtCrash } from '../../talk/turn/restore-turn.ts';
-import { Turn } from '../../talk/turn/turn.ts';
-import { errorIn } from '../../talk/turn/turn-ending.ts';
+import { EDGE } from '../../registry/tools/edge-tools.ts';
 import type { ApprovalRow } from './approvals/approval-rows.ts';
 import type { CallRow } from './call-rows.ts';
 import { approvalsIn, callRowsIn, callsTakenUp } from './run-rows.ts';

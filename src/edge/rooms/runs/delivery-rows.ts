@@ -1,5 +1,5 @@
-import { columnsOf, membersOf } from '../../objects/columns.ts';
-import { Rows } from '../../objects/rows.ts';
+import { columnsOf, membersOf } from '../../durable/columns.ts';
+import { Rows } from '../../durable/rows.ts';
 
 /** An event that must be sent. Times are milliseconds since 1970. */
 export interface DeliveryRow {

@@ -1,14 +1,14 @@
 /** Ends a run: shows its last events, and stores its own row. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import type { TurnStatus } from '../../conversations/history/storage/rows.ts';
+import type { Transcript } from '../../conversations/history/storage/transcript.ts';
+import { toolsAskedIn } from '../../conversations/history/storage/turn-queries.ts';
+import { type Ended, errorIn } from '../../conversations/turn/turn-ending.ts';
 import { errorBody, toApiError } from '../../kit/http/errors.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { isObject } from '../../kit/json/object.ts';
 import { endRemarks } from '../../money/admission/answer-end.ts';
-import type { TurnStatus } from '../../talk/history/storage/rows.ts';
-import type { Transcript } from '../../talk/history/storage/transcript.ts';
-import { toolsAskedIn } from '../../talk/history/storage/turn-queries.ts';
-import { type Ended, errorIn } from '../../talk/turn/turn-ending.ts';
 import type { PauseReason } from './limits.ts';
 import { isPartOfHistory, type RunTurn, storeEndOfRun } from './run-turn.ts';
 import type { ShownRun } from './shown-run.ts';

@@ -1,5 +1,5 @@
+import type { OpenConversation } from '../../conversations/object/parts.ts';
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
-import type { OpenConversation } from '../../talk/object/parts.ts';
 import { deliveriesIn } from './run-rows.ts';
 import { TurnEvents } from './turn-events.ts';
 

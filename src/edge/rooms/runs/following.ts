@@ -1,7 +1,7 @@
 /** Decides what follows a step of a run. */
 
+import type { TurnRunner } from '../../conversations/turn/turn-runner.ts';
 import { isBusyType } from '../../money/admission/what-limited.ts';
-import type { TurnRunner } from '../../talk/turn/turn-runner.ts';
 import type { EndOfRun } from './end-run.ts';
 import { MOST_PAUSES, pauseBy } from './next-step.ts';
 import type { TakenUpCalls } from './pauses.ts';

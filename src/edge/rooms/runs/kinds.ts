@@ -1,6 +1,6 @@
 /** The kinds of tools that the edge calls itself. */
 
-import { kindNamed, type ToolRun } from '../../named/tools/tool-kind.ts';
+import { kindNamed, type ToolRun } from '../../registry/tools/tool-kind.ts';
 import type { CalledKind } from './called-kind.ts';
 import { mcpKind } from './mcp/call-mcp.ts';
 import { httpKind } from './post-call.ts';

@@ -3,7 +3,7 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import type { Json } from '../../kit/json/object.ts';
-import type { RunLimits } from '../../named/tools/run-limits.schema.ts';
+import type { RunLimits } from '../../registry/tools/run-limits.schema.ts';
 import type { CarriedLimits, SpentSoFar } from './stored-run.ts';
 
 /** Why a run has paused: one of its own limits, a refusal of its account, or an upstream that is too busy. */

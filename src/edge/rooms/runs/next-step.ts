@@ -1,13 +1,13 @@
 /** Makes the next step of a run. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import type { Transcript } from '../../conversations/history/storage/transcript.ts';
 import { jittered, pause } from '../../kit/async/pause.ts';
 import type { ApiError } from '../../kit/http/errors.ts';
 import { edit } from '../../kit/json/edit.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
 import { isBusyType, whatLimited } from '../../money/admission/what-limited.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
-import type { Transcript } from '../../talk/history/storage/transcript.ts';
 import type { PauseReason } from './limits.ts';
 import { callRowsIn } from './run-rows.ts';
 

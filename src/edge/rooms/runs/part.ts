@@ -1,12 +1,12 @@
 /** What runs have in a conversation's object: they begin where the edge calls tools, and go on after a crash. */
 
+import { damageIn } from '../../conversations/history/storage/damaged-row.ts';
+import type { TurnRow } from '../../conversations/history/storage/rows.ts';
+import { turnInterrupted } from '../../conversations/object/crossing-answer.ts';
+import type { ConversationPart, OpenConversation } from '../../conversations/object/parts.ts';
+import type { Runner } from '../../conversations/turn/running-turn.ts';
 import { toApiError } from '../../kit/http/errors.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
-import { damageIn } from '../../talk/history/storage/damaged-row.ts';
-import type { TurnRow } from '../../talk/history/storage/rows.ts';
-import { turnInterrupted } from '../../talk/object/crossing-answer.ts';
-import type { ConversationPart, OpenConversation } from '../../talk/object/parts.ts';
-import type { Runner } from '../../talk/turn/running-turn.ts';
 import { beginRun, resumeRun } from './begin-run.ts';
 import { closeCrashedRun, endCrashedRun } from './crashed-run.ts';
 import { turnEventsOf } from './events-of.ts';

@@ -1,9 +1,9 @@
 /** What approvals and runs tell each other of a run that pauses before calls. */
 
+import type { TurnRow } from '../../conversations/history/storage/rows.ts';
+import type { Transcript } from '../../conversations/history/storage/transcript.ts';
 import type { Json } from '../../kit/json/object.ts';
-import type { Approvers } from '../../named/tools/tool-kind.ts';
-import type { TurnRow } from '../../talk/history/storage/rows.ts';
-import type { Transcript } from '../../talk/history/storage/transcript.ts';
+import type { Approvers } from '../../registry/tools/tool-kind.ts';
 import type { SubagentShare } from './call-rows.ts';
 import type { ShownRun } from './shown-run.ts';
 import type { ToolResult } from './tool-result.ts';

@@ -1,4 +1,4 @@
-import { toolSecretsOf } from '../../gate/settings/tool-secrets.ts';
+import { toolSecretsOf } from '../../config/tool-secrets.ts';
 import { agentsRoom } from '../agents/room.ts';
 import type { Room } from '../room.ts';
 import { APPROVAL_ROUTES } from './approvals/approvals.route.ts';

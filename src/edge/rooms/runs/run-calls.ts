@@ -1,11 +1,11 @@
 /** Makes the calls of a run, some at the same time, and stores and shows their results. */
 
+import { GRACE_MS } from '../../conversations/history/storage/rows.ts';
+import { newShare, reserveMemory } from '../../conversations/turn/reserve-memory.ts';
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import type { MemoryShare } from '../../kit/http/body-memory.ts';
 import { asText, type Json } from '../../kit/json/object.ts';
-import type { ToolRun } from '../../named/tools/tool-kind.ts';
-import { GRACE_MS } from '../../talk/history/storage/rows.ts';
-import { newShare, reserveMemory } from '../../talk/turn/reserve-memory.ts';
+import type { ToolRun } from '../../registry/tools/tool-kind.ts';
 import { needsApproval } from './approvals/owed-calls.ts';
 import type { BegunCall } from './call-rows.ts';
 import { callTool } from './call-tool.ts';

@@ -1,9 +1,9 @@
+import type { NextRequest } from '../../conversations/history/next-request.ts';
+import type { TurnRow } from '../../conversations/history/storage/rows.ts';
+import type { MessageBuilder } from '../../conversations/turn/message-builder.ts';
+import type { TurnRunner } from '../../conversations/turn/turn-runner.ts';
 import type { Json } from '../../kit/json/object.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
-import type { NextRequest } from '../../talk/history/next-request.ts';
-import type { TurnRow } from '../../talk/history/storage/rows.ts';
-import type { MessageBuilder } from '../../talk/turn/message-builder.ts';
-import type { TurnRunner } from '../../talk/turn/turn-runner.ts';
 import type { CallRow } from './call-rows.ts';
 import type { CalledRun } from './called-kind.ts';
 import type { PausingRun } from './pauses.ts';

@@ -1,10 +1,10 @@
 /** What runs store in a conversation: what they know of their turns, their calls, those that wait for approval, and events. */
 
+import type { EdgeCalls, RoomRows, RowsKind } from '../../conversations/history/storage/room-rows.ts';
+import type { Transcript } from '../../conversations/history/storage/transcript.ts';
+import type { Tables } from '../../durable/tables.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { withoutUndefined } from '../../kit/json/object.ts';
-import type { Tables } from '../../objects/tables.ts';
-import type { EdgeCalls, RoomRows, RowsKind } from '../../talk/history/storage/room-rows.ts';
-import type { Transcript } from '../../talk/history/storage/transcript.ts';
 import { ApprovalRows } from './approvals/approval-rows.ts';
 import { describeDecision } from './approvals/describe-decision.ts';
 import { type CallRow, CallRows } from './call-rows.ts';

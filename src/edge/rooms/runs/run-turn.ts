@@ -3,19 +3,19 @@
 import { unanswered } from '../../claude/outcome.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { ToldUsage } from '../../claude/usage/told-usage.ts';
+import type { OutcomeOfTurn, TurnRow } from '../../conversations/history/storage/rows.ts';
+import { NO_ANSWER } from '../../conversations/history/storage/tables.ts';
+import type { Transcript } from '../../conversations/history/storage/transcript.ts';
+import { turnsOfRun } from '../../conversations/history/storage/turn-queries.ts';
+import type { EventLog } from '../../conversations/turn/event-log.ts';
+import { MessageBuilder } from '../../conversations/turn/message-builder.ts';
+import type { RunningTurn } from '../../conversations/turn/running-turn.ts';
+import type { Ended } from '../../conversations/turn/turn-ending.ts';
 import { encoder } from '../../kit/http/bytes.ts';
 import { readEvent } from '../../kit/json/block-texts.ts';
 import { type Json, withoutUndefined } from '../../kit/json/object.ts';
 import { FrameReader } from '../../kit/sse/frames.ts';
 import type { BudgetLeft } from '../../money/admission/budget-left.ts';
-import type { OutcomeOfTurn, TurnRow } from '../../talk/history/storage/rows.ts';
-import { NO_ANSWER } from '../../talk/history/storage/tables.ts';
-import type { Transcript } from '../../talk/history/storage/transcript.ts';
-import { turnsOfRun } from '../../talk/history/storage/turn-queries.ts';
-import type { EventLog } from '../../talk/turn/event-log.ts';
-import { MessageBuilder } from '../../talk/turn/message-builder.ts';
-import type { RunningTurn } from '../../talk/turn/running-turn.ts';
-import type { Ended } from '../../talk/turn/turn-ending.ts';
 import { callRowsIn } from './run-rows.ts';
 import { summedUsage } from './summed-usage.ts';
 

@@ -7,18 +7,18 @@
  * the history can go on, however a run ends.
  */
 
-import type { Identity } from '../../gate/identity/caller.ts';
+import type { Identity } from '../../auth/identity/caller.ts';
+import type { NextRequest, PlannedRun } from '../../conversations/history/next-request.ts';
+import type { TurnRow } from '../../conversations/history/storage/rows.ts';
+import { EventLog } from '../../conversations/turn/event-log.ts';
+import type { Started } from '../../conversations/turn/read-buffered-answer.ts';
+import { newShare, RESUMING_BYTES, reserveMemory } from '../../conversations/turn/reserve-memory.ts';
+import type { Runner } from '../../conversations/turn/running-turn.ts';
+import type { TurnRunner } from '../../conversations/turn/turn-runner.ts';
 import type { MemoryShare } from '../../kit/http/body-memory.ts';
 import { isObject } from '../../kit/json/object.ts';
 import { numberOfTry, tryId } from '../../money/admission/admission.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
-import type { NextRequest, PlannedRun } from '../../talk/history/next-request.ts';
-import type { TurnRow } from '../../talk/history/storage/rows.ts';
-import { EventLog } from '../../talk/turn/event-log.ts';
-import type { Started } from '../../talk/turn/read-buffered-answer.ts';
-import { newShare, RESUMING_BYTES, reserveMemory } from '../../talk/turn/reserve-memory.ts';
-import type { Runner } from '../../talk/turn/running-turn.ts';
-import type { TurnRunner } from '../../talk/turn/turn-runner.ts';
 import { requestApprovals } from './approvals/owed-calls.ts';
 import { followingCrash, type ResumedRun } from './calls-again.ts';
 import { type EndOfRun, endRun, showClientCalls } from './end-run.ts';

@@ -1,8 +1,8 @@
 import type { RequestMembers } from '../../claude/request/member.ts';
-import { namedSecret } from '../../gate/settings/tool-secrets.ts';
+import { namedSecret } from '../../config/tool-secrets.ts';
 import * as z from '../../kit/http/zod.ts';
-import { runLimits } from '../../named/tools/run-limits.schema.ts';
-import { besideRun, goesUp, withSchema } from '../../named/tools/tools.schema.ts';
+import { runLimits } from '../../registry/tools/run-limits.schema.ts';
+import { besideRun, goesUp, withSchema } from '../../registry/tools/tools.schema.ts';
 
 /** Headers that the edge sets itself, or that belong to the connection. */
 const RESERVED =

@@ -3,15 +3,15 @@
  * shown: the beginning and end of its message, its own numbers of blocks, the growing input of the edge's tools.
  */
 
+import type { EventLog, TurnLog } from '../../conversations/turn/event-log.ts';
+import type { MessageBuilder } from '../../conversations/turn/message-builder.ts';
+import { addBlock, eventsSoFar } from '../../conversations/turn/message-events.ts';
+import { shownCall, shownResult } from '../../conversations/views/edge-blocks.ts';
+import type { LogBlocks } from '../../conversations/views/log-blocks.ts';
 import { edit } from '../../kit/json/edit.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
 import type { Frame } from '../../kit/sse/frames.ts';
-import { shownCall, shownResult } from '../../talk/shown/edge-blocks.ts';
-import type { LogBlocks } from '../../talk/shown/log-blocks.ts';
-import type { EventLog, TurnLog } from '../../talk/turn/event-log.ts';
-import type { MessageBuilder } from '../../talk/turn/message-builder.ts';
-import { addBlock, eventsSoFar } from '../../talk/turn/message-events.ts';
 import type { CallRow } from './call-rows.ts';
 import type { ToolResult } from './tool-result.ts';
 

@@ -1,13 +1,13 @@
 /** The request of a run, which is stored until the run ends. A run goes on from it after a crash, or after approvals. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import { type PlannedRun, plannedRun } from '../../conversations/history/next-request.ts';
+import type { TurnRow } from '../../conversations/history/storage/rows.ts';
+import { isRun } from '../../conversations/object/begin-turn.ts';
+import type { BegunRequest, TurnRequest } from '../../conversations/object/contract.ts';
+import { retainedAgent } from '../../conversations/object/named-beginning.ts';
+import type { ObjectContext } from '../../conversations/object/object-context.ts';
 import { parseObject } from '../../kit/json/object.ts';
-import { type PlannedRun, plannedRun } from '../../talk/history/next-request.ts';
-import type { TurnRow } from '../../talk/history/storage/rows.ts';
-import { isRun } from '../../talk/object/begin-turn.ts';
-import type { BegunRequest, TurnRequest } from '../../talk/object/contract.ts';
-import { retainedAgent } from '../../talk/object/named-beginning.ts';
-import type { ObjectContext } from '../../talk/object/object-context.ts';
 import { callRowsIn } from './run-rows.ts';
 
 /** What a run has used of its limits before a crash. */

@@ -5,20 +5,20 @@
  * the alarm repeats the others. So no event is lost in a crash, and an event that is sent twice has the same id.
  */
 
+import { DamagedRow } from '../../conversations/history/storage/damaged-row.ts';
+import type { TurnRow } from '../../conversations/history/storage/rows.ts';
+import { addNotes } from '../../conversations/history/storage/turn-notes.ts';
+import type { BegunRequest } from '../../conversations/object/contract.ts';
+import type { turnEnded } from '../../conversations/object/conversations-answers.schema.ts';
+import type { ObjectContext } from '../../conversations/object/object-context.ts';
+import { describeTurn } from '../../conversations/object/turn-report.ts';
+import type { RunningTurn } from '../../conversations/turn/running-turn.ts';
 import { deliverEvent } from '../../kit/delivery/deliver-event.ts';
 import { SCHEDULE } from '../../kit/delivery/schedule.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import type * as z from '../../kit/http/zod.ts';
 import { keepText, writeJson } from '../../kit/json/kept-text.ts';
 import { parseObject } from '../../kit/json/object.ts';
-import { DamagedRow } from '../../talk/history/storage/damaged-row.ts';
-import type { TurnRow } from '../../talk/history/storage/rows.ts';
-import { addNotes } from '../../talk/history/storage/turn-notes.ts';
-import type { BegunRequest } from '../../talk/object/contract.ts';
-import type { turnEnded } from '../../talk/object/conversations-answers.schema.ts';
-import type { ObjectContext } from '../../talk/object/object-context.ts';
-import { describeTurn } from '../../talk/object/turn-report.ts';
-import type { RunningTurn } from '../../talk/turn/running-turn.ts';
 import type { DeliveryRows } from './delivery-rows.ts';
 
 /**

@@ -8,13 +8,13 @@ import { joinedBetas, type PlainHeaders } from '../../claude/headers.ts';
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import type { Upstream } from '../../claude/upstream.ts';
 import { UsageReader } from '../../claude/usage/usage-reader.ts';
+import { summaryMessage, summaryWords } from '../../conversations/history/storage/summary-message.ts';
+import { CHARACTERS_PER_TOKEN } from '../../conversations/history/truncate.ts';
+import { MessageBuilder } from '../../conversations/turn/message-builder.ts';
 import { toApiError } from '../../kit/http/errors.ts';
 import { parseObject } from '../../kit/json/object.ts';
 import { FrameReader } from '../../kit/sse/frames.ts';
 import type { MeteredExchange } from '../../money/admission/metered-exchange.ts';
-import { summaryMessage, summaryWords } from '../../talk/history/storage/summary-message.ts';
-import { CHARACTERS_PER_TOKEN } from '../../talk/history/truncate.ts';
-import { MessageBuilder } from '../../talk/turn/message-builder.ts';
 
 /** A hold ends after 15 minutes. Until then it is known what a summary has cost; milliseconds. */
 const LONGEST_MS = 840_000;

@@ -1,6 +1,6 @@
 /** What copies and rewinds of a conversation know of its summaries. */
 
-import type { CopiedRows } from '../../talk/history/storage/copied-rows.ts';
+import type { CopiedRows } from '../../conversations/history/storage/copied-rows.ts';
 import { BLANK_SUMMARY, type SummaryRow, summariesIn } from './summary-rows.ts';
 
 export const COPIED_SUMMARIES: CopiedRows = {

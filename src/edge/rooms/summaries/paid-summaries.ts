@@ -1,13 +1,13 @@
 /** Pays for summaries: the row of each says from its beginning on what a death in between costs, until that is settled. */
 
 import { type RequestOutcome, unanswered } from '../../claude/outcome.ts';
+import type { ObjectContext } from '../../conversations/object/object-context.ts';
+import { CONFIRM_MS, type TurnSettlements } from '../../conversations/object/turn-settlements.ts';
+import { addCost, conversationReportOf, laterVersion } from '../../conversations/turn/turn-ending.ts';
+import { grantOfNextTry } from '../../conversations/turn/turn-grants.ts';
 import { within } from '../../kit/async/timeout.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import type { Admission, RequestMeter } from '../../money/admission/metered-request.ts';
-import type { ObjectContext } from '../../talk/object/object-context.ts';
-import { CONFIRM_MS, type TurnSettlements } from '../../talk/object/turn-settlements.ts';
-import { addCost, conversationReportOf, laterVersion } from '../../talk/turn/turn-ending.ts';
-import { grantOfNextTry } from '../../talk/turn/turn-grants.ts';
 import { type SummaryRow, summariesIn } from './summary-rows.ts';
 
 /** The name of summaries in the ledger and the usage. */

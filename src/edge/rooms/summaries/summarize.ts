@@ -1,9 +1,9 @@
 /** Decides what is summarized. */
 
-import { KEEPS } from '../../talk/history/shares.ts';
-import type { Transcript } from '../../talk/history/storage/transcript.ts';
-import { lastCommitted } from '../../talk/history/storage/turn-queries.ts';
-import { sizesOf, tokensFrom } from '../../talk/history/truncate.ts';
+import { KEEPS } from '../../conversations/history/shares.ts';
+import type { Transcript } from '../../conversations/history/storage/transcript.ts';
+import { lastCommitted } from '../../conversations/history/storage/turn-queries.ts';
+import { sizesOf, tokensFrom } from '../../conversations/history/truncate.ts';
 import { summariesIn } from './summary-rows.ts';
 
 /** The most tokens of a summary, where the setting does not say it: this, and this part of `max_tokens`. */

@@ -1,16 +1,16 @@
 /** Decides when summaries of a conversation are made: behind an answer, or before a turn that would be too long without one. */
 
+import type { Identity } from '../../auth/identity/caller.ts';
 import { withinMoment } from '../../claude/stream.ts';
-import type { Identity } from '../../gate/identity/caller.ts';
+import type { NextRequest } from '../../conversations/history/next-request.ts';
+import { BEGINS, KEEPS } from '../../conversations/history/shares.ts';
+import { lastCommitted, latestTurn } from '../../conversations/history/storage/turn-queries.ts';
+import type { AskedTurn, OpenConversation, OpenPart, Wait } from '../../conversations/object/parts.ts';
+import { TurnAbort } from '../../conversations/turn/turn-abort.ts';
 import { anotherRequestId } from '../../kit/http/headers/request-id.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import { edit } from '../../kit/json/edit.ts';
 import { slot } from '../../kit/rooms/slots.ts';
-import type { NextRequest } from '../../talk/history/next-request.ts';
-import { BEGINS, KEEPS } from '../../talk/history/shares.ts';
-import { lastCommitted, latestTurn } from '../../talk/history/storage/turn-queries.ts';
-import type { AskedTurn, OpenConversation, OpenPart, Wait } from '../../talk/object/parts.ts';
-import { TurnAbort } from '../../talk/turn/turn-abort.ts';
 import { makeSummary, type SummaryCause } from './make-summary.ts';
 import { PaidSummaries } from './paid-summaries.ts';
 import { nextSummary, type PlannedSummary } from './summarize.ts';

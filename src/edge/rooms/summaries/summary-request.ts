@@ -1,14 +1,14 @@
 /** Builds the request for a summary. */
 
 import { TEXT_TOKENS, tokensForText } from '../../claude/pricing/thinking-off.ts';
-import type { Settings } from '../../gate/settings/settings.ts';
+import type { Settings } from '../../config/settings.ts';
+import { type RequestOptions, readAsked } from '../../conversations/history/asked-request.ts';
+import { bodyOfTurn, runIn, sentHistory } from '../../conversations/history/next-request.ts';
+import type { Transcript } from '../../conversations/history/storage/transcript.ts';
+import { unboundTurns } from '../../conversations/history/thinking.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { edit } from '../../kit/json/edit.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
-import { type RequestOptions, readAsked } from '../../talk/history/asked-request.ts';
-import { bodyOfTurn, runIn, sentHistory } from '../../talk/history/next-request.ts';
-import type { Transcript } from '../../talk/history/storage/transcript.ts';
-import { unboundTurns } from '../../talk/history/thinking.ts';
 import type { PlannedSummary } from './summarize.ts';
 
 /** The instructions of a summary, where the setting has none. */

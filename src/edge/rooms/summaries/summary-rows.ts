@@ -1,13 +1,13 @@
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import { toUsd } from '../../claude/pricing/cost.ts';
+import { parseStored } from '../../conversations/history/storage/damaged-row.ts';
+import type { RoomRows, RowsKind, StandIns } from '../../conversations/history/storage/room-rows.ts';
+import { summaryWords } from '../../conversations/history/storage/summary-message.ts';
+import type { Transcript } from '../../conversations/history/storage/transcript.ts';
+import { columnsOf, membersOf, type RawRow } from '../../durable/columns.ts';
+import { Rows } from '../../durable/rows.ts';
 import { isoTime } from '../../kit/http/times.ts';
 import type { StoredGrant } from '../../money/admission/book-outcome.ts';
-import { columnsOf, membersOf, type RawRow } from '../../objects/columns.ts';
-import { Rows } from '../../objects/rows.ts';
-import { parseStored } from '../../talk/history/storage/damaged-row.ts';
-import type { RoomRows, RowsKind, StandIns } from '../../talk/history/storage/room-rows.ts';
-import { summaryWords } from '../../talk/history/storage/summary-message.ts';
-import type { Transcript } from '../../talk/history/storage/transcript.ts';
 
 /** A summary of the beginning of a history. Times are milliseconds since 1970. */
 export interface SummaryRow {

@@ -1,5 +1,5 @@
-import { contextOf } from '../../gate/auth/context.ts';
-import { route } from '../../gate/auth/route.ts';
+import { contextOf } from '../../auth/context.ts';
+import { route } from '../../auth/route.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { sha256Hex } from '../../kit/http/bytes.ts';
 import { finalError, invalidRequest } from '../../kit/http/errors.ts';

@@ -1,4 +1,4 @@
-import { isGroup } from '../../gate/identity/identity.ts';
+import { isGroup } from '../../auth/identity/identity.ts';
 import { count, instant } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 import { limitsSchema, tokenLimits } from '../../money/budget/limits.schema.ts';

@@ -5,8 +5,8 @@ import type { AccountState } from '../../money/account/account-state.ts';
 import type { AccountPart } from '../../money/account/parts.ts';
 import type { TokenLimits } from '../../money/budget/limits.schema.ts';
 import type { AccountRestored } from '../../money/contracts/account.ts';
+import { TokensWithLimits } from '../../money/credentials/token-limits.ts';
 import type { Ledger } from '../../money/ledger/ledger.ts';
-import { TokensWithLimits } from '../../money/tokens/token-limits.ts';
 import type { AccountBackup } from './account-backup.schema.ts';
 
 /** The key in `meta` of the digest of the restored backup. */

@@ -1,14 +1,14 @@
-import { jsonAnswer, linesContent, namedList, pageAnswer } from '../../gate/reference/answers.ts';
-import { type Resource, words } from '../../gate/reference/resource.ts';
-import * as z from '../../kit/http/zod.ts';
-import { accountId } from '../../money/account/accounts.reference.ts';
-import { accountRow } from '../../money/account/usage-answers.schema.ts';
 import {
   conversationAnswer,
   conversationExample,
   conversationId,
   conversationList,
-} from '../../talk/object/conversations.reference.ts';
+} from '../../conversations/object/conversations.reference.ts';
+import * as z from '../../kit/http/zod.ts';
+import { accountId } from '../../money/account/accounts.reference.ts';
+import { accountRow } from '../../money/account/usage-answers.schema.ts';
+import { jsonAnswer, linesContent, namedList, pageAnswer } from '../../openapi/answers.ts';
+import { type Resource, words } from '../../openapi/resource.ts';
 import { ACCOUNT_BACKUP_ROUTES } from './account-backup.route.ts';
 import { accountBackup } from './account-backup.schema.ts';
 import { CONVERSATION_BACKUP_ROUTES } from './conversation-backup.route.ts';

@@ -1,16 +1,16 @@
 import type { Context } from 'hono';
-import { type AppEnv, contextOf } from '../../gate/auth/context.ts';
-import { route } from '../../gate/auth/route.ts';
-import { isAccount } from '../../gate/identity/identity.ts';
+import { type AppEnv, contextOf } from '../../auth/context.ts';
+import { isAccount } from '../../auth/identity/identity.ts';
+import { route } from '../../auth/route.ts';
+import { conversationsQuery, isConversationId } from '../../conversations/object/conversations.schema.ts';
+import { noConversation } from '../../conversations/object/crossing-answer.ts';
+import { type ConversationCall, callConversation } from '../../conversations/object/turn-proxy.ts';
 import { type ApiError, invalidRequest, notFound } from '../../kit/http/errors.ts';
 import { mediaTypeOf } from '../../kit/http/headers/media-type.ts';
 import { readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { accountOf } from '../../money/contracts/call-account.ts';
 import { listNamedAccount } from '../../money/lists/list-account.ts';
-import { conversationsQuery, isConversationId } from '../../talk/object/conversations.schema.ts';
-import { noConversation } from '../../talk/object/crossing-answer.ts';
-import { type ConversationCall, callConversation } from '../../talk/object/turn-proxy.ts';
 import { checkedLines } from './checked-backup.ts';
 
 const LINES = /^application\/(jsonl|x-ndjson|x-jsonl)$/;

@@ -1,10 +1,10 @@
 import { modelByLabel } from '../../classify/model-by-label.schema.ts';
 import { messageParam } from '../../claude/messages.schema.ts';
+import { history } from '../../conversations/history/history.schema.ts';
+import { chosenBySchema } from '../../conversations/history/storage/chosen-by.schema.ts';
+import { SUMMARY_PREFACE } from '../../conversations/history/storage/summary-message.ts';
 import { count, instant } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
-import { history } from '../../talk/history/history.schema.ts';
-import { chosenBySchema } from '../../talk/history/storage/chosen-by.schema.ts';
-import { SUMMARY_PREFACE } from '../../talk/history/storage/summary-message.ts';
 
 const position = z.int().check(z.gte(1));
 const nonEmpty = z.string().check(z.minLength(1), z.maxLength(1_000));

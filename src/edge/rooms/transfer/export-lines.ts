@@ -1,12 +1,12 @@
 /** Writes a conversation for whoever takes it away. */
 
+import type { Profile } from '../../conversations/history/storage/rows.ts';
+import type { Transcript } from '../../conversations/history/storage/transcript.ts';
+import type { View } from '../../conversations/object/conversations.schema.ts';
+import { ROWS_AT_ONCE } from '../../conversations/views/message-json.ts';
+import { type ShownRange, shownRanges } from '../../conversations/views/shown-rows.ts';
+import { describe, shownTexts, storedTexts } from '../../conversations/views/views.ts';
 import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
-import type { Profile } from '../../talk/history/storage/rows.ts';
-import type { Transcript } from '../../talk/history/storage/transcript.ts';
-import type { View } from '../../talk/object/conversations.schema.ts';
-import { ROWS_AT_ONCE } from '../../talk/shown/message-json.ts';
-import { type ShownRange, shownRanges } from '../../talk/shown/shown-rows.ts';
-import { describe, shownTexts, storedTexts } from '../../talk/shown/views.ts';
 
 /**
  * Writes a conversation as lines of JSON: its fields, its messages, and a last line that says that the export is complete

@@ -1,31 +1,32 @@
 /** Writes a conversation as lines, and stores the lines of another one. */
-import { Pacer } from '../../kit/async/in-steps.ts';
-import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
-import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
-import { type CopiedLine, copiedRows, keptMembers } from '../../talk/history/storage/copied-rows.ts';
-import { DamagedRow, damageIn } from '../../talk/history/storage/damaged-row.ts';
+
+import { type CopiedLine, copiedRows, keptMembers } from '../../conversations/history/storage/copied-rows.ts';
+import { DamagedRow, damageIn } from '../../conversations/history/storage/damaged-row.ts';
 import {
   GRACE_MS,
   type NewMessage,
   type Profile,
   type RetainedPrefix,
   type TurnRow,
-} from '../../talk/history/storage/rows.ts';
-import type { Transcript } from '../../talk/history/storage/transcript.ts';
-import { shownNotes } from '../../talk/history/storage/turn-notes.ts';
+} from '../../conversations/history/storage/rows.ts';
+import type { Transcript } from '../../conversations/history/storage/transcript.ts';
+import { shownNotes } from '../../conversations/history/storage/turn-notes.ts';
 import {
   committedTurns,
   countHistory,
   lastCommitted,
   turnAt,
   turnsOfRun,
-} from '../../talk/history/storage/turn-queries.ts';
-import { IMPORTED } from '../../talk/history/thinking.ts';
-import type { ConversationPlace } from '../../talk/object/contract.ts';
-import type { OpenConversation } from '../../talk/object/parts.ts';
-import { leaveNothing, notWhole, startConversation } from '../../talk/object/profile-changes.ts';
-import { retainPrefix } from '../../talk/object/retained-prefix.ts';
-import { rowsBetween } from '../../talk/shown/message-json.ts';
+} from '../../conversations/history/storage/turn-queries.ts';
+import { IMPORTED } from '../../conversations/history/thinking.ts';
+import type { ConversationPlace } from '../../conversations/object/contract.ts';
+import type { OpenConversation } from '../../conversations/object/parts.ts';
+import { leaveNothing, notWhole, startConversation } from '../../conversations/object/profile-changes.ts';
+import { retainPrefix } from '../../conversations/object/retained-prefix.ts';
+import { rowsBetween } from '../../conversations/views/message-json.ts';
+import { Pacer } from '../../kit/async/in-steps.ts';
+import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
+import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { onOneLine } from './export-lines.ts';
 
 /** What a backup has and a fork begins anew. */

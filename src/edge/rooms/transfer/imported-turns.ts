@@ -1,19 +1,19 @@
 /** Checks and stores an imported history. It was made elsewhere, so its cost is not known. */
 
+import { checkMessage, checkMessages, emptyHistoryState } from '../../conversations/history/continuation.ts';
+import { withMendedCalls } from '../../conversations/history/mended-calls.ts';
+import { answeredTools } from '../../conversations/history/replayable-blocks.ts';
+import { withoutBreakpoints } from '../../conversations/history/storage/message-text.ts';
+import type { BLANK_TURN, NewMessage, TurnRow } from '../../conversations/history/storage/rows.ts';
+import type { Transcript } from '../../conversations/history/storage/transcript.ts';
+import { IMPORTED } from '../../conversations/history/thinking.ts';
+import type { LeftOut } from '../../conversations/object/conversations-answers.schema.ts';
+import { replaying } from '../../conversations/views/edge-blocks.ts';
 import { type Steps, withEach } from '../../kit/async/in-steps.ts';
 import { createRequestId } from '../../kit/http/headers/request-id.ts';
 import { requireWellFormed } from '../../kit/http/require-well-formed.ts';
 import { eachItem } from '../../kit/json/edit.ts';
 import { parseObject } from '../../kit/json/object.ts';
-import { checkMessage, checkMessages, emptyHistoryState } from '../../talk/history/continuation.ts';
-import { withMendedCalls } from '../../talk/history/mended-calls.ts';
-import { answeredTools } from '../../talk/history/replayable-blocks.ts';
-import { withoutBreakpoints } from '../../talk/history/storage/message-text.ts';
-import type { BLANK_TURN, NewMessage, TurnRow } from '../../talk/history/storage/rows.ts';
-import type { Transcript } from '../../talk/history/storage/transcript.ts';
-import { IMPORTED } from '../../talk/history/thinking.ts';
-import type { LeftOut } from '../../talk/object/conversations-answers.schema.ts';
-import { replaying } from '../../talk/shown/edge-blocks.ts';
 import { keptMessages, withoutOpenCalls } from './kept-messages.ts';
 
 /** So many short messages are stored together. A statement has room for no more. */

@@ -1,17 +1,17 @@
 /** Keeps of rows, as conversations write them, what goes up as messages. Everything else belongs to where they come from. */
 
+import { callsOfCode, isOfCode } from '../../conversations/history/container.ts';
+import { toldResults } from '../../conversations/history/left-out-calls.ts';
+import { answeredTools, isBlank, withoutPending } from '../../conversations/history/replayable-blocks.ts';
+import { hasThinking, unboundBlocks } from '../../conversations/history/storage/message-text.ts';
+import type { LeftOut } from '../../conversations/object/conversations-answers.schema.ts';
+import { objectText } from '../../conversations/views/message-json.ts';
 import { type Steps, withEach } from '../../kit/async/in-steps.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { readMessage } from '../../kit/json/block-texts.ts';
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
-import { callsOfCode, isOfCode } from '../../talk/history/container.ts';
-import { toldResults } from '../../talk/history/left-out-calls.ts';
-import { answeredTools, isBlank, withoutPending } from '../../talk/history/replayable-blocks.ts';
-import { hasThinking, unboundBlocks } from '../../talk/history/storage/message-text.ts';
-import type { LeftOut } from '../../talk/object/conversations-answers.schema.ts';
-import { objectText } from '../../talk/shown/message-json.ts';
 
 /** A message as it was sent: its members as JSON texts. */
 interface SentRow {

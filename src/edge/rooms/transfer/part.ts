@@ -1,11 +1,17 @@
 /** What transfer has in a conversation's object: it copies the history, takes one up, and writes it for others. */
 
-import type { BoundCaller } from '../../gate/identity/caller.ts';
-import { conversationStub } from '../../objects/stubs.ts';
-import type { ConversationPlace, CrossingText, Result } from '../../talk/object/contract.ts';
-import type { View } from '../../talk/object/conversations.schema.ts';
-import { conflict, failedResult, idTaken, noMessage, unknownConversation } from '../../talk/object/crossing-answer.ts';
-import type { ConversationPart, OpenConversation } from '../../talk/object/parts.ts';
+import type { BoundCaller } from '../../auth/identity/caller.ts';
+import type { ConversationPlace, CrossingText, Result } from '../../conversations/object/contract.ts';
+import type { View } from '../../conversations/object/conversations.schema.ts';
+import {
+  conflict,
+  failedResult,
+  idTaken,
+  noMessage,
+  unknownConversation,
+} from '../../conversations/object/crossing-answer.ts';
+import type { ConversationPart, OpenConversation } from '../../conversations/object/parts.ts';
+import { conversationStub } from '../../durable/stubs.ts';
 import { exportLines } from './export-lines.ts';
 import { backupLines, copyLines, storeCopy } from './forks.ts';
 import { importing, storingImported } from './imported-turns.ts';

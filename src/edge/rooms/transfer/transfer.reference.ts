@@ -1,11 +1,11 @@
-import { linesContent } from '../../gate/reference/answers.ts';
-import { type Resource, words } from '../../gate/reference/resource.ts';
 import {
   conversationAnswer,
   conversationId,
   messageExample,
   reportExample,
-} from '../../talk/object/conversations.reference.ts';
+} from '../../conversations/object/conversations.reference.ts';
+import { linesContent } from '../../openapi/answers.ts';
+import { type Resource, words } from '../../openapi/resource.ts';
 import { TRANSFER_ROUTES } from './transfer.route.ts';
 import { forkRequest } from './transfer.schema.ts';
 

@@ -1,10 +1,17 @@
-import { route } from '../../gate/auth/route.ts';
+import { route } from '../../auth/route.ts';
+import { boundCaller, refuseOtherConversation, toldToBound } from '../../conversations/history/guard.ts';
+import {
+  bodyOf,
+  boundIdOf,
+  idOf,
+  json,
+  newConversationId,
+  storing,
+} from '../../conversations/object/conversations.route.ts';
+import { callConversation } from '../../conversations/object/turn-proxy.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { admitFree } from '../../money/admission/admit-free.ts';
-import { boundCaller, refuseOtherConversation, toldToBound } from '../../talk/history/guard.ts';
-import { bodyOf, boundIdOf, idOf, json, newConversationId, storing } from '../../talk/object/conversations.route.ts';
-import { callConversation } from '../../talk/object/turn-proxy.ts';
 import { withErrorLine } from './export-stream.ts';
 import { exportQuery, forkRequest } from './transfer.schema.ts';
 

@@ -1,5 +1,5 @@
+import { ownConversationId, view } from '../../conversations/object/conversations.schema.ts';
 import * as z from '../../kit/http/zod.ts';
-import { ownConversationId, view } from '../../talk/object/conversations.schema.ts';
 
 export const forkRequest = z.strictObject({
   at: z.optional(z.string().check(z.minLength(1), z.maxLength(256))),

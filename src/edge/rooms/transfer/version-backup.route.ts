@@ -1,8 +1,9 @@
 import type { Context } from 'hono';
+import type { AppEnv } from '../../auth/context.ts';
+import { DEPLOYMENT, isAccount } from '../../auth/identity/identity.ts';
+import { route } from '../../auth/route.ts';
 import { CLASSIFIERS } from '../../classify/task/classifier.ts';
-import type { AppEnv } from '../../gate/auth/context.ts';
-import { route } from '../../gate/auth/route.ts';
-import { DEPLOYMENT, isAccount } from '../../gate/identity/identity.ts';
+import { agentKind } from '../../conversations/object/named-beginning.ts';
 import { decoder, encoder } from '../../kit/http/bytes.ts';
 import { invalidRequest, notFound } from '../../kit/http/errors.ts';
 import { listOf, readPage } from '../../kit/http/page.ts';
@@ -12,10 +13,9 @@ import { parseRef } from '../../kit/kv/version-ref.ts';
 import { readJson } from '../../money/admission/read-body.ts';
 import { objectOf } from '../../money/contracts/call-account.ts';
 import { versionHashOf } from '../../money/versions/kv-copies.ts';
-import { PREFIXES } from '../../named/prefixes/prefix-kind.ts';
-import { refuseWithdrawn, type StoredKind } from '../../named/versions/find-stored.ts';
-import { publish, readerOf } from '../../named/versions/named-routes.ts';
-import { agentKind } from '../../talk/object/named-beginning.ts';
+import { PREFIXES } from '../../registry/prefixes/prefix-kind.ts';
+import { refuseWithdrawn, type StoredKind } from '../../registry/versions/find-stored.ts';
+import { publish, readerOf } from '../../registry/versions/named-routes.ts';
 import { storedShapes, versionBackup, versionOwner } from './version-backup.schema.ts';
 
 const CONTENT = ',"content":';

@@ -1,6 +1,6 @@
 /** Verifies that a person, and no program, has opened a page: an answer of Cloudflare Turnstile. */
 
-import type { Settings } from '../../gate/settings/settings.ts';
+import type { Settings } from '../../config/settings.ts';
 import { type ApiError, finalError, invalidRequest, misconfigured, tryAgain } from '../../kit/http/errors.ts';
 import { isObject } from '../../kit/json/object.ts';
 import { isTurnstileTest } from './visitor-settings.ts';

@@ -1,5 +1,5 @@
-import { malformed } from '../../gate/settings/setting-faults.ts';
-import type { Settings } from '../../gate/settings/settings.ts';
+import { malformed } from '../../config/setting-faults.ts';
+import type { Settings } from '../../config/settings.ts';
 import { misconfigured } from '../../kit/http/errors.ts';
 import { deliverFault } from '../../kit/http/headers/hosts.ts';
 

@@ -1,8 +1,8 @@
-import { jsonAnswer } from '../../gate/reference/answers.ts';
-import { type Resource, words } from '../../gate/reference/resource.ts';
 import * as z from '../../kit/http/zod.ts';
-import { tokenId } from '../../money/tokens/tokens.reference.ts';
-import { visitorToken } from '../../money/tokens/tokens-answers.schema.ts';
+import { tokenId } from '../../money/credentials/tokens.reference.ts';
+import { visitorToken } from '../../money/credentials/tokens-answers.schema.ts';
+import { jsonAnswer } from '../../openapi/answers.ts';
+import { type Resource, words } from '../../openapi/resource.ts';
 import { VISITOR_ROUTES } from './visitors.route.ts';
 
 export const visitors: Resource = {

@@ -1,14 +1,14 @@
-import { mintToken } from '../../gate/auth/mint.ts';
-import { route } from '../../gate/auth/route.ts';
-import { readShort } from '../../gate/auth/short-body.ts';
-import { visitorAccount } from '../../gate/identity/identity.ts';
-import { BOUND_SCOPES } from '../../gate/identity/only.ts';
+import { visitorAccount } from '../../auth/identity/identity.ts';
+import { BOUND_SCOPES } from '../../auth/identity/only.ts';
+import { mintToken } from '../../auth/mint.ts';
+import { route } from '../../auth/route.ts';
+import { readShort } from '../../auth/short-body.ts';
 import { hmacOf, toHex, utf8 } from '../../kit/http/bytes.ts';
 import { notFound } from '../../kit/http/errors.ts';
 import { isoTime } from '../../kit/http/times.ts';
 import { validate } from '../../kit/http/validate.ts';
-import { visitorRequest, withTurnstile } from '../../money/tokens/tokens.schema.ts';
-import type { VisitorTokenAnswer } from '../../money/tokens/tokens-answers.schema.ts';
+import { visitorRequest, withTurnstile } from '../../money/credentials/tokens.schema.ts';
+import type { VisitorTokenAnswer } from '../../money/credentials/tokens-answers.schema.ts';
 import { verifyTurnstile } from './turnstile.ts';
 import { brake } from './visitor-brake.ts';
 

@@ -5,16 +5,16 @@
  */
 
 import { headersUp } from '../../claude/headers.ts';
-import type { Settings } from '../../gate/settings/settings.ts';
+import type { Settings } from '../../config/settings.ts';
+import type { ConversationObject, TurnOutcome, TurnRequest } from '../../conversations/object/contract.ts';
+import { HOOK_ID } from '../../conversations/object/conversations.schema.ts';
+import { errorIn } from '../../conversations/turn/turn-ending.ts';
+import type { PackedAnswer } from '../../conversations/views/turn-answer.ts';
+import { callObject } from '../../durable/call-object.ts';
+import { conversationStub } from '../../durable/stubs.ts';
 import { within } from '../../kit/async/timeout.ts';
 import { sha256Hex, utf8 } from '../../kit/http/bytes.ts';
 import type { Bindings } from '../../kit/rooms/bindings.ts';
-import { callObject } from '../../objects/call-object.ts';
-import { conversationStub } from '../../objects/stubs.ts';
-import type { ConversationObject, TurnOutcome, TurnRequest } from '../../talk/object/contract.ts';
-import { HOOK_ID } from '../../talk/object/conversations.schema.ts';
-import type { PackedAnswer } from '../../talk/shown/turn-answer.ts';
-import { errorIn } from '../../talk/turn/turn-ending.ts';
 import type { AgentTurn } from './contracts/inbox.ts';
 import type { AgentAnswer } from './webhooks-answers.schema.ts';
 

@@ -1,7 +1,7 @@
-import { namedList, pageAnswer } from '../../gate/reference/answers.ts';
-import { type Resource, words } from '../../gate/reference/resource.ts';
 import * as z from '../../kit/http/zod.ts';
 import { alertRow } from '../../money/alerts/alerts-answers.schema.ts';
+import { namedList, pageAnswer } from '../../openapi/answers.ts';
+import { type Resource, words } from '../../openapi/resource.ts';
 import { ALERT_ROUTES } from './alerts.route.ts';
 
 const row = {

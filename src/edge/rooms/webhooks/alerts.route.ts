@@ -1,4 +1,4 @@
-import { route } from '../../gate/auth/route.ts';
+import { route } from '../../auth/route.ts';
 import { readPage } from '../../kit/http/page.ts';
 import { ALERT_SOURCE } from '../../money/alerts/alert-source.ts';
 import { callInbox } from './inbox/call-inbox.ts';

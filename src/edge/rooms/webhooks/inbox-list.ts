@@ -1,5 +1,5 @@
+import { Rows } from '../../durable/rows.ts';
 import type { Listed } from '../../money/lists/listed-rows.ts';
-import { Rows } from '../../objects/rows.ts';
 
 const KEY = 'inboxes';
 

@@ -1,6 +1,6 @@
-import { settingsOf } from '../../gate/settings/settings.ts';
+import { settingsOf } from '../../config/settings.ts';
+import { inboxStub } from '../../durable/stubs.ts';
 import { ALERT_SOURCE } from '../../money/alerts/alert-source.ts';
-import { inboxStub } from '../../objects/stubs.ts';
 import type { Room } from '../room.ts';
 import { ALERT_ROUTES } from './alerts.route.ts';
 import { InboxList } from './inbox-list.ts';

@@ -1,5 +1,5 @@
-import { readerOfSettings } from '../../gate/settings/reader-of-settings.ts';
-import { checkDelivery, faultsOf, malformed } from '../../gate/settings/setting-faults.ts';
+import { readerOfSettings } from '../../config/reader-of-settings.ts';
+import { checkDelivery, faultsOf, malformed } from '../../config/setting-faults.ts';
 import {
   agentName,
   classifierName,
@@ -7,8 +7,8 @@ import {
   jsonSetting,
   senderSecrets,
   standardSecrets,
-} from '../../gate/settings/setting-forms.ts';
-import type { Settings } from '../../gate/settings/settings.ts';
+} from '../../config/setting-forms.ts';
+import type { Settings } from '../../config/settings.ts';
 import * as z from '../../kit/http/zod.ts';
 import { SHIPPED_SOURCES } from './shipped-sources.ts';
 import { isSourceName, SOURCE_NAME_FAULT } from './sources/define-webhook.ts';

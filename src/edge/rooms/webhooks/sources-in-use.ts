@@ -1,7 +1,7 @@
 /** The sources of webhooks of a deployment: those that its code defines, as its settings change them, and those of settings. */
-import { readerOfSettings } from '../../gate/settings/reader-of-settings.ts';
-import { malformed } from '../../gate/settings/setting-faults.ts';
-import type { Settings } from '../../gate/settings/settings.ts';
+import { readerOfSettings } from '../../config/reader-of-settings.ts';
+import { malformed } from '../../config/setting-faults.ts';
+import type { Settings } from '../../config/settings.ts';
 import { type HmacOptions, hmac } from '../../kit/delivery/hmac.ts';
 import { type SourceEntry, sourcesOf } from './source-settings.ts';
 import { defineWebhook, MESSAGE_LABELS, type Webhook, webhooksBySource } from './sources/define-webhook.ts';

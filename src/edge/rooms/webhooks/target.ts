@@ -1,4 +1,4 @@
-import type { Settings } from '../../gate/settings/settings.ts';
+import type { Settings } from '../../config/settings.ts';
 import type { Target } from '../../kit/delivery/deliver.ts';
 import { hostsBeside } from '../../kit/delivery/deliver-event.ts';
 import { sourcesOf } from './source-settings.ts';

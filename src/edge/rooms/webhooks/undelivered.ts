@@ -1,11 +1,11 @@
 /** Counts what was tried in vain: events of webhooks, and alerts. */
 
 import type { Context } from 'hono';
-import type { AppEnv } from '../../gate/auth/context.ts';
+import type { AppEnv } from '../../auth/context.ts';
+import { ObjectUnreachable } from '../../durable/call-object.ts';
 import type { Overview } from '../../health/overview-answers.schema.ts';
 import type { Family } from '../../health/told.ts';
 import { ALERT_SOURCE } from '../../money/alerts/alert-source.ts';
-import { ObjectUnreachable } from '../../objects/call-object.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 import { sourcesOf } from './source-settings.ts';
 

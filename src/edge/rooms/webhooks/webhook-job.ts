@@ -1,11 +1,12 @@
 /** Consumes the queue: has each event labelled, or worked on by an agent, once; delivers the result; retries failures. */
 
+import { requestIdOf } from '../../auth/account-mark.ts';
 import { type ClassificationResult, classify } from '../../classify/task/classify.ts';
 import { taskOf } from '../../classify/task/task.ts';
 import { toUsd } from '../../claude/pricing/cost.ts';
 import { type Fetch, upstreamOf } from '../../claude/upstream.ts';
-import { requestIdOf } from '../../gate/auth/account-mark.ts';
-import { type Settings, settingsOf } from '../../gate/settings/settings.ts';
+import { type Settings, settingsOf } from '../../config/settings.ts';
+import type { Remote } from '../../durable/call-object.ts';
 import { deliver, type Target, type Undelivered } from '../../kit/delivery/deliver.ts';
 import { ALERT_SCHEDULE, leaseOf, pauseAfter, SCHEDULE, type Schedule } from '../../kit/delivery/schedule.ts';
 import { toApiError } from '../../kit/http/errors.ts';
@@ -15,7 +16,6 @@ import { whatLimited } from '../../money/admission/what-limited.ts';
 import { alertTarget } from '../../money/alerts/alert-outbox.ts';
 import { ALERT_SOURCE } from '../../money/alerts/alert-source.ts';
 import type { AlertBody } from '../../money/alerts/alerts-answers.schema.ts';
-import type { Remote } from '../../objects/call-object.ts';
 import { type AgentError, workOnEvent } from './agent-work.ts';
 import type { Conclusion, InboxObject, Work } from './contracts/inbox.ts';
 import { callInbox } from './inbox/call-inbox.ts';

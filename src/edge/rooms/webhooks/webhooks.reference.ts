@@ -1,6 +1,6 @@
-import { jsonAnswer, namedList, pageAnswer } from '../../gate/reference/answers.ts';
-import { type Resource, words } from '../../gate/reference/resource.ts';
 import * as z from '../../kit/http/zod.ts';
+import { jsonAnswer, namedList, pageAnswer } from '../../openapi/answers.ts';
+import { type Resource, words } from '../../openapi/resource.ts';
 import { SHIPPED_SOURCES } from './shipped-sources.ts';
 import { WEBHOOK_ROUTES } from './webhooks.route.ts';
 import { eventReport, eventRow, received, replayed, sourceRow } from './webhooks-answers.schema.ts';

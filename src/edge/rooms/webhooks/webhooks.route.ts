@@ -1,12 +1,12 @@
 import type { Context } from 'hono';
-import type { AppChoices, AppEnv } from '../../gate/auth/context.ts';
-import { route } from '../../gate/auth/route.ts';
+import type { AppChoices, AppEnv } from '../../auth/context.ts';
+import { route } from '../../auth/route.ts';
+import type { Remote } from '../../durable/call-object.ts';
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import { notFound } from '../../kit/http/errors.ts';
 import { listOf, readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { pluggedBy, seam } from '../../kit/rooms/rooms.ts';
-import type { Remote } from '../../objects/call-object.ts';
 import type { InboxObject } from './contracts/inbox.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 import { receive } from './receive.ts';

@@ -14,7 +14,7 @@ import {
 import { MODELS } from '#edge/claude/models/models.ts';
 import { takes } from '#edge/claude/pricing/takes.ts';
 import { parsingLong } from '#edge/kit/http/read-json.ts';
-import { canonicalText, readPrefix } from '#edge/named/prefixes/prefix.ts';
+import { canonicalText, readPrefix } from '#edge/registry/prefixes/prefix.ts';
 import { atOnce } from '#test/support/at-once.ts';
 import { tryCases } from '#test/support/runs.ts';
 

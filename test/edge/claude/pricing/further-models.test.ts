@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ModelTable } from '#edge/claude/models/models.ts';
 import { worstCaseOf } from '#edge/claude/pricing/worst-case.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
 import { testApp } from '#test/support/app.ts';
 import { bindings } from '#test/support/conversations.ts';
 import { tryCases } from '#test/support/runs.ts';

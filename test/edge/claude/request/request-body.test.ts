@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { worstCaseOf } from '#edge/claude/pricing/worst-case.ts';
 import { RequestBody } from '#edge/claude/request/request-body.ts';
 import { SentHistory } from '#edge/claude/request/sent-history.ts';
-import { parseSettings } from '#edge/gate/settings/settings.ts';
+import { parseSettings } from '#edge/config/settings.ts';
 import { tryCases } from '#test/support/runs.ts';
 
 const image = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: 'x'.repeat(9_000) } };

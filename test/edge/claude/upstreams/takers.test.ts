@@ -3,7 +3,7 @@ import { send } from '#edge/claude/send.ts';
 import { type Upstream, upstreamOf } from '#edge/claude/upstream.ts';
 import { NoUpstream } from '#edge/claude/upstreams/pool.ts';
 import { placeFor } from '#edge/claude/upstreams/takers.ts';
-import { parseSettings } from '#edge/gate/settings/settings.ts';
+import { parseSettings } from '#edge/config/settings.ts';
 
 const MODEL = 'claude-opus-5-5';
 const SIGNING = 'AKIAIOSFODNN7EXAMPLE:wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY';

@@ -6,14 +6,14 @@ import { isFinal, ToldUsage } from '#edge/claude/usage/told-usage.ts';
 import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
 import { type Report, reportOf } from '#edge/claude/usage/usage-report.ts';
 import { WholeMessage } from '#edge/claude/whole-message.ts';
+import { completeReport } from '#edge/conversations/turn/answer-report.ts';
+import { MessageBuilder } from '#edge/conversations/turn/message-builder.ts';
+import { eventsOf } from '#edge/conversations/turn/message-events.ts';
 import { utf8 } from '#edge/kit/http/bytes.ts';
 import { type Json, memberOf, parseObject } from '#edge/kit/json/object.ts';
 import { FrameReader } from '#edge/kit/sse/frames.ts';
 import { labelLines } from '#edge/rooms/batches/label-results.ts';
 import { readResults } from '#edge/rooms/batches/read-results.ts';
-import { completeReport } from '#edge/talk/turn/answer-report.ts';
-import { MessageBuilder } from '#edge/talk/turn/message-builder.ts';
-import { eventsOf } from '#edge/talk/turn/message-events.ts';
 import {
   AS_THE_API,
   USAGE_FORMS,

@@ -1,6 +1,6 @@
 import { Webhook as Receiver } from 'standardwebhooks';
 import { describe, expect, test, vi } from 'vitest';
-import { parseSettings } from '#edge/gate/settings/settings.ts';
+import { parseSettings } from '#edge/config/settings.ts';
 import { deliver } from '#edge/kit/delivery/deliver.ts';
 import { hmac } from '#edge/kit/delivery/hmac.ts';
 import type { Bindings } from '#edge/kit/rooms/bindings.ts';

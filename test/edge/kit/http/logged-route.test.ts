@@ -1,6 +1,6 @@
 import { Hono } from 'hono';
 import { describe, expect, test } from 'vitest';
-import type { AppEnv } from '#edge/gate/auth/context.ts';
+import type { AppEnv } from '#edge/auth/context.ts';
 import { genAiOf } from '#edge/kit/http/gen-ai.ts';
 import { RESOURCES } from '#edge/openapi.ts';
 import { type TestApp, testApp } from '#test/support/app.ts';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
-import { ErrorMask } from '#edge/claude/carry/error-mask.ts';
+import { ErrorMask } from '#edge/claude/relay/error-mask.ts';
 import { keepSecrets, masked, maskedValue, withoutBegunSecret } from '#edge/kit/http/secrets.ts';
 import { tryCases } from '#test/support/runs.ts';
 

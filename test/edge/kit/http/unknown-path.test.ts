@@ -1,6 +1,6 @@
 import { Hono } from 'hono';
 import { describe, expect, test } from 'vitest';
-import type { AppEnv } from '#edge/gate/auth/context.ts';
+import type { AppEnv } from '#edge/auth/context.ts';
 import { errorOf, testApp } from '#test/support/app.ts';
 
 const edge = () => testApp(() => Response.json({ type: 'message', content: [], input_tokens: 1 }));

@@ -3,6 +3,7 @@ import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import type { WorstCase } from '#edge/claude/pricing/hold-terms.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import {
   ledgerRequestSchema,
@@ -13,7 +14,6 @@ import {
 import type { Limits } from '#edge/money/budget/limits.schema.ts';
 import type { AdmissionDecision, AdmissionRequest } from '#edge/money/contracts/admission.ts';
 import type { Settlement } from '#edge/money/contracts/settlement.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
 import { resetAll } from '#test/support/reset.ts';
 import { runs, tryAsyncCases } from '#test/support/runs.ts';
 import { admitAt, admitInside, NOON, settleAt, settleInside, worstCaseWith } from './admission-requests.ts';

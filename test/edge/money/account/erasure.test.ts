@@ -1,9 +1,9 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, test, vi } from 'vitest';
+import { accountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/rooms/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
 import type { BatchDecision, BatchOrder } from '#edge/rooms/batches/contracts/batch.ts';
 import { alarmsByHand } from '#test/support/in-flight.ts';
 import { MODEL } from '#test/support/small-message.ts';

@@ -1,13 +1,13 @@
 /** What an account remembers as stored is stored: each part that has such a memory writes again after a failed write. */
 import { expect, test } from 'vitest';
+import type { TurnRow } from '#edge/conversations/history/storage/rows.ts';
+import type { Transcript } from '#edge/conversations/history/storage/transcript.ts';
+import { TurnGrants } from '#edge/conversations/turn/turn-grants.ts';
+import type { Alarm } from '#edge/durable/alarm.ts';
+import type { Tables } from '#edge/durable/tables.ts';
 import { LimitsInForce } from '#edge/money/account/limits-in-force.ts';
 import { Visit } from '#edge/money/account/visit.ts';
-import type { Alarm } from '#edge/objects/alarm.ts';
-import type { Tables } from '#edge/objects/tables.ts';
 import { LeaseIdentity } from '#edge/rooms/pools/leases/lease-identity.ts';
-import type { TurnRow } from '#edge/talk/history/storage/rows.ts';
-import type { Transcript } from '#edge/talk/history/storage/transcript.ts';
-import { TurnGrants } from '#edge/talk/turn/turn-grants.ts';
 
 /** Tables of which only `meta` has rows. @param failures how many writes fail, from the next one on */
 function metaTables(stored: Record<string, string> = {}) {

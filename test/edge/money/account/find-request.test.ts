@@ -2,6 +2,7 @@ import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } fro
 import { env } from 'cloudflare:workers';
 import { describe, expect, test } from 'vitest';
 import * as z from 'zod/mini';
+import { accountStub } from '#edge/durable/stubs.ts';
 import { markIn } from '#edge/kit/http/headers/request-id.ts';
 import { accountList } from '#edge/kit/kv/name-list.ts';
 import type { Bindings } from '#edge/kit/rooms/bindings.ts';
@@ -11,7 +12,6 @@ import {
   ledgerRequestSchema,
   listedRequestSchema,
 } from '#edge/money/account/usage-answers.schema.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
 import { errorOf, type TestApp } from '#test/support/app.ts';
 import { atNoon } from '#test/support/calendar.ts';
 import { countRows } from '#test/support/conversations.ts';

@@ -1,9 +1,9 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
+import { accountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/rooms/bindings.ts';
 import type { ListedRequest } from '#edge/money/account/usage-answers.schema.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
 import { poolStub } from '#edge/rooms/pools/call-pool.ts';
 import { DEPLOYMENT_POOL } from '#edge/rooms/pools/pool-name.ts';
 import { type Sent, type TestApp, testApp } from '#test/support/app.ts';

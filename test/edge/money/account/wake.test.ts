@@ -2,9 +2,9 @@ import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } fro
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
+import { accountStub } from '#edge/durable/stubs.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import type { ConversationReport, Settlement } from '#edge/money/contracts/settlement.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
 import { resetAll } from '#test/support/reset.ts';
 import { runs, tryAsyncCases } from '#test/support/runs.ts';
 import { admitAt, admitInside, settleInside, worstCaseWith } from './admission-requests.ts';

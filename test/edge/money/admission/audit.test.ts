@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { HiddenOutputClock, USUAL_PAUSE_MS } from '#edge/claude/usage/hidden-output.ts';
 import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
 import { openOutputIn } from '#edge/claude/usage/writing-speeds.ts';
-import type { Settings } from '#edge/gate/settings/settings.ts';
+import type { Settings } from '#edge/config/settings.ts';
 import { getOrMake } from '#edge/kit/cache/get-or-make.ts';
 import { answerOf, billOf, CLASSES, type Class, ENDS, type End, modelOf, random } from '#test/support/audit.ts';
 import { booked, grantFor, newEdge, quantiles, WHOLE_BILL } from '#test/support/audited-bills.ts';

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { simulatorUpstream } from '#edge/claude/simulator-upstream.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
 import type { Limits } from '#edge/money/budget/limits.schema.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
 import { type TestApp, testApp } from '#test/support/app.ts';
 import { bindings, simulate } from '#test/support/conversations.ts';
 import { answeringBy, call, calls, says, servingTools, weather } from '#test/support/scripted-runs.ts';

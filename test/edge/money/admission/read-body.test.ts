@@ -1,9 +1,9 @@
 /** Long bodies: who may not ask is refused before one is read, and their room is given back on every end. */
 import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { accountStub } from '#edge/durable/stubs.ts';
 import { BodyMemory, bodyMemory } from '#edge/kit/http/body-memory.ts';
 import type { Limits } from '#edge/money/budget/limits.schema.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
 import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
 import { bindings, simulate } from '#test/support/conversations.ts';
 import { untilSo } from '#test/support/eventually.ts';

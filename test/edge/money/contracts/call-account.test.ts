@@ -1,6 +1,6 @@
 import { env } from 'cloudflare:workers';
 import { expect, test, vi } from 'vitest';
-import { settingsOf } from '#edge/gate/settings/settings.ts';
+import { settingsOf } from '#edge/config/settings.ts';
 import type { Bindings } from '#edge/kit/rooms/bindings.ts';
 import { Account } from '#edge/money/account/account.ts';
 import { askForAdmission } from '#edge/money/admission/ask-account.ts';

@@ -1,7 +1,7 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { beforeEach, expect, test } from 'vitest';
+import { accountStub } from '#edge/durable/stubs.ts';
 import type { Limits } from '#edge/money/budget/limits.schema.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
 import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
 import { bindings, simulate, stubOf } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';

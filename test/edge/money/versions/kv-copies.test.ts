@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { DEPLOYMENT, SCOPES } from '#edge/gate/identity/identity.ts';
+import { DEPLOYMENT, SCOPES } from '#edge/auth/identity/identity.ts';
 import { mayUseVersion, pointerText, readPointer, VersionMemory } from '#edge/money/versions/kv-copies.ts';
 import { runs, tryCases } from '#test/support/runs.ts';
 

@@ -1,9 +1,9 @@
 import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { describe, expect, test, vi } from 'vitest';
-import { DEPLOYMENT, isAccount } from '#edge/gate/identity/identity.ts';
+import { DEPLOYMENT, isAccount } from '#edge/auth/identity/identity.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import { versionHashOf } from '#edge/money/versions/kv-copies.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
 import { countRows } from '#test/support/conversations.ts';
 import { bindings } from '#test/support/prefixes.ts';
 

@@ -1,11 +1,11 @@
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
-import { settingsOf } from '#edge/gate/settings/settings.ts';
+import { settingsOf } from '#edge/config/settings.ts';
+import { refOf } from '#edge/conversations/history/storage/rows.ts';
+import { findAgent } from '#edge/conversations/object/named-beginning.ts';
 import type { Bindings } from '#edge/kit/rooms/bindings.ts';
-import { nameRow } from '#edge/named/versions/versions-answers.schema.ts';
+import { nameRow } from '#edge/registry/versions/versions-answers.schema.ts';
 import { agentContent, agentDeleted } from '#edge/rooms/agents/agents-answers.schema.ts';
-import { refOf } from '#edge/talk/history/storage/rows.ts';
-import { findAgent } from '#edge/talk/object/named-beginning.ts';
 import { as, type SimulatedEdge, simulatedEdge } from '#test/support/prefixes.ts';
 import { servingTools, TOOL_URL, TOOL_VARS, weather } from '#test/support/scripted-runs.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import { eventsOf } from '#edge/conversations/turn/message-events.ts';
 import type { Json } from '#edge/kit/json/object.ts';
-import { eventsOf } from '#edge/talk/turn/message-events.ts';
 import { bodyOf, testApp } from '#test/support/app.ts';
 import { simulate } from '#test/support/conversations.ts';
 import { as, simulatedEdge } from '#test/support/prefixes.ts';

@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest';
-import type { Identity } from '#edge/gate/identity/caller.ts';
-import type { Settings } from '#edge/gate/settings/settings.ts';
+import type { Identity } from '#edge/auth/identity/caller.ts';
+import type { Settings } from '#edge/config/settings.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
 import { validate } from '#edge/kit/http/validate.ts';
 import type { Json } from '#edge/kit/json/object.ts';
-import { checkTools } from '#edge/named/tools/check-tools.ts';
-import { edgeToolsIn } from '#edge/named/tools/edge-tools.ts';
+import { checkTools } from '#edge/registry/tools/check-tools.ts';
+import { edgeToolsIn } from '#edge/registry/tools/edge-tools.ts';
 import { agentOf } from '#edge/rooms/agents/agent.ts';
 import { agentBytes } from '#edge/rooms/agents/agent-definition.ts';
 import { putAgent } from '#edge/rooms/agents/agents.schema.ts';

@@ -1,10 +1,10 @@
 import { env } from 'cloudflare:workers';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { computeCost, toUsd } from '#edge/claude/pricing/cost.ts';
-import { parseSettings } from '#edge/gate/settings/settings.ts';
+import { parseSettings } from '#edge/config/settings.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/rooms/bindings.ts';
 import type { MessageBatch } from '#edge/money/lists/batches-answers.schema.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
 import { errorOf, type Sent, type TestApp, testApp } from '#test/support/app.ts';
 import { type FakeBatchApi, fakeBatchApi } from '#test/support/batch-api.ts';
 import { batchesReach, wakeBatch } from '#test/support/batch-objects.ts';

@@ -1,10 +1,10 @@
 /** What items name, and what their answers give out: files, containers, threads, by prefixes too. */
 import { env } from 'cloudflare:workers';
 import { beforeEach, expect, test } from 'vitest';
-import type { Scope } from '#edge/gate/identity/identity.ts';
+import type { Scope } from '#edge/auth/identity/identity.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/rooms/bindings.ts';
 import type { MessageBatch } from '#edge/money/lists/batches-answers.schema.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
 import { errorOf, type Sent, type TestApp, testApp } from '#test/support/app.ts';
 import { type FakeBatchApi, fakeBatchApi } from '#test/support/batch-api.ts';
 import { batchesReach, endBatch } from '#test/support/batch-objects.ts';

@@ -1,10 +1,10 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { beforeEach, expect, test } from 'vitest';
+import { accountStub } from '#edge/durable/stubs.ts';
 import { DAY_MS, MINUTE_MS } from '#edge/kit/async/durations.ts';
 import type { Bindings } from '#edge/kit/rooms/bindings.ts';
 import type { MessageBatch } from '#edge/money/lists/batches-answers.schema.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
 import { Batch } from '#edge/rooms/batches/batch.ts';
 import { around, inputsOf, type JobEdge, jobEdge, nanodollarsOf, paidBy } from '#test/support/classification-jobs.ts';
 import { alarmsByHand } from '#test/support/in-flight.ts';

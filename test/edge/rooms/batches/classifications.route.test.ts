@@ -1,9 +1,9 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { describe, expect, test, vi } from 'vitest';
+import { accountStub, batchStub } from '#edge/durable/stubs.ts';
 import { HOUR_MS } from '#edge/kit/async/durations.ts';
 import type { Bindings } from '#edge/kit/rooms/bindings.ts';
-import { accountStub, batchStub } from '#edge/objects/stubs.ts';
 import { errorOf } from '#test/support/app.ts';
 import { PYDANTIC } from '#test/support/classification.ts';
 import { byId, inputsOf, jobEdge, LABELS, ticket } from '#test/support/classification-jobs.ts';

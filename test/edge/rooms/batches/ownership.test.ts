@@ -1,9 +1,9 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { beforeEach, expect, test, vi } from 'vitest';
+import { accountStub, batchStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/rooms/bindings.ts';
 import type { MessageBatch } from '#edge/money/lists/batches-answers.schema.ts';
-import { accountStub, batchStub } from '#edge/objects/stubs.ts';
 import { Batch } from '#edge/rooms/batches/batch.ts';
 import { errorOf, type Sent, type TestApp, testApp } from '#test/support/app.ts';
 import { type FakeBatchApi, fakeBatchApi } from '#test/support/batch-api.ts';

@@ -3,9 +3,9 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { beforeEach, expect, test, vi } from 'vitest';
+import { accountStub, batchStub, inboxStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/rooms/bindings.ts';
 import type { MessageBatch } from '#edge/money/lists/batches-answers.schema.ts';
-import { accountStub, batchStub, inboxStub } from '#edge/objects/stubs.ts';
 import { Batch } from '#edge/rooms/batches/batch.ts';
 import type { BatchOpening } from '#edge/rooms/batches/contracts/batch.ts';
 import { errorOf, type TestApp, testApp } from '#test/support/app.ts';

@@ -1,6 +1,6 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { KeyFault } from '#edge/claude/kinds/kind.ts';
+import { KeyFault } from '#edge/claude/providers/kind.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
 import { GoogleTokens } from '#edge/rooms/clouds/google-tokens.ts';
 

@@ -1,6 +1,6 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { describe, expect, test } from 'vitest';
-import { accountStub } from '#edge/objects/stubs.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
 import { runInAccount } from '#test/edge/money/account/run-in-account.ts';
 import { testApp } from '#test/support/app.ts';
 import { bindings, conversationsReach, simulate } from '#test/support/conversations.ts';

@@ -1,9 +1,9 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { accountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/rooms/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
 import { errorOf, type Sent, settledApps, type TestApp, testApp } from '#test/support/app.ts';
 import { passTime } from '#test/support/calendar.ts';
 import { type Draw, drawing } from '#test/support/draw.ts';

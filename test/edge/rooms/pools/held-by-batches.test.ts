@@ -1,9 +1,9 @@
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
+import { accountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/rooms/bindings.ts';
 import { refusalError } from '#edge/money/admission/limit-headers.ts';
 import type { AdmissionDecision, AdmissionRequest } from '#edge/money/contracts/admission.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
 import type { BatchDecision, BatchOrder } from '#edge/rooms/batches/contracts/batch.ts';
 import { poolStub } from '#edge/rooms/pools/call-pool.ts';
 import { worstCaseWith } from '#test/edge/money/account/admission-requests.ts';

@@ -1,10 +1,10 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
+import { accountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/rooms/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import type { AdmissionDecision } from '#edge/money/contracts/admission.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
 import { poolStub } from '#edge/rooms/pools/call-pool.ts';
 import { settleInside, worstCaseWith } from '#test/edge/money/account/admission-requests.ts';
 

@@ -1,14 +1,14 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
+import type { Surroundings } from '#edge/durable/edge-object.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import { AccountState } from '#edge/money/account/account-state.ts';
 import { decideAdmission } from '#edge/money/account/decide-admission.ts';
 import { settleHold } from '#edge/money/account/settle-hold.ts';
 import { grantedBy } from '#edge/money/admission/ask-account.ts';
 import type { AdmissionDecision } from '#edge/money/contracts/admission.ts';
-import type { Surroundings } from '#edge/objects/edge-object.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
 import { decideBatch } from '#edge/rooms/batches/admit-batch.ts';
 import { settleInside, worstCaseWith } from '#test/edge/money/account/admission-requests.ts';
 import { testApp } from '#test/support/app.ts';

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { parseKept } from '#edge/kit/json/kept-text.ts';
-import type { ToolRun } from '#edge/named/tools/tool-kind.ts';
+import type { ToolRun } from '#edge/registry/tools/tool-kind.ts';
 import { needsApproval } from '#edge/rooms/runs/approvals/owed-calls.ts';
 import { RunMeter } from '#edge/rooms/runs/limits.ts';
 import { tryCases } from '#test/support/runs.ts';

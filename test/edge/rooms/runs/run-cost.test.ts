@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { upstreamOf } from '#edge/claude/upstream.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
 import { atRest, bindings, countRows, simulate, stubOf } from '#test/support/conversations.ts';
 import { untilSo } from '#test/support/eventually.ts';
 import { alarmsByHand } from '#test/support/in-flight.ts';

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
 import { upstreamOf } from '#edge/claude/upstream.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import { Account } from '#edge/money/account/account.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
 import { brokenRule } from '#test/support/api-rules.ts';
 import { bindings, readOf, rowsOf, simulate } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';

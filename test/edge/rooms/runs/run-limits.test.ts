@@ -1,10 +1,10 @@
 import { describe, expect, test, vi } from 'vitest';
+import type { VerifiedToken } from '#edge/auth/identity/caller.ts';
 import { upstreamOf } from '#edge/claude/upstream.ts';
-import type { VerifiedToken } from '#edge/gate/identity/caller.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
-import type { TurnRequest } from '#edge/talk/object/contract.ts';
-import { Conversation } from '#edge/talk/object/conversation.ts';
-import { eventsOf } from '#edge/talk/turn/message-events.ts';
+import type { TurnRequest } from '#edge/conversations/object/contract.ts';
+import { Conversation } from '#edge/conversations/object/conversation.ts';
+import { eventsOf } from '#edge/conversations/turn/message-events.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
 import { atRest, bindings, readOf, rowsOf, simulate } from '#test/support/conversations.ts';
 import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '#test/support/scripted-runs.ts';
 import { bodyOf, listen, requestOf, say, textOf, turnOf } from '#test/support/turns.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { accountStub } from '#edge/objects/stubs.ts';
-import type { CrossingText } from '#edge/talk/object/contract.ts';
-import { receivedText } from '#edge/talk/object/crossing-answer.ts';
+import type { CrossingText } from '#edge/conversations/object/contract.ts';
+import { receivedText } from '#edge/conversations/object/crossing-answer.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
 import { brokenRule } from '#test/support/api-rules.ts';
 import { atRest, bindings, readOf, rowsOf, stubOf } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';

@@ -1,11 +1,11 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { describe, expect, test, vi } from 'vitest';
+import type { CrossingText } from '#edge/conversations/object/contract.ts';
+import { receivedText } from '#edge/conversations/object/crossing-answer.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
 import { verifyStandard } from '#edge/kit/delivery/standard-webhooks.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import { Account } from '#edge/money/account/account.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
-import type { CrossingText } from '#edge/talk/object/contract.ts';
-import { receivedText } from '#edge/talk/object/crossing-answer.ts';
 import { brokenRule } from '#test/support/api-rules.ts';
 import { passTime } from '#test/support/calendar.ts';
 import { atRest, bindings, readOf, rowsOf, storedLog, stubOf } from '#test/support/conversations.ts';

@@ -1,12 +1,12 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { describe, expect, test, vi } from 'vitest';
+import type { CrossingText, Result } from '#edge/conversations/object/contract.ts';
+import { Conversation } from '#edge/conversations/object/conversation.ts';
+import { turnReport } from '#edge/conversations/object/conversations-answers.schema.ts';
+import { receivedText } from '#edge/conversations/object/crossing-answer.ts';
 import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import { subagentId } from '#edge/rooms/runs/subagents/call-agent.ts';
-import type { CrossingText, Result } from '#edge/talk/object/contract.ts';
-import { Conversation } from '#edge/talk/object/conversation.ts';
-import { turnReport } from '#edge/talk/object/conversations-answers.schema.ts';
-import { receivedText } from '#edge/talk/object/crossing-answer.ts';
 import { atRest, decideOn, listApprovals, readOf, rowsOf, stubOf } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
 import {

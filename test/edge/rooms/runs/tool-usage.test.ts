@@ -1,7 +1,7 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { expect, test } from 'vitest';
+import { accountStub } from '#edge/durable/stubs.ts';
 import type { UsageReport } from '#edge/money/account/usage-answers.schema.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
 import { passTime } from '#test/support/calendar.ts';
 import { atRest, bindings, stubOf } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';

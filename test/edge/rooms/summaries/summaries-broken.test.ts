@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { computeCost } from '#edge/claude/pricing/cost.ts';
-import { parseSettings } from '#edge/gate/settings/settings.ts';
+import { parseSettings } from '#edge/config/settings.ts';
 import {
   booked,
   createWith,

@@ -1,7 +1,7 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { expect, test, vi } from 'vitest';
+import { accountStub } from '#edge/durable/stubs.ts';
 import { Account } from '#edge/money/account/account.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
 import { bindings, readOf, rowsOf, stubOf } from '#test/support/conversations.ts';
 import { eventually, untilSo } from '#test/support/eventually.ts';
 import { rounds } from '#test/support/rounds.ts';

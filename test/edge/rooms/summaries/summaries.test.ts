@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { accountStub } from '#edge/objects/stubs.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
 import { bindings, readOf, rowsOf, stubOf } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
 import {

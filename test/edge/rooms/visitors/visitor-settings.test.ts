@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { parseSettings } from '#edge/gate/settings/settings.ts';
+import { parseSettings } from '#edge/config/settings.ts';
 
 const VISITORS = { only: { agents: ['sky'], origins: ['https://shop.example'] }, pool: { usd_per_day: 5 } };
 const REST = {

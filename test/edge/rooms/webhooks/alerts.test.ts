@@ -2,10 +2,10 @@ import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } fro
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import * as z from 'zod/mini';
+import { accountStub } from '#edge/durable/stubs.ts';
 import { verifyStandard } from '#edge/kit/delivery/standard-webhooks.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import { alertRow, alertSchema } from '#edge/money/alerts/alerts-answers.schema.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
 import { defineWebhook } from '#edge/rooms/webhooks/sources/define-webhook.ts';
 import { admitInside, settleInside, worstCaseWith } from '#test/edge/money/account/admission-requests.ts';
 import { testApp } from '#test/support/app.ts';

@@ -1,9 +1,9 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
 import { describe, expect, test, vi } from 'vitest';
 import { fromUsd } from '#edge/claude/pricing/cost.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
 import { hmac } from '#edge/kit/delivery/hmac.ts';
 import type { Schedule } from '#edge/kit/delivery/schedule.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
 import { Inbox } from '#edge/rooms/webhooks/inbox/inbox.ts';
 import type { Deliver } from '#edge/rooms/webhooks/sources/define-webhook.ts';
 import { defineWebhook } from '#edge/rooms/webhooks/sources/define-webhook.ts';

@@ -1,6 +1,8 @@
 /** Chooses the model of an agent by a label of the question. */
 
 import type { Context } from 'hono';
+import type { AppEnv } from '../../../auth/context.ts';
+import { DEPLOYMENT } from '../../../auth/identity/identity.ts';
 import { type ModelByLabel, modelsIn } from '../../../classify/model-by-label.schema.ts';
 import { CLASSIFIERS } from '../../../classify/task/classifier.ts';
 import { classify } from '../../../classify/task/classify.ts';
@@ -11,8 +13,9 @@ import type { ModelTable } from '../../../claude/models/models.ts';
 import { defaultModel } from '../../../claude/pricing/default-model.ts';
 import { takes } from '../../../claude/pricing/takes.ts';
 import { unthinkingModels } from '../../../claude/pricing/thinking-off.ts';
-import type { AppEnv } from '../../../gate/auth/context.ts';
-import { DEPLOYMENT } from '../../../gate/identity/identity.ts';
+import { type ChoiceAsked, type ChosenModel, OF_AGENT } from '../../../conversations/history/agent-in-use.ts';
+import type { ChosenBy } from '../../../conversations/history/storage/chosen-by.schema.ts';
+import { type Chosen, type RetainedAgent, refOf } from '../../../conversations/history/storage/rows.ts';
 import { within } from '../../../kit/async/timeout.ts';
 import { invalidRequest } from '../../../kit/http/errors.ts';
 import { anotherRequestId } from '../../../kit/http/headers/request-id.ts';
@@ -20,11 +23,8 @@ import { logFailure } from '../../../kit/http/log.ts';
 import { isObject } from '../../../kit/json/object.ts';
 import { parseRef } from '../../../kit/kv/version-ref.ts';
 import { type About, say } from '../../../money/contracts/about.ts';
-import { requireStored } from '../../../named/versions/find-stored.ts';
-import { findAsked, ownerName } from '../../../named/versions/named-routes.ts';
-import { type ChoiceAsked, type ChosenModel, OF_AGENT } from '../../../talk/history/agent-in-use.ts';
-import type { ChosenBy } from '../../../talk/history/storage/chosen-by.schema.ts';
-import { type Chosen, type RetainedAgent, refOf } from '../../../talk/history/storage/rows.ts';
+import { requireStored } from '../../../registry/versions/find-stored.ts';
+import { findAsked, ownerName } from '../../../registry/versions/named-routes.ts';
 import type { StoredAgent } from '../agent-definition.ts';
 import { OF_CHOICE } from './chosen-by.schema.ts';
 

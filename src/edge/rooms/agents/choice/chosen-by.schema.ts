@@ -1,6 +1,6 @@
+import { type ChosenBy, chosenBySchema } from '../../../conversations/history/storage/chosen-by.schema.ts';
 import * as z from '../../../kit/http/zod.ts';
 import type { Dimension } from '../../../money/contracts/about.ts';
-import { type ChosenBy, chosenBySchema } from '../../../talk/history/storage/chosen-by.schema.ts';
 
 declare module '../../../money/contracts/about.ts' {
   interface ShownAbout {

@@ -1,21 +1,27 @@
 /** Chooses the models of a conversation's turns, where its agent chooses. */
 
 import type { ModelByLabel } from '../../../classify/model-by-label.schema.ts';
+import type { AgentInUse } from '../../../conversations/history/agent-in-use.ts';
+import type { NextRequest } from '../../../conversations/history/next-request.ts';
+import type { ChosenBy } from '../../../conversations/history/storage/chosen-by.schema.ts';
+import type {
+  Chosen,
+  ChosenTurn,
+  RetainedAgent,
+  TurnRow,
+  TurnStatus,
+} from '../../../conversations/history/storage/rows.ts';
+import type { Transcript } from '../../../conversations/history/storage/transcript.ts';
+import { addNotes } from '../../../conversations/history/storage/turn-notes.ts';
+import { turnWithId } from '../../../conversations/history/storage/turn-queries.ts';
+import type { TurnRequest } from '../../../conversations/object/contract.ts';
+import { isChoosing } from '../../../conversations/object/crossing-answer.ts';
+import type { ObjectContext } from '../../../conversations/object/object-context.ts';
+import type { AskedTurn, OpenPart, Wait } from '../../../conversations/object/parts.ts';
 import { getOrMake } from '../../../kit/cache/get-or-make.ts';
 import { parseObject } from '../../../kit/json/object.ts';
 import { type Slots, slot } from '../../../kit/rooms/slots.ts';
 import { type About, say } from '../../../money/contracts/about.ts';
-import type { AgentInUse } from '../../../talk/history/agent-in-use.ts';
-import type { NextRequest } from '../../../talk/history/next-request.ts';
-import type { ChosenBy } from '../../../talk/history/storage/chosen-by.schema.ts';
-import type { Chosen, ChosenTurn, RetainedAgent, TurnRow, TurnStatus } from '../../../talk/history/storage/rows.ts';
-import type { Transcript } from '../../../talk/history/storage/transcript.ts';
-import { addNotes } from '../../../talk/history/storage/turn-notes.ts';
-import { turnWithId } from '../../../talk/history/storage/turn-queries.ts';
-import type { TurnRequest } from '../../../talk/object/contract.ts';
-import { isChoosing } from '../../../talk/object/crossing-answer.ts';
-import type { ObjectContext } from '../../../talk/object/object-context.ts';
-import type { AskedTurn, OpenPart, Wait } from '../../../talk/object/parts.ts';
 import { Agent } from '../agent.ts';
 import {
   aboutChoice,

@@ -1,9 +1,9 @@
 import type { RequestMembers } from '../../../claude/request/member.ts';
+import type { CopiedRows } from '../../../conversations/history/storage/copied-rows.ts';
+import type { ConversationPart } from '../../../conversations/object/parts.ts';
 import { commaSeparated } from '../../../kit/http/headers/comma-list.ts';
 import * as z from '../../../kit/http/zod.ts';
 import { fallbackModels } from '../../../money/budget/limits.schema.ts';
-import type { CopiedRows } from '../../../talk/history/storage/copied-rows.ts';
-import type { ConversationPart } from '../../../talk/object/parts.ts';
 import { ModelChooser } from './model-chooser.ts';
 
 /** What the choice of a model has in a conversation's object. */

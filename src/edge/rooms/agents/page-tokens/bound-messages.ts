@@ -1,8 +1,8 @@
 /** Checks the new messages of a bound token: questions and results of its own tools, and nothing by which it could instruct. */
 
+import type { SentMessage } from '../../../conversations/history/continuation.ts';
 import { type ApiError, closedToBound } from '../../../kit/http/errors.ts';
 import { isObject, type Json } from '../../../kit/json/object.ts';
-import type { SentMessage } from '../../../talk/history/continuation.ts';
 
 type Check = (value: unknown) => boolean;
 

@@ -3,19 +3,19 @@
  * and has new messages: everything else is left out, or refused.
  */
 
+import type { BoundCaller } from '../../../auth/identity/caller.ts';
+import { allowsStored, boundName, namesTold } from '../../../auth/identity/only.ts';
 import { isOpenTo, memberHeaders, memberNames } from '../../../claude/request/members.ts';
-import type { BoundCaller } from '../../../gate/identity/caller.ts';
-import { allowsStored, boundName, namesTold } from '../../../gate/identity/only.ts';
+import type { Guard } from '../../../conversations/history/guard.ts';
+import type { Profile, RetainedAgent } from '../../../conversations/history/storage/rows.ts';
+import type { Transcript } from '../../../conversations/history/storage/transcript.ts';
+import { hasOthersWords } from '../../../conversations/history/storage/turn-queries.ts';
+import { noConversation } from '../../../conversations/object/crossing-answer.ts';
 import type { JsonBody } from '../../../kit/http/body/json-body.ts';
 import { type ApiError, closedToBound, refuseOtherMembers } from '../../../kit/http/errors.ts';
 import { withText } from '../../../kit/http/read-json.ts';
 import { memberTexts } from '../../../kit/json/edit.ts';
 import { ofRooms } from '../../../kit/rooms/rooms.ts';
-import type { Guard } from '../../../talk/history/guard.ts';
-import type { Profile, RetainedAgent } from '../../../talk/history/storage/rows.ts';
-import type { Transcript } from '../../../talk/history/storage/transcript.ts';
-import { hasOthersWords } from '../../../talk/history/storage/turn-queries.ts';
-import { noConversation } from '../../../talk/object/crossing-answer.ts';
 import { checkBoundMessages } from './bound-messages.ts';
 
 const countedMembers = ofRooms(

@@ -1,4 +1,6 @@
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
+import type { Page, PageOf } from '../../../durable/page.ts';
+import type { FailingTask, RetriedTask } from '../../../durable/retries.ts';
 import type { Overview } from '../../../health/overview-answers.schema.ts';
 import type { BindingLimit } from '../../../money/account/usage-answers.schema.ts';
 import type { BlockingLimit, PoolLimits, PoolLimitsPatch } from '../../../money/budget/limits.schema.ts';
@@ -6,8 +8,6 @@ import type { HeldByBatches } from '../../../money/budget/purses.ts';
 import type { RefusedOfDay } from '../../../money/contracts/account.ts';
 import type { LiveToken } from '../../../money/contracts/admission.ts';
 import type { LastOfAccount, LastQuery, SharedUsageQuery } from '../../../money/contracts/all-accounts.ts';
-import type { Page, PageOf } from '../../../objects/page.ts';
-import type { FailingTask, RetriedTask } from '../../../objects/retries.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../pools-answers.schema.ts';
 import type { SumsReport } from './sums.ts';
 

@@ -1,4 +1,4 @@
-import type { Surroundings } from '../../../objects/edge-object.ts';
+import type { Surroundings } from '../../../durable/edge-object.ts';
 
 /** An account that was not used for longer than this returns what it does not hold. Milliseconds. */
 const IDLE_MS = 2_000;

@@ -1,10 +1,10 @@
 import { packSums } from '../../../claude/pricing/usage-sums.ts';
+import { Rows } from '../../../durable/rows.ts';
+import type { Tables } from '../../../durable/tables.ts';
 import { DAY_MS } from '../../../kit/async/durations.ts';
 import type { Hold } from '../../../money/budget/state.ts';
 import { sumsOfClosing } from '../../../money/ledger/ledger.ts';
 import { type Closing, ERASED_MODEL } from '../../../money/ledger/tables.ts';
-import { Rows } from '../../../objects/rows.ts';
-import type { Tables } from '../../../objects/tables.ts';
 import type { LeaseCall } from '../contracts/pool.ts';
 import { DEPLOYMENT_POOL } from '../pool-name.ts';
 

@@ -1,10 +1,10 @@
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
-import { settingsOf } from '../../../gate/settings/settings.ts';
+import { settingsOf } from '../../../config/settings.ts';
+import { Rows } from '../../../durable/rows.ts';
+import type { Tables } from '../../../durable/tables.ts';
 import type { Bindings } from '../../../kit/rooms/bindings.ts';
 import type { WindowTotal } from '../../../money/budget/state.ts';
 import { byPeriod, PERIODS, type Period, spanId } from '../../../money/budget/windows.ts';
-import { Rows } from '../../../objects/rows.ts';
-import type { Tables } from '../../../objects/tables.ts';
 import { callPool } from '../call-pool.ts';
 import type { LeaseCall } from '../contracts/pool.ts';
 import { DEPLOYMENT_POOL, groupPool } from '../pool-name.ts';

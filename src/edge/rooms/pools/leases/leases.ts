@@ -1,8 +1,10 @@
 /** Keeps and renews leases: what an account may hold from the pools that it shares. */
 
+import { isVisitor } from '../../../auth/identity/identity.ts';
 import { type Nanodollars, toUsd } from '../../../claude/pricing/cost.ts';
-import { isVisitor } from '../../../gate/identity/identity.ts';
-import { settingsOf } from '../../../gate/settings/settings.ts';
+import { settingsOf } from '../../../config/settings.ts';
+import type { Remote } from '../../../durable/call-object.ts';
+import type { Surroundings } from '../../../durable/edge-object.ts';
 import type { AccountState } from '../../../money/account/account-state.ts';
 import type { Demand, HoldEnd, SharedBudgets, Want } from '../../../money/account/payers.ts';
 import { blockingLimit, isPrepaid } from '../../../money/budget/binding.ts';
@@ -12,8 +14,6 @@ import { type Hold, type WindowTotal, windowsOfGroup } from '../../../money/budg
 import { PERIODS, type Period, spanId } from '../../../money/budget/windows.ts';
 import type { LimitOwner } from '../../../money/contracts/admission.ts';
 import { lastFailure } from '../../../money/ledger/queries.ts';
-import type { Remote } from '../../../objects/call-object.ts';
-import type { Surroundings } from '../../../objects/edge-object.ts';
 import { callPool } from '../call-pool.ts';
 import type { LeaseAnswer, LeaseCall, LeaseFigures, PoolObject } from '../contracts/pool.ts';
 import { DEPLOYMENT_POOL, groupPool, poolOf } from '../pool-name.ts';

@@ -1,4 +1,4 @@
-import type { Surroundings } from '../../../objects/edge-object.ts';
+import type { Surroundings } from '../../../durable/edge-object.ts';
 
 /** Milliseconds after a change until the alarm reports it, and between two reports by the alarm. */
 const FIRST_REPORT_MS = 2_000;

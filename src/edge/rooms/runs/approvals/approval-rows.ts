@@ -1,6 +1,6 @@
-import type { Approvers } from '../../../named/tools/tool-kind.ts';
-import { columnsOf, membersOf, type RawRow } from '../../../objects/columns.ts';
-import { Rows } from '../../../objects/rows.ts';
+import { columnsOf, membersOf, type RawRow } from '../../../durable/columns.ts';
+import { Rows } from '../../../durable/rows.ts';
+import type { Approvers } from '../../../registry/tools/tool-kind.ts';
 
 /** A call that waits for approval, or has waited. Times are milliseconds since 1970. */
 export interface ApprovalRow {

@@ -1,8 +1,8 @@
-import { jsonAnswer, namedList } from '../../../gate/reference/answers.ts';
-import { type Resource, words } from '../../../gate/reference/resource.ts';
+import { conversationId, turnExample, turnSchema } from '../../../conversations/object/conversations.reference.ts';
+import { approvalRow } from '../../../conversations/object/conversations-answers.schema.ts';
 import * as z from '../../../kit/http/zod.ts';
-import { conversationId, turnExample, turnSchema } from '../../../talk/object/conversations.reference.ts';
-import { approvalRow } from '../../../talk/object/conversations-answers.schema.ts';
+import { jsonAnswer, namedList } from '../../../openapi/answers.ts';
+import { type Resource, words } from '../../../openapi/resource.ts';
 import { APPROVAL_ROUTES } from './approvals.route.ts';
 
 const approval = {

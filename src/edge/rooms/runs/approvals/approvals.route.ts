@@ -1,19 +1,19 @@
 import type { Context } from 'hono';
-import { hasScope } from '../../../gate/auth/authenticate.ts';
-import type { AppEnv } from '../../../gate/auth/context.ts';
-import { route } from '../../../gate/auth/route.ts';
-import type { BoundCaller, Identity } from '../../../gate/identity/caller.ts';
-import { isAccount } from '../../../gate/identity/identity.ts';
+import { hasScope } from '../../../auth/authenticate.ts';
+import type { AppEnv } from '../../../auth/context.ts';
+import type { BoundCaller, Identity } from '../../../auth/identity/caller.ts';
+import { isAccount } from '../../../auth/identity/identity.ts';
+import { route } from '../../../auth/route.ts';
+import { boundCaller, refuseOtherConversation } from '../../../conversations/history/guard.ts';
+import type { CalledDecision, CrossingText, DecisionAnswer } from '../../../conversations/object/contract.ts';
+import { isConversationId } from '../../../conversations/object/conversations.schema.ts';
+import { noConversation } from '../../../conversations/object/crossing-answer.ts';
+import { type ConversationCall, callConversation, mountedPath } from '../../../conversations/object/turn-proxy.ts';
 import { closedToBound, finalError } from '../../../kit/http/errors.ts';
 import { withOneReading } from '../../../kit/http/read-json.ts';
 import { validate } from '../../../kit/http/validate.ts';
 import { memberTexts } from '../../../kit/json/edit.ts';
 import { readToStore } from '../../../money/admission/read-body.ts';
-import { boundCaller, refuseOtherConversation } from '../../../talk/history/guard.ts';
-import type { CalledDecision, CrossingText, DecisionAnswer } from '../../../talk/object/contract.ts';
-import { isConversationId } from '../../../talk/object/conversations.schema.ts';
-import { noConversation } from '../../../talk/object/crossing-answer.ts';
-import { type ConversationCall, callConversation, mountedPath } from '../../../talk/object/turn-proxy.ts';
 import { approvalsQuery, decisionRequest } from './approvals.schema.ts';
 
 /** The routes of calls that wait for approval. */

@@ -1,15 +1,15 @@
 /** Shows the tool calls that wait for approval in a conversation, and stores what people decide about them. */
 
+import type { TurnRow } from '../../../conversations/history/storage/rows.ts';
+import type { Transcript } from '../../../conversations/history/storage/transcript.ts';
+import { turnAt, turnWithId } from '../../../conversations/history/storage/turn-queries.ts';
+import type { CalledDecision, DecisionAnswer } from '../../../conversations/object/contract.ts';
+import type { approvalRow } from '../../../conversations/object/conversations-answers.schema.ts';
+import { describeTurn, inputsIn } from '../../../conversations/object/turn-report.ts';
 import { ApiError, DO_NOT_RETRY, finalError, invalidRequest, notFound } from '../../../kit/http/errors.ts';
 import { listOf } from '../../../kit/http/page.ts';
 import type * as z from '../../../kit/http/zod.ts';
 import { writeJson } from '../../../kit/json/kept-text.ts';
-import type { TurnRow } from '../../../talk/history/storage/rows.ts';
-import type { Transcript } from '../../../talk/history/storage/transcript.ts';
-import { turnAt, turnWithId } from '../../../talk/history/storage/turn-queries.ts';
-import type { CalledDecision, DecisionAnswer } from '../../../talk/object/contract.ts';
-import type { approvalRow } from '../../../talk/object/conversations-answers.schema.ts';
-import { describeTurn, inputsIn } from '../../../talk/object/turn-report.ts';
 import { approvalsIn, callRowsIn } from '../run-rows.ts';
 import type { ApprovalRow } from './approval-rows.ts';
 import { describeDecision } from './describe-decision.ts';

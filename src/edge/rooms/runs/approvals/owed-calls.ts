@@ -1,12 +1,12 @@
 /** Calls that wait for approval: a run that pauses requests them, and the run that goes on takes them up. */
 
+import type { TurnRow } from '../../../conversations/history/storage/rows.ts';
+import { toolsAskedIn } from '../../../conversations/history/storage/turn-queries.ts';
+import type { approvalRequested } from '../../../conversations/object/conversations-answers.schema.ts';
 import type * as z from '../../../kit/http/zod.ts';
 import { isAmbiguous, parseKept } from '../../../kit/json/kept-text.ts';
 import { asText, isObject, type Json, parseObject } from '../../../kit/json/object.ts';
-import type { ToolRun } from '../../../named/tools/tool-kind.ts';
-import type { TurnRow } from '../../../talk/history/storage/rows.ts';
-import { toolsAskedIn } from '../../../talk/history/storage/turn-queries.ts';
-import type { approvalRequested } from '../../../talk/object/conversations-answers.schema.ts';
+import type { ToolRun } from '../../../registry/tools/tool-kind.ts';
 import type { PausingRun, PlannedCall, TakenUpCalls, TakingRun } from '../pauses.ts';
 import { approvalsIn, callRowsIn } from '../run-rows.ts';
 import { failedCall, type ToolResult } from '../tool-result.ts';

@@ -1,16 +1,16 @@
 /** What approvals have in a conversation's object: they list calls, take decisions, and go on with a run after the last one. */
 
-import type { BoundCaller } from '../../../gate/identity/caller.ts';
-import { hidesTools } from '../../../gate/identity/only.ts';
+import type { BoundCaller } from '../../../auth/identity/caller.ts';
+import { hidesTools } from '../../../auth/identity/only.ts';
+import type { TurnRow } from '../../../conversations/history/storage/rows.ts';
+import type { Transcript } from '../../../conversations/history/storage/transcript.ts';
+import { turnsOfRun } from '../../../conversations/history/storage/turn-queries.ts';
+import { newTurnRow } from '../../../conversations/object/begin-turn.ts';
+import type { BegunRequest, CalledDecision, DecisionAnswer, Result } from '../../../conversations/object/contract.ts';
+import { failedResult } from '../../../conversations/object/crossing-answer.ts';
+import type { ConversationPart, OpenConversation } from '../../../conversations/object/parts.ts';
+import type { Runner } from '../../../conversations/turn/running-turn.ts';
 import { finalError } from '../../../kit/http/errors.ts';
-import type { TurnRow } from '../../../talk/history/storage/rows.ts';
-import type { Transcript } from '../../../talk/history/storage/transcript.ts';
-import { turnsOfRun } from '../../../talk/history/storage/turn-queries.ts';
-import { newTurnRow } from '../../../talk/object/begin-turn.ts';
-import type { BegunRequest, CalledDecision, DecisionAnswer, Result } from '../../../talk/object/contract.ts';
-import { failedResult } from '../../../talk/object/crossing-answer.ts';
-import type { ConversationPart, OpenConversation } from '../../../talk/object/parts.ts';
-import type { Runner } from '../../../talk/turn/running-turn.ts';
 import { takeUpRun } from '../begin-run.ts';
 import { approvalsIn, callRowsIn } from '../run-rows.ts';
 import { type CarriedLimits, storedRunOf } from '../stored-run.ts';

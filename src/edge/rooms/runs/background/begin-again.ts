@@ -1,19 +1,19 @@
 /** Begins a turn in the background again that a crash has kept from going up. */
 
 import { unanswered } from '../../../claude/outcome.ts';
+import { PIECE_CHARACTERS } from '../../../conversations/history/storage/message-text.ts';
+import type { TurnRow } from '../../../conversations/history/storage/rows.ts';
+import type { TurnNotes } from '../../../conversations/history/storage/turn-notes.ts';
+import { messagesOf } from '../../../conversations/history/storage/turn-queries.ts';
+import { planAgain, runnerOfTurn, WATCH_MS } from '../../../conversations/object/begin-turn.ts';
+import type { BegunRequest } from '../../../conversations/object/contract.ts';
+import type { OpenConversation, ReadRequest } from '../../../conversations/object/parts.ts';
+import type { Runner } from '../../../conversations/turn/running-turn.ts';
+import { Turn } from '../../../conversations/turn/turn.ts';
+import { grantOfNextTry } from '../../../conversations/turn/turn-grants.ts';
 import { edit } from '../../../kit/json/edit.ts';
 import { isObject } from '../../../kit/json/object.ts';
 import { numberOfTry } from '../../../money/admission/admission.ts';
-import { PIECE_CHARACTERS } from '../../../talk/history/storage/message-text.ts';
-import type { TurnRow } from '../../../talk/history/storage/rows.ts';
-import type { TurnNotes } from '../../../talk/history/storage/turn-notes.ts';
-import { messagesOf } from '../../../talk/history/storage/turn-queries.ts';
-import { planAgain, runnerOfTurn, WATCH_MS } from '../../../talk/object/begin-turn.ts';
-import type { BegunRequest } from '../../../talk/object/contract.ts';
-import type { OpenConversation, ReadRequest } from '../../../talk/object/parts.ts';
-import type { Runner } from '../../../talk/turn/running-turn.ts';
-import { Turn } from '../../../talk/turn/turn.ts';
-import { grantOfNextTry } from '../../../talk/turn/turn-grants.ts';
 import { withoutBody } from '../stored-run.ts';
 
 /** How often a turn is begun again. The limit is needed because the turn itself may cause the crash. */

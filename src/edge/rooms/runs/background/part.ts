@@ -1,6 +1,6 @@
 import type { RequestMembers } from '../../../claude/request/member.ts';
+import type { ConversationPart } from '../../../conversations/object/parts.ts';
 import * as z from '../../../kit/http/zod.ts';
-import type { ConversationPart } from '../../../talk/object/parts.ts';
 import { noteAddress } from '../turn-events.ts';
 import { beginAgain, requestToKeep } from './begin-again.ts';
 

@@ -1,5 +1,5 @@
 import * as z from '../../../kit/http/zod.ts';
-import { besideRun, goesUp, withSchema } from '../../../named/tools/tools.schema.ts';
+import { besideRun, goesUp, withSchema } from '../../../registry/tools/tools.schema.ts';
 import { address, overHttp } from '../runs.schema.ts';
 
 /** How the edge calls a tool of an MCP server. */

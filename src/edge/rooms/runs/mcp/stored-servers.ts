@@ -1,6 +1,6 @@
 /** Stores MCP servers: each is replaced by the tools that it has now. */
 
-import type { Settings } from '../../../gate/settings/settings.ts';
+import type { Settings } from '../../../config/settings.ts';
 import { ApiError, finalError, invalidRequest } from '../../../kit/http/errors.ts';
 import { loneSurrogateIn } from '../../../kit/json/lone-surrogates.ts';
 import {
@@ -11,7 +11,7 @@ import {
   stringOrUndefined,
   withoutUndefined,
 } from '../../../kit/json/object.ts';
-import type { StoringTools } from '../../../named/tools/tool-kind.ts';
+import type { StoringTools } from '../../../registry/tools/tool-kind.ts';
 import { headersOf } from '../tools/addresses.ts';
 import { faultOfSchema, schemaForApi } from './input-schema.ts';
 import type { McpServerRun } from './mcp.schema.ts';

@@ -4,23 +4,23 @@
  */
 
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
-import { orAborted } from '../../../kit/async/or-aborted.ts';
-import { jittered, pause } from '../../../kit/async/pause.ts';
-import { encoder, sha256Hex } from '../../../kit/http/bytes.ts';
-import { createRequestId } from '../../../kit/http/headers/request-id.ts';
-import { isObject } from '../../../kit/json/object.ts';
-import { isBusyType, whatLimited } from '../../../money/admission/what-limited.ts';
-import { callObject } from '../../../objects/call-object.ts';
 import type {
   ConversationObject,
   ConversationPlace,
   Result,
   TurnCall,
   TurnRequest,
-} from '../../../talk/object/contract.ts';
-import { SUBAGENT_ID } from '../../../talk/object/conversations.schema.ts';
-import type { PackedAnswer } from '../../../talk/shown/turn-answer.ts';
-import { errorIn } from '../../../talk/turn/turn-ending.ts';
+} from '../../../conversations/object/contract.ts';
+import { SUBAGENT_ID } from '../../../conversations/object/conversations.schema.ts';
+import { errorIn } from '../../../conversations/turn/turn-ending.ts';
+import type { PackedAnswer } from '../../../conversations/views/turn-answer.ts';
+import { callObject } from '../../../durable/call-object.ts';
+import { orAborted } from '../../../kit/async/or-aborted.ts';
+import { jittered, pause } from '../../../kit/async/pause.ts';
+import { encoder, sha256Hex } from '../../../kit/http/bytes.ts';
+import { createRequestId } from '../../../kit/http/headers/request-id.ts';
+import { isObject } from '../../../kit/json/object.ts';
+import { isBusyType, whatLimited } from '../../../money/admission/what-limited.ts';
 import type { ApartCall, CallName, RunCaller } from '../called-kind.ts';
 import { failedCall, MOST_TEXT_BYTES, NO_CONTENT, type ToolCall, type ToolResult } from '../tool-result.ts';
 import type { SubagentOutcome } from './subagent-outcome.ts';

@@ -1,9 +1,9 @@
 /** What subagents have in their conversation's object: the run that has called one hears how it ends, and stops it. */
 
+import type { Result } from '../../../conversations/object/contract.ts';
+import type { ConversationPart, OpenConversation } from '../../../conversations/object/parts.ts';
 import { getOrMake } from '../../../kit/cache/get-or-make.ts';
 import { finalError } from '../../../kit/http/errors.ts';
-import type { Result } from '../../../talk/object/contract.ts';
-import type { ConversationPart, OpenConversation } from '../../../talk/object/parts.ts';
 import { type SubagentOutcome, subagentOutcomeOf } from './subagent-outcome.ts';
 
 /** The idempotency keys of subagents that must not begin, because the run that called them has ended. */

@@ -1,6 +1,6 @@
+import { conversationStub } from '../../../durable/stubs.ts';
 import { edit } from '../../../kit/json/edit.ts';
-import { faultIn } from '../../../named/tools/tools.schema.ts';
-import { conversationStub } from '../../../objects/stubs.ts';
+import { faultIn } from '../../../registry/tools/tools.schema.ts';
 import type { CalledKind } from '../called-kind.ts';
 import { withinRoom } from '../tool-result.ts';
 import { callAgent, subagentId } from './call-agent.ts';

@@ -1,11 +1,11 @@
 /** Tells a run that has called a subagent how that has ended, and what it has cost. */
 
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
-import type { TurnRow } from '../../../talk/history/storage/rows.ts';
-import type { Transcript } from '../../../talk/history/storage/transcript.ts';
-import { turnsOfRun } from '../../../talk/history/storage/turn-queries.ts';
-import type { TurnOutcome } from '../../../talk/object/contract.ts';
-import { outcomeOfTurn, turnsGoingOn } from '../../../talk/object/turn-report.ts';
+import type { TurnRow } from '../../../conversations/history/storage/rows.ts';
+import type { Transcript } from '../../../conversations/history/storage/transcript.ts';
+import { turnsOfRun } from '../../../conversations/history/storage/turn-queries.ts';
+import type { TurnOutcome } from '../../../conversations/object/contract.ts';
+import { outcomeOfTurn, turnsGoingOn } from '../../../conversations/object/turn-report.ts';
 import { approvalsIn, callRowsIn, callsTakenUp } from '../run-rows.ts';
 
 export interface SubagentOutcome extends TurnOutcome {

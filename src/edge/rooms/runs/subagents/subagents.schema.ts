@@ -1,6 +1,6 @@
 import * as z from '../../../kit/http/zod.ts';
-import { besideRun, goesUp, mayHaveSchema } from '../../../named/tools/tools.schema.ts';
-import { refSchema } from '../../../named/versions/versions.schema.ts';
+import { besideRun, goesUp, mayHaveSchema } from '../../../registry/tools/tools.schema.ts';
+import { refSchema } from '../../../registry/versions/versions.schema.ts';
 import { approval } from '../runs.schema.ts';
 
 /** A tool that is an agent: its task goes to a conversation of its own. */

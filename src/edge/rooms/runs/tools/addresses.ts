@@ -1,12 +1,12 @@
 /** Checks the addresses of tools that are called over HTTP, and their headers. */
 
-import { hasScope } from '../../../gate/auth/authenticate.ts';
-import { faultOfSecret, valueOfSecret } from '../../../gate/settings/tool-secrets.ts';
+import { hasScope } from '../../../auth/authenticate.ts';
+import { faultOfSecret, valueOfSecret } from '../../../config/tool-secrets.ts';
 import { finalError } from '../../../kit/http/errors.ts';
 import { deliverFault } from '../../../kit/http/headers/hosts.ts';
 import { isObject, type Json } from '../../../kit/json/object.ts';
-import type { ToolSender } from '../../../named/tools/tool-kind.ts';
-import { faultIn } from '../../../named/tools/tools.schema.ts';
+import type { ToolSender } from '../../../registry/tools/tool-kind.ts';
+import { faultIn } from '../../../registry/tools/tools.schema.ts';
 import type { KindCalls, ToolSettings } from '../called-kind.ts';
 import type { HttpRun } from '../runs.schema.ts';
 import { failedCall } from '../tool-result.ts';

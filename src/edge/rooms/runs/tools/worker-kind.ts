@@ -1,6 +1,6 @@
 import * as z from '../../../kit/http/zod.ts';
 import { isObject, type Json } from '../../../kit/json/object.ts';
-import { faultIn } from '../../../named/tools/tools.schema.ts';
+import { faultIn } from '../../../registry/tools/tools.schema.ts';
 import { callOwnTool } from '../call-own-tool.ts';
 import type { CalledKind } from '../called-kind.ts';
 import { ownTool, workerRunSchema, workerToolEntry } from '../runs.schema.ts';

@@ -3,7 +3,7 @@
  * schema for the model are filled in here.
  */
 
-import type { AppChoices } from '../../../gate/auth/context.ts';
+import type { AppChoices } from '../../../auth/context.ts';
 import { edit } from '../../../kit/json/edit.ts';
 import type { Json } from '../../../kit/json/object.ts';
 import type { Bindings } from '../../../kit/rooms/bindings.ts';

@@ -1,5 +1,5 @@
+import type { Page, PageOf } from '../../../durable/page.ts';
 import type { AlertRow } from '../../../money/alerts/alerts-answers.schema.ts';
-import type { Page, PageOf } from '../../../objects/page.ts';
 import type { EventState } from '../webhooks.schema.ts';
 import type { Attempt, EventReport, EventResult, EventRow } from '../webhooks-answers.schema.ts';
 

@@ -1,7 +1,7 @@
+import type { Remote } from '../../../durable/call-object.ts';
+import { callObject } from '../../../durable/call-object.ts';
+import { type InboxBinding, inboxStub } from '../../../durable/stubs.ts';
 import { within } from '../../../kit/async/timeout.ts';
-import type { Remote } from '../../../objects/call-object.ts';
-import { callObject } from '../../../objects/call-object.ts';
-import { type InboxBinding, inboxStub } from '../../../objects/stubs.ts';
 import type { InboxObject } from '../contracts/inbox.ts';
 
 const INBOX_CALL_MS = 30_000;

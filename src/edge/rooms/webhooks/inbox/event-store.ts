@@ -1,10 +1,10 @@
 /** The rows of an inbox: one for each event that has been received. */
 
+import { columnsOf, membersOf, type RawRow } from '../../../durable/columns.ts';
+import type { Page, PageOf } from '../../../durable/page.ts';
+import { makeOnWrite } from '../../../durable/schema.ts';
+import { Tables } from '../../../durable/tables.ts';
 import type { AlertBody, AlertRow } from '../../../money/alerts/alerts-answers.schema.ts';
-import { columnsOf, membersOf, type RawRow } from '../../../objects/columns.ts';
-import type { Page, PageOf } from '../../../objects/page.ts';
-import { makeOnWrite } from '../../../objects/schema.ts';
-import { Tables } from '../../../objects/tables.ts';
 import type { EventPage, NewEvent } from '../contracts/inbox.ts';
 import type { EventState } from '../webhooks.schema.ts';
 import type { Attempt, EventReport, EventResult, EventRow } from '../webhooks-answers.schema.ts';

@@ -1,5 +1,5 @@
+import { isAccount, sourceAccount } from '../../../auth/identity/identity.ts';
 import { type TaskAsked, taskAsked } from '../../../classify/classify.schema.ts';
-import { isAccount, sourceAccount } from '../../../gate/identity/identity.ts';
 import type { DeliverResult } from '../../../kit/delivery/deliver.ts';
 import { SCHEDULE, type Schedule } from '../../../kit/delivery/schedule.ts';
 import type { SignatureScheme, Verify } from '../../../kit/delivery/signature.ts';

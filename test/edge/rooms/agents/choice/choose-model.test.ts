@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { settingsOf } from '#edge/gate/settings/settings.ts';
+import { settingsOf } from '#edge/config/settings.ts';
+import type { ChosenBy } from '#edge/conversations/history/storage/chosen-by.schema.ts';
+import type { Chosen } from '#edge/conversations/history/storage/rows.ts';
 import { choiceOf, decideModel, isDearer, mayStepUp, modelAsked } from '#edge/rooms/agents/choice/choose-model.ts';
-import type { ChosenBy } from '#edge/talk/history/storage/chosen-by.schema.ts';
-import type { Chosen } from '#edge/talk/history/storage/rows.ts';
 import { tryCases } from '#test/support/runs.ts';
 
 const { models } = settingsOf({ UPSTREAM: 'simulator' }, true);

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { decodeJwt } from 'jose';
 import { expect, test, vi } from 'vitest';
+import { Conversation } from '#edge/conversations/object/conversation.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import { Account } from '#edge/money/account/account.ts';
-import { Conversation } from '#edge/talk/object/conversation.ts';
 import { ask, edgeWithSky, SKY } from '#test/support/agents.ts';
 import type { Sent } from '#test/support/app.ts';
 import { eventually, untilSo } from '#test/support/eventually.ts';

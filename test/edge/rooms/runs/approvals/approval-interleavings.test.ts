@@ -1,9 +1,9 @@
 import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { accountStub } from '#edge/durable/stubs.ts';
 import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
 import type { Json } from '#edge/kit/json/object.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
 import { brokenRule } from '#test/support/api-rules.ts';
 import { approvalsOf, bindings, decideOn, jsonOf, readOf, rowsOf, stubOf } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';

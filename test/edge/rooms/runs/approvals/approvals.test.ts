@@ -1,11 +1,11 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { describe, expect, test } from 'vitest';
+import { approvalRequested, approvalRow, turnReport } from '#edge/conversations/object/conversations-answers.schema.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
 import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
 import { memberTexts } from '#edge/kit/json/edit.ts';
 import { parseKept } from '#edge/kit/json/kept-text.ts';
 import type { Json } from '#edge/kit/json/object.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
-import { approvalRequested, approvalRow, turnReport } from '#edge/talk/object/conversations-answers.schema.ts';
 import * as agents from '#test/support/agents.ts';
 import { errorOf, settledApps, testApp } from '#test/support/app.ts';
 import {

@@ -1,13 +1,13 @@
 import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
+import type { CrossingText } from '#edge/conversations/object/contract.ts';
+import { turnEnded, turnReport } from '#edge/conversations/object/conversations-answers.schema.ts';
+import { receivedText } from '#edge/conversations/object/crossing-answer.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
 import { verifyStandard } from '#edge/kit/delivery/standard-webhooks.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import { Account } from '#edge/money/account/account.ts';
-import { accountStub } from '#edge/objects/stubs.ts';
-import type { CrossingText } from '#edge/talk/object/contract.ts';
-import { turnEnded, turnReport } from '#edge/talk/object/conversations-answers.schema.ts';
-import { receivedText } from '#edge/talk/object/crossing-answer.ts';
 import { errorOf, testApp } from '#test/support/app.ts';
 import { atRest, bindings, passingTime, rowsOf, simulate, stubOf, turnNow } from '#test/support/conversations.ts';
 import { eventually, untilSo } from '#test/support/eventually.ts';

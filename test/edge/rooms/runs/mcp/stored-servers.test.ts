@@ -1,10 +1,10 @@
 import Ajv2020 from 'ajv/dist/2020.js';
 import fc from 'fast-check';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { settingsOf } from '#edge/gate/settings/settings.ts';
+import { settingsOf } from '#edge/config/settings.ts';
 import type { Json } from '#edge/kit/json/object.ts';
-import { checkTools } from '#edge/named/tools/check-tools.ts';
-import { storedTools } from '#edge/named/versions/stored-tools.ts';
+import { checkTools } from '#edge/registry/tools/check-tools.ts';
+import { storedTools } from '#edge/registry/versions/stored-tools.ts';
 import { serveHttp, serveMcp, serveWithoutSessions } from '#test/support/mcp-server.ts';
 import { runs, tryAsyncCases } from '#test/support/runs.ts';
 

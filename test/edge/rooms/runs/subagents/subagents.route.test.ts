@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { conversationReport, conversationRow } from '#edge/talk/object/conversations-answers.schema.ts';
+import { conversationReport, conversationRow } from '#edge/conversations/object/conversations-answers.schema.ts';
 import { errorOf, testApp } from '#test/support/app.ts';
 import { as, type SimulatedEdge, simulatedEdge } from '#test/support/prefixes.ts';
 import { answeringBy, calls, says } from '#test/support/scripted-runs.ts';

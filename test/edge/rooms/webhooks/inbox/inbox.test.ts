@@ -1,6 +1,6 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { describe, expect, test, vi } from 'vitest';
-import { accountStub, inboxStub, stubOf } from '#edge/objects/stubs.ts';
+import { accountStub, inboxStub, stubOf } from '#edge/durable/stubs.ts';
 import type { Pool } from '#edge/rooms/pools/pool.ts';
 import type { Conclusion, Work } from '#edge/rooms/webhooks/contracts/inbox.ts';
 import { EventStore } from '#edge/rooms/webhooks/inbox/event-store.ts';

@@ -1,0 +1,80 @@
+import type { Context } from 'hono';
+import type { Settings } from '../config/settings.ts';
+import type { MemoryShare } from '../kit/http/body-memory.ts';
+import type { LogEntry } from '../kit/http/log.ts';
+import type { AccountBinding, Bindings } from '../kit/rooms/bindings.ts';
+import type { Caller, Identity } from './identity/caller.ts';
+
+/**
+ * A Worker's own function that says who sends a request.
+ *
+ * If it returns `undefined`, the edge's own credentials decide: a token of SIGNING_SECRET or of the identity provider. In
+ * development a request without one is the account `dev`. Everybody else gets a 401. If it throws, the request ends; an
+ * ApiError keeps its own status. It is called for every request, so it should cache costly results. Without a `token`, only
+ * this function can revoke a caller. A header of your own may go up to Claude, but `authorization`, `x-api-key`, `cookie`, `cf-*`
+ * and `sluice-*` never do, so put your own secret into one of these. If you trust a cookie, check `origin` too.
+ *
+ * @param request do not read its body; read that of `request.clone()`
+ * @param c has what the Worker's own middleware has set, such as `c.get('user')`
+ */
+export type Authenticate = (request: Request, c: Context<AppEnv>) => Caller | undefined | Promise<Caller | undefined>;
+
+/** What a Worker decides for one of its apps. Routes are the same for every app: they find this in the context. */
+export interface AppChoices {
+  /**
+   * Called instead of `fetch` for everything that goes to the Claude API: the binding of a gateway, or a simulator in a test.
+   * It should end when `signal` is aborted. The key in its headers is the setting ANTHROPIC_API_KEY.
+   */
+  fetch?: (url: string, init: RequestInit) => Promise<Response>;
+  /** Asked first who sends a request to a private path. Default: the edge's own tokens and the identity provider's. */
+  authenticate?: Authenticate;
+  /**
+   * Whether requests are neither admitted nor booked.
+   *
+   * @internal for measurements. Conversations are still metered
+   */
+  isUnmetered?: boolean;
+}
+
+/** The context of a request for middleware and routes: `c.env` and `c.get(…)`. */
+export interface AppEnv {
+  Bindings: Bindings;
+  Variables: {
+    app: AppChoices;
+    requestId: string;
+    settings: Settings;
+    entry: LogEntry;
+    /** The memory that its body takes. */
+    share: MemoryShare;
+    /** Absent on a path that a Worker has opened to requests without a credential. */
+    identity: Identity;
+    /** Whether the path needs no credential, because a Worker has said so. */
+    opened?: boolean;
+    /** Whether the path needs a credential, whatever route is there. */
+    closed?: boolean;
+  };
+}
+
+/** What the work on a request needs: who asks, how to reach the account, and what keeps the work alive. */
+export interface RequestContext {
+  requestId: string;
+  identity: Identity;
+  accounts: AccountBinding;
+  /** The KV namespace with prefixes, classifiers and the list of accounts. */
+  store: KVNamespace;
+  settings: Settings;
+  /** Keeps work alive that nobody waits for. If the work fails, the log says so. */
+  waitUntil(work: Promise<unknown>): void;
+}
+
+export function contextOf(c: Pick<Context<AppEnv>, 'get' | 'env'>): RequestContext {
+  const entry = c.get('entry');
+  return {
+    requestId: c.get('requestId'),
+    identity: c.get('identity'),
+    accounts: c.env,
+    store: c.env.STORE,
+    settings: c.get('settings'),
+    waitUntil: (work) => entry.during(work),
+  };
+}

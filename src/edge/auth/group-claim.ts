@@ -1,0 +1,48 @@
+import type { JWTPayload } from 'jose';
+import type { Settings } from '../config/settings.ts';
+import { type ApiError, finalError } from '../kit/http/errors.ts';
+import { isObject } from '../kit/json/object.ts';
+import type { VerifiedToken } from './identity/caller.ts';
+import { isGroup } from './identity/identity.ts';
+
+type GroupSettings = Pick<Settings, 'JWT_GROUP_CLAIM' | 'JWT_GROUP_ORDER' | 'JWT_GROUP_DEFAULT'>;
+
+/**
+ * Reads from the claims of a token whose shared budget pays. In a provider's token a claim that cannot be read must not mean
+ * that no budget is asked.
+ *
+ * @returns the group; undefined if the deployment asks for none, or the token has none
+ * @throws ApiError 401 if the claim is there and names no single group
+ */
+export function groupOfClaims(
+  claims: JWTPayload,
+  issuer: VerifiedToken['issuer'],
+  { JWT_GROUP_CLAIM: name, JWT_GROUP_ORDER: order, JWT_GROUP_DEFAULT: otherwise }: GroupSettings,
+): string | undefined {
+  if (name === undefined) return undefined;
+  const claim = claims[name] ?? [];
+  if (issuer === 'edge') return isGroup(claim) ? claim : undefined;
+  if (isLeftOut(claims, name)) throw unreadable(name, 'is not in the token itself');
+  const groups: readonly unknown[] = [...new Set(Array.isArray(claim) ? claim : [claim])];
+  if (groups.length === 0) return otherwise;
+  if (!groups.every(isGroup)) throw unreadable(name, 'must have names of 1 to 128 characters');
+  const [first, ...more] = groups;
+  if (more.length === 0) return first;
+  if (order.length === 0)
+    throw unreadable(name, 'names several groups, and JWT_GROUP_ORDER does not say which one counts');
+  const wins = order.find((group) => groups.includes(group));
+  if (wins === undefined) throw unreadable(name, 'names several groups, and none that JWT_GROUP_ORDER has');
+  return wins;
+}
+
+/** @returns whether a claim is not in the token itself: Microsoft Entra leaves out a list that is too long, and says so. */
+export function isLeftOut({ _claim_names: elsewhere }: JWTPayload, name: string): boolean {
+  return isObject(elsewhere) && Object.hasOwn(elsewhere, name);
+}
+
+function unreadable(claim: string, why: string): ApiError {
+  return finalError(
+    'authentication_error',
+    `This credential names no group that can pay: its claim \`${claim}\` ${why}.`,
+  );
+}

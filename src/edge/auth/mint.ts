@@ -1,0 +1,63 @@
+import { type JWTPayload, SignJWT } from 'jose';
+import { utf8 } from '../kit/http/bytes.ts';
+import type { Session } from './identity/caller.ts';
+import type { Scope } from './identity/identity.ts';
+import type { Only } from './identity/only.ts';
+
+/** What a new token says. */
+export interface MintOptions {
+  account: string;
+  scopes: readonly Scope[];
+  /** Seconds from now. Default: valid until it is revoked; with the scope `admin` 30 days. */
+  expiresIn?: number | undefined;
+  label?: string | undefined;
+  /** The tags under which the ledger books its requests. The caller cannot choose others. */
+  tags?: Record<string, string> | undefined;
+  /** What it may ask, if it is a bound token. */
+  only?: Only | undefined;
+  /** How it can be renewed. */
+  session?: Session | undefined;
+  /** For a renewed token: the id and the time (seconds since 1970) of the one before, so that revocations hold for both. */
+  renews?: { jti: string; issuedAt: number } | undefined;
+}
+
+export interface MintedCredential {
+  token: string;
+  jti: string;
+  account: string;
+  scopes: readonly Scope[];
+  /** Seconds since 1970. */
+  issued_at: number;
+  /** Seconds since 1970. */
+  expires_at: number | undefined;
+}
+
+/** How long a token for everything is valid if nobody says how long. */
+const ADMIN_SECONDS = 30 * 86_400;
+/** The only algorithm of this edge's own tokens. */
+export const TOKEN_ALGORITHM = 'HS256';
+
+/**
+ * Mints a credential of this edge: a JWT that names its account and what it may do.
+ *
+ * @param secret the setting SIGNING_SECRET
+ */
+export async function mintToken(secret: string, options: MintOptions, now = Date.now()): Promise<MintedCredential> {
+  const second = Math.floor(now / 1_000);
+  const { jti, issuedAt } = options.renews ?? { jti: crypto.randomUUID(), issuedAt: second };
+  const expiresIn = options.expiresIn ?? (options.scopes.includes('admin') ? ADMIN_SECONDS : undefined);
+  const expiresAt = expiresIn === undefined ? undefined : second + expiresIn;
+  const claims: JWTPayload = { scope: options.scopes.join(' ') };
+  if (options.label !== undefined) claims.label = options.label;
+  if (options.tags !== undefined) claims.tags = options.tags;
+  if (options.only !== undefined) claims.only = options.only;
+  if (options.session !== undefined) claims.session = options.session;
+  const jwt = new SignJWT(claims)
+    .setProtectedHeader({ alg: TOKEN_ALGORITHM, typ: 'JWT' })
+    .setSubject(options.account)
+    .setJti(jti)
+    .setIssuedAt(issuedAt);
+  if (expiresAt !== undefined) jwt.setExpirationTime(expiresAt);
+  const token = await jwt.sign(utf8(secret));
+  return { token, jti, account: options.account, scopes: options.scopes, issued_at: issuedAt, expires_at: expiresAt };
+}

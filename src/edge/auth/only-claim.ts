@@ -1,0 +1,39 @@
+import type { JWTPayload } from 'jose';
+import type { Settings } from '../config/settings.ts';
+import { type ApiError, finalError } from '../kit/http/errors.ts';
+import { isLeftOut } from './group-claim.ts';
+import type { VerifiedToken } from './identity/caller.ts';
+import { type Only, onlySchema } from './identity/only.ts';
+
+/**
+ * Reads from the claims of a token what it may ask, if it is bound: in a token of this edge the claim `only`, in a provider's
+ * that of JWT_ONLY_CLAIM, which names agents in a list or a text with spaces.
+ *
+ * @returns undefined for a token that is not bound
+ * @throws ApiError 401 for a claim that cannot be read: a token that should be bound must not be free
+ */
+export function onlyOfClaims(
+  claims: JWTPayload,
+  issuer: VerifiedToken['issuer'],
+  { JWT_ONLY_CLAIM: name, JWT_ONLY: otherwise }: Pick<Settings, 'JWT_ONLY_CLAIM' | 'JWT_ONLY'>,
+): Only | undefined {
+  if (issuer === 'edge') return claims.only === undefined ? undefined : readOnly('only', claims.only);
+  if (name === undefined) return otherwise;
+  if (isLeftOut(claims, name)) throw unboundable(name, 'is not in the token itself');
+  const claim = claims[name];
+  if (claim !== undefined) {
+    return readOnly(name, { agents: typeof claim === 'string' ? claim.split(' ').filter((one) => one !== '') : claim });
+  }
+  if (!otherwise) throw unboundable(name, 'is absent, and JWT_ONLY does not say what counts then');
+  return otherwise;
+}
+
+function readOnly(name: string, only: unknown): Only {
+  const { data } = onlySchema.safeParse(only);
+  if (!data) throw unboundable(name, 'cannot be read');
+  return data;
+}
+
+function unboundable(claim: string, why: string): ApiError {
+  return finalError('authentication_error', `This credential may ask nothing: its claim \`${claim}\` ${why}.`);
+}

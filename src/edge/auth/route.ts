@@ -1,0 +1,107 @@
+import type { Context, Handler, MiddlewareHandler } from 'hono';
+import type { Hono } from '../kit/http/hono.ts';
+import type * as z from '../kit/http/zod.ts';
+import { seam } from '../kit/rooms/rooms.ts';
+import { checkScope } from './authenticate.ts';
+import { openToBound } from './bound-routes.ts';
+import type { AppChoices, AppEnv } from './context.ts';
+import type { Scope } from './identity/identity.ts';
+import { openToPages } from './loopback.ts';
+
+type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+
+/** A method and a path, as the router has them: `GET /accounts/:id`. */
+export type RouteName = `${Method} /${string}`;
+
+type PathOf<Name> = Name extends `${string} ${infer Path}` ? Path : never;
+
+/** What must hold before a route's handler is called, and what it reads. */
+interface RouteTerms<Body, Query> {
+  /** The scope that it needs. `credential`: any scope will do; `signature`: the body must be signed; `nothing`: it is public. */
+  needs: Scope | 'credential' | 'signature' | 'nothing';
+  /** By these the handler checks what is sent, and from these the reference describes it. */
+  body?: Body;
+  /** As a function where rooms have their share in it. */
+  query?: Query | (() => Query);
+  /** Whether its query also says which page of a list is asked for: `readPage` reads that. */
+  pages?: true;
+  /** Whether bound tokens may use it. Then the handler must see what they may ask there. */
+  bound?: true;
+  /** Whether its answer is no secret: in development any page may read it. */
+  common?: true;
+  /** Whether its admission asks the account if the credential is revoked. Of all others it is asked before them. */
+  admits?: true;
+  /** Whether it spends money at once, so that it may be refused before its body is read. */
+  spends?: true;
+}
+
+/** One route: all that the core, its rooms and the reference know of it. */
+export interface Route<Name extends RouteName, Body, Query> extends RouteTerms<Body, Query> {
+  readonly name: Name;
+  // A method, so that routes of different paths stand in one list.
+  answer(c: Context<AppEnv, PathOf<Name>>, request: { body: Body; query: Query }): Response | Promise<Response>;
+}
+
+export type AnyRoute = Route<RouteName, z.ZodMiniType | undefined, z.ZodMiniObject | undefined>;
+
+export const ROUTES = seam<readonly AnyRoute[]>()('routes');
+/** Takes what a Worker decides for a room in its own code, once for each app. */
+export const OPTIONS = seam<(app: AppChoices) => void>()('options');
+
+/**
+ * Makes a route.
+ *
+ * @param answer gets the schemas of the request, too: it reads the body when it is known who may send how much
+ */
+export function route<
+  const Name extends RouteName,
+  Body extends z.ZodMiniType | undefined = undefined,
+  Query extends z.ZodMiniObject | undefined = undefined,
+>(name: Name, terms: RouteTerms<Body, Query>, answer: Route<Name, Body, Query>['answer']): Route<Name, Body, Query> {
+  return { ...terms, name, answer };
+}
+
+/** Middleware of routes. */
+interface Before {
+  /** Before each of them. */
+  first?: readonly MiddlewareHandler<AppEnv>[];
+  /** Before the body of a request that spends money is read. */
+  beforeSpending?: MiddlewareHandler<AppEnv> | undefined;
+}
+
+/** Adds routes to an app. The first function of each also asks for the scope. */
+export function mount(
+  app: Hono<AppEnv>,
+  routes: readonly AnyRoute[],
+  { first = [], beforeSpending }: Before = {},
+): void {
+  for (const { name, needs, bound, common, spends, body, query, answer } of routes) {
+    const [method = '', path = ''] = name.split(' ');
+    const request = {
+      body,
+      get query() {
+        return querySchema(query);
+      },
+    };
+    const answering: Handler<AppEnv> = (c) => answer(c, request);
+    const [head = answering, ...others] = [...(spends && beforeSpending ? [beforeSpending] : []), answering];
+    const scope = scopeOf(needs);
+    // New for every app, so that it knows its own from those of another one.
+    const checked: Handler<AppEnv> = (c, next) => {
+      if (scope) checkScope(c.get('identity'), scope);
+      return head(c, next);
+    };
+    if (bound) openToBound(checked);
+    if (common) openToPages(checked);
+    app.on(method, [path], ...first, checked, ...others);
+  }
+}
+
+export function querySchema(query: AnyRoute['query']): z.ZodMiniObject | undefined {
+  return typeof query === 'function' ? query() : query;
+}
+
+/** @returns the scope that a route needs; undefined if any credential will do, or none */
+export function scopeOf(needs: AnyRoute['needs']): Scope | undefined {
+  return needs === 'nothing' || needs === 'credential' || needs === 'signature' ? undefined : needs;
+}

@@ -1,0 +1,269 @@
+import {
+  createRemoteJWKSet,
+  decodeProtectedHeader,
+  errors,
+  type JWTPayload,
+  type JWTVerifyGetKey,
+  type JWTVerifyOptions,
+  jwtVerify,
+} from 'jose';
+import type { Settings } from '../config/settings.ts';
+import { getOrMake } from '../kit/cache/get-or-make.ts';
+import { LruCache } from '../kit/cache/lru.ts';
+import { sha256Hex, utf8 } from '../kit/http/bytes.ts';
+import { ApiError, finalError, tryAgain } from '../kit/http/errors.ts';
+import { isObject } from '../kit/json/object.ts';
+import { markBy } from './account-mark.ts';
+import { groupOfClaims } from './group-claim.ts';
+import { type Identity, LEEWAY_S, type Session, type VerifiedToken } from './identity/caller.ts';
+import { isAccount, isSourceAccount, isVisitor, PROVIDER_DEFAULT, parseScopes } from './identity/identity.ts';
+import { scopesOfBound } from './identity/only.ts';
+import { tagsOfClaim } from './identity/tags.ts';
+import { TOKEN_ALGORITHM } from './mint.ts';
+import { onlyOfClaims } from './only-claim.ts';
+
+/** Algorithms of an identity provider's tokens. All use a private key, since a shared secret would have to be given away. */
+const PROVIDER_ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'];
+
+/** How many verified tokens an isolate remembers. */
+const MOST_VERIFIED = 5_000;
+/** How many keys without an id are tried for one token. */
+const MOST_KEYS_TRIED = 4;
+/** Milliseconds for which it is remembered that the provider's keys could not be read. */
+const UNREAD_KEYS_MS = 2_000;
+/** The longest id of a token that an account keeps. */
+const LONGEST_JTI = 256;
+
+/** What an isolate remembers for its settings. Verifying a token costs more than relaying a request. */
+interface Verifier {
+  remembered: LruCache<string, Identity>;
+  provider: JWTVerifyGetKey | undefined;
+}
+
+const verifiers = new WeakMap<Settings, Verifier>();
+
+/**
+ * Verifies a credential: a token of this edge, or of the identity provider.
+ *
+ * @returns who it belongs to, and what it allows
+ * @throws ApiError 401 for a credential that is not valid; 503 while the provider's keys cannot be read
+ */
+export async function verifyToken(token: string, settings: Settings, now = Date.now()): Promise<Identity> {
+  const earlier = verifiedBefore(token, settings, now);
+  if (earlier) return earlier;
+  const verifier = verifierOf(settings);
+  const identity = await verify(token, settings, verifier, now);
+  verifier.remembered.set(token, identity);
+  return identity;
+}
+
+/** @returns the owner of a credential, if this isolate has verified it before and it has not expired. */
+export function verifiedBefore(token: string, settings: Settings, now = Date.now()): Identity | undefined {
+  const { remembered } = verifierOf(settings);
+  const earlier = remembered.get(token);
+  const leeway = earlier?.token?.issuer === 'provider' ? LEEWAY_S : 0;
+  if (!earlier || ((earlier.token?.expires_at ?? Number.POSITIVE_INFINITY) + leeway) * 1_000 > now) return earlier;
+  remembered.delete(token);
+  return undefined;
+}
+
+/** @returns whether a string has the form of a JWT: three parts, the first a header. */
+export function isJwt(credential: string): boolean {
+  return /^eyJ[\w-]*\.[\w-]*\.[\w-]*$/.test(credential);
+}
+
+/** @returns the 401 for a credential that is absent or not valid. */
+export function unauthenticated(message: string): ApiError {
+  return finalError('authentication_error', message);
+}
+
+/**
+ * Refuses the account of a source of webhooks, which only pays, and that of a visitor, which has no login.
+ *
+ * @throws ApiError 401 for such an account
+ */
+export function refuseOwnAccount(account: string): void {
+  if (isVisitor(account)) throw unauthenticated('This deployment has no visitors, or this account is not one of them.');
+  if (!isSourceAccount(account)) return;
+  throw unauthenticated('Accounts named `webhook-…` pay for webhooks, and nobody logs in as one. Use another account.');
+}
+
+function verifierOf(settings: Settings): Verifier {
+  return getOrMake(verifiers, settings, () => {
+    const { JWKS_URL: url } = settings;
+    const provider = url === undefined ? undefined : providerKeys(new URL(url));
+    return { remembered: new LruCache({ most: MOST_VERIFIED }), provider };
+  });
+}
+
+function providerKeys(url: URL): JWTVerifyGetKey {
+  const keys = createRemoteJWKSet(url);
+  /** The last failure to read them, and until when it is remembered: not every request waits for a provider that is down. */
+  let failed: { thrown: unknown; until: number } | undefined;
+  return async (header, token) => {
+    try {
+      if (failed && Date.now() < failed.until) throw failed.thrown;
+      return await keys(header, token);
+    } catch (thrown) {
+      if (thrown instanceof errors.JWKSNoMatchingKey || thrown instanceof errors.JWKSMultipleMatchingKeys) throw thrown;
+      if (failed?.thrown !== thrown) failed = { thrown, until: Date.now() + UNREAD_KEYS_MS };
+      // The credential may be valid, so the caller may try again.
+      const message = 'The identity provider’s keys could not be read. Try again in a moment.';
+      throw tryAgain(message, 'jwks_unavailable', { seconds: 5, cause: thrown });
+    }
+  };
+}
+
+async function verify(token: string, settings: Settings, verifier: Verifier, now: number): Promise<Identity> {
+  const { SIGNING_SECRET, SIGNING_SECRET_PREVIOUS } = settings;
+  const secrets = [SIGNING_SECRET, SIGNING_SECRET_PREVIOUS].filter((secret) => secret !== undefined);
+  const currentDate = new Date(now);
+  try {
+    if (decodeProtectedHeader(token).alg === TOKEN_ALGORITHM) {
+      const { payload, secret } = await verifyWithSecrets(token, secrets, currentDate);
+      rejectFutureToken(payload, now);
+      const identity = await identityOf(token, payload, 'edge', true, settings);
+      if (identity.token) identity.token.mark = await markBy(secret, identity.account);
+      return identity;
+    }
+    if (!verifier.provider)
+      throw unauthenticated('This credential was not issued by this edge. Ask its operator for one.');
+    const payload = await verifyWithProvider(token, verifier.provider, {
+      algorithms: PROVIDER_ALGORITHMS,
+      issuer: settings.JWT_ISSUER ?? [],
+      audience: settings.JWT_AUDIENCE ?? [],
+      requiredClaims: ['sub', 'exp'],
+      clockTolerance: LEEWAY_S,
+      currentDate,
+    });
+    rejectFutureToken(payload, now);
+    return await identityOf(token, payload, 'provider', settings.JWT_ADMIN === 'true', settings);
+  } catch (thrown) {
+    throw asUnauthenticated(thrown);
+  }
+}
+
+/**
+ * Rejects a token that is dated further ahead than a clock may be wrong: it would outlive the revocation of all tokens.
+ *
+ * @throws ApiError 401 for such a token
+ */
+function rejectFutureToken({ iat }: JWTPayload, now: number): void {
+  if (iat === undefined || iat * 1_000 <= now + LEEWAY_S * 1_000) return;
+  throw unauthenticated(
+    `This credential is dated more than ${LEEWAY_S} seconds ahead (its claim \`iat\`). Whoever issues it must set their clock. Then get a new one.`,
+  );
+}
+
+/** Verifies with the provider's key that the token names. Of keys without an id, each that fits its algorithm is tried. */
+async function verifyWithProvider(
+  token: string,
+  keys: JWTVerifyGetKey,
+  options: JWTVerifyOptions,
+): Promise<JWTPayload> {
+  try {
+    return (await jwtVerify(token, keys, options)).payload;
+  } catch (thrown) {
+    if (!(thrown instanceof errors.JWKSMultipleMatchingKeys)) throw thrown;
+    let tried = 0;
+    for await (const key of thrown) {
+      tried += 1;
+      try {
+        return (await jwtVerify(token, key, options)).payload;
+      } catch (failure) {
+        const isOtherKey = failure instanceof errors.JWSSignatureVerificationFailed;
+        if (!isOtherKey || tried >= MOST_KEYS_TRIED) throw failure;
+      }
+    }
+    throw new errors.JWSSignatureVerificationFailed();
+  }
+}
+
+/** Verifies with each secret in turn. During a rotation the earlier secret is also valid. */
+async function verifyWithSecrets(
+  token: string,
+  secrets: readonly string[],
+  currentDate: Date,
+): Promise<{ payload: JWTPayload; secret: string }> {
+  let failure: unknown = unauthenticated('This credential was not issued by this edge. Ask its operator for one.');
+  for (const secret of secrets) {
+    try {
+      const key = utf8(secret);
+      const { payload } = await jwtVerify(token, key, { algorithms: [TOKEN_ALGORITHM], currentDate });
+      return { payload, secret };
+    } catch (thrown) {
+      failure = thrown;
+      if (!(thrown instanceof errors.JWSSignatureVerificationFailed)) break;
+    }
+  }
+  throw failure;
+}
+
+/**
+ * @param mayBeAdmin whether the scope `admin` counts. A person who writes a provider's claims need not be an admin of this
+ * edge
+ */
+async function identityOf(
+  token: string,
+  claims: JWTPayload,
+  issuer: VerifiedToken['issuer'],
+  mayBeAdmin: boolean,
+  settings: Settings,
+): Promise<Identity> {
+  if (!isAccount(claims.sub)) {
+    throw unauthenticated('This credential names no account: its `sub` must have 1 to 128 characters.');
+  }
+  // The edge mints such an account for nobody but visitors.
+  const visitors = issuer === 'edge' && isVisitor(claims.sub) ? settings.VISITORS : undefined;
+  if (!visitors) refuseOwnAccount(claims.sub);
+  const named = parseScopes(claims.scope).filter((scope) => mayBeAdmin || scope !== 'admin');
+  const only = onlyOfClaims(claims, issuer, settings);
+  const scopes = scopesOfBound(issuer === 'provider' && named.length === 0 ? PROVIDER_DEFAULT : named, only);
+  const group = visitors?.group ?? groupOfClaims(claims, issuer, settings);
+  return {
+    account: claims.sub,
+    scopes,
+    ...(group === undefined ? {} : { group }),
+    tags: tagsOfClaim(claims.tags),
+    ...(only && { only }),
+    token: {
+      jti: isTokenId(claims.jti) ? claims.jti : await idFromHash(token),
+      issued_at: claims.iat,
+      expires_at: claims.exp,
+      scopes,
+      session: issuer === 'edge' ? sessionOf(claims.session) : undefined,
+      label: typeof claims.label === 'string' ? claims.label : undefined,
+      issuer,
+    },
+  };
+}
+
+function sessionOf(claim: unknown): Session | undefined {
+  if (!isObject(claim)) return undefined;
+  const { end, seconds } = claim;
+  return typeof end === 'number' && typeof seconds === 'number' ? { end, seconds } : undefined;
+}
+
+/** @returns whether a claim can be an id by which a token is listed and revoked. In a provider's token it may be anything. */
+function isTokenId(claim: unknown): claim is string {
+  return typeof claim === 'string' && claim.length >= 1 && claim.length <= LONGEST_JTI && claim.isWellFormed();
+}
+
+/**
+ * Makes an id for a token that has none, so that it can be revoked too. The signature is left out: the same signature can be
+ * written in several ways (unused bits of its last character, an elliptic curve's other half), so that a revoked token would
+ * get a new id.
+ */
+async function idFromHash(token: string): Promise<string> {
+  const signed = token.slice(0, token.lastIndexOf('.'));
+  return `sha256-${(await sha256Hex(utf8(signed))).slice(0, 32)}`;
+}
+
+function asUnauthenticated(thrown: unknown): ApiError {
+  if (thrown instanceof ApiError) return thrown;
+  if (thrown instanceof errors.JWTExpired) return unauthenticated('This credential has expired. Get a new one.');
+  if (thrown instanceof errors.JWTClaimValidationFailed) {
+    return unauthenticated(`This credential does not hold here: its claim \`${thrown.claim}\` is not accepted.`);
+  }
+  return unauthenticated('This credential does not hold: it is malformed, altered, or signed with another key.');
+}

@@ -1,0 +1,243 @@
+/** Reads the entries of the setting UPSTREAMS, and opens the upstreams that they describe. */
+
+import type { Settings } from '../../config/settings.ts';
+import { getOrMake } from '../../kit/cache/get-or-make.ts';
+import { misconfigured } from '../../kit/http/errors.ts';
+import { keepSecrets } from '../../kit/http/secrets.ts';
+import * as z from '../../kit/http/zod.ts';
+import { asText, isObject } from '../../kit/json/object.ts';
+import { parseOrUndefined } from '../../kit/json/parse.ts';
+import { type ModelTable, undated } from '../models/models.ts';
+import { priceTable } from '../models/price-settings.ts';
+import { oneOf } from './fields.ts';
+import {
+  type Adaptation,
+  type AdaptedCall,
+  type Authorizing,
+  type BodyChanges,
+  type CallHeaders,
+  type CanonicalCall,
+  type Endpoint,
+  KeyFault,
+} from './kind.ts';
+import { kinds } from './kinds.ts';
+import { saysModelIsMissing } from './missing-model.ts';
+
+const modelId = z.string().check(z.minLength(1), z.maxLength(256));
+
+/** The fields of every entry, whatever its kind is. */
+const common = {
+  name: z
+    .string('must be a name such as "east"')
+    .check(z.maxLength(40), z.regex(/^[a-z](?:[a-z0-9-]*[a-z0-9])?$/, 'must be a name such as "east-2"')),
+  kind: oneOf(kinds),
+  models: z.optional(
+    z
+      .union([
+        z.catchall(z.object({}), modelId),
+        z.pipe(
+          z.array(modelId),
+          z.transform((names) => Object.fromEntries(names.map((name) => [name, undefined]))),
+        ),
+      ])
+      .check(
+        z.refine((models) => Object.keys(models).length > 0, 'must name a model; without it every model is served'),
+      ),
+  ),
+  price_factor: z.optional(z.number().check(z.gt(0), z.lte(100))),
+  prices: z.optional(priceTable),
+  count: z._default(z.boolean(), true),
+  max_concurrent: z.optional(z.int().check(z.gte(1))),
+  /** Which answers it stops writing and billing when their connection is closed. */
+  cancel_stops: z._default(z.enum(['streams', 'always', 'never']), 'streams'),
+  first_byte_ms: z._default(z.int().check(z.gte(1), z.lte(600_000)), 30_000),
+};
+
+/** A parsed entry of UPSTREAMS, with the fields that every entry has. Its other fields belong to its kind. */
+export type UpstreamEntry = z.output<z.ZodMiniObject<typeof common>>;
+
+/** An upstream of UPSTREAMS, ready to be called. */
+export interface OpenUpstream {
+  readonly entry: UpstreamEntry;
+  readonly name: string;
+  /** Whether its answers are the simulator's. */
+  readonly simulated: boolean;
+  /** Whether it is the Claude API itself, or the simulator in its place. */
+  readonly isClaudeApi: boolean;
+  /** @returns the id by which a model is called here; undefined if this upstream does not serve it. */
+  idOf(model: string): string | undefined;
+  /** @returns the Claude API's name of a model that an answer of this upstream names. */
+  modelOf(idThere: string): string;
+  /**
+   * @returns the feature that the call needs and this upstream does not have, such as `message batches`; undefined if it
+   * takes the call.
+   */
+  lacks(call: Pick<CanonicalCall, 'method' | 'path' | 'headers'>): string | undefined;
+  /** @returns whether the body of a 404 says that this upstream does not have the model after all. */
+  missesModel(text: string, model: string): boolean;
+  /** Puts a call into the form of this upstream, with its credential. */
+  prepare(call: CanonicalCall, by: Authorizing): Promise<AdaptedCall>;
+  /** Forgets a credential that was requested: it was refused. */
+  forgetCredential(): void;
+}
+
+/** @returns the name of the secret of an entry: `UPSTREAM_EAST_2_KEY` for `east-2`. */
+export function keyNameOf(name: string): string {
+  return `UPSTREAM_${name.toUpperCase().replaceAll('-', '_')}_KEY`;
+}
+
+/**
+ * Reads the entries of UPSTREAMS, without their secrets: a deployment script does not know those.
+ *
+ * @throws ApiError 500 that names each malformed entry, and what is wrong with it
+ */
+export function readUpstreams(settings: Settings): UpstreamEntry[] {
+  const faults: string[] = [];
+  const entries: UpstreamEntry[] = [];
+  const names = new Set<string>();
+  for (const [index, value] of settings.UPSTREAMS.entries()) {
+    const called = typeof value.name === 'string' ? JSON.stringify(value.name.slice(0, 40)) : `number ${index + 1}`;
+    const kind = typeof value.kind === 'string' && Object.hasOwn(kinds(), value.kind) ? kinds()[value.kind] : undefined;
+    const { data, error } = z.strictObject({ ...kind?.fields, ...common }).safeParse(value);
+    const fault = data && kind?.fault?.(data);
+    const sentences = (error?.issues ?? []).map(({ path, message }) => `${path.join('.') || 'it'} ${lowered(message)}`);
+    if (fault !== undefined) sentences.push(`it ${fault}`);
+    if (kind?.simulated && !/^simulator(?:-|$)/.test(asText(value.name))) {
+      // The name is in every answer, so it must say that the simulator has answered.
+      sentences.push('name must be "simulator", or begin with "simulator-", as its answers are not Claude\'s');
+    }
+    if (names.has(asText(value.name))) sentences.push('name is the one of another entry');
+    names.add(asText(value.name));
+    if (sentences.length > 0) faults.push(`the entry ${called}: ${sentences.join('; ')}`);
+    else entries.push(data as UpstreamEntry);
+  }
+  if (faults.length > 0) throw misconfigured(`This deployment has a malformed UPSTREAMS: ${faults.join('; ')}.`);
+  const simulated = entries.filter(({ kind }) => kinds()[kind]?.simulated);
+  if (simulated.length > 0 && !settings.development) {
+    throw misconfigured(
+      `The simulator is for development only. Remove from UPSTREAMS: ${simulated.map(({ name }) => name).join(', ')}.`,
+    );
+  }
+  return entries;
+}
+
+/** @returns the names of the secrets that the entries need. */
+export function keyNames(entries: readonly UpstreamEntry[]): string[] {
+  return entries.filter(({ kind }) => !kinds()[kind]?.keyless).map(({ name }) => keyNameOf(name));
+}
+
+const opened = new WeakMap<Settings, readonly OpenUpstream[]>();
+
+/**
+ * Opens the upstreams of UPSTREAMS in their order. Done once for the settings of an isolate.
+ *
+ * @returns an empty list if the setting is absent
+ * @throws ApiError 500 that names a malformed entry, or one whose secret is missing or malformed
+ */
+export function openUpstreams(settings: Settings): readonly OpenUpstream[] {
+  return getOrMake(opened, settings, () => readUpstreams(settings).map((entry) => openUpstream(entry, settings)));
+}
+
+function openUpstream(entry: UpstreamEntry, settings: Settings): OpenUpstream {
+  const kind = kinds()[entry.kind];
+  if (!kind) throw new TypeError(`There is no kind ${entry.kind}.`);
+  const keyName = keyNameOf(entry.name);
+  const secret = settings.upstreamKeys[keyName]?.trim();
+  if (secret === undefined && !kind.keyless) {
+    throw misconfigured(
+      `The upstream "${entry.name}" has no ${keyName}. The operator sets it with: npx wrangler secret put ${keyName}`,
+    );
+  }
+  if (secret !== undefined) keepSecrets(keyName, [secret, ...secretsIn(secret)]);
+  let endpoint: Endpoint;
+  try {
+    endpoint = kind.open(entry as Record<string, unknown>, secret ?? '');
+  } catch (thrown) {
+    if (thrown instanceof KeyFault)
+      throw misconfigured(`${keyName} of the upstream "${entry.name}" ${thrown.message}.`);
+    throw thrown;
+  }
+  const ids = new ModelIds(entry.models, settings.models, (model, id) => endpoint.idOf?.(model, id) ?? model);
+  return {
+    entry,
+    name: entry.name,
+    simulated: kind.simulated ?? false,
+    isClaudeApi: kind.simulated || endpoint.isClaudeApi === true,
+    idOf: (model) => ids.idOf(model),
+    modelOf: (idThere) => ids.modelOf(idThere),
+    lacks: (call) => endpoint.lacks?.(call),
+    missesModel: (text, model) => {
+      const idThere = ids.idOf(model) ?? model;
+      return endpoint.missesModel?.(text, idThere) ?? saysModelIsMissing(text, idThere);
+    },
+    forgetCredential: () => endpoint.forgetCredential?.(),
+    prepare: (call, by) => adaptedCall(endpoint, call, call.model === undefined ? undefined : ids.idOf(call.model), by),
+  };
+}
+
+const NO_CHANGES: BodyChanges = {};
+
+/** @returns the parts of a secret that must be masked: those that go up by themselves, or must not go up at all. */
+function secretsIn(secret: string): string[] {
+  const account = parseOrUndefined(secret);
+  if (!isObject(account)) return secret.split(':');
+  return [account.private_key, account.private_key_id].filter((part) => typeof part === 'string');
+}
+
+async function adaptedCall(
+  endpoint: Endpoint,
+  call: CanonicalCall,
+  idThere: string | undefined,
+  by: Authorizing,
+): Promise<AdaptedCall> {
+  const { headers, changes }: Adaptation = endpoint.adapt?.(call) ?? { headers: call.headers, changes: NO_CHANGES };
+  const isRenamed = idThere !== undefined && idThere !== call.model;
+  const { method } = call;
+  const url = endpoint.address(call, idThere);
+  const body = call.body?.(isRenamed ? { model: JSON.stringify(idThere), ...changes } : changes);
+  const authorized = endpoint.authorize({ method, url, headers, body }, by);
+  // Most kinds know it at once, and waiting for it would cost time in every request.
+  const credential: CallHeaders = authorized instanceof Promise ? await authorized : authorized;
+  return { method, url, headers: { ...headers, ...credential }, body };
+}
+
+/** The models of one upstream, with the id of each one there. */
+class ModelIds {
+  /** The ids there, by the row's id, or by the name if there is no row. Undefined if every model is served. */
+  readonly #served: ReadonlyMap<string, string | undefined> | undefined;
+  readonly #names = new Map<string, string>();
+  readonly #table: ModelTable;
+  readonly #idOf: NonNullable<Endpoint['idOf']>;
+
+  constructor(models: UpstreamEntry['models'], table: ModelTable, idOf: NonNullable<Endpoint['idOf']>) {
+    this.#table = table;
+    this.#idOf = idOf;
+    this.#served = models && new Map(Object.entries(models).map(([name, id]) => [this.#key(name), id]));
+    for (const { id } of table.rows) {
+      const there = this.idOf(id);
+      if (there !== undefined && !this.#names.has(there)) this.#names.set(there, id);
+    }
+    for (const [name, id] of this.#served ?? []) if (id !== undefined) this.#names.set(id, name);
+  }
+
+  idOf(model: string): string | undefined {
+    const key = this.#key(model);
+    if (this.#served && !this.#served.has(key)) return undefined;
+    return this.#served?.get(key) ?? this.#idOf(model, key);
+  }
+
+  modelOf(idThere: string): string {
+    return this.#names.get(idThere) ?? idThere;
+  }
+
+  /**
+   * @returns the key of a model, which is the same for all of its names: an upstream serves a model by all names, or by none.
+   */
+  #key(name: string): string {
+    return this.#table.find(name)?.id ?? undated(name);
+  }
+}
+
+function lowered(message: string): string {
+  return message.charAt(0).toLowerCase() + message.slice(1);
+}

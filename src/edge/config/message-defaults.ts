@@ -1,0 +1,69 @@
+/** The setting `MESSAGE_DEFAULTS`: what `POST /messages` uses where a request names no model. */
+
+import type { Identity } from '../auth/identity/caller.ts';
+import * as z from '../kit/http/zod.ts';
+import { edit } from '../kit/json/edit.ts';
+import type { Json } from '../kit/json/object.ts';
+import { agentName } from './setting-forms.ts';
+
+const FORM = 'must be {"model": …, "max_tokens": …, "system": …}, or {"agent": …} by itself';
+
+export const messageDefaults = z.union(
+  [
+    z.strictObject({ agent: agentName }),
+    z
+      .strictObject({
+        model: z.optional(z.string().check(z.minLength(1), z.maxLength(256))),
+        max_tokens: z.optional(z.int().check(z.gte(1))),
+        system: z.optional(z.string().check(z.minLength(1))),
+      })
+      .check(z.refine((defaults) => Object.keys(defaults).length > 0, FORM)),
+  ],
+  FORM,
+);
+
+/** The defaults of a request that names no model itself: an agent, or parts of a request. */
+export interface MessageDefaults {
+  agent?: string | undefined;
+  model?: string | undefined;
+  max_tokens?: number | undefined;
+  system?: string | undefined;
+}
+
+/**
+ * @param isShort whether the route is Sluice's own, not one of Anthropic's below `/v1`
+ * @returns the defaults that apply to a request: none with a restricted token; no agent where the request names a model
+ */
+export function defaultsFor(
+  { only }: Pick<Identity, 'only'>,
+  settings: { MESSAGE_DEFAULTS?: MessageDefaults | undefined },
+  { isShort, body }: { isShort: boolean; body: Json },
+): MessageDefaults | undefined {
+  const { MESSAGE_DEFAULTS: defaults } = settings;
+  if (!isShort || only || !defaults) return undefined;
+  return defaults.agent !== undefined && typeof body.model === 'string' ? undefined : defaults;
+}
+
+/**
+ * Adds the defaults that a request lacks.
+ *
+ * @param names the members that may be added
+ * @returns the same text and JSON if it lacks none
+ */
+export function withMessageDefaults<Body extends { text: string; json: Json }>(
+  body: Body,
+  defaults: MessageDefaults,
+  names: readonly (keyof MessageDefaults)[],
+): Pick<Body, 'text' | 'json'> {
+  const absent = names.filter((name) => defaults[name] !== undefined && body.json[name] === undefined);
+  if (absent.length === 0) return body;
+  const changes = Object.fromEntries(absent.map((name) => [name, JSON.stringify(defaults[name])]));
+  const added = Object.fromEntries(absent.map((name) => [name, defaults[name]]));
+  return { text: edit(body.text, changes), json: { ...body.json, ...added } };
+}
+
+/** @returns the error message for a request without a model. @param model an id from the table of models */
+export function modelRequired(model: string | undefined): string {
+  const example = model === undefined ? '' : `, such as "${model}"`;
+  return `model: Field required. Send a model${example}, or the name of an \`agent\`. The operator can set defaults for POST /messages with MESSAGE_DEFAULTS.`;
+}

@@ -1,0 +1,21 @@
+/** Says how long Durable Objects keep data that is not in use any more. */
+
+import { DAY_MS, HOUR_MS } from '../kit/async/durations.ts';
+import type { Settings } from './settings.ts';
+
+/** Milliseconds after which an object that cannot read its settings tries again. Without an alarm it would never wake. */
+export const UNREADABLE_MS = HOUR_MS;
+
+/**
+ * @param settings reads the settings of the deployment
+ * @returns milliseconds; undefined while the settings cannot be read. Then nothing may be deleted, because it is not known
+ *   what the operator wants
+ */
+export function retentionOf(settings: () => Pick<Settings, 'RETENTION_DAYS'>): number | undefined {
+  try {
+    return settings().RETENTION_DAYS * DAY_MS;
+  } catch {
+    // Nothing to do here: every route tells the operator which setting is malformed.
+    return undefined;
+  }
+}

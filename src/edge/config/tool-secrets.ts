@@ -1,0 +1,68 @@
+import { isHost } from '../kit/http/headers/hosts.ts';
+import { keepSecrets } from '../kit/http/secrets.ts';
+import * as z from '../kit/http/zod.ts';
+import { readerOfSettings } from './reader-of-settings.ts';
+import { malformed } from './setting-faults.ts';
+import type { Settings } from './settings.ts';
+
+const SETTING = /^TOOL_SECRET_([A-Z0-9_]+)$/;
+
+const SECRET_NAME = /^[A-Z0-9_]{1,64}$/;
+const LEAST_CHARACTERS = 16;
+
+/** @returns the value of a header without a word such as `Bearer`: a text may quote it so. */
+export function withoutScheme(value: string): string {
+  return value.replace(/^\S+ +/, '');
+}
+
+/** @returns whether this is the name of a secret header of a tool. */
+export function isToolSecret(name: string): boolean {
+  return SETTING.test(name);
+}
+
+export type SecretSettings = Pick<Settings, 'vars' | 'development'>;
+
+/**
+ * Reads the settings `TOOL_SECRET_<NAME>`, each as `host=value`. In development short ones are taken, too, which cannot be masked
+ * surely: each might be a part of any text.
+ *
+ * @returns the secrets by their names: `TOOL_SECRET_WEATHER` is `WEATHER`. Each goes to one host, with its port if that is not the
+ *   usual one
+ * @throws ApiError 500 that names a malformed one, never its value
+ */
+export const toolSecretsOf = readerOfSettings(({ vars, development }: SecretSettings) => {
+  const secrets: Record<string, { host: string; value: string }> = {};
+  for (const [setting, text] of Object.entries(vars)) {
+    const name = SETTING.exec(setting)?.[1];
+    if (name === undefined || typeof text !== 'string') continue;
+    const [, host = '', value = ''] = /^([^=]+)=([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)$/.exec(text) ?? [];
+    if (!isHost(host)) throw malformed(`${setting} (must be a host and a value, such as api.example.com=Bearer abc)`);
+    if (!development && withoutScheme(value).length < LEAST_CHARACTERS) {
+      throw malformed(`${setting} (its value must have at least ${LEAST_CHARACTERS} characters, without Bearer)`);
+    }
+    secrets[name] = { host, value };
+  }
+  return secrets;
+});
+
+/** What names a secret of the operator's. */
+export const namedSecret = {
+  secret: z
+    .string()
+    .check(z.regex(SECRET_NAME, 'must be the name of a setting TOOL_SECRET_<NAME>, without TOOL_SECRET_')),
+};
+
+/** @returns why a secret may not go to a host; undefined if it may */
+export function faultOfSecret(name: string, host: string, settings: SecretSettings): string | undefined {
+  const toolSecrets = toolSecretsOf(settings);
+  if (Object.hasOwn(toolSecrets, name) && toolSecrets[name]?.host === host) return undefined;
+  return `this edge has no TOOL_SECRET_${name} for this host; its operator can set it, as host=value`;
+}
+
+/** @returns the value of a secret, which is masked from now on where an answer repeats it. It must have been checked before */
+export function valueOfSecret(name: string, settings: SecretSettings): string {
+  const { value = '' } = toolSecretsOf(settings)[name] ?? {};
+  // It may be quoted without its scheme, such as `Bearer`.
+  keepSecrets(`TOOL_SECRET_${name}`, [value, withoutScheme(value)]);
+  return value;
+}

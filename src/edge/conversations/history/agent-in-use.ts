@@ -1,0 +1,64 @@
+/** An agent as the core uses it. What it is made of, only its room knows. */
+
+import type { RequestContext } from '../../auth/context.ts';
+import type { Upstream } from '../../claude/upstream.ts';
+import type { Settings } from '../../config/settings.ts';
+import type { About, Dimension } from '../../money/contracts/about.ts';
+import type { Approvers } from '../../registry/tools/tool-kind.ts';
+import type { InheritedParts, PrefixDefaults } from './inherited-parts.ts';
+import type { RetainedAgent } from './storage/rows.ts';
+
+/** The version of the agent that answers, name@version. */
+export const OF_AGENT: Dimension<string> = { name: 'agent', group: 'agent', isVersion: true };
+
+/** How a request is laid behind an agent. */
+export interface LaidBehind {
+  /** How many cache breakpoints the agent may add. */
+  breakpoints: number;
+  counts?: boolean;
+  /** Those of its MCP servers; without them the request does not go up, and names no servers. */
+  secrets?: Pick<Settings, 'vars' | 'development' | 'models'>;
+  /** The model that was chosen, if the agent chooses. Default: the one for questions without a label. */
+  model?: string | undefined;
+}
+
+/** What a message is about whose model is to be chosen. */
+export interface ChoiceAsked {
+  agent: RetainedAgent;
+  /** The model that the request names. */
+  named: string | undefined;
+  messages: readonly { role: string; content?: unknown }[];
+  by: RequestContext & { upstream: Upstream };
+}
+
+/** The model that was chosen for a message. */
+export interface ChosenModel {
+  model: string;
+  about: About;
+  /** @returns headers of its answer. @param hides whether only the model is told */
+  headers(hides: boolean): Record<string, string>;
+}
+
+export interface AgentInUse {
+  /** Its JSON text, which each of its conversations keeps. */
+  readonly text: string;
+  readonly defaults: PrefixDefaults;
+  readonly definition: {
+    readonly betas?: readonly string[] | undefined;
+    readonly fallback_models?: readonly string[] | undefined;
+    readonly approvers: Approvers;
+  };
+  /** Whether what goes up names secrets. */
+  readonly hasSecrets: boolean;
+  /** @returns whether one of its tools has this name. @param by only those that its client calls: the edge calls the others */
+  hasTool(name: unknown, by?: 'client'): boolean;
+  /**
+   * Writes the request that goes up: the few members that the caller decides, then the agent's.
+   *
+   * @param members the caller's members as JSON texts
+   * @throws ApiError 400 for what the agent does not allow, 500 for an MCP server whose secret is missing
+   */
+  lay(members: ReadonlyMap<string, string>, inherited: InheritedParts, how: LaidBehind): string;
+  /** Chooses the model of a message without a conversation. @returns undefined if it has only one model */
+  chooseModel(request: ChoiceAsked): Promise<ChosenModel | undefined>;
+}

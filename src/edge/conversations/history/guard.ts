@@ -1,0 +1,91 @@
+import type { BoundCaller } from '../../auth/identity/caller.ts';
+import { allowsConversation } from '../../auth/identity/only.ts';
+import type { JsonBody } from '../../kit/http/body/json-body.ts';
+import { type ApiError, closedToBound } from '../../kit/http/errors.ts';
+import { ofRooms, pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
+import type { SentMessage } from './continuation.ts';
+import type { Profile, RetainedAgent } from './storage/rows.ts';
+import type { Transcript } from './storage/transcript.ts';
+
+/** The agent that a request names, and whose it may be. */
+export interface AskedAgent {
+  agent?: string | undefined;
+  /**
+   * The account that stored the tool for this agent. The agent then belongs to it or to the deployment. Absent: the caller's
+   * own.
+   */
+  agent_owner?: string | undefined;
+  /** The versions of the agent that the caller's token lists. Absent: none. */
+  agent_listed?: readonly string[] | undefined;
+}
+
+/** What bound tokens may ask of messages and conversations. Where no room says it, no bound token is taken. */
+export interface Guard {
+  /** @returns the headers of a request that count. @throws ApiError 403 for one that would add to the prompt */
+  headers(headers: Headers): Headers;
+  /** @returns a request with these headers alone, without its query and its body */
+  call(request: Request): Request;
+  /** @returns a request with those members that count. @throws ApiError 403 for one that would change what the agent does */
+  body(body: JsonBody): JsonBody;
+  /** @throws ApiError 403 for a member that a new conversation may not have */
+  checkCreated(names: Iterable<string>): void;
+  /** @param calls ids of calls that the caller may answer. @throws ApiError 403 for what new messages may not have */
+  checkMessages(messages: readonly SentMessage[], calls: ReadonlySet<string>): void;
+  /** @returns whose agent is meant by a name, to be found. @throws ApiError 403 for one that it may not ask */
+  agentNamed(by: BoundCaller, ref: string): AskedAgent;
+  /** @returns the 403 for an agent that it may not ask, or for none at all; undefined for one that it may ask */
+  refusalOfAgent(by: BoundCaller, agent: RetainedAgent | null | undefined): ApiError | undefined;
+  /**
+   * @param present the profile of the conversation, if it exists
+   * @param agent that with which a new conversation begins
+   * @returns the 403 for a conversation that it may not use; undefined for one that it may use
+   */
+  refusalOfTurn(
+    by: BoundCaller,
+    transcript: Transcript,
+    present: Profile | undefined,
+    agent: RetainedAgent | undefined,
+  ): ApiError | undefined;
+}
+
+/** The name is that of `GUARDS`, by which tokens are taken or not. */
+export const GUARD = singleSeam<Guard>()('guard');
+
+const guardInUse = ofRooms(() => pluggedOne(GUARD));
+
+/** @returns the guard of bound tokens. @throws ApiError 403 where there is none */
+export function guard(): Guard {
+  const found = guardInUse();
+  if (!found) throw closedToBound('This edge has no room for bound tokens.');
+  return found;
+}
+
+/** @returns a caller for a call that must see what it may ask; undefined for one whose token is not bound */
+export function boundCaller({ account, only }: BoundCaller): BoundCaller | undefined {
+  return only && { account, only };
+}
+
+/** @returns whose agent a request names. @throws ApiError 403 for one that a bound token may not ask */
+export function agentMeant(by: BoundCaller, ref: string | undefined): AskedAgent {
+  return by.only && ref !== undefined ? guard().agentNamed(by, ref) : { agent: ref };
+}
+
+/** @throws ApiError 403 for a conversation that a bound token may not use, by its id alone; the id of none is empty */
+export function refuseOtherConversation({ only }: BoundCaller, id: string): void {
+  if (only && !allowsConversation(only, id)) {
+    throw closedToBound(
+      `conversation: this credential may only use ${(only.conversations ?? []).join(', ')}. Name one of these.`,
+    );
+  }
+}
+
+/** @returns the 403 for a bound token that may not read, follow or stop this conversation; undefined for whoever may */
+export function refusedToBound(by: BoundCaller | undefined, transcript: Transcript): ApiError | undefined {
+  const { profile } = transcript;
+  return by && profile ? guard().refusalOfTurn(by, transcript, profile, undefined) : undefined;
+}
+
+/** @returns what a bound token is told of a conversation, as JSON text: its title and metadata may be the server's own */
+export function toldToBound({ id }: Pick<Profile, 'id'>, turn?: string): string {
+  return JSON.stringify({ type: 'conversation', id, state: turn ? 'running' : 'idle', turn: turn ?? null });
+}

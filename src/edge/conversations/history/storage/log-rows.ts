@@ -1,0 +1,153 @@
+import type { RawRow } from '../../../durable/columns.ts';
+import { Rows } from '../../../durable/rows.ts';
+import { divideText, PIECE_CHARACTERS } from './message-text.ts';
+import { GRACE_MS, type TurnRow } from './rows.ts';
+
+/** When a row was written, and for how long the model may have written unseen output by then; milliseconds. */
+export interface RowTime {
+  at: number;
+  unseenMs: number;
+}
+
+/** The newest row of a log, as long as it grows. */
+export interface GrowingRow {
+  n: number;
+  characters: number;
+}
+
+/** A row grows to so many characters: who reads one of its events reads all of it. */
+export const MOST_OF_GROWING = 131_072;
+/** Numbers of deleted turns are used again, so only the rows say which logs have expired. */
+const EXPIRED_ROW = '(turn, n) = (select turn, n from log join turns on seq = turn where ended_at <= ? limit 1)';
+
+/**
+ * The rows of the turns' logs. They hold the shown events in as few rows as possible. A row of a log that has expired is
+ * written over: to delete it and to insert another one would be two rows. (The table has no key, because a changed key would
+ * be two as well. It has few rows.)
+ */
+export class LogRows extends Rows {
+  /** When turns have ended whose logs may still be there, oldest first; milliseconds since 1970. */
+  #ended: number[] = [];
+
+  /** @returns the times of the newest row of a turn's log; undefined if it has none. */
+  last(turn: number): RowTime | undefined {
+    const [row] = this.tables.read('select at, unseen_ms from log where turn = ? order by n desc limit 1', turn);
+    return typeof row?.at === 'number' ? { at: row.at, unseenMs: Number(row.unseen_ms ?? 0) } : undefined;
+  }
+
+  /**
+   * Writes events to a turn's log in as few rows as possible. Only an event that is longer than a row is divided.
+   *
+   * @param turn the turn; the logs that had expired when it began make room
+   * @param start the number of the first row that is written
+   * @param first the number of the first event
+   * @param frames returns each event as it is shown; called only if the events must be divided
+   * @param text all events joined
+   * @returns the number of the next row, and the one that was written, if it can grow
+   */
+  write(
+    { seq: turn, beganAt }: Pick<TurnRow, 'seq' | 'beganAt'>,
+    start: number,
+    first: number,
+    frames: () => readonly string[],
+    text: string,
+    time: RowTime | undefined,
+  ): { next: number; growing?: GrowingRow } {
+    let n = start;
+    const { at = null, unseenMs: unseen_ms = null } = time ?? {};
+    const insert = (first: number, text: string): void => {
+      const row = { turn, n, first, text, at, unseen_ms };
+      if (!this.#writeOver(row, beganAt)) this.tables.insert('log', row);
+      n += 1;
+    };
+    if (text.length <= PIECE_CHARACTERS) {
+      insert(first, text);
+      return { next: n, growing: { n: start, characters: text.length } };
+    }
+    let batch = '';
+    let begins = first;
+    // All rows or none: events that could not be stored are written again, from the same row on.
+    this.tables.together(() => {
+      for (const [index, frame] of frames().entries()) {
+        if (batch !== '' && batch.length + frame.length > PIECE_CHARACTERS) {
+          insert(begins, batch);
+          batch = '';
+        }
+        if (batch === '') begins = first + index;
+        if (frame.length <= PIECE_CHARACTERS) batch += frame;
+        else for (const [part, piece] of divideText(frame).entries()) insert(part === 0 ? begins : begins + 1, piece);
+      }
+      if (batch !== '') insert(begins, batch);
+    });
+    return { next: n };
+  }
+
+  /** Notes when a turn has ended, so that its log makes room in time. */
+  noteEnd({ endedAt }: Pick<TurnRow, 'endedAt'>): void {
+    if (endedAt !== null) this.#ended.push(endedAt);
+  }
+
+  /** Writes a row over one that has expired. @returns whether there was one */
+  #writeOver(row: RawRow, beganAt: number): boolean {
+    const endedBy = beganAt - GRACE_MS;
+    // Without a turn that has ended so long ago there is nothing to look for.
+    if (this.#ended[0] === undefined || this.#ended[0] > endedBy) return false;
+    if (this.tables.update('log', row, EXPIRED_ROW, endedBy) > 0) return true;
+    this.#ended = this.#ended.filter((endedAt) => endedAt > endedBy);
+    return false;
+  }
+
+  /**
+   * Adds events to a row: one row written, and one deleted in the end.
+   *
+   * @returns the row as it is now; undefined if they must be written to a new one
+   */
+  grow(turn: number, row: GrowingRow, text: string, time: RowTime | undefined): GrowingRow | undefined {
+    const characters = row.characters + text.length;
+    if (characters > MOST_OF_GROWING) return undefined;
+    const { at = null, unseenMs = null } = time ?? {};
+    this.tables.write(
+      'update log set text = text || ?, at = coalesce(?, at), unseen_ms = coalesce(?, unseen_ms) where turn = ? and n = ?',
+      ...[text, at, unseenMs, turn, row.n],
+    );
+    return { ...row, characters };
+  }
+
+  /** Notes in a row of a log that nothing has come up to a time. */
+  touch(turn: number, n: number, { at, unseenMs }: RowTime): void {
+    this.tables.update('log', { at, unseen_ms: unseenMs }, 'turn = ? and n = ?', turn, n);
+  }
+
+  /** @returns the row in which an event begins, or if it is lost, the one that comes next: its number and its first event */
+  rowOf(turn: number, event: number): { n: number; first: number } | undefined {
+    const query = 'select n, first from log where turn = ? and first <= ? order by n desc limit 1';
+    const [row] = this.tables.read(query, turn, event);
+    return row && { n: Number(row.n), first: Number(row.first) };
+  }
+
+  /**
+   * Reads a row of the log. The id is checked too, because numbers of deleted turns are used again.
+   *
+   * @returns its events, or undefined after the last row
+   */
+  textOf({ seq, id }: Pick<TurnRow, 'seq' | 'id'>, n: number): string | undefined {
+    const query = 'select l.text from log l join turns t on t.seq = l.turn where l.turn = ? and l.n = ? and t.id = ?';
+    const [row] = this.tables.read(query, seq, n, id);
+    return row && String(row.text);
+  }
+
+  /** @returns the whole log of a turn, as it is shown. */
+  of({ seq }: Pick<TurnRow, 'seq'>): { text: string; rows: number } {
+    const rows = this.tables.read('select text from log where turn = ? order by n', seq);
+    return { text: rows.map(({ text }) => String(text)).join(''), rows: rows.length };
+  }
+
+  /** @returns how many rows the log of a turn has. */
+  count(turn: number): number {
+    return this.tables.number('select count(*) from log where turn = ?', turn);
+  }
+
+  delete(turn: number): void {
+    this.tables.write('delete from log where turn = ?', turn);
+  }
+}

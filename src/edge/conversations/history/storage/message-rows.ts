@@ -1,0 +1,175 @@
+/** The messages of the history, as they are read. They are written with the turn that they belong to. */
+import type { RawRow } from '../../../durable/columns.ts';
+import { Rows } from '../../../durable/rows.ts';
+import type { MessageText } from './history-cache.ts';
+import { OF_SHOWN, readDivided } from './pieces.ts';
+import {
+  type MessageOutline,
+  type MessageRow,
+  messageRowOf,
+  type Profile,
+  type ReadableTables,
+  type TurnStatus,
+} from './rows.ts';
+import { COMMITTED, NO_ANSWER, SHOWN } from './tables.ts';
+
+/** Some of the messages of the history, by their numbers. */
+interface Range {
+  from?: number;
+  to?: number | undefined;
+  backwards?: boolean;
+  /** Adds the messages of the running turn. */
+  pending?: boolean;
+  /** Leaves out what does not go up: refused turns, and answers of which nothing is left. */
+  sent?: boolean;
+  /** Reads texts as they are shown. */
+  shown?: boolean;
+}
+
+/** Fifty texts of so many characters are as long as a stretch of work may be. */
+const SHORT_MESSAGE = 1_300;
+
+/**
+ * Notes are shown with an answer alone. Those of a turn that runs may be long.
+ *
+ * @returns the columns of a message and its turn
+ * @param text what selects its text
+ */
+const columnsWith = (text: string) =>
+  `m.seq, m.turn, m.id, m.role, m.created_at, ${text}, m.shown, m.origin, t.status, t.cost, t.outcome, t.model, t.run,
+   case when t.outcome is not null then t.notes end as notes,
+   coalesce((select r.id from turns r where r.seq = t.run), t.id) as turn_id`;
+
+export class MessageRows extends Rows<ReadableTables> {
+  /** Reads the history in order, one message at a time. */
+  *history(range: Range = {}): Generator<MessageRow> {
+    for (const row of this.#select(columnsWith('m.text'), range) ?? [])
+      yield messageRowOf(row, (seq) => readDivided(this.tables, seq), this.#shownAt);
+  }
+
+  /** Reads as many messages at once, but each long text only when it is taken: no query stays open, and they need not fit into memory. */
+  *some(range: Range & { limit: number }): Generator<MessageRow> {
+    const short = `case when m.characters <= ${SHORT_MESSAGE} then m.text end as text`;
+    for (const row of this.#select(columnsWith(short), range)?.toArray() ?? [])
+      yield messageRowOf(row, (seq) => this.#textAt(seq), this.#shownAt);
+  }
+
+  /** Reads only role, text and status of each message: in a long history every further column costs time. */
+  *texts(range: Range = {}): Generator<MessageText & { turn: number; status: TurnStatus; run: number | null }> {
+    const columns = `m.seq, m.turn, m.role, m.text, t.status, t.run${range.shown ? ', m.shown' : ''}`;
+    for (const [seq, turn, role, text, status, run, shown] of this.#select(columns, range)?.raw() ?? []) {
+      yield {
+        turn: Number(turn),
+        run: typeof run === 'number' ? run : null,
+        role: String(role),
+        text: this.#textOf(seq, text, shown),
+        status: String(status) as TurnStatus,
+      };
+    }
+  }
+
+  /**
+   * Reads what decides how messages are shown. Of the texts it reads only the user's, which may be only results of the edge.
+   */
+  *outlines(range: Range = {}): Generator<MessageOutline> {
+    const columns = "m.seq, m.turn, m.id, m.role, t.run, case when m.role = 'user' then m.text end, m.shown";
+    for (const [seq, turn, id, role, run, text, shown] of this.#select(columns, range)?.raw() ?? []) {
+      yield {
+        seq: Number(seq),
+        turn: Number(turn),
+        id: String(id),
+        role: String(role),
+        run: typeof run === 'number' ? run : null,
+        text: () => this.#textOf(seq, text, shown),
+      };
+    }
+  }
+
+  /** @returns the turn of the next message after a number, whatever its status is. */
+  turnBehind(seq: number): number | undefined {
+    return this.tables.figure('select turn from messages where seq > ? order by seq limit 1', seq);
+  }
+
+  /** @returns the numbers and ids of messages, without their texts. */
+  ids(range: Range & { limit: number }): { seq: number; id: string }[] {
+    const rows = this.#select('m.seq, m.id', range)?.toArray() ?? [];
+    return rows.map(({ seq, id }) => ({ seq: Number(seq), id: String(id) }));
+  }
+
+  #select(columns: string, range: Range & { limit?: number }): SqlStorageCursor<RawRow> | undefined {
+    if (!this.tables.readable) return undefined;
+    const { from = 0, to = Number.MAX_SAFE_INTEGER, limit = -1, sent, shown, backwards, pending } = range;
+    const hasText = `(m.text is not '${NO_ANSWER}'${shown ? ' or m.shown = 1' : ''})`;
+    return this.tables.select<RawRow>(
+      `select ${columns} from messages m join turns t on t.seq = m.turn
+       where m.seq >= ? and m.seq <= ? and t.status in ${pending ? SHOWN : COMMITTED}
+             ${sent ? `and t.status != 'refused' and ${hasText}` : ''}
+       order by m.seq ${backwards ? 'desc' : ''} limit ?`,
+      from,
+      to,
+      limit,
+    );
+  }
+
+  /** @returns where the message with an id is; undefined if nowhere. */
+  findMessage(id: string): { seq: number; turn: number } | undefined {
+    if (!this.tables.readable) return undefined;
+    const [row] = this.tables.read(
+      `select m.seq, m.turn from messages m join turns t on t.seq = m.turn
+       where m.id = ? and t.status in ${COMMITTED} order by m.seq desc limit 1`,
+      id,
+    );
+    return row && { seq: Number(row.seq), turn: Number(row.turn) };
+  }
+
+  #textAt(seq: number): string {
+    const [row] = this.tables.read('select text from messages where seq = ?', seq);
+    return typeof row?.text === 'string' ? row.text : readDivided(this.tables, seq);
+  }
+
+  readonly #shownAt = (seq: number): string => readDivided(this.tables, OF_SHOWN + seq);
+
+  /** @param shown 1 for a message that is read as it is shown, where that differs */
+  #textOf(seq: SqlStorageValue | undefined, ...[text, shown]: (SqlStorageValue | undefined)[]): string {
+    if (shown === 1) return this.#shownAt(Number(seq));
+    return typeof text === 'string' ? text : readDivided(this.tables, Number(seq));
+  }
+}
+
+/** The ids that upstreams have given, so that one that comes again is found without reading the history. */
+type AnswerIds = NonNullable<Profile['answerIds']>;
+
+/** @returns whether the edge has given an id. It has the turn's own in it, so no other message has it. */
+function isEdgeId(id: string): boolean {
+  return id.startsWith('msg_turn_');
+}
+
+/** @returns whether an answer can have the id that its upstream gives it: no other message of the conversation has it. */
+export function isFreeId(transcript: ReadableTables, id: unknown): boolean {
+  if (typeof id !== 'string' || !/^[\w-]{1,128}$/.test(id) || isEdgeId(id)) return false;
+  return !knownIds(transcript).marks.includes(marksOf([id])) || !transcript.has('messages where id = ?', id);
+}
+
+/** @returns the ids of all messages, the last of which is a new answer @param next the number of the message after it */
+export function withAnswerId(transcript: ReadableTables, id: string, next: number): AnswerIds {
+  return { from: next, marks: knownIds(transcript).marks + marksOf([id]) };
+}
+
+/** Reads the ids that are not known yet: of a copy, and of a run that a crash has interrupted. */
+function knownIds(transcript: ReadableTables): AnswerIds {
+  const { nextMessage = 1, answerIds = { from: 1, marks: '' } }: Partial<Profile> = transcript.readable ?? {};
+  if (answerIds.from >= nextMessage) return answerIds;
+  const rows = transcript.read<{ id: string }>('select id from messages where seq >= ?', answerIds.from);
+  return { from: nextMessage, marks: answerIds.marks + marksOf(rows.map(({ id }) => id)) };
+}
+
+/** @returns four characters for each id: two ids may have the same */
+function marksOf(ids: readonly string[]): string {
+  return ids.map((id) => (isEdgeId(id) ? '' : hashOf(id).toString(36).slice(-4))).join('');
+}
+
+function hashOf(id: string): number {
+  let hash = 0;
+  for (let at = 0; at < id.length; at += 1) hash = (Math.imul(hash, 31) + id.charCodeAt(at)) | 0;
+  return hash >>> 0;
+}

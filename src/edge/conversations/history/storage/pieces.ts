@@ -1,0 +1,32 @@
+import type { Tables } from '../../../durable/tables.ts';
+import { divideText } from './message-text.ts';
+
+/** The most owners behind a turn: results of calls, of which an answer has far fewer. */
+const MOST_BEHIND = 10_000;
+/** The owners behind turns begin here and go down: all other owners have greater numbers. */
+const FIRST_BEHIND = -1_000;
+
+/** The owner of a message's text is its number; that of the text as it is shown is so much greater. */
+export const OF_SHOWN = 2 ** 40;
+
+/** @returns the owner of the nth text behind a turn */
+export function pieceOwner(turn: number, n: number): number {
+  return FIRST_BEHIND - turn * MOST_BEHIND - n;
+}
+
+/** @returns the condition on owners for all that is behind turns. @param turns a query of their numbers */
+export function ownersIn(turns: string): string {
+  return `owner <= ${FIRST_BEHIND} and (${FIRST_BEHIND} - owner) / ${MOST_BEHIND} in (${turns})`;
+}
+
+/** Stores a text of any length in as many rows as it needs. @param owner the number under which it is found again */
+export function writeDivided(tables: Tables, owner: number, whole: string): void {
+  for (const [n, text] of divideText(whole).entries()) tables.insert('pieces', { owner, n, text });
+}
+
+/** @returns the text of an owner; empty if there is none */
+export function readDivided(tables: Tables, owner: number): string {
+  const rows = tables.read('select text from pieces where owner = ? order by n', owner);
+  // Concatenated, not joined: it is mostly put into another text, and only that is then written in one piece.
+  return rows.reduce((text, row) => text + String(row.text), '');
+}

@@ -1,0 +1,408 @@
+/**
+ * The rows of a conversation: its profile, turns, messages, and the log of the turn that runs.
+ *
+ * A turn's user messages are written when it begins, and its answer when it ends. They belong to the history once the turn's
+ * own row says how it ended. So nothing is written twice, and a turn is in the history as a whole or not at all. This file is
+ * long because it keeps together what must be written together.
+ */
+
+import { columnsOf, type RawRow } from '../../../durable/columns.ts';
+import { TablesOfRooms } from '../../../durable/room-tables.ts';
+import { makeTables, readMeta } from '../../../durable/schema.ts';
+import { Tables } from '../../../durable/tables.ts';
+import { getOrMake } from '../../../kit/cache/get-or-make.ts';
+import { encoder } from '../../../kit/http/bytes.ts';
+import { type DamagedRow, DamagedTable, damageBy, parseStored } from './damaged-row.ts';
+import { type CachedHistory, historyCache } from './history-cache.ts';
+import { LogRows } from './log-rows.ts';
+import { MessageRows } from './message-rows.ts';
+import { PIECE_CHARACTERS } from './message-text.ts';
+import { OF_SHOWN, ownersIn, readDivided, writeDivided } from './pieces.ts';
+import { type EdgeCalls, NO_EDGE_CALLS, type RoomRows, type RowsKind, rowsInUse, type StandIns } from './room-rows.ts';
+import { type NewMessage, type Profile, seldomOf, type TurnRow, type TurnStatus, turnOf } from './rows.ts';
+import { COMMITTED, CONVERSATION_TABLES, OF_UNSETTLED_RUN } from './tables.ts';
+import { shownNotes } from './turn-notes.ts';
+
+/** The frozen texts of a conversation. `runs` are the tools of its prefix that the edge calls; `agent` is its agent. */
+type FrozenOwner = 'system' | 'tools' | 'runs' | 'agent';
+const OWNERS: Record<FrozenOwner, number> = { system: -1, tools: -2, runs: -3, agent: -4 };
+
+/** The size of the database is read again after this many bytes were added. */
+const ASK_SIZE_AFTER = 32_768;
+/** About how many bytes a row takes beside its text. The row of a turn takes most. */
+const ROW_BYTES = 400;
+
+/** What an object reads of its turns when it wakes. */
+interface WakingTurns {
+  /** The newest turn, of whatever status. */
+  newest: TurnRow | undefined;
+  unsettled: readonly TurnRow[];
+}
+
+export class Transcript extends Tables {
+  readonly log: LogRows;
+  readonly messages: MessageRows;
+  readonly #key = {};
+  /** The rows of rooms, by their kinds. */
+  readonly #rows = new Map<RowsKind, RoomRows>();
+  readonly #tablesOfRooms: TablesOfRooms;
+  #profile: Profile | undefined;
+  /** Why nothing of it can be used, not even its profile. */
+  damage: DamagedRow | undefined;
+  /** Whether the profile in memory is newer than the stored one. */
+  #isKept = false;
+  /** Whether there are no tables. */
+  #isEmpty: boolean;
+  /** The number of the newest turn; undefined while it is not known. */
+  #newest: number | undefined;
+  /** The turns that were read when the object woke; only until something is written. */
+  #sinceWake: WakingTurns | undefined;
+  /** The size of the database when it was last read, and about how much was added since; bytes. */
+  #size: { pages: number; added: number } | undefined;
+
+  constructor(storage: DurableObjectStorage) {
+    super(storage);
+    this.#tablesOfRooms = new TablesOfRooms(storage, this);
+    this.log = new LogRows(this);
+    this.messages = new MessageRows(this);
+    this.#isEmpty = false;
+    // An object that cannot be made could not be deleted either.
+    this.damage = damageBy(() => {
+      // Reading an unknown id must store nothing, so the first write makes the tables.
+      const meta = readMeta(storage.sql);
+      this.#isEmpty = meta === undefined && !this.has("sqlite_master where name = 'turns'");
+      if (!this.#isEmpty) this.#open(meta);
+    });
+  }
+
+  /** @throws DamagedRow if it cannot be read */
+  get profile(): Profile | undefined {
+    if (this.damage) throw this.damage;
+    return this.#profile;
+  }
+
+  get readable(): Profile | undefined {
+    return this.#profile;
+  }
+
+  get cachedHistory(): CachedHistory | undefined {
+    return historyCache.get(this.#key);
+  }
+
+  cacheHistory(history: CachedHistory): void {
+    historyCache.set(this.#key, history);
+  }
+
+  /** @returns the rows of a room */
+  rowsOf<Of extends RoomRows>(kind: RowsKind<Of>): Of {
+    // The only cast: what is kept of a kind was made by it.
+    return getOrMake(this.#rows, kind, () => kind.open(this.#tablesOfRooms.of(kind.name, kind.tables), this)) as Of;
+  }
+
+  get #ofRooms(): RoomRows[] {
+    return rowsInUse().map((kind) => this.rowsOf(kind));
+  }
+
+  /** @returns what the first room tells that has something to tell; undefined if none has */
+  firstOf<T>(tell: (rows: RoomRows) => T | null | undefined): T | undefined {
+    for (const rows of this.#ofRooms) {
+      const found = tell(rows);
+      if (found !== undefined && found !== null) return found;
+    }
+    return undefined;
+  }
+
+  /** The calls that the edge has made. */
+  get calls(): EdgeCalls {
+    return this.firstOf(({ calls }) => calls) ?? NO_EDGE_CALLS;
+  }
+
+  /** What can stand in the place of the history's beginning; undefined if nothing can. */
+  get standIns(): StandIns | undefined {
+    return this.firstOf(({ standIns }) => standIns);
+  }
+
+  override together<T>(change: () => T): T {
+    return this.#tablesOfRooms.together(() => super.together(change));
+  }
+
+  /** The number of the newest turn, whatever its status is; 0 if there is none. */
+  get newestTurn(): number {
+    this.#newest ??= this.number('select max(seq) from turns');
+    return this.#newest;
+  }
+
+  #forgetHistory(): void {
+    historyCache.delete(this.#key);
+    this.#sinceWake = undefined;
+    this.#newest = undefined;
+  }
+
+  /** Makes the tables and writes a new conversation's profile. @returns whether the object was empty before */
+  create(profile: Profile): boolean {
+    const isNew = this.#isEmpty;
+    this.#forgetHistory();
+    if (isNew) makeTables(this.storage, CONVERSATION_TABLES);
+    this.#isEmpty = false;
+    if (isNew) this.#newest = 0;
+    this.#size = undefined;
+    this.save(profile);
+    return isNew;
+  }
+
+  /** Forgets everything in memory, after the rows and tables were deleted. */
+  forget(): void {
+    this.#forgetHistory();
+    this.#profile = undefined;
+    this.damage = undefined;
+    this.#size = undefined;
+    this.#isEmpty = true;
+    this.#tablesOfRooms.forget();
+    this.#rows.clear();
+  }
+
+  save(profile: Profile, bytes = this.bytes): void {
+    const saved = { ...profile, bytes: bytes + this.#growth(profile) };
+    this.setMeta('profile', JSON.stringify(saved));
+    this.#profile = saved;
+    this.#isKept = false;
+  }
+
+  /**
+   * Keeps a profile in memory until the next one is saved. After a crash its changes are made again from rows: see `through`.
+   */
+  keep(profile: Profile): void {
+    this.#profile = profile;
+    this.#isKept = true;
+  }
+
+  /** Saves the profile if it is newer than the stored one. */
+  saveKept(): void {
+    if (this.#isKept && this.#profile) this.save(this.#profile);
+  }
+
+  /** @returns by how many bytes the profile's row will grow. The size of the database does not have them yet. */
+  #growth(profile: Profile): number {
+    const before = this.#profile;
+    // Most changes do not touch these two members.
+    if (before?.title === profile.title && before.metadata === profile.metadata) return 0;
+    return Math.max(0, profileSizeOf(profile) - (before ? profileSizeOf(before) : 0));
+  }
+
+  /**
+   * The bytes of the database with its tables and logs, as the platform bills them. What was added since the last read is
+   * estimated, because reading the size takes as long as a statement.
+   */
+  get bytes(): number {
+    if (this.#size === undefined || this.#size.added > ASK_SIZE_AFTER) {
+      this.#size = { pages: this.storage.sql.databaseSize, added: 0 };
+    }
+    return this.#size.pages + this.#size.added;
+  }
+
+  /** The turns that were read when the object woke; undefined since something was written. */
+  get sinceWake(): WakingTurns | undefined {
+    return this.#sinceWake;
+  }
+
+  /** Keeps the turns that were read when the object woke: an object that wakes has to prepare each query anew. */
+  noteWake(turns: WakingTurns): void {
+    this.#sinceWake = turns;
+    if (this.#profile) this.#newest = turns.newest?.seq ?? 0;
+    if (turns.newest) this.log.noteEnd(turns.newest);
+  }
+
+  override write(statement: string, ...bindings: SqlStorageValue[]): number {
+    this.#sinceWake = undefined;
+    return super.write(statement, ...bindings);
+  }
+
+  override insertAll(table: string, rows: readonly RawRow[], verb?: string): number {
+    const written = super.insertAll(table, rows, verb);
+    if (this.#size)
+      for (const { text } of rows) this.#size.added += ROW_BYTES + (typeof text === 'string' ? text.length : 0);
+    return written;
+  }
+
+  /** The JSON texts of the frozen `system` and `tools`. */
+  get frozen(): Record<Exclude<FrozenOwner, 'agent'>, string | undefined> {
+    const texts = new Map<number, string>();
+    const pieces = this.#profile
+      ? this.read('select owner, text from pieces where owner between ? and -1 order by owner, n', OWNERS.runs)
+      : [];
+    for (const piece of pieces) {
+      const owner = Number(piece.owner);
+      texts.set(owner, (texts.get(owner) ?? '') + String(piece.text));
+    }
+    const { system, tools, runs } = OWNERS;
+    return {
+      system: texts.get(system),
+      tools: texts.get(tools),
+      runs: this.#profile?.prefix ? texts.get(runs) : undefined,
+    };
+  }
+
+  /** The JSON text of its agent. */
+  get frozenAgent(): string {
+    return this.#profile ? readDivided(this, OWNERS.agent) : '';
+  }
+
+  freeze(owner: FrozenOwner, text: string | undefined): void {
+    this.#forgetHistory();
+    this.write('delete from pieces where owner = ?', OWNERS[owner]);
+    if (text !== undefined) writeDivided(this, OWNERS[owner], text);
+  }
+
+  /**
+   * Stores a turn and its messages, all or nothing. (The platform stores all writes between two waits together. A transaction
+   * that could only undo them would cost as much as two rows.)
+   */
+  beginTurn(turn: TurnRow, messages: readonly NewMessage[]): void {
+    const { seq, id, requestId, key, hash, route, model, beganAt, frame, sentFrom, follows, run, events } = turn;
+    this.#newest = Math.max(seq, this.#newest ?? seq);
+    const began = { seq, id, requestId, key, hash, route, model, beganAt, frame, sentFrom, follows, ...seldomOf(turn) };
+    this.insert('turns', columnsOf({ ...began, ...(run === null ? {} : { run, events }), status: 'running' }));
+    try {
+      this.addMessages(messages);
+    } catch (thrown) {
+      this.deleteMessages('turn = ?', seq);
+      this.deleteTurns('seq = ?', seq);
+      throw thrown;
+    }
+  }
+
+  /** Deletes what says how a turn goes on, since that cannot be read. */
+  dropDamaged(turn: number): void {
+    for (const rows of this.#ofRooms) rows.dropDamaged?.(turn);
+  }
+
+  /** Stores turns that have ended elsewhere and have the same columns, without their messages. */
+  addTurns(turns: readonly Partial<TurnRow>[]): void {
+    this.#forgetHistory();
+    this.insertAll(
+      'turns',
+      turns.map((turn) => columnsOf(turn)),
+    );
+  }
+
+  /** Changes members of a turn's row. The id is checked too, because numbers of deleted turns are used again. */
+  changeTurn({ seq, id }: Pick<TurnRow, 'seq' | 'id'>, change: Partial<TurnRow>): void {
+    this.update('turns', columnsOf(change), 'seq = ? and id = ?', seq, id);
+  }
+
+  /** Stores the end of a turn, and drops the cached history, which lacks it. */
+  endTurn(turn: TurnRow): void {
+    historyCache.delete(this.#key);
+    const { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model } = turn;
+    const notes = shownNotes(turn);
+    this.changeTurn(turn, { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model, notes });
+    this.log.noteEnd(turn);
+  }
+
+  /** Deletes the turns that meet a condition on their columns, and what rooms and texts behind them belong to them. */
+  deleteTurns(where: string, ...bindings: SqlStorageValue[]): void {
+    this.#forgetHistory();
+    const turns = `select seq from turns where ${where}`;
+    this.write(`delete from pieces where ${ownersIn(turns)}`, ...bindings);
+    for (const rows of this.#ofRooms) rows.deleteOf?.(turns, ...bindings);
+    this.write(`delete from turns where ${where}`, ...bindings);
+  }
+
+  /**
+   * Takes all turns from a number on out of the history. Rows that are not settled stay, and their idempotency keys can be used
+   * again. A step whose run said whether it is settled says it itself, since the run is no longer in the history.
+   */
+  leaveTurns(from: number): void {
+    this.#forgetHistory();
+    this.write('delete from log where turn >= ?', from);
+    this.write(
+      `update turns set status = 'failed', key = null, settled = 0
+       where seq >= ? and (settled = 0 or (status != 'failed' and ${OF_UNSETTLED_RUN}))`,
+      from,
+    );
+    this.deleteTurns('settled = 1 and seq >= ?', from);
+  }
+
+  /** Takes turns out of what goes up. They are shown as refused ones. @param where a condition on their columns */
+  refuseTurns(where: string, ...bindings: SqlStorageValue[]): void {
+    this.#forgetHistory();
+    const sent = `status in ${COMMITTED} and status != 'refused'`;
+    this.write(`update turns set status = 'refused' where ${sent} and ${where}`, ...bindings);
+  }
+
+  /** @returns the turns that meet a condition on their columns, oldest first. */
+  turns(where = '1', ...bindings: SqlStorageValue[]): TurnRow[] {
+    if (!this.#profile) return [];
+    return this.read(`select * from turns where ${where} order by seq`, ...bindings).map(turnOf);
+  }
+
+  statusOf(seq: number): TurnStatus | undefined {
+    return this.read<{ status: TurnStatus }>('select status from turns where seq = ?', seq)[0]?.status;
+  }
+
+  addMessage(message: NewMessage): void {
+    this.addMessages([message]);
+  }
+
+  addMessages(messages: readonly NewMessage[]): void {
+    const haveOrigin = messages.some(({ origin }) => origin);
+    const haveShown = messages.some(({ shown }) => shown);
+    const rows = messages.map(({ seq, turn, id, role, createdAt, text, origin = null, shown }) => {
+      const { length: characters } = text;
+      const stored = { characters, text: characters > PIECE_CHARACTERS ? null : text };
+      const seldom = { ...(haveOrigin && { origin }), ...(haveShown && { shown: shown ? 1 : null }) };
+      return { seq, turn, id, role, created_at: createdAt, ...stored, ...seldom };
+    });
+    this.insertAll('messages', rows);
+    for (const [at, { seq, text, shown }] of messages.entries()) {
+      if (rows[at]?.text === null) writeDivided(this, seq, text);
+      if (shown) writeDivided(this, OF_SHOWN + seq, shown);
+    }
+  }
+
+  /** Deletes the messages that meet a condition on their columns. */
+  deleteMessages(where: string, ...bindings: SqlStorageValue[]): void {
+    this.#forgetHistory();
+    const owners = `(select 0 as more union all select ${OF_SHOWN})`;
+    const divided = `select seq + more from messages, ${owners} where (text is null or shown = 1) and ${where}`;
+    this.write(`delete from pieces where owner in (${divided})`, ...bindings);
+    this.write(`delete from messages where ${where}`, ...bindings);
+  }
+
+  /** Deletes everything except the profile and the turns that are not settled yet. */
+  empty(): void {
+    this.#forgetHistory();
+    for (const table of ['messages', 'pieces', 'log']) this.write(`delete from ${table}`);
+    for (const rows of this.#ofRooms) rows.clear();
+    this.write(`delete from turns where settled = 1 and not ${OF_UNSETTLED_RUN}`);
+  }
+
+  /** Deletes what rooms still have to tell of it, too: it is deleted. */
+  drop(): void {
+    this.empty();
+    for (const rows of this.#ofRooms) rows.drop?.();
+  }
+
+  /** Deletes what an interrupted copy has left. Keeps a failed first turn, so that it can be resumed. */
+  dropUnborn(): void {
+    this.#forgetHistory();
+    for (const table of ['messages', 'pieces']) this.write(`delete from ${table}`);
+    for (const rows of this.#ofRooms) rows.clear();
+    this.write(`delete from turns where status in ${COMMITTED}`);
+  }
+
+  /** @param meta undefined if its table is lost @throws DamagedRow */
+  #open(meta: Map<string, string> | undefined): void {
+    if (!meta) throw new DamagedTable('its tables');
+    this.#tablesOfRooms.recall(meta.keys());
+    const profile = meta.get('profile');
+    // Tables without a row are nobody's.
+    if (profile === undefined && !this.has('turns')) return;
+    this.#profile = parseStored<Profile>('its profile', profile ?? '');
+  }
+}
+
+/** @returns the bytes of the members that a caller can make long. */
+function profileSizeOf({ title, metadata }: Profile): number {
+  return encoder.encode(JSON.stringify([title, metadata])).length;
+}

@@ -1,0 +1,161 @@
+import type { BoundCaller, Identity } from '../../auth/identity/caller.ts';
+import type { PlainHeaders } from '../../claude/headers.ts';
+import type { MessageDefaults } from '../../config/message-defaults.ts';
+import type { AskedAgent } from '../history/guard.ts';
+import type { ParentCall } from '../history/storage/rows.ts';
+import type { PackedAnswer, WireError } from '../views/turn-answer.ts';
+import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
+
+declare module '../../kit/rooms/bindings.ts' {
+  interface Bindings {
+    CONVERSATION: DurableObjectNamespace<ConversationObject>;
+  }
+}
+
+/** The methods of a conversation's object. The object says what each one does. */
+export interface ConversationObject extends Rpc.DurableObjectBranded {
+  turn(call: string, sent: TurnRequest['body']): Promise<PackedAnswer>;
+  prompt(request: PromptRequest): Promise<CountedPrompt | undefined>;
+  wake(): void;
+  checkCredential(): Promise<void>;
+  resume(after: string | undefined, by?: BoundCaller, show?: string): Resumed;
+  stop(only?: StopQuery, by?: BoundCaller): Promise<Result<CrossingText>>;
+  read(): Result<CrossingText>;
+  turnReport(id: string): Result<CrossingText>;
+  turnOutcome(key: string, isAwaited: boolean): Promise<TurnOutcome | undefined>;
+  cancel(turn: string): Promise<Result<CrossingText>>;
+  part<T>(room: string, method: string, ...args: readonly unknown[]): Promise<Result<T>>;
+  messages(page: HistoryQuery, by?: BoundCaller): Result<ReadableStream<Uint8Array>>;
+  export(view?: View): Promise<Result<ReadableStream<Uint8Array>>>;
+  create(
+    place: ConversationPlace,
+    fields: CreatedFields,
+    texts: { system?: CrossingText; tools?: CrossingText; messages?: CrossingText },
+  ): Promise<Result<CrossingText>>;
+  patch(patch: ConversationPatch): Result<CrossingText>;
+  rewind(before: string): Result<CrossingText>;
+  fork(to: string, at: string | undefined, by?: BoundCaller): Promise<Result<CrossingText>>;
+  backup(): Promise<Result<ReadableStream<Uint8Array>>>;
+  adopt(place: ConversationPlace, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>>;
+  erase(place?: ConversationPlace, ends?: boolean): Promise<boolean>;
+}
+
+/** A decision about a call that waits for approval. */
+export interface CalledDecision {
+  decision: 'approve' | 'deny';
+  /** Why it is denied. */
+  reason?: string | undefined;
+  /** The input in place of the model's, as JSON text. */
+  input?: string | undefined;
+  id: string;
+  /** Who decides, if the token is bound. */
+  by?: BoundCaller | undefined;
+  isAdmin: boolean;
+  requestId: string;
+}
+
+/** The answer to a decision: the call, or with 202 the turn that goes on. */
+export interface DecisionAnswer {
+  status: 200 | 202;
+  turn: string;
+  body: string;
+}
+
+/** The account and the id of a conversation. */
+export interface ConversationPlace {
+  account: string;
+  id: string;
+}
+
+/** The outcome of a turn, for code that has begun it (and is not a client). */
+export interface TurnOutcome {
+  turn: string;
+  status: 'complete' | 'stopped' | 'interrupted' | 'refused' | 'running' | 'failed';
+  /** Why its run has paused. */
+  paused: string | null;
+  stop_reason: string | null;
+  /** The text of the last answer. */
+  text: string;
+  error: { type: string; message: string } | null;
+  cost_usd: number;
+}
+
+/** What a new conversation may begin with. */
+export interface AskedBeginning extends AskedAgent {
+  prefix?: string | undefined;
+  /** Used where neither the request nor what it names says so: a new conversation keeps them. */
+  defaults?: MessageDefaults | undefined;
+}
+
+/** What a request asks of the edge, by the names of its members. */
+export interface AskedMembers extends AskedBeginning {
+  /** Whether the turn is in the background. Then nobody waits for its answer, and its end is sent as an event. */
+  background?: boolean | undefined;
+  /** Whether a turn in the background goes up again after a crash, even if it may have run. */
+  retry?: boolean | undefined;
+  /** The address for this event, and for approvals that wait; absent for that of the setting TURN_DELIVER_URL. */
+  deliver_url?: string | undefined;
+  /** How much of its answer is shown. */
+  show?: string | undefined;
+  /** The model that the request names by a header, for an agent that allows it. */
+  model?: string | undefined;
+  /** The models that may step in, according to the request. */
+  fallback_models?: readonly string[] | undefined;
+}
+
+/** The call of the edge with which a turn is asked for. */
+export interface TurnCall {
+  /** The id of the request. */
+  id: string;
+  route: string;
+  /** The SHA-256 of the body. */
+  hash: string;
+  /** The header `idempotency-key`. */
+  key: string | undefined;
+  /** Whether an official client says that this is a retry. */
+  retried: boolean;
+  /** Whether the same call was lost before. Then it must not begin a second turn. */
+  again: boolean;
+  stream: boolean;
+}
+
+/** A turn's request, as the edge sends it to a conversation. */
+export interface TurnRequest {
+  place: ConversationPlace;
+  call: TurnCall;
+  caller: Identity;
+  /** The caller's body, a JSON object; as a stream if it is too long for a call. */
+  body: CrossingText;
+  asked: AskedMembers;
+  /** The headers as they go up, without the deployment's key. */
+  headers: PlainHeaders;
+  query: string;
+  /** The call of a run that it answers; absent in a client's request. */
+  parent?: ParentCall | undefined;
+}
+
+/** What a turn that has begun needs of its request, even after a crash. */
+export type BegunRequest = Omit<TurnRequest, 'body' | 'call'> & { call: Omit<TurnCall, 'again' | 'retried'> };
+
+/** What a conversation is created with, and by whom. Its texts cross by themselves. */
+export type CreatedFields = Omit<ConversationFields, 'system' | 'tools' | 'messages'> &
+  AskedBeginning &
+  Partial<Pick<TurnRequest, 'caller'>>;
+
+/** A request for a conversation's next prompt, to count its tokens. */
+export type PromptRequest = Pick<TurnRequest, 'place' | 'caller' | 'body'> & { asked: AskedBeginning };
+
+/** A prompt to count, and the betas that its agent needs. */
+export type CountedPrompt = Result<ReadableStream<Uint8Array>> & { betas?: readonly string[] | undefined };
+
+/** The answer to a client that resumes a turn. */
+export type Resumed =
+  | { kind: 'stream'; turn: string; body: ReadableStream<Uint8Array> }
+  | { kind: 'none' | 'gone' | 'unknown' }
+  | { kind: 'error'; error: WireError };
+
+/** A text on its way between the edge and an object. A call carries at most 32 MB, with up to two bytes per character. */
+export type CrossingText = string | ReadableStream<Uint8Array>;
+
+/** The answer to a call that changes or reads a conversation: JSON text, or the error. */
+export type Result<T> = { ok: true; value: T } | { ok: false; error: WireError };

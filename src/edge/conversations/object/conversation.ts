@@ -1,0 +1,262 @@
+/** The object of a conversation: what others call of it. */
+
+import type { BoundCaller } from '../../auth/identity/caller.ts';
+import { hidesTools } from '../../auth/identity/only.ts';
+import { CallingObject } from '../../claude/calling-object.ts';
+import { inSteps } from '../../kit/async/in-steps.ts';
+import { needsRoom } from '../../kit/http/errors.ts';
+import type { Bindings } from '../../kit/rooms/bindings.ts';
+import { pluggedInto } from '../../kit/rooms/rooms.ts';
+import { guard, toldToBound } from '../history/guard.ts';
+import { rewindTo } from '../history/rewind.ts';
+import type { PackedAnswer } from '../views/turn-answer.ts';
+import { pageOfMessages } from '../views/views.ts';
+import { tendConversation } from './alarm.ts';
+import { promptToCount } from './begin-turn.ts';
+import type {
+  ConversationObject,
+  ConversationPlace,
+  CountedPrompt,
+  CreatedFields,
+  CrossingText,
+  PromptRequest,
+  Result,
+  Resumed,
+  TurnOutcome,
+  TurnRequest,
+} from './contract.ts';
+import { ConversationState } from './conversation-state.ts';
+import type { ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
+import {
+  conflict,
+  failedResult,
+  idTaken,
+  noMessage,
+  pack,
+  receivedText,
+  unknownConversation,
+  wireError,
+} from './crossing-answer.ts';
+import { eraseConversation } from './erase.ts';
+import { CONFIRM_AGAIN_MS } from './maintenance.ts';
+import { type Beginning, takeNamed } from './named-beginning.ts';
+import { CONVERSATION_PARTS, type ImportedHistory, partsInUse } from './parts.ts';
+import { changesOf, storeCreated } from './profile-changes.ts';
+import { resumeTurn } from './resume-turn.ts';
+import { releaseUnused } from './retained-prefix.ts';
+import { takeTurn } from './take-turn.ts';
+import { outcomeOfTurn, reportOfTurn } from './turn-report.ts';
+
+/**
+ * One conversation: its history, and the turn that runs.
+ *
+ * The object owns a turn before anything goes up, and the turn goes on when its caller leaves. Whether a turn may begin is
+ * decided in one step, without waiting. If a crash interrupts a turn, the turn is ended from its log when the object wakes.
+ * What a call does is in the files that this one imports; what all share is the state.
+ *
+ * @example export { Conversation } from 'sluice';
+ */
+export class Conversation extends CallingObject implements ConversationObject {
+  readonly #state: ConversationState;
+
+  constructor(ctx: DurableObjectState, env: Bindings) {
+    super(ctx, env);
+    this.#state = new ConversationState(ctx, this.around, () => this.erase());
+  }
+
+  /** Begins a turn, or attaches to the one that the same request began before. `call` is the request without its body. */
+  turn(call: string, sent: TurnRequest['body']): Promise<PackedAnswer> {
+    const request = JSON.parse(call) as Omit<TurnRequest, 'body'>;
+    return takeTurn(this.#state, { ...request, body: sent }).then(pack);
+  }
+
+  /** @returns the prompt of the next turn as it would go up, to be counted; undefined where there is no conversation yet */
+  async prompt(request: PromptRequest): Promise<CountedPrompt | undefined> {
+    this.#state.recover();
+    return await promptToCount(this.#state, request);
+  }
+
+  /** Ends what a crash has interrupted. Whoever carries a stream that broke calls it: then the turn is booked until now. */
+  wake(): void {
+    this.#state.recover();
+  }
+
+  /** Resumes a turn after an event, or the running turn from its beginning. */
+  resume(after: string | undefined, by?: BoundCaller, show?: string): Resumed {
+    this.#state.recover();
+    const { runner } = this.#state;
+    const refused = this.#state.refusalOf(by);
+    if (refused) return { kind: 'error', error: wireError(refused) };
+    return resumeTurn(this.#state, runner, after, { hides: hidesTools(by?.only), show });
+  }
+
+  /** Stops the running turn, or `only` the one that is named, and keeps what has come. Changes nothing if no turn runs. */
+  async stop(only: StopQuery = {}, by?: BoundCaller): Promise<Result<CrossingText>> {
+    this.#state.recover();
+    const refused = this.#state.refusalOf(by);
+    if (refused) return failedResult(refused);
+    const { runner, transcript } = this.#state;
+    await this.#state.stopTurn(only);
+    // A first turn that was stopped before it said anything leaves no conversation: it is described as it ended.
+    const profile = this.#state.profile() ?? (runner && transcript.profile);
+    if (by && profile) return { ok: true, value: toldToBound(profile, this.#state.runner?.turn.row.id) };
+    return this.#state.described(profile);
+  }
+
+  /**
+   * Ends what runs if its credential has ended. The account calls it after a revocation, and again until it has come back.
+   * A run that dies here asks by itself before it goes on.
+   *
+   * @throws ObjectUnreachable while the account cannot be asked
+   */
+  checkCredential(): Promise<void> {
+    return this.#state.checkCredential();
+  }
+
+  /** @returns the conversation without its messages, as JSON text. */
+  read(): Result<CrossingText> {
+    return this.#state.described(this.#state.profile());
+  }
+
+  /** @returns what a turn did, as JSON text. A failed first turn is found too, though it has left no conversation. */
+  turnReport(id: string): Result<CrossingText> {
+    this.#state.recover();
+    const { transcript } = this.#state;
+    return transcript.profile ? reportOfTurn(transcript, id) : unknownConversation();
+  }
+
+  /** @returns the outcome of the turn with an idempotency key. @param isAwaited whether to wait until the turn has ended */
+  async turnOutcome(key: string, isAwaited: boolean): Promise<TurnOutcome | undefined> {
+    this.#state.recover();
+    const { transcript, runner } = this.#state;
+    if (isAwaited && runner?.turn.row.key === key) await runner.done;
+    return transcript.profile && outcomeOfTurn(transcript, key);
+  }
+
+  /** Stops a turn, and keeps what has come. A turn that has ended stays as it is. @returns what the turn did */
+  async cancel(turn: string): Promise<Result<CrossingText>> {
+    await this.stop({ turn });
+    for (const { cancel } of partsInUse()) cancel?.(this.#state.transcript, turn, this.now());
+    this.#state.maintenance.notePaused();
+    return this.turnReport(turn);
+  }
+
+  /** Calls a method of what a room has in this object. @returns what it returns */
+  async part<T>(room: string, method: string, ...args: readonly unknown[]): Promise<Result<T>> {
+    const parts = pluggedInto(CONVERSATION_PARTS, room).flat();
+    const called = parts.flatMap(({ methods = {} }) => (Object.hasOwn(methods, method) ? methods[method] : [])).at(0);
+    if (!called) throw new TypeError(`The room ${room} has no method ${method} in a conversation.`);
+    // The room types its method, and the caller what it awaits, as with every call of an object.
+    return (await called(this.#state, ...args)) as Result<T>;
+  }
+
+  /** @returns a page of messages as JSON text. */
+  messages(page: HistoryQuery, by?: BoundCaller): Result<ReadableStream<Uint8Array>> {
+    const may = this.#state.allowed(by);
+    if (!may.ok) return may;
+    const value = pageOfMessages(this.#state.transcript, page, {
+      hides: hidesTools(by?.only),
+      isBound: by?.only !== undefined,
+    });
+    return value ? { ok: true, value } : noMessage(page.after_id ?? page.before_id);
+  }
+
+  /** @returns the whole conversation as lines of JSON. */
+  export(view?: View): Promise<Result<ReadableStream<Uint8Array>>> {
+    return this.part('transfer', 'export', view);
+  }
+
+  /** Creates the conversation with the defaults of its turns. It is empty, or has an imported history. */
+  async create(
+    place: ConversationPlace,
+    fields: CreatedFields,
+    texts: { system?: CrossingText; tools?: CrossingText; messages?: CrossingText },
+  ): Promise<Result<CrossingText>> {
+    const system = texts.system && (await receivedText(texts.system));
+    const tools = texts.tools && (await receivedText(texts.tools));
+    const messages = texts.messages && (await receivedText(texts.messages));
+    if (!this.#state.isFree) return idTaken(place.id);
+    let beginning: Beginning | undefined;
+    let history: ImportedHistory | undefined;
+    try {
+      history = messages === undefined ? undefined : await readImport(messages);
+      beginning = await takeNamed(this.#state, place, fields, fields.caller);
+      // Defaults that the agent does not allow are refused.
+      if (beginning?.agent) beginning.stored.lay(new Map(), { system, tools }, { breakpoints: 0 });
+    } catch (thrown) {
+      return failedResult(thrown);
+    }
+    if (!this.#state.isFree) {
+      releaseUnused(this.#state, beginning?.retained);
+      return idTaken(place.id);
+    }
+    const by = { account: place.account, only: fields.caller?.only };
+    try {
+      const refused = by.only && guard().refusalOfTurn(by, this.#state.transcript, undefined, beginning?.agent);
+      if (refused) throw refused;
+    } catch (thrown) {
+      releaseUnused(this.#state, beginning?.retained);
+      return failedResult(thrown);
+    }
+    const stored = storeCreated(this.#state, place, fields, { system, tools, history }, beginning);
+    return await this.#state.storing(stored, history?.left);
+  }
+
+  /** Changes the fields that are not frozen. */
+  patch(patch: ConversationPatch): Result<CrossingText> {
+    if (!this.#state.profile()) return unknownConversation();
+    this.#state.maintenance.change(changesOf(patch));
+    return this.read();
+  }
+
+  /** Goes back to the state before a message's turn. In an import it goes back to the state before the message itself. */
+  rewind(before: string): Result<CrossingText> {
+    const profile = this.#state.profile();
+    if (!profile) return unknownConversation();
+    if (this.#state.runner) return failedResult(conflict(profile.id, this.#state.runner.turn.row.id));
+    // What was settled together with a turn that has gone may have to be settled by itself.
+    this.around.alarm.wakeFor(this.now() + CONFIRM_AGAIN_MS);
+    const change = rewindTo(this.#state.transcript, before);
+    if (!change) return noMessage(before);
+    this.#state.maintenance.change(change);
+    return this.read();
+  }
+
+  /** Copies the history, up to the turn that `at` belongs to, into another conversation of the same account. */
+  fork(to: string, at: string | undefined, by?: BoundCaller): Promise<Result<CrossingText>> {
+    return this.part('transfer', 'fork', to, at, by);
+  }
+
+  /** @returns the history as the lines that another deployment can restore. */
+  backup(): Promise<Result<ReadableStream<Uint8Array>>> {
+    return this.part('transfer', 'lines');
+  }
+
+  /** Begins this conversation with the history of another one. Stores all of it or nothing. */
+  adopt(place: ConversationPlace, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>> {
+    return this.part('transfer', 'adopt', place, lines);
+  }
+
+  /**
+   * Deletes everything, and repeats the report to the account until it is confirmed. What is damaged is deleted unread.
+   *
+   * @param place whose conversation this is, which its own rows may not say any more
+   * @param ends whether its account ends, and needs no report
+   * @returns whether the conversation existed
+   */
+  erase(place?: ConversationPlace, ends?: boolean): Promise<boolean> {
+    return eraseConversation(this.#state, place, ends);
+  }
+
+  /** Renews the hold of the running turn, repeats unconfirmed settlements and reports, and deletes what has expired. */
+  override alarm(): Promise<void> {
+    return tendConversation(this.#state);
+  }
+}
+
+/** @throws ApiError 400 as the room says, and where it is not in use */
+async function readImport(messages: string): Promise<ImportedHistory> {
+  const { imports } = partsInUse().find((part) => part.imports) ?? {};
+  if (!imports) throw needsRoom('transfer', 'messages: a history is brought in');
+  return await inSteps(imports(messages));
+}

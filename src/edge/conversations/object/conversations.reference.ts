@@ -1,0 +1,210 @@
+import { messageParam } from '../../claude/messages.schema.ts';
+import * as z from '../../kit/http/zod.ts';
+import { dimensions } from '../../money/contracts/about.ts';
+import { jsonAnswer, namedList, pageAnswer } from '../../openapi/answers.ts';
+import { eventStream } from '../../openapi/event-stream.ts';
+import { type Resource, words } from '../../openapi/resource.ts';
+import { CONVERSATION_ROUTES } from './conversations.route.ts';
+import { createConversation, importedHistory, rewindRequest } from './conversations.schema.ts';
+import {
+  conversationDeleted,
+  conversationReport,
+  conversationRow,
+  messageRow,
+  turnReport,
+} from './conversations-answers.schema.ts';
+
+export const conversationExample = {
+  type: 'conversation',
+  id: 'trip',
+  title: 'A trip in May',
+  created_at: '2026-11-20T10:06:16.310Z',
+  updated_at: '2026-11-20T10:06:16.780Z',
+  turns: 1,
+  messages: 2,
+  cost_usd: 0.0000074,
+  state: 'idle',
+  paused: null,
+};
+export const reportExample = {
+  ...conversationExample,
+  turn: null,
+  model: 'claude-haiku-5-5',
+  max_tokens: 2_048,
+  system: 'You plan journeys by train.',
+  tools: null,
+  prefix: null,
+  agent: null,
+  metadata: { team: 'travel' },
+  retention_seconds: null,
+  history: null,
+  usage: { input_tokens: 14, output_tokens: 12 },
+};
+export const messageExample = {
+  type: 'message',
+  id: 'msg_01rUJBfm6UUf8pMu1YjVbpeB',
+  role: 'assistant',
+  content: [{ type: 'text', text: 'To Lisbon.' }],
+  model: 'claude-haiku-5-5',
+  stop_reason: 'end_turn',
+  paused: null,
+  usage: { input_tokens: 14, output_tokens: 12 },
+  cost_usd: 0.0000074,
+  created_at: '2026-11-20T10:06:16.780Z',
+  status: 'complete',
+  turn: 'turn_2m4gmfejmm3a',
+};
+
+export const turnExample = {
+  type: 'turn',
+  id: 'turn_2m4gmfejmm3a',
+  continues: null,
+  conversation: 'trip',
+  status: 'complete',
+  paused: null,
+  error: null,
+  began_at: '2026-11-20T10:06:16.310Z',
+  ended_at: '2026-11-20T10:06:18.780Z',
+  cost_usd: 0.0002,
+  steps: [
+    {
+      request_id: 'req_01m7zceb0957qb2m4gmfejmm3a',
+      status: 'complete',
+      model: 'claude-haiku-5-5',
+      stop_reason: 'tool_use',
+      usage: { input_tokens: 400, output_tokens: 40 },
+      cost_usd: 0.0002,
+      ttft_ms: 310,
+      calls: [
+        {
+          id: 'toolu_01A',
+          name: 'get_weather',
+          input: { city: 'Bern' },
+          approval: null,
+          ms: 120,
+          tries: 1,
+          is_error: false,
+          bytes: 14,
+        },
+      ],
+    },
+  ],
+};
+
+const rowSchema = z.withMeta(conversationRow, { id: 'ConversationRow' });
+const ofRooms = Object.assign({}, ...dimensions().map(({ shownInMessage }) => shownInMessage));
+const messageSchema = z.withMeta(z.extend(messageRow, ofRooms), { id: 'ConversationMessage' });
+export const conversationList = namedList('ConversationList', rowSchema);
+
+/** A turn in the reference. A request in the background is answered with it too. */
+export const turnSchema = z.withMeta(turnReport, { id: 'ConversationTurn' });
+const reportSchema = z.withMeta(conversationReport, { id: 'Conversation' });
+export const conversationAnswer = (description: string) => jsonAnswer(description, reportSchema, reportExample);
+
+const creation = z.extend(createConversation, {
+  messages: z.optionally(z.array(messageParam).check(z.minLength(1)), importedHistory),
+});
+
+export const conversationId = {
+  description: '1 to 128 letters, digits, hyphens or underscores.',
+  example: 'trip',
+};
+
+export const conversations: Resource = {
+  tag: 'Conversations',
+  description: 'Histories that the edge keeps. A turn goes on when its client has left.',
+  parameters: {
+    id: conversationId,
+    turn: { description: 'The turn, as the header `sluice-turn` names it.', example: 'turn_2m4gmfejmm3a' },
+  },
+  errors: [503],
+  routes: words(CONVERSATION_ROUTES, {
+    'GET /conversations': {
+      operation: 'listConversations',
+      summary: 'List one’s conversations, newest first',
+      description: 'Those of subagents are left out, unless their `parent` is named.',
+      answer: pageAnswer(conversationList, conversationExample, conversationExample.id),
+      errors: [],
+    },
+    'POST /conversations': {
+      operation: 'createConversation',
+      summary: 'Create a conversation with defaults, or with a history from elsewhere',
+      description:
+        'A conversation also comes to be by its first turn: `conversation` in a Messages request. `messages` may be rows as `GET …/messages` and `GET …/export` have them, in either view: the steps of a run that are shown as one message become messages again. `dropped` says what was left out. A file that the account does not have is a 400 that names it.',
+      body: {
+        id: 'ConversationRequest',
+        schema: creation,
+        example: {
+          id: 'trip',
+          title: 'A trip in May',
+          model: 'claude-haiku-5-5',
+          max_tokens: 2_048,
+          system: 'You plan journeys by train.',
+          metadata: { team: 'travel' },
+        },
+      },
+      answers: { 201: conversationAnswer('It is there.') },
+      errors: [404, 409, 429, 503],
+    },
+    'GET /conversations/:id': {
+      operation: 'getConversation',
+      summary: 'Read a conversation: state, defaults, totals',
+      answer: conversationAnswer('The conversation, without its messages.'),
+    },
+    'PATCH /conversations/:id': {
+      operation: 'updateConversation',
+      summary: 'Change its title, metadata, retention or limits',
+      description: '`system`, `tools` and `model` are frozen, so that the upstream’s prompt cache keeps hitting.',
+      body: {
+        id: 'ConversationPatch',
+        example: { title: 'Lisbon', history: { max_tokens: 50_000, strategy: 'truncate' } },
+      },
+      answer: conversationAnswer('The conversation as it is now.'),
+      errors: [429, 503],
+    },
+    'GET /conversations/:id/messages': {
+      operation: 'listMessages',
+      summary: 'Page through its messages, oldest first',
+      answer: pageAnswer(namedList('ConversationMessageList', messageSchema), messageExample, messageExample.id),
+    },
+    'GET /conversations/:id/turns/:turn': {
+      operation: 'getTurn',
+      summary: 'Read what a turn did: its steps, their costs, the calls of the edge',
+      answer: jsonAnswer('The turn.', turnSchema, turnExample),
+    },
+    'DELETE /conversations/:id/turns/:turn': {
+      operation: 'cancelTurn',
+      summary: 'Cancel a turn, and keep what was said',
+      answer: jsonAnswer('The turn; one that had ended has not changed.', turnSchema, turnExample),
+    },
+    'GET /conversations/:id/stream': {
+      operation: 'resumeTurn',
+      summary: 'Resume a stream, and follow it live',
+      description:
+        'With `last-event-id` it goes on behind that event; without, from the first event of the running turn.',
+      headers: z.object({ 'last-event-id': z.optionally(z.string(), 'The last event that was received.') }),
+      answers: {
+        200: { description: 'The rest of the events.', content: [eventStream], headers: ['sluice-turn'] },
+        204: { description: 'No turn is running.' },
+      },
+      errors: [410, 503],
+    },
+    'POST /conversations/:id/stop': {
+      operation: 'stopTurn',
+      summary: 'Stop the running turn, and keep what was said',
+      answer: conversationAnswer('The conversation; where nothing ran, nothing has changed.'),
+    },
+    'POST /conversations/:id/rewind': {
+      operation: 'rewindConversation',
+      summary: 'Rewind to before a message',
+      body: { schema: rewindRequest, example: { before: 'msg_01rUJBfm6UUf8pMu1YjVbpeB' } },
+      answer: conversationAnswer('The conversation without that message’s turn and all that followed.'),
+      errors: [409, 503],
+    },
+    'DELETE /conversations/:id': {
+      operation: 'deleteConversation',
+      summary: 'Delete a conversation and all that it holds',
+      answer: jsonAnswer('It is gone.', conversationDeleted, { type: 'conversation_deleted', id: 'trip' }),
+    },
+  }),
+};

@@ -1,0 +1,152 @@
+import { defaultedRequest, messageParams } from '../../claude/messages.schema.ts';
+import type { RequestMember } from '../../claude/request/member.ts';
+import type { PageQuery } from '../../kit/http/page.ts';
+import { fieldError } from '../../kit/http/validate.ts';
+import * as z from '../../kit/http/zod.ts';
+import { prefixRef } from '../../registry/prefixes/prefixes.schema.ts';
+import { agentRef } from '../../registry/versions/versions.schema.ts';
+import { history, MOST_IN_A_TURN, TOO_MANY_IN_A_TURN } from '../history/history.schema.ts';
+
+/** The ids of subagents' conversations begin with this. Only the edge makes such ids. */
+export const SUBAGENT_ID = 'sub_';
+/** The ids of webhooks' conversations begin with this. */
+export const HOOK_ID = 'hook_';
+/** As the API takes at the most. */
+const MOST_MESSAGES = 100_000;
+const ID = /^[A-Za-z0-9_-]{1,128}$/;
+
+const conversationId = z
+  .string({ error: 'Input should be a string' })
+  .check(z.regex(ID, { error: 'Input should be 1 to 128 letters, digits, hyphens or underscores' }));
+
+/** An id that a caller may give. */
+export const ownConversationId = conversationId.check(
+  z.refine((id) => !id.startsWith(SUBAGENT_ID) && !id.startsWith(HOOK_ID), {
+    error: `${SUBAGENT_ID}…, ${HOOK_ID}…: only runs and webhooks make conversations with such ids. Choose another id`,
+  }),
+);
+
+/** The conversation that a request is a turn of. */
+export const CONVERSATION_MEMBER: RequestMember<string> = {
+  schema: z.optionally(
+    conversationId,
+    'The conversation that this is a turn of; also as the header `sluice-conversation`.',
+  ),
+  header: 'sluice-conversation',
+  mayBeNull: true,
+  open: ['bound'],
+};
+
+/** @returns whether a string can name a conversation. */
+export function isConversationId(id: string): boolean {
+  return ID.test(id);
+}
+
+/** A Messages request to a conversation, which may have defaults for what the request leaves out. */
+export const conversationRequest = defaultedRequest.check(
+  z.refine(({ messages }) => messages.length <= MOST_IN_A_TURN, { path: ['messages'], error: TOO_MANY_IN_A_TURN }),
+);
+
+const MONTH_SECONDS = 31 * 24 * 60 * 60;
+
+const title = z.nullable(z.string().check(z.maxLength(1_000)));
+const metadataValue = z.nullable(z.union([z.string().check(z.maxLength(4_096)), z.number(), z.boolean()]));
+const metadata = z.nullable(
+  z.catchall(z.object({}), metadataValue).check(
+    z.refine((value) => Object.keys(value).length <= 64, { error: 'must have at most 64 members' }),
+    z.refine((value) => Object.keys(value).every((key) => key.length <= 256), {
+      error: 'must have keys of at most 256 characters',
+    }),
+  ),
+);
+const defaultMaxTokens = z.int().check(z.gte(0));
+const retentionSeconds = z.described(
+  z.nullable(z.int().check(z.gte(60), z.lte(120 * MONTH_SECONDS))),
+  'How long after its last change it is kept: at most the deployment’s RETENTION_DAYS, unless an admin says it; null takes those.',
+);
+export const importedHistory =
+  'The history that it begins with, questions and answers, or rows of another conversation; no model is asked. Role and content are kept, without thinking. Nobody has checked who said it.';
+/** The body that creates a conversation. Each turn may override these defaults for itself. */
+export const createConversation = z.strictObject({
+  id: z.optional(ownConversationId),
+  title: z.optional(title),
+  system: z.optional(
+    z.union([z.string(), z.array(z.looseObject({ type: z.enum(['text']), text: z.string() }))], {
+      error: fieldError('Input should be a string or a list of text blocks'),
+    }),
+  ),
+  tools: z.optional(z.array(z.looseObject({}))),
+  messages: z.optionally(
+    messageParams.check(
+      z.refine((messages) => messages.length > 0, 'at least one message is required'),
+      z.refine((messages) => messages.length <= MOST_MESSAGES, `Input should have at most ${MOST_MESSAGES} messages`),
+    ),
+    importedHistory,
+  ),
+  prefix: z.optionally(prefixRef, 'The version that it means now is retained.'),
+  agent: z.optionally(agentRef, 'The version that it means now is copied; it takes no prefix then.'),
+  model: z.optional(
+    z.string().check(z.minLength(1, 'Input should be a non-empty string: the id of a model'), z.maxLength(256)),
+  ),
+  max_tokens: z.optional(defaultMaxTokens),
+  metadata: z.optional(metadata),
+  retention_seconds: z.optional(retentionSeconds),
+  history: z.optional(history),
+});
+
+/** What can be changed. `system`, `tools` and `model` are frozen, so that the upstream's cache keeps hitting. */
+export const patchConversation = z.strictObject({
+  title: z.optional(title),
+  metadata: z.optional(metadata),
+  max_tokens: z.optional(z.nullable(defaultMaxTokens)),
+  retention_seconds: z.optional(retentionSeconds),
+  history: z.optional(history),
+});
+
+export const rewindRequest = z.strictObject({ before: z.string().check(z.minLength(1), z.maxLength(256)) });
+
+export const view = z.optionally(
+  z.enum(['stored', 'shown'], { error: 'Input should be stored or shown' }),
+  '`shown`: the steps of a run as the one message that clients got; default `stored`: the rows, as they go up.',
+);
+export type View = z.output<typeof view>;
+
+/** The query parameters of the list of conversations, beside those of every list. */
+export const conversationsQuery = z.object({
+  parent: z.optionally(conversationId, 'The subagents that runs of this conversation have called.'),
+});
+
+const if_absent = z.optionally(
+  z.literal('empty'),
+  '`empty`: a conversation that is not there counts as one without messages, and is no 404.',
+);
+
+/** The query parameters of `GET …/messages`, beside those of every list. */
+export const historyQuery = z.object({
+  view,
+  if_absent,
+  pending: z.described(
+    z._default(z.enum(['true', 'false'], { error: 'Input should be true or false' }), 'false'),
+    'Also what the running turn was asked: it is not part of the history yet.',
+  ),
+});
+
+/** The query parameters of `GET …/stream`. */
+export const resumeQuery = z.object({
+  after: z.optionally(z.string(), 'The same, where no header can be sent.'),
+  show: z.optionally(
+    z.enum(['all', 'text'], { error: 'Input should be all or text' }),
+    '`all` or `text`, as in a Messages request; also as the header `sluice-show`. Default: as the turn was begun.',
+  ),
+  if_absent,
+});
+
+export const stopQuery = z.object({
+  turn: z.optionally(z.string(), 'The turn that is meant: another one goes on.'),
+  key: z.optionally(z.string(), 'The same, by the `idempotency-key` that it was begun with.'),
+});
+export type StopQuery = z.infer<typeof stopQuery>;
+
+export type HistoryQuery = PageQuery & { pending?: boolean; view?: View };
+export type ConversationFields = z.output<typeof createConversation>;
+export type ConversationPatch = z.output<typeof patchConversation>;

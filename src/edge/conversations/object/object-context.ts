@@ -1,0 +1,16 @@
+import type { Identity } from '../../auth/identity/caller.ts';
+import type { CallingSurroundings } from '../../claude/calling-object.ts';
+import type { Transcript } from '../history/storage/transcript.ts';
+
+/** What a conversation's object shares with the modules that do its work. */
+export interface ObjectContext extends CallingSurroundings {
+  transcript: Transcript;
+}
+
+/** @returns what a conversation's object needs to call an account. */
+export function accountRequestOf<Caller extends Pick<Identity, 'account'>>(
+  { env, settings }: Pick<ObjectContext, 'env' | 'settings'>,
+  identity: Caller,
+) {
+  return { identity, accounts: env, settings: settings() };
+}

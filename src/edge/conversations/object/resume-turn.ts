@@ -1,0 +1,187 @@
+/** Resumes a turn for a listener that was disconnected: it gets the events that it missed. */
+import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
+import { writeJson } from '../../kit/json/kept-text.ts';
+import { GRACE_MS, type TurnRow } from '../history/storage/rows.ts';
+import type { Transcript } from '../history/storage/transcript.ts';
+import { newestTurnTold, turnAt, turnOfRequest, turnWithId, turnWithKey } from '../history/storage/turn-queries.ts';
+import { EventLog } from '../turn/event-log.ts';
+import { restoreEnded } from '../turn/restore-turn.ts';
+import { isRefused, type Runner, type RunningTurn } from '../turn/running-turn.ts';
+import { followed } from '../views/hidden-answer.ts';
+import { isTextOnly } from '../views/shown-to.ts';
+import type { TurnAnswer, TurnSummary } from '../views/turn-answer.ts';
+import type { Resumed, TurnCall, TurnRequest } from './contract.ts';
+import {
+  bufferedAnswer,
+  conflict,
+  inTransit,
+  interruptedCall,
+  keyReused,
+  turnHasEnded,
+  wireError,
+} from './crossing-answer.ts';
+import type { ObjectContext } from './object-context.ts';
+import { describeTurn } from './turn-report.ts';
+
+interface Listening {
+  hides: boolean;
+  show?: string | undefined;
+}
+
+/**
+ * Resumes the events of a turn.
+ *
+ * @param running the turn that runs now
+ * @param after the id of the last event that the listener has; without it the stream begins with the running turn's first
+ * @param how.hides whether the listener does not see tools
+ * @param how.show how the listener wants to see it; undefined for as the turn was begun
+ */
+export function resumeTurn(
+  { transcript, now }: Pick<ObjectContext, 'transcript' | 'now'>,
+  running: Runner | undefined,
+  after: string | undefined,
+  how: Listening = { hides: false },
+): Resumed {
+  try {
+    return resumed(transcript, running, after, now(), how);
+  } catch (thrown) {
+    if (!(thrown instanceof ApiError)) throw thrown;
+    return { kind: 'error', error: wireError(thrown) };
+  }
+}
+
+function resumed(
+  transcript: Transcript,
+  running: Runner | undefined,
+  after: string | undefined,
+  now: number,
+  { hides, show }: Listening,
+): Resumed {
+  const stream = (log: EventLog | RunningTurn['log'], event: number): Resumed => {
+    return { kind: 'stream', turn: log.id, body: followed(log, event, { hides, textOnly: isTextOnly(log.id, show) }) };
+  };
+  const isPresent = transcript.profile?.exists || running !== undefined;
+  if (after === undefined) {
+    if (!isPresent) return { kind: 'unknown' };
+    const log = running?.turn.log;
+    return log ? stream(log, 0) : { kind: 'none' };
+  }
+  const [, id, number] = /^([\w-]{1,64})-(\d{1,15})$/.exec(after) ?? [];
+  if (id === undefined) {
+    throw invalidRequest('Last-Event-ID: not an id of an event of this edge. Send the last one that you got.');
+  }
+  const event = Number(number);
+  if (running?.turn.row.id === id) return stream(running.turn.log, event);
+  const row = turnWithId(transcript, id);
+  // A failed first turn can be resumed although it has created no conversation.
+  if (!row && !isPresent) return { kind: 'unknown' };
+  const log = row && storedLogOf(transcript, row, now);
+  if (!row || !log) return row && event === row.events ? { kind: 'none' } : { kind: 'gone' };
+  if (event === row.events) return { kind: 'none' };
+  // A crash may have lost events that the listener already has. It still gets the last event, which says how the turn ended.
+  return stream(log, Math.min(event, row.events - 1));
+}
+
+/** @returns the log of a turn that has ended; undefined once it has expired: it may be gone in part */
+function storedLogOf(transcript: Transcript, row: TurnRow, now: number): EventLog | undefined {
+  if (row.endedAt !== null && row.endedAt <= now - GRACE_MS) return undefined;
+  const rows = transcript.log.count(row.seq);
+  if (rows === 0 || row.outcome === null) return undefined;
+  const summary: TurnSummary = { outcome: row.outcome, nanodollars: row.cost };
+  return new EventLog(transcript, row, { events: row.events, rows }, JSON.stringify(summary));
+}
+
+/**
+ * Finds the turn that the same request began before. The turn may run, or have ended not long ago.
+ *
+ * @param now milliseconds since 1970
+ * @throws ApiError 503 if the call is repeated after a crash and no turn was stored
+ */
+export function findRepeatedTurn(
+  transcript: Transcript,
+  { key, retried, hash, again, id }: TurnCall,
+  now: number,
+): TurnRow | undefined {
+  const begun = again ? turnOfRequest(transcript, id) : undefined;
+  if (begun) return begun;
+  if (again) throw interruptedCall();
+  if (key !== undefined) return turnWithKey(transcript, key);
+  if (!retried) return undefined;
+  const latest = newestTurnTold(transcript);
+  if (latest?.hash !== hash) return undefined;
+  return latest.endedAt === null || latest.endedAt > now - GRACE_MS ? latest : undefined;
+}
+
+/** Waits until the upstream has answered, or for a caller who does not stream the turn has ended. @param isOwn as in `follow` */
+async function answerOf(runner: Runner, stream: boolean, isOwn = false): Promise<TurnAnswer> {
+  const { row, log } = runner.turn;
+  const started = await runner.started;
+  if (started.kind === 'error') return { kind: 'error', error: wireError(started.error) };
+  if (started.kind === 'refused')
+    return { ...started, kind: 'whole', turn: row.id, trailer: runner.turn.ended?.summary };
+  if (stream) {
+    const trailer = runner.turn.ended?.summary;
+    const events = log.takeComplete();
+    if (events !== undefined && trailer) return { ...started, kind: 'ended', turn: row.id, events, trailer };
+    const { text, after } = log.opening;
+    return { ...started, turn: row.id, first: text, body: log.follow(after, isOwn) };
+  }
+  await runner.done;
+  return bufferedAnswer(runner.turn, started.headers);
+}
+
+/**
+ * Answers the request that has begun a turn. A turn in the background is answered as soon as its request has gone up. A
+ * refusal before that is the answer; a later error is reported with the turn's end.
+ */
+export async function answerBegun(
+  transcript: Transcript,
+  runner: Runner,
+  { asked, call: { stream } }: TurnRequest,
+): Promise<TurnAnswer> {
+  if (!asked.background) return await answerOf(runner, stream, true);
+  await runner.admitted;
+  const { row } = runner.turn;
+  if (isRefused(transcript, runner.turn)) return await answerOf(runner, true, true);
+  return acceptedTurn(transcript, turnAt(transcript, row.seq) ?? row);
+}
+
+/** @returns the answer 202 for a turn in the background, as it is now */
+function acceptedTurn(transcript: Transcript, row: TurnRow): TurnAnswer {
+  const report = describeTurn(transcript, row);
+  const headers = { location: `/conversations/${report.conversation}/turns/${row.id}` };
+  return { kind: 'whole', turn: row.id, status: 202, headers, body: writeJson(report) };
+}
+
+/**
+ * Answers a repeated request from the turn that it began before.
+ *
+ * @param running the turn that runs now: this one or another
+ * @throws ApiError 400 if the body differs from the first one, 409 if the turn's events are already deleted
+ */
+export async function answerRepeated(
+  { transcript, now }: Pick<ObjectContext, 'transcript' | 'now'>,
+  running: Runner | undefined,
+  row: TurnRow,
+  { asked, call: { stream, hash } }: TurnRequest,
+): Promise<TurnAnswer> {
+  if (row.hash !== hash) throw keyReused();
+  if (asked.background) {
+    if (running?.turn.row.seq === row.seq) running.turn.isReported = true;
+    return acceptedTurn(transcript, row);
+  }
+  if (running?.turn.row.seq === row.seq) return await answerOf(running, stream);
+  const stored = turnAt(transcript, row.seq);
+  const log = stored && storedLogOf(transcript, stored, now());
+  if (!stored || stored.status === 'failed' || !log) throw turnHasEnded(transcript.profile?.id ?? '', row.id);
+  const requestId = stored.outcome?.upstream_request_id;
+  const headers: Record<string, string> = requestId === undefined ? {} : { 'request-id': requestId };
+  if (stream) return { kind: 'stream', turn: row.id, headers, body: log.follow(0) };
+  return bufferedAnswer(restoreEnded(transcript, stored), headers);
+}
+
+/** @throws ApiError 409 while a turn runs, and while the conversation is copied or deleted */
+export function refuseBusy(transcript: Transcript, running: Runner | undefined, isInTransit: boolean): void {
+  if (running) throw conflict(transcript.profile?.id ?? '', running.turn.row.id);
+  if (isInTransit) throw inTransit();
+}

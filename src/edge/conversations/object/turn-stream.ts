@@ -1,0 +1,145 @@
+/** Carries a conversation's stream from the object to the caller. */
+import type { Context } from 'hono';
+import type { AppEnv } from '../../auth/context.ts';
+import { EVENT_STREAM } from '../../claude/content-type.ts';
+import { unanswered } from '../../claude/outcome.ts';
+import { nextBuffer, SMALL_PIECE_BYTES } from '../../claude/relay/tee-reader.ts';
+import { joinedPieces } from '../../kit/http/body-pieces.ts';
+import { decoder, encoder } from '../../kit/http/bytes.ts';
+import { ApiError, errorEvent } from '../../kit/http/errors.ts';
+import { LINE_FEED } from '../../kit/json/characters.ts';
+import { cutEnding } from '../../kit/sse/endings.ts';
+import type { LogOutcome } from '../../money/admission/answer-end.ts';
+import { END_OF_STREAM } from '../turn/event-log.ts';
+import type { TurnSummary } from '../views/turn-answer.ts';
+
+/** Marks an error of the connection. Without it the error would seem to have the id of the unfinished event. */
+const CUT_REMARK = ': sluice-cut\n';
+
+/**
+ * Carries a conversation's stream to the caller.
+ *
+ * The stream of an object that died looks complete. So the object marks the end, and if the mark is missing, the caller gets
+ * an `error` event. A caller who leaves does not stop the turn.
+ *
+ * @param wake wakes the object. A dead turn costs as much as it can have written until its object woke again
+ */
+export function streamedTurn(
+  c: Context<AppEnv>,
+  answer: { first?: string; body: ReadableStream<Uint8Array> },
+  headers: Record<string, string>,
+  log: (...end: Parameters<LogOutcome>) => void,
+  wake: () => Promise<unknown>,
+): Response {
+  const { readable, writable } = new IdentityTransformStream();
+  const { signal } = c.req.raw;
+  const body = answer.body.getReader({ mode: 'byob' });
+  const carried = Promise.withResolvers<void>();
+  let isOpen = true;
+  const end = (json: string | undefined, otherwise: 'client_gone' | 'cut' = 'client_gone') => {
+    if (!isOpen) return;
+    isOpen = false;
+    const summary = json ? (JSON.parse(json) as TurnSummary) : undefined;
+    if (summary) log(summary.outcome, summary.nanodollars);
+    else log({ ...unanswered({ sentAt: undefined }, 0), error_type: undefined, end: otherwise });
+    // The result of an object's call must be disposed of.
+    (answer as Partial<Disposable>)[Symbol.dispose]?.();
+    carried.resolve();
+  };
+  const leave = () => {
+    // The turn goes on without the caller. A write to a caller who has left may never end.
+    body.cancel().catch(() => {});
+    end(undefined);
+  };
+  if (signal.aborted) leave();
+  else {
+    signal.addEventListener('abort', leave, { once: true });
+    const carrying = carry(answer.first ?? '', body, writable, c.get('requestId')).then(async (summary) => {
+      end(summary, signal.aborted ? 'client_gone' : 'cut');
+      // If it cannot be reached, its alarm wakes it.
+      if (summary === undefined && !signal.aborted) await wake().catch(() => undefined);
+    });
+    // It fails where nothing can be written: the caller has left, and the runtime has not said so yet.
+    c.executionCtx.waitUntil(carrying.catch(leave));
+  }
+  c.executionCtx.waitUntil(carried.promise);
+  return new Response(readable, { headers: eventStreamHeaders(headers) });
+}
+
+export function eventStreamHeaders(headers: Record<string, string>): Record<string, string> {
+  return {
+    ...headers,
+    'content-type': `${EVENT_STREAM}; charset=utf-8`,
+    'cache-control': 'no-cache, no-transform',
+    'x-accel-buffering': 'no',
+  };
+}
+
+/** Copies the events. @returns the turn's summary as JSON; undefined if the stream was interrupted */
+async function carry(
+  first: string,
+  reader: ReadableStreamBYOBReader,
+  writable: WritableStream<Uint8Array>,
+  requestId: string,
+): Promise<string | undefined> {
+  const writer = writable.getWriter();
+  const tail = new Tail();
+  let buffer: ArrayBuffer = new ArrayBuffer(SMALL_PIECE_BYTES);
+  let summary: string | undefined;
+  if (first !== '') {
+    const events = encoder.encode(first);
+    tail.push(events);
+    // Not awaited: the next read runs meanwhile, and writes keep their order.
+    writer.write(events).catch(() => {});
+  }
+  for (;;) {
+    const { value } = await reader.read(new Uint8Array(buffer)).catch(() => ({ value: undefined }));
+    if (!value || value.length === 0) break;
+    if (summary === undefined) {
+      const end = value.indexOf(END_OF_STREAM);
+      const events = end < 0 ? value : value.subarray(0, end);
+      if (end >= 0) summary = decoder.decode(value.subarray(end + 1));
+      tail.push(events);
+      if (events.length > 0) await writer.write(events);
+    } else summary += decoder.decode(value);
+    buffer = nextBuffer(value);
+  }
+  if (summary === undefined) {
+    await writer.write(encoder.encode(cutEnding(tail.end, CUT_REMARK + errorEvent(broken(), requestId))));
+  }
+  writer.close().catch(() => {});
+  return summary;
+}
+
+/** The bytes since the last complete event, which decide how an error can be appended. */
+class Tail {
+  #parts: Uint8Array[] = [];
+
+  push(bytes: Uint8Array): void {
+    let boundary = bytes.length;
+    while (boundary > 1 && !(bytes[boundary - 1] === LINE_FEED && bytes[boundary - 2] === LINE_FEED)) boundary -= 1;
+    if (boundary > 1) this.#parts = [];
+    const rest = boundary > 1 ? bytes.subarray(boundary) : bytes;
+    if (rest.length > 0) this.#parts.push(rest.slice());
+  }
+
+  get end() {
+    // The pieces are joined first: the shared decoder would keep half a character of a piece for its next user.
+    const lines = decoder.decode(joinedPieces(this.#parts)).split('\n');
+    const unfinishedLine = lines.pop() ?? '';
+    const data = lines.filter((line) => line.startsWith('data: ')).map((line) => line.slice(6));
+    return {
+      atBoundary: unfinishedLine === '' && lines.every((line) => line === ''),
+      unfinishedLine,
+      data: data.length === 0 ? undefined : data.join('\n'),
+    };
+  }
+}
+
+function broken(): ApiError {
+  return new ApiError(
+    'api_error',
+    'The connection to the conversation broke in the middle of its answer. Resume at GET /conversations/:id/stream.',
+    { logged: 'conversation_cut' },
+  );
+}

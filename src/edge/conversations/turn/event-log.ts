@@ -1,0 +1,318 @@
+/**
+ * The events of one turn as they are stored and shown.
+ *
+ * A listener is a position in the log, not a queue: it reads later events from the rows when it takes more. So a slow
+ * listener, or a listener that has left, costs no memory and delays nothing.
+ */
+
+import { getOrMake } from '../../kit/cache/get-or-make.ts';
+import type { Frame } from '../../kit/sse/frames.ts';
+import { type GrowingRow, MOST_OF_GROWING } from '../history/storage/log-rows.ts';
+import type { TurnRow } from '../history/storage/rows.ts';
+import type { Transcript } from '../history/storage/transcript.ts';
+import { LogBlocks } from '../views/log-blocks.ts';
+import { Listener, makePlace } from './listener.ts';
+
+/** The byte that ends a complete stream. No event contains it. The turn's summary follows it, for the edge only. */
+export const END_OF_STREAM = 0;
+
+/** The log of a turn, for code that writes, shows or reads it. */
+export type TurnLog = { [Member in keyof EventLog]: EventLog[Member] };
+
+/** The most characters of a stored row that stays in memory. */
+const LONGEST_IN_MEMORY = 262_144;
+export const PING_EVENT = 'event: ping\ndata: {"type":"ping"}\n\n';
+/** What reading a row takes at least, which is a turn of all paced work, and what more for each event that was not seen. */
+const READ_BYTES = 65_537;
+const EVENT_BYTES = 300;
+
+/** What the logs of a conversation share: its listeners, and the blocks of the log that was asked for them last. */
+const sharedByLogs = new WeakMap<Transcript, { listeners: Set<Listener>; blocks?: LogBlocks }>();
+
+export class EventLog {
+  readonly id: string;
+  readonly #transcript: Transcript;
+  readonly #turn: Pick<TurnRow, 'seq' | 'id' | 'beganAt'>;
+  readonly #shared: { listeners: Set<Listener>; blocks?: LogBlocks };
+  /** Events that are not stored yet, without their ids. */
+  #frames: string[] = [];
+  /** The `id:` line of an event, up to the number. */
+  readonly #idLine: string;
+  #characters = 0;
+  #stored: number;
+  #rows: number;
+  #shown: number;
+  /** The turn's summary as JSON, once the log is complete. */
+  #summary: string | undefined;
+  /** The row that was written last, for listeners that come a moment later. */
+  #latest: { row: number; text: string } | undefined;
+  /** The row that further events are added to. */
+  #growing: GrowingRow | undefined;
+  /** The number of the last event before skipped numbers. */
+  #gapAfter: number | undefined;
+
+  /**
+   * @param stored how many events and rows are stored
+   * @param summary the summary of a turn that has ended, as JSON
+   */
+  constructor(
+    transcript: Transcript,
+    turn: Pick<TurnRow, 'seq' | 'id' | 'beganAt'>,
+    stored = { events: 0, rows: 0 },
+    summary?: string,
+  ) {
+    this.#transcript = transcript;
+    this.#shared = getOrMake(sharedByLogs, transcript, () => ({ listeners: new Set() }));
+    this.#turn = turn;
+    this.id = turn.id;
+    this.#idLine = `id: ${turn.id}-`;
+    this.#stored = stored.events;
+    this.#shown = stored.events;
+    this.#rows = stored.rows;
+    this.#summary = summary;
+  }
+
+  /**
+   * Skips numbers, because events may have been shown before a crash without being stored. Their numbers must not be used
+   * again.
+   */
+  skip(numbers: number): void {
+    this.#gapAfter = this.#stored;
+    this.#stored += numbers;
+    this.#shown += numbers;
+  }
+
+  /** The number of the last event, shown or not. */
+  get events(): number {
+    return this.#stored + this.#frames.length;
+  }
+
+  /** Characters that are not stored yet. */
+  get unstored(): number {
+    return this.#characters;
+  }
+
+  get unshown(): number {
+    return this.events - this.#shown;
+  }
+
+  get #listeners(): Listener[] {
+    return [...this.#shared.listeners].filter(({ log }) => log === this);
+  }
+
+  /** Its blocks so far, and those that will begin: found once for all who do not see all of them. */
+  get blocks(): LogBlocks {
+    const { blocks } = this.#shared;
+    if (blocks?.turn === this.id) return blocks;
+    const stored = this.#rows > 0 ? this.#transcript.log.of(this.#turn).text : '';
+    this.#shared.blocks = new LogBlocks(this.id, stored + this.#frames.join(''));
+    return this.#shared.blocks;
+  }
+
+  /** Adds an event as it came. @param remark a comment after the event */
+  add({ event, data, text = `event: ${event}\ndata: ${data}\n\n` }: Frame, remark = ''): void {
+    const line = text + remark;
+    const { blocks } = this.#shared;
+    if (blocks?.turn === this.id && event === 'content_block_start') blocks.read(data);
+    this.#frames.push(line);
+    this.#characters += line.length + this.#idLine.length;
+  }
+
+  /** @returns events that are not stored yet, as they are shown: each after its id. */
+  #shownText(from: number, to = this.#frames.length): string {
+    let text = '';
+    // Concatenated, not joined: the runtime then makes one string of all parts when it is first read.
+    for (let at = from; at < to; at += 1) text += `${this.#idLine}${this.#stored + at + 1}\n${this.#frames[at] ?? ''}`;
+    return text;
+  }
+
+  /**
+   * Stores the events that are not stored yet. Call it in the transaction to which they belong.
+   *
+   * @param time the time now, and for how long output may have been unseen; absent at the end of the turn
+   */
+  store(time?: { at: number; unseenMs: number }): void {
+    if (this.#frames.length === 0) return;
+    const first = (this.#gapAfter ?? this.#stored) + 1;
+    // Most of what is stored is shown now, so one text serves both.
+    const text = this.#shownText(0);
+    const fresh = this.#shown === this.#stored ? text : this.#unshownText;
+    const row = this.#rows;
+    let end = 0;
+    // Parts of the same text: a long event must not be in memory twice.
+    const frames = () =>
+      this.#frames.map((_, at) => {
+        const begin = end;
+        end += this.#shownText(at, at + 1).length;
+        return text.slice(begin, end);
+      });
+    const { log } = this.#transcript;
+    const grown = this.#growing && log.grow(this.#turn.seq, this.#growing, text, time);
+    const written = grown ? undefined : log.write(this.#turn, row, first, frames, text, time);
+    this.#gapAfter = undefined;
+    this.#rows = written?.next ?? row;
+    this.#growing = grown ?? written?.growing;
+    const isOne = written?.next === row + 1;
+    this.#latest = isOne && text.length <= LONGEST_IN_MEMORY ? { row, text } : undefined;
+    this.#stored += this.#frames.length;
+    this.#frames = [];
+    this.#characters = 0;
+    this.#show(fresh, this.#stored);
+  }
+
+  /** Notes in the newest row that the turn still runs, where everything is stored. @param time as for `store` */
+  touch(time: { at: number; unseenMs: number }): void {
+    if (this.#rows > 0 && this.#frames.length === 0) this.#transcript.log.touch(this.#turn.seq, this.#rows - 1, time);
+  }
+
+  show(): void {
+    this.#show(this.#unshownText, this.events);
+  }
+
+  get #unshownText(): string {
+    return this.#listeners.length > 0 ? this.#shownText(this.#shown - this.#stored) : '';
+  }
+
+  /** Sends a `ping` during a silence, to say that the turn still runs. */
+  ping(): void {
+    for (const listener of this.#listeners) {
+      if (listener.isWaiting && listener.cursor === this.#shown) listener.enqueue(PING_EVENT);
+    }
+  }
+
+  /** Marks the end: the next `store` writes the last events. @param summary the turn's summary as JSON */
+  finish(summary: string): void {
+    this.#summary = summary;
+  }
+
+  /** Shows the last events, and closes the streams of listeners that have all events. */
+  end(): void {
+    this.show();
+    for (const listener of this.#listeners) this.#serve(listener);
+  }
+
+  /** All events so far, stored or not. */
+  get text(): string {
+    const stored = this.#rows > 0 ? this.#transcript.log.of(this.#turn).text : '';
+    return stored + this.#shownText(0);
+  }
+
+  /**
+   * Takes the complete log out of memory, if the turn has ended and the log is there as one text. Later listeners read it
+   * from the rows. If the ended turn kept the text, the text would stay in memory until a full garbage collection.
+   */
+  takeComplete(): string | undefined {
+    const isOne = this.#summary !== undefined && this.#rows === 1 && this.#frames.length === 0;
+    const text = isOne ? this.#latest?.text : undefined;
+    if (isOne) this.#latest = undefined;
+    return text;
+  }
+
+  /** The shown events and the number of the last one, if they are in memory as one text. */
+  get opening(): { text: string; after: number } {
+    const isOne = this.#shown === this.#stored && this.#rows === 1 && this.#summary === undefined;
+    if (isOne && this.#latest !== undefined) return { text: this.#latest.text, after: this.#shown };
+    return { text: '', after: 0 };
+  }
+
+  /**
+   * @returns the bytes of all events after one, stored and still to come, until the turn ends or the reader leaves
+   * @param isOwn whether it is the answer of the request that has begun the turn, which always has a place
+   * @throws ApiError 429 if so many follow that one more would hold up all others
+   */
+  follow(after: number, isOwn = false): ReadableStream<Uint8Array> {
+    const { listeners } = this.#shared;
+    if (!isOwn) makePlace(listeners);
+    let listener: Listener | undefined;
+    const source: UnderlyingByteSource = {
+      type: 'bytes',
+      start: (controller) => {
+        listener = new Listener(this, listeners, controller, Math.min(after, this.#shown));
+      },
+      pull: async () => {
+        if (!listener) return;
+        listener.askedAt = Date.now();
+        const { row, cursor, pacer } = listener;
+        if (row !== undefined || cursor < (this.#gapAfter ?? this.#stored)) {
+          const unseen = Math.min((this.#stored - cursor) * EVENT_BYTES, MOST_OF_GROWING);
+          await pacer.before(READ_BYTES + unseen);
+        }
+        listener.isWaiting = true;
+        this.#serve(listener);
+      },
+      cancel: () => listener?.leave(),
+    };
+    return new ReadableStream(source, { highWaterMark: 0 });
+  }
+
+  /** @param fresh the text of the events up to the number `shown` that have not been shown */
+  #show(fresh: string, shown: number): void {
+    const before = this.#shown;
+    if (shown === before) return;
+    this.#shown = shown;
+    for (const listener of this.#listeners) {
+      if (!listener.isWaiting || listener.row !== undefined || listener.cursor !== before) continue;
+      listener.cursor = shown;
+      this.#send(listener, fresh);
+    }
+  }
+
+  #serve(listener: Listener): void {
+    const text = listener.isWaiting ? this.#next(listener) : undefined;
+    if (text !== undefined || this.#isAtEnd(listener)) this.#send(listener, text ?? '');
+  }
+
+  /** @returns whether the turn has ended and a listener has all its events, sent or about to be. */
+  #isAtEnd({ row, cursor }: Listener): boolean {
+    return this.#summary !== undefined && row === undefined && cursor === this.#shown;
+  }
+
+  /** Sends a text, and closes the stream after the last one. */
+  #send(listener: Listener, text: string): void {
+    if (!this.#isAtEnd(listener)) listener.enqueue(text);
+    else listener.close(text + String.fromCharCode(END_OF_STREAM) + this.#summary);
+  }
+
+  /** @returns the next text for a listener; undefined if it has all shown events. */
+  #next(listener: Listener): string | undefined {
+    let begins: { event: number; first: number } | undefined;
+    // Behind a gap nothing is stored yet.
+    const lastStored = this.#gapAfter ?? this.#stored;
+    if (listener.row === undefined && listener.cursor < lastStored) {
+      const event = listener.cursor + 1;
+      // The first event is in the first row.
+      const row =
+        event === 1 && this.#rows > 0 ? { n: 0, first: 1 } : this.#transcript.log.rowOf(this.#turn.seq, event);
+      if (row === undefined) return listener.lose();
+      listener.row = row.n;
+      begins = { event, first: row.first };
+    }
+    if (listener.row === undefined) {
+      const { cursor } = listener;
+      if (cursor >= this.#shown) return undefined;
+      const lost = lastStored < cursor && cursor < this.#stored ? gapRemark(lastStored + 1, cursor) : '';
+      const text = lost + this.#shownText(Math.max(0, cursor - this.#stored), this.#shown - this.#stored);
+      listener.cursor = this.#shown;
+      return text === '' ? undefined : text;
+    }
+    const latest = this.#latest?.row === listener.row ? this.#latest.text : undefined;
+    const text = latest ?? this.#transcript.log.textOf(this.#turn, listener.row);
+    if (text === undefined) return listener.lose();
+    listener.row += 1;
+    if (listener.row >= this.#rows) {
+      listener.row = undefined;
+      listener.cursor = lastStored;
+    }
+    if (!begins) return text;
+    const { event, first } = begins;
+    const at = text.indexOf(`${this.#idLine}${event}\n`);
+    // A row behind a gap: the listener has seen events that a crash has lost.
+    const lost = at < 0 && first < event ? gapRemark(first, event - 1) : '';
+    return lost + text.slice(Math.max(0, at));
+  }
+}
+
+/** @returns the comment that tells a listener which events it has seen that a crash has lost. */
+function gapRemark(first: number, last: number): string {
+  return `: sluice-gap ${first}-${last}\n\n`;
+}

@@ -1,0 +1,84 @@
+import type { RequestContext } from '../../auth/context.ts';
+import type { PlainHeaders } from '../../claude/headers.ts';
+import type { Upstream } from '../../claude/upstream.ts';
+import type { JsonBody } from '../../kit/http/body/json-body.ts';
+import type { Json } from '../../kit/json/object.ts';
+import type { FrameReader } from '../../kit/sse/frames.ts';
+import type { MeterRequest } from '../../money/admission/metered-request.ts';
+import type { ListedParent, Settled } from '../../money/contracts/settlement.ts';
+import type { Transcript } from '../history/storage/transcript.ts';
+import type { TurnLog } from './event-log.ts';
+import type { MessageBuilder } from './message-builder.ts';
+
+/** The body of a turn, with its prefix put before it. */
+export interface LaidBody {
+  body: JsonBody;
+  /** The models that may step in, according to the prefix. */
+  fallbacks: readonly string[] | undefined;
+}
+
+/** What a turn needs from the request that began it, and from the object in which it runs. */
+export interface TurnContext extends RequestContext {
+  conversation: string;
+  /** The call that a subagent's conversation answers. */
+  parent?: ListedParent | undefined;
+  /** Whether it is in the background. Then its caller is answered once it has gone up. */
+  background?: boolean | undefined;
+  /** Whether its caller gets a stream. Then pings answer the caller while the upstream is silent. */
+  isStreaming: boolean;
+  /** Whether it is a later step of a run. */
+  isLater?: boolean | undefined;
+  /** Bytes of the new messages. */
+  adds: number;
+  most?: MeterRequest['most'];
+  about: MeterRequest['about'];
+  /** Puts the conversation's prefix before the turn's body, unless what the conversation holds was withdrawn. */
+  lay?: ((body: JsonBody) => Promise<LaidBody>) | undefined;
+  upstream: Upstream;
+  /** If there are several upstreams: the name of the one that answered the turn before. */
+  stays?: string | undefined;
+  /** The upstreams that have its prompts in their caches; absent before the second turn. */
+  cachedAt?: readonly string[] | undefined;
+  /** The models that may step in, according to the caller. */
+  fallbacks?: readonly string[] | undefined;
+  transcript: Transcript;
+  /** The caller's headers and query, which go up. */
+  headers: PlainHeaders;
+  query: string;
+  now(): number;
+  /** Called once, at the end. @param settled confirms the settlement; undefined if nothing has to be settled */
+  onEnd(settled: Promise<Settled> | undefined): void;
+  /** Called if the end could not be stored. The object must restart, and then ends the turn from its log. */
+  onBroken(thrown: unknown): void;
+}
+
+/** What a turn is, where it is not a plain one that begins: a step of a run, or what a crash has left. */
+export interface TurnOptions {
+  /** For a step of a run: makes its part of the run's log. */
+  logOf?: (builder: MessageBuilder) => TurnLog;
+  /** For a step of a run: returns what stores its calls of the edge's tools with its end; undefined if there are none. */
+  callsIn?: (content: readonly Json[]) => (() => void) | undefined;
+  /** Whether it is a later step of a run. (A run counts as one turn.) */
+  isLater?: boolean;
+  /** Whether the edge has made its messages, as in a step with results of calls. They do not stay without an answer. */
+  isOfEdge?: boolean;
+  /** For a step of a run: the run, as clients know it. */
+  shownAs?: { isReported?: boolean };
+  /** Whether its question leaves a paused answer, whose open calls went up no more. */
+  leavesPaused?: boolean;
+  /** How many new messages the turn has; absent if they must be counted in the rows. */
+  newMessages?: number;
+  /** The state of a turn that was interrupted by a crash, restored from its log. */
+  recovered?: {
+    log: TurnLog;
+    builder: MessageBuilder;
+    frames: FrameReader;
+    bytes: number;
+    /** Milliseconds in which unseen output may have been written. */
+    unseenMs: number;
+    /** Milliseconds of which nothing was stored before the crash. */
+    lostMs: number;
+    /** Whether its run may go on. */
+    goesOn?: boolean;
+  };
+}

@@ -1,0 +1,184 @@
+/** Decides the end of a turn: its status, its last events, and the conversation's profile afterwards. */
+
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import { type ApiError, errorBody } from '../../kit/http/errors.ts';
+import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
+import type { Frame } from '../../kit/sse/frames.ts';
+import { endRemarks } from '../../money/admission/answer-end.ts';
+import type { BudgetLeft } from '../../money/admission/budget-left.ts';
+import type { ConversationReport, ListedParent } from '../../money/contracts/settlement.ts';
+import type { Profile, TurnStatus } from '../history/storage/rows.ts';
+import type { Transcript } from '../history/storage/transcript.ts';
+import type { TurnSummary } from '../views/turn-answer.ts';
+import type { TurnLog } from './event-log.ts';
+import type { MessageBuilder } from './message-builder.ts';
+
+const NOTHING_SAID = 'This turn was stopped before anything was said';
+const NOT_KEPT = `${NOTHING_SAID}: it has not become part of the conversation.`;
+const QUESTION_KEPT = `${NOTHING_SAID}: only the question is kept in the conversation.`;
+
+/** How a turn ends: completed by the API, stopped by a client, with an `error` event of the API, or interrupted. */
+export type TurnEnd =
+  | { kind: 'complete' }
+  | { kind: 'stopped' }
+  | { kind: 'error'; frame: Frame }
+  | { kind: 'cut'; error: Pick<ApiError, 'type' | 'message' | 'logged'>; end: 'cut' | 'silent' | 'error' };
+
+/** What a piece of the upstream's stream had in it. */
+export interface TakenPiece {
+  /** Whether it had an event that frames the answer. */
+  hasFraming: boolean;
+  /** Whether it had one that must not be lost: of a call, of a result, or of the end. */
+  hasEffect: boolean;
+  hasDelta: boolean;
+  /** How the turn ends, if this piece ended it. */
+  how?: TurnEnd;
+}
+
+/** The result of a turn. */
+export interface Ended {
+  status: TurnStatus;
+  summary: TurnSummary;
+  /** For a caller who does not stream: the message, or the error. */
+  message: Json | undefined;
+  error: { type: string; message: string } | undefined;
+  /** Why a run has paused. */
+  paused?: string;
+  /** Whether only its question is kept. */
+  isUnanswered?: boolean;
+  /** Whether a client has stopped it. */
+  isStopped?: boolean;
+  /** Whether the model has refused to answer behind results of the edge's calls, which from now on go up in words. */
+  hidesResults?: boolean;
+}
+
+/**
+ * @returns the status of a turn that has ended. `hasAnswer` says whether its answer has replayable blocks; `isAcknowledged`
+ *   whether it has a question that stays without an answer, too
+ */
+export function turnStatusOf(
+  how: TurnEnd,
+  of: { hasAnswer: boolean; isAcknowledged: boolean; stopReason: string | null; maxTokens: number },
+): TurnStatus {
+  const { hasAnswer, isAcknowledged, stopReason, maxTokens } = of;
+  if (how.kind !== 'complete') {
+    if (!hasAnswer) return isAcknowledged && !isUnacceptable(how) ? 'interrupted' : 'failed';
+    return how.kind === 'stopped' ? 'stopped' : 'interrupted';
+  }
+  if (stopReason === 'refusal') return 'refused';
+  if (hasAnswer) return 'complete';
+  // No answer was asked for: the request only warmed the prompt cache.
+  return maxTokens === 0 ? 'failed' : 'empty';
+}
+
+/** @returns whether the API does not accept the question. In the history it would spoil each later request. */
+function isUnacceptable(how: TurnEnd): boolean {
+  const error = how.kind === 'error' ? errorIn(how.frame.data) : how.kind === 'cut' ? how.error : undefined;
+  return isAboutRequest(error);
+}
+
+/** @returns whether an error is about what was sent, so that to send it again would change nothing. */
+export function isAboutRequest(error: { type: string } | undefined): boolean {
+  return error?.type === 'invalid_request_error' || error?.type === 'request_too_large';
+}
+
+/**
+ * Adds the last events of a turn to its log.
+ *
+ * @param open the indices of blocks that have not ended
+ * @returns the error in these events, if there is one
+ */
+export function addEnd(
+  log: Pick<TurnLog, 'add'>,
+  how: TurnEnd,
+  open: Iterable<number>,
+  {
+    status,
+    output,
+    cost,
+    budget,
+    requestId,
+  }: { status: TurnStatus; output: number; cost: Nanodollars; budget?: BudgetLeft | undefined; requestId: string },
+): Ended['error'] {
+  const add = (type: string, fields: object = {}, remark?: string) =>
+    log.add({ event: type, data: JSON.stringify({ type, ...fields }) }, remark);
+  const fail = (error: { type: string; message: string }) => {
+    log.add({ event: 'error', data: JSON.stringify(errorBody(error, requestId)) });
+    return { type: error.type, message: error.message };
+  };
+  if (how.kind === 'complete') {
+    add('message_stop', {}, endRemarks(cost, budget));
+    return undefined;
+  }
+  if (how.kind === 'error') {
+    const { data } = how.frame;
+    if (!parseObject(data)) return fail(errorIn(data));
+    log.add({ event: 'error', data });
+    return errorIn(data);
+  }
+  if (how.kind === 'cut') return fail(how.error);
+  if (status !== 'stopped') return fail({ type: 'api_error', message: status === 'failed' ? NOT_KEPT : QUESTION_KEPT });
+  for (const index of open) add('content_block_stop', { index });
+  const delta = { stop_reason: 'end_turn', stop_sequence: null };
+  add('message_delta', { delta, usage: { output_tokens: output } });
+  add('message_stop', {}, endRemarks(cost, budget, true));
+  return undefined;
+}
+
+/** @returns the message for a caller who does not stream; undefined for a turn that was interrupted */
+export function wholeMessage(
+  how: TurnEnd,
+  { status, usage, content }: { status: TurnStatus; usage: Json; content: Json[] },
+  { message, blocks }: Pick<MessageBuilder, 'message' | 'blocks'>,
+): Json | undefined {
+  if (how.kind === 'complete') return { ...message, content: blocks.map(({ value }) => value) };
+  if (status !== 'stopped') return undefined;
+  return { ...message, content, stop_reason: 'end_turn', stop_sequence: null, usage };
+}
+
+/** @returns the report of a conversation for its account. @param own the part of its cost that the same call settles */
+export function conversationReportOf(profile: Profile, own: Nanodollars = 0): ConversationReport {
+  const { id, version, createdAt, updatedAt, title, paused, turns, messages, bytes, exists, deleted } = profile;
+  const cost = profile.cost - own;
+  const parent = profile.parent && listedParentOf(profile.parent);
+  const counted = { turns, messages, bytes, cost };
+  return { id, version, createdAt, updatedAt, title, paused, parent, ...counted, gone: deleted || !exists };
+}
+
+/** @returns the part of a subagent's parent that lists show */
+export function listedParentOf({ conversation, toolUseId }: ListedParent): ListedParent {
+  return { conversation, toolUseId };
+}
+
+/** @returns the version of a profile that changes now. Reports of an earlier one change nothing any more */
+export function laterVersion({ version }: Pick<Profile, 'version'>, now: number): number {
+  return Math.max(version + 1, now);
+}
+
+/**
+ * Adds to what a conversation has cost. A report with the earlier cost may still be on its way: it must not replace a later one.
+ *
+ * @param more what else changes
+ */
+export function addCost(transcript: Transcript, cost: Nanodollars, now: number, more: Partial<Profile> = {}): void {
+  const { profile } = transcript;
+  if (profile) transcript.save({ ...profile, ...more, version: laterVersion(profile, now), cost: profile.cost + cost });
+}
+
+/** @returns a conversation's profile after a turn. @param added how many messages the turn has, including its answer */
+export function nextProfile(profile: Profile, committed: boolean, added: number, now: number): Profile {
+  const version = laterVersion(profile, now);
+  if (!committed) return { ...profile, version };
+  const messages = profile.messages + added;
+  const nextMessage = profile.nextMessage + added;
+  return { ...profile, exists: true, updatedAt: now, version, turns: profile.turns + 1, messages, nextMessage };
+}
+
+export function errorIn(data: string): { type: string; message: string } {
+  const error = parseObject(data)?.error;
+  const { type, message } = isObject(error) ? error : {};
+  return {
+    type: typeof type === 'string' ? type : 'api_error',
+    message: typeof message === 'string' ? message : 'The upstream ended its answer with an error.',
+  };
+}

@@ -1,0 +1,240 @@
+/**
+ * Turns calls of the edge into the blocks that clients see, and back. Back for a history from elsewhere, such as an import.
+ */
+import { inSteps, type Steps } from '../../kit/async/in-steps.ts';
+import type { JsonBody } from '../../kit/http/body/json-body.ts';
+import { bytesOfBase64 } from '../../kit/http/bytes.ts';
+import { invalidRequest } from '../../kit/http/errors.ts';
+import { withText } from '../../kit/http/read-json.ts';
+import { eachItem, edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
+import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
+import { EDGE } from '../../registry/tools/edge-tools.ts';
+import { MOST_IN_A_TURN, TOO_MANY_IN_A_TURN } from '../history/history.schema.ts';
+import { objectText } from './message-json.ts';
+
+/** To read a block is not much: of short ones so many are a unit, and so many steps of an answer. */
+const CHARACTERS_IN_A_UNIT = 1_000;
+const STEPS_IN_A_UNIT = 10;
+
+const NO_RESULT = 'The result of this call is not known.';
+
+/** @returns a call as it is shown. Clients lose an input that comes in deltas, so the block begins with the whole input. */
+export function shownCall({ id, name, input }: Json): Json {
+  return { type: 'mcp_tool_use', id, name, input, server_name: EDGE };
+}
+
+/** @returns the result of a call as it is shown: a list of texts, since some clients accept nothing else. */
+export function shownResult(id: string, content: unknown, isError: boolean): Json {
+  const blocks = Array.isArray(content) ? content.filter(isObject) : [{ text: content }];
+  const texts = blocks.map(({ text, source }) => (isObject(source) ? shownImage(source) : text));
+  const shown = texts.map((text) => ({ type: 'text', text: asText(text ?? '') }));
+  return { type: 'mcp_tool_result', tool_use_id: id, is_error: isError, content: shown };
+}
+
+function shownImage({ media_type, data }: Json): string {
+  return `[${asText(media_type)}, ${Math.ceil(bytesOfBase64(asText(data)) / 1_000)} kB]`;
+}
+
+/**
+ * Turns the blocks by which an edge has shown its calls back into calls and results, as the API accepts them. An answer
+ * becomes the messages of its steps.
+ *
+ * @param text a body that is JSON. Only a first turn can have such blocks in new messages
+ * @returns the same text if it has no such blocks
+ * @throws ApiError 400 if the steps are more messages than a turn takes
+ */
+export async function withoutEdgeBlocks(text: string): Promise<string> {
+  const replayed = hasServed(text) ? await inSteps(replayingIn(text)) : undefined;
+  if (replayed && replayed.messages.length > MOST_IN_A_TURN) throw invalidRequest(`messages: ${TOO_MANY_IN_A_TURN}.`);
+  return replayed?.text ?? text;
+}
+
+/** The same for a request without a conversation. @returns the body itself if it has no such blocks, as most do not */
+export async function withoutEdgeBlocksIn(body: JsonBody): Promise<JsonBody> {
+  const { messages } = body.json;
+  if (!Array.isArray(messages) || !messages.some(hasEdgeCall)) return body;
+  const replayed = await inSteps(replayingIn(body.text));
+  return replayed ? withText(body, replayed.text, { ...body.json, messages: replayed.messages }) : body;
+}
+
+function* replayingIn(text: string): Steps<{ text: string; messages: readonly unknown[] } | undefined> {
+  const list = memberTexts(text).get('messages') ?? '[]';
+  yield list.length;
+  const texts = itemTexts(list);
+  const replayed = yield* replaying(texts);
+  if (replayed === texts) return undefined;
+  const messages = `[${replayed.join(',')}]`;
+  yield messages.length;
+  const edited = edit(text, { messages });
+  yield messages.length;
+  const parsed = JSON.parse(messages) as unknown[];
+  yield messages.length;
+  return { text: edited, messages: parsed };
+}
+
+/** A block of a message, and its JSON text. */
+interface TextBlock {
+  block: Json;
+  text: string;
+}
+
+/** The messages of a history from elsewhere, read for the blocks of an edge in them. */
+class EdgeHistory {
+  readonly calls = new Set<string>();
+  /** Some clients move results after the text that the model wrote about them, or into another message. */
+  readonly #results = new Map<string, TextBlock>();
+  readonly #all: string[] = [];
+  /** The results of the last step. The user's next message begins with them. */
+  #owed: string[] = [];
+  /** The ids of the client's own calls in that step. */
+  #open: string[] = [];
+
+  /** Notes the calls and results of a message. */
+  *note(text: string): Steps<void> {
+    yield text.length;
+    if (!hasServed(text)) return;
+    for (const one of yield* textBlocks(memberTexts(text))) {
+      if (isEdgeCall(one.block)) this.calls.add(asText(one.block.id));
+      else if (one.block.type === 'mcp_tool_result') this.#results.set(asText(one.block.tool_use_id), one);
+    }
+  }
+
+  /** Adds the same message as those that the API accepts. All messages have been noted before. */
+  *add(text: string): Steps<void> {
+    yield text.length;
+    const isServed = hasServed(text);
+    if (!isServed && this.#owed.length === 0) {
+      this.#all.push(text);
+      return;
+    }
+    const members = memberTexts(text);
+    const blocks = yield* textBlocks(members);
+    const role = members.get('role');
+    const isResult = ({ block: { type, tool_use_id } }: TextBlock) =>
+      type === 'mcp_tool_result' && this.calls.has(asText(tool_use_id));
+    if (this.#owed.length > 0 && role === '"user"' && hasContent(members)) {
+      const own = blocks.filter((one) => !isResult(one)).map((one) => one.text);
+      this.#all.push(edit(text, { content: `[${[...this.#owed, ...own].join(',')}]` }));
+      this.#owed = [];
+    } else if (role === '"assistant"' && blocks.some((one) => isEdgeCall(one.block) || isResult(one))) {
+      for (const [at, step] of stepsOf(blocks, isResult).entries()) {
+        if (at % STEPS_IN_A_UNIT === 0) yield 0;
+        this.#addStep(step);
+      }
+    } else {
+      this.#answer();
+      this.#all.push(text);
+    }
+  }
+
+  #addStep(step: readonly TextBlock[]): void {
+    this.#answer();
+    const own = step.map(({ block, text }) => (isEdgeCall(block) ? callText(text) : text));
+    this.#all.push(messageOfBlocks('assistant', own));
+    const idsOf = (isOne: (block: Json) => boolean) =>
+      step.flatMap(({ block }) => (isOne(block) ? [asText(block.id)] : []));
+    this.#owed = idsOf(isEdgeCall).map((id) => resultText(id, this.#results.get(id)));
+    this.#open = idsOf(({ type }) => type === 'tool_use');
+  }
+
+  #answer(): void {
+    if (this.#owed.length > 0) this.#all.push(messageOfBlocks('user', this.#owed));
+    this.#owed = [];
+  }
+
+  end(isWhole: boolean): string[] {
+    if (isWhole && this.#owed.length > 0) this.#owed.push(...this.#open.map((id) => resultText(id, undefined)));
+    this.#answer();
+    return this.#all;
+  }
+}
+
+/**
+ * Does in steps, by blocks, what `withoutEdgeBlocks` does.
+ *
+ * @param texts messages as JSON texts
+ * @param isWhole whether nothing follows them. Then calls of the client beside the last calls of the edge get an error as their
+ *   result: the API wants all results together
+ * @returns messages as JSON texts, too; the same list if no edge has shown a call in it
+ */
+export function* replaying(texts: string[], isWhole = false): Steps<string[]> {
+  const history = new EdgeHistory();
+  for (const text of texts) yield* history.note(text);
+  if (history.calls.size === 0) return texts;
+  for (const text of texts) yield* history.add(text);
+  return history.end(isWhole);
+}
+
+/** @returns whether a message, as JSON, may have a block of a call or a result. Names in a text may be escaped. */
+function hasServed(text: string): boolean {
+  return text.includes('mcp_tool_') || text.includes('\\u00');
+}
+
+/** @returns whether blocks can be added to the content of a message. */
+function hasContent(message: ReadonlyMap<string, string>): boolean {
+  return /^["[]/.test(message.get('content') ?? '');
+}
+
+/** @returns the blocks of a message, without those that are not objects; a string is one text block */
+function* textBlocks(message: ReadonlyMap<string, string>): Steps<TextBlock[]> {
+  const content = message.get('content') ?? '[]';
+  const texts = content.startsWith('"')
+    ? [`{"type":"text","text":${content}}`]
+    : content.startsWith('[')
+      ? eachItem(content)
+      : [];
+  const blocks: TextBlock[] = [];
+  let characters = 0;
+  for (const text of texts) {
+    characters += text.length;
+    if (characters > CHARACTERS_IN_A_UNIT) {
+      yield characters;
+      characters = 0;
+    }
+    const block = parseObject(text);
+    if (block) blocks.push({ block, text });
+  }
+  return blocks;
+}
+
+/** @returns the blocks of each step of an answer, without the results. What follows results belongs to the next step. */
+function stepsOf(blocks: readonly TextBlock[], isResult: (block: TextBlock) => boolean): TextBlock[][] {
+  const steps: TextBlock[][] = [];
+  let isOpen = false;
+  for (const one of blocks) {
+    if (isResult(one)) isOpen = false;
+    else if (isOpen) steps.at(-1)?.push(one);
+    else {
+      steps.push([one]);
+      isOpen = true;
+    }
+  }
+  return steps;
+}
+
+function callText(text: string): string {
+  const members = memberTexts(text);
+  const member = (name: string) => members.get(name) ?? '{}';
+  return objectText({ type: '"tool_use"', id: member('id'), name: member('name'), input: member('input') });
+}
+
+function resultText(id: string, result: TextBlock | undefined): string {
+  const content = result ? (memberTexts(result.text).get('content') ?? '""') : JSON.stringify(NO_RESULT);
+  const error = !result || result.block.is_error === true ? { is_error: 'true' } : {};
+  return objectText({ type: '"tool_result"', tool_use_id: JSON.stringify(id), content, ...error });
+}
+
+function messageOfBlocks(role: string, blocks: readonly string[]): string {
+  return objectText({ role: JSON.stringify(role), content: `[${blocks.join(',')}]` });
+}
+
+function hasEdgeCall(message: unknown): boolean {
+  if (!isObject(message) || message.role !== 'assistant') return false;
+  return Array.isArray(message.content) && message.content.some(isEdgeCall);
+}
+
+/** @returns whether a block is a call of the edge. A malformed block is not: the upstream judges it. */
+function isEdgeCall(block: unknown): boolean {
+  if (!isObject(block) || block.type !== 'mcp_tool_use' || block.server_name !== EDGE) return false;
+  return typeof block.id === 'string' && typeof block.name === 'string';
+}

@@ -1,0 +1,208 @@
+import { countFields, defaultedRequest, messageParam, messagesRequest } from '../claude/messages.schema.ts';
+import { isOpenTo, memberSchemas } from '../claude/request/members.ts';
+import { turnSchema } from '../conversations/object/conversations.reference.ts';
+import * as z from '../kit/http/zod.ts';
+import { ofRooms } from '../kit/rooms/rooms.ts';
+import { jsonAnswer } from '../openapi/answers.ts';
+import { eventStream } from '../openapi/event-stream.ts';
+import { type Content, type Resource, words } from '../openapi/resource.ts';
+import { toolKinds } from '../registry/tools/tool-kind.ts';
+import { countAnswer } from './count-tokens-answers.schema.ts';
+import { COUNT_ROUTES, MESSAGE_ROUTES } from './messages.route.ts';
+
+const messageList = z.described(
+  z.array(messageParam).check(z.minLength(1)),
+  'The messages, or what is new of them in a conversation.',
+);
+
+const ask = {
+  model: 'claude-haiku-5-5',
+  max_tokens: 2_048,
+  messages: [{ role: 'user', content: 'Hello, who are you?' }],
+};
+
+/** Members that Sluice checks or adds. Anthropic describes the others, which go up unchanged. */
+const body = ofRooms(() =>
+  z.withMeta(
+    z.described(
+      z.safeExtend(defaultedRequest, {
+        model: z.optionally(
+          messagesRequest.shape.model,
+          'A model’s id, or an alias of this deployment. A conversation, a prefix or an agent may give it.',
+        ),
+        max_tokens: z.optionally(
+          messagesRequest.shape.max_tokens,
+          'At most so many output tokens. A conversation, a prefix or an agent may give it.',
+        ),
+        messages: messageList,
+        stream: z.described(
+          messagesRequest.shape.stream,
+          'On `/messages` true by default, on `/v1/messages` false; null is false.',
+        ),
+        tools: z.optionally(
+          z.array(z.looseObject({ run: z.optional(z.union(toolKinds().flatMap(({ schemas = [] }) => schemas))) })),
+          'Tools. In a conversation the edge itself calls those with `run`, step after step: at an address (scope `tools`), or `"worker"` for one of its own, of which only the `name` must be said.',
+        ),
+        ...memberSchemas(),
+      }),
+      'A Messages request. Every other field of Anthropic’s API goes up as it came. The header `sluice-fallback-models` names models that may step in.',
+    ),
+    { id: 'MessagesRequest' },
+  ),
+);
+/** Made when it is read: the rooms must be known. */
+const members = {
+  get schema() {
+    return body();
+  },
+  example: ask,
+};
+
+const message = z.withMeta(
+  z.described(
+    z.looseObject({
+      id: z.string(),
+      type: z.literal('message'),
+      role: z.literal('assistant'),
+      model: z.string(),
+      content: z.array(z.looseObject({ type: z.string() })),
+      stop_reason: z.nullable(z.string()),
+      stop_sequence: z.nullable(z.string()),
+      usage: z.looseObject({ input_tokens: z.int(), output_tokens: z.int() }),
+    }),
+    'A message, as Anthropic’s API has it.',
+  ),
+  { id: 'Message' },
+);
+
+const headers = [
+  'sluice-cost-usd',
+  'sluice-budget-used',
+  'sluice-budget-fits',
+  'sluice-max-tokens',
+  'sluice-lowered-by',
+  'sluice-turn',
+  'sluice-model-retires',
+  'sluice-upstream',
+  'sluice-fallback-from',
+  'anthropic-ratelimit-requests-remaining',
+] as const;
+
+const whole: Content = {
+  schema: message,
+  example: {
+    id: 'msg_01XFDUDYJgAACzvnptvVoYEL',
+    type: 'message',
+    role: 'assistant',
+    model: 'claude-haiku-5-5',
+    content: [{ type: 'text', text: 'I am Claude.' }],
+    stop_reason: 'end_turn',
+    stop_sequence: null,
+    usage: { input_tokens: 13, output_tokens: 5 },
+  },
+};
+
+const requestHeaders = z.object({
+  'idempotency-key': z.optionally(
+    z.string().check(z.maxLength(256)),
+    'With a conversation: sent again, the request attaches to the turn that it began. Without one, `POST /messages` rejects the header, and `POST /v1/messages` ignores it, as the API does.',
+  ),
+  'anthropic-version': z.optionally(z.string(), 'Absent, it is 2023-06-01.'),
+  'anthropic-beta': z.optionally(z.string(), 'Goes up as it came.'),
+});
+
+const answer = {
+  description: 'The message, whole or as events. A stream that breaks ends with an `error` event.',
+  headers,
+  isOfRooms: true,
+};
+
+/** With `background`: the turn, which goes on by itself. */
+const begun = {
+  202: {
+    description: 'The turn in the background, as `GET /conversations/:id/turns/:turn` tells it.',
+    content: [
+      {
+        schema: turnSchema,
+        example: {
+          type: 'turn',
+          id: 'turn_2m4gmfejmm3a',
+          continues: null,
+          conversation: 'trip',
+          status: 'running',
+          paused: null,
+          error: null,
+          began_at: '2026-11-20T10:06:16.310Z',
+          ended_at: null,
+          cost_usd: 0,
+          steps: [],
+        },
+      },
+    ],
+    headers: ['sluice-turn'],
+  },
+} as const;
+
+const route = { needs: 'messages', headers: requestHeaders, errors: [404, 409, 423, 429, 503, 504, 529] } as const;
+
+export const messages: Resource = {
+  tag: 'Messages',
+  description: 'The Messages API: relayed byte for byte, metered, and with a conversation remembered.',
+  routes: words(MESSAGE_ROUTES, {
+    'POST /messages': {
+      ...route,
+      operation: 'streamMessage',
+      summary: 'Stream a message',
+      description: 'The same as `POST /v1/messages`, but it streams unless `"stream": false` says otherwise.',
+      body: members,
+      answer: { ...answer, content: [eventStream, whole] },
+      answers: begun,
+    },
+    'POST /v1/messages': {
+      ...route,
+      operation: 'createMessage',
+      summary: 'Create a message',
+      description: 'As Anthropic’s API has it: with `"stream": true` the answer is a stream of events.',
+      body: members,
+      answer: { ...answer, content: [whole, eventStream] },
+      answers: begun,
+    },
+  }),
+};
+
+const countBody = ofRooms(() =>
+  z.withMeta(
+    z.extend(countFields, {
+      model: z.optional(messagesRequest.shape.model),
+      messages: messageList,
+      ...memberSchemas(isOpenTo('count')),
+    }),
+    { id: 'CountRequest' },
+  ),
+);
+
+const countRoute = {
+  summary: 'Count a prompt before it is sent',
+  body: {
+    get schema() {
+      return countBody();
+    },
+    example: { model: 'claude-haiku-5-5', messages: [{ role: 'user', content: 'How long is this prompt?' }] },
+  },
+  answer: jsonAnswer('The tokens, and what they mean for the model.', z.withMeta(countAnswer, { id: 'Count' }), {
+    input_tokens: 13,
+    context_window: 1_000_000,
+    fits: true,
+    cost_usd: { input: 1.3e-6, cache_write_5m: 1.625e-6, cache_write_1h: 2.6e-6, cache_read: 1.3e-7 },
+  }),
+  errors: [404, 429, 501, 503, 504, 529],
+} as const;
+
+export const counts: Resource = {
+  tag: 'Counts',
+  description: 'What a prompt comes to, in tokens and money. Counting is free.',
+  routes: words(COUNT_ROUTES, {
+    'POST /count-tokens': { ...countRoute, operation: 'countTokens' },
+    'POST /v1/messages/count_tokens': { ...countRoute, operation: 'countMessageTokens' },
+  }),
+};

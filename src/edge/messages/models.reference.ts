@@ -1,0 +1,63 @@
+import { pageSchema } from '../kit/http/page.ts';
+import * as z from '../kit/http/zod.ts';
+import { jsonAnswer, namedList, pageAnswer } from '../openapi/answers.ts';
+import { type Resource, words } from '../openapi/resource.ts';
+import { MODEL_ROUTES } from './models.route.ts';
+import { modelAnswer } from './models-answers.schema.ts';
+
+const schema = z.withMeta(modelAnswer, { id: 'Model' });
+const example = {
+  type: 'model',
+  id: 'claude-haiku-5-5',
+  display_name: 'Claude Haiku 5.5',
+  created_at: '2026-10-01T00:00:00Z',
+  max_input_tokens: 1_000_000,
+  max_tokens: 128_000,
+  lifecycle: 'active',
+  retires_at: null,
+  line: 'haiku',
+  thinking: { default: 'adaptive', types: ['adaptive', 'disabled'], off_efforts: ['low', 'medium', 'high'] },
+  efforts: ['low', 'medium', 'high', 'xhigh', 'max'],
+  default_effort: 'medium',
+  fast_until: null,
+  minimum_cacheable_tokens: 512,
+  replacement: null,
+  prices: {
+    input: 0.1,
+    output: 0.5,
+    cache_write_5m: 0.125,
+    cache_write_1h: 0.2,
+    cache_read: 0.01,
+    batch: { input: 0.05, output: 0.25, cache_write_5m: 0.0625, cache_write_1h: 0.1, cache_read: 0.005 },
+  },
+};
+
+const list = {
+  summary: 'List the models',
+  query: pageSchema,
+  answer: pageAnswer(
+    namedList('ModelList', schema),
+    example,
+    example.id,
+    'The upstream’s models that the account may use, with limits, prices, and what they take.',
+  ),
+  errors: [429, 504, 529],
+} as const;
+
+const one = {
+  summary: 'Read a model',
+  answer: jsonAnswer('The model.', schema, example),
+  errors: [404, 429, 504, 529],
+} as const;
+
+export const models: Resource = {
+  tag: 'Models',
+  description: 'Limits, prices, thinking, efforts, retirement.',
+  parameters: { id: { description: 'A model’s id, or an alias of this deployment.', example: 'claude-haiku-5-5' } },
+  routes: words(MODEL_ROUTES, {
+    'GET /models': { ...list, operation: 'listModels' },
+    'GET /v1/models': { ...list, operation: 'listModelsV1' },
+    'GET /models/:id': { ...one, operation: 'getModel' },
+    'GET /v1/models/:id': { ...one, operation: 'getModelV1' },
+  }),
+};

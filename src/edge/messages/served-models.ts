@@ -1,0 +1,101 @@
+/** Lists the models of an edge with several upstreams: every model that one of them serves, with where and at which price. */
+
+import { fastPricesOf, lifecycleOf, type Model, type TokenPrices } from '../claude/models/models.ts';
+import type { UpstreamPool } from '../claude/upstreams/pool.ts';
+import { pricesAt } from '../claude/upstreams/prices.ts';
+import type { Settings } from '../config/settings.ts';
+import { isObject } from '../kit/json/object.ts';
+
+/** A model as an upstream, or this edge, lists it. */
+export interface ModelRow {
+  id: string;
+  [key: string]: unknown;
+}
+
+/** The API's value for a model whose release date is not known. */
+export const UNKNOWN_DAY = '1970-01-01T00:00:00Z';
+
+/**
+ * @param listed the models in the upstreams' lists
+ * @returns the models that are served, the listed ones first. Retired models are included only if they are listed
+ */
+export function servedModels(
+  pool: { all: readonly Pick<UpstreamPool['all'][number], 'idOf'>[] },
+  listed: readonly ModelRow[],
+  { models }: Pick<Settings, 'models'>,
+  now: number,
+): ModelRow[] {
+  const ids = new Set(listed.map(({ id }) => models.find(id)?.id ?? id));
+  const others = models.rows.filter((row) => !ids.has(row.id) && lifecycleOf(row, now) !== 'retired');
+  return [...listed, ...others.map(rowOfTable)].filter(({ id }) => pool.all.some((one) => one.idOf(id) !== undefined));
+}
+
+/** @returns the rows, and behind them those of models that are listed, by this deployment's own names. */
+export function withAliases(rows: ModelRow[], settings: Pick<Settings, 'models' | 'MODEL_ALIASES'>): ModelRow[] {
+  const { models, MODEL_ALIASES } = settings;
+  const named = Object.entries(MODEL_ALIASES).flatMap(([id, target]) => {
+    const row = rows.find((one) => models.mayBeSame(one.id, target) && (one.id === target || models.find(one.id)));
+    return row && rows.every((one) => one.id !== id) ? [{ ...row, id }] : [];
+  });
+  return [...rows, ...named];
+}
+
+/** @returns a model of this edge's own table, by any of its names; undefined if no upstream serves it. */
+export function servedModel(
+  pool: Pick<UpstreamPool, 'all'>,
+  name: string,
+  { models }: Pick<Settings, 'models'>,
+): ModelRow | undefined {
+  const id = models.find(name)?.id ?? models.resolve(name);
+  if (pool.all.every((one) => one.idOf(id) === undefined)) return undefined;
+  const row = models.find(id);
+  return row ? rowOfTable(row) : undefined;
+}
+
+function rowOfTable({ id, display_name }: Model): ModelRow {
+  return { type: 'model', id, display_name, created_at: UNKNOWN_DAY };
+}
+
+/** @returns where a model is served, in the order in which upstreams are tried, with its id and prices there. */
+export function placesOf(
+  pool: Pick<UpstreamPool, 'all'>,
+  model: string,
+  settings: Settings,
+): { name: string; id: string; prices: ReturnType<typeof toldPrices> }[] {
+  return pool.all.flatMap((one) => {
+    const id = one.idOf(model);
+    if (id === undefined) return [];
+    return [{ name: one.name, id, prices: toldPrices(pricesAt(settings, one.name).find(model)) }];
+  });
+}
+
+/** @returns a model's prices, those of batches too, and those of fast answers while there are any; null for an unknown model. */
+export function toldPrices(model: Model | undefined, now = Date.now()) {
+  if (!model) return null;
+  const { fast: _, ...usual } = model.prices;
+  const fast = fastPricesOf(model, now);
+  const { long_prompt, ...short } = usual;
+  const long = long_prompt && { ...halfOf(long_prompt), above_tokens: long_prompt.above_tokens };
+  return { ...usual, ...(fast && { fast }), batch: { ...halfOf(short), ...(long && { long_prompt: long }) } };
+}
+
+function halfOf({ input, output, cache_write_5m, cache_write_1h, cache_read }: TokenPrices): TokenPrices {
+  return {
+    input: input / 2,
+    output: output / 2,
+    cache_write_5m: cache_write_5m / 2,
+    cache_write_1h: cache_write_1h / 2,
+    cache_read: cache_read / 2,
+  };
+}
+
+/** @returns the rows of a list of models; an empty list if it is not a list. */
+export function rowsIn(body: unknown): ModelRow[] {
+  const data = isObject(body) ? body.data : undefined;
+  return Array.isArray(data) ? data.filter(isModelRow) : [];
+}
+
+/** @returns whether a value is a model as an upstream lists it. */
+export function isModelRow(value: unknown): value is ModelRow {
+  return isObject(value) && typeof value.id === 'string';
+}

@@ -1,0 +1,37 @@
+import { Rows } from '../../durable/rows.ts';
+import { LruCache } from '../../kit/cache/lru.ts';
+
+const MOST_TOKENS_COUNTED = 1_000;
+
+/** What belongs to another request, and has an id of its own: it is not counted. */
+const BESIDE = ['choice', 'summary'];
+/** The beginning of a row's id that all rows of a request have. */
+const REQUEST = "substr(id, 1, instr(id || '.', '.') - 1)";
+
+/** Counts the requests of tokens that may make only so many. Later tries, steps and votes have their request's id and a number. */
+export class RequestCounts extends Rows {
+  readonly #counts = new LruCache<string, number>({ most: MOST_TOKENS_COUNTED });
+
+  /** @returns how many requests of a token were admitted, of those that the ledger has. */
+  of(jti: string): number {
+    const soFar = this.#counts.get(jti);
+    if (soFar !== undefined) return soFar;
+    const count = this.tables.number(
+      `select count(distinct ${REQUEST}) from ledger where token = ? and route not in ('${BESIDE.join("', '")}')`,
+      jti,
+    );
+    this.#counts.set(jti, count);
+    return count;
+  }
+
+  has(requestId: string): boolean {
+    const [id = ''] = requestId.split('.');
+    return this.tables.has("ledger where id >= ?1 and id < ?1 || '/'", id);
+  }
+
+  /** Counts what is admitted now. Call it before its row is there. */
+  add(jti: string, requestId: string, route: string): void {
+    const soFar = this.#counts.get(jti);
+    if (soFar !== undefined && !BESIDE.includes(route) && !this.has(requestId)) this.#counts.set(jti, soFar + 1);
+  }
+}

@@ -1,0 +1,98 @@
+import * as z from '../../kit/http/zod.ts';
+import { jsonAnswer, namedList, pageAnswer } from '../../openapi/answers.ts';
+import { type Resource, words } from '../../openapi/resource.ts';
+import { revokedAnswer, tokenRowSchema } from '../account/usage-answers.schema.ts';
+import { TOKEN_ROUTES } from './tokens.route.ts';
+import { mintedToken, renewedToken } from './tokens-answers.schema.ts';
+
+export const tokenId = '6a5b2b1e-3a0e-4c56-9d5b-0d7a0e1f2c3d';
+const row = {
+  jti: tokenId,
+  label: 'laptop',
+  scopes: ['messages'],
+  minted_at: '2026-11-20T10:06:14.000Z',
+  first_seen_at: null,
+  expires_at: '2026-11-20T11:06:14.000Z',
+  revoked_at: null,
+  limits: { usd_total: 5 },
+  spent_usd: 0.25,
+};
+const revokedSchema = z.withMeta(revokedAnswer, { id: 'Revoked' });
+const revoked = (description: string, what: string) =>
+  jsonAnswer(description, revokedSchema, { account: 'alice', revoked: what });
+
+export const tokens: Resource = {
+  tag: 'Tokens',
+  description: 'Credentials: JWTs that name an account and what it may do.',
+  parameters: {
+    id: { description: 'The account.', example: 'alice' },
+    jti: { description: 'The id of the token.', example: tokenId },
+  },
+  routes: words(TOKEN_ROUTES, {
+    'POST /tokens': {
+      operation: 'mintToken',
+      summary: 'Mint a token',
+      description: 'It is shown once, and never again.',
+      body: {
+        id: 'TokenRequest',
+        example: {
+          account: 'alice',
+          scopes: ['messages'],
+          expires_in: 3_600,
+          label: 'laptop',
+          limits: { usd_total: 5 },
+          tags: { team: 'search' },
+          only: { agents: ['support'] },
+        },
+      },
+      answers: {
+        201: jsonAnswer('The token.', z.withMeta(mintedToken, { id: 'Token' }), {
+          token: 'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl',
+          jti: tokenId,
+          account: 'alice',
+          scopes: ['messages'],
+          expires_at: '2026-11-20T11:06:14.000Z',
+          limits: { usd_total: 5 },
+          only: { agents: ['support'] },
+        }),
+      },
+    },
+    'POST /tokens/renew': {
+      operation: 'renewToken',
+      summary: 'Renew the token that asks',
+      description:
+        'For tokens of this edge that were minted with `session`. The id stays, and so do limits and revocations.',
+      answers: {
+        201: jsonAnswer('The token that follows it.', z.withMeta(renewedToken, { id: 'RenewedToken' }), {
+          token: 'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl',
+          jti: tokenId,
+          expires_at: '2026-11-20T11:06:14.000Z',
+          session_ends_at: '2026-11-20T18:06:14.000Z',
+        }),
+      },
+    },
+    'GET /accounts/:id/tokens': {
+      operation: 'listTokens',
+      summary: 'List the tokens of an account, newest first',
+      answer: pageAnswer(
+        namedList('TokenList', z.withMeta(tokenRowSchema, { id: 'TokenRow' })),
+        row,
+        tokenId,
+        'A page of them; never the tokens themselves.',
+      ),
+    },
+    'DELETE /accounts/:id/tokens': {
+      operation: 'revokeTokens',
+      summary: 'Revoke every token of an account',
+      answer: revoked(
+        'None that was issued until now holds any more. Turns that they have begun stop, and runs make no further call.',
+        'all',
+      ),
+    },
+    'DELETE /accounts/:id/tokens/:jti': {
+      operation: 'revokeToken',
+      summary: 'Revoke a token',
+      answer: revoked('It holds no more. Turns that it has begun stop, and runs make no further call.', tokenId),
+    },
+  }),
+};

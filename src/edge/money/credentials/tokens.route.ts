@@ -1,0 +1,108 @@
+import { takesBound, unknownOrigin } from '../../auth/bound-routes.ts';
+import { readTags } from '../../auth/identity/tags.ts';
+import { mintToken } from '../../auth/mint.ts';
+import { route } from '../../auth/route.ts';
+import type { Settings } from '../../config/settings.ts';
+import { invalidRequest, misconfigured } from '../../kit/http/errors.ts';
+import { readPage } from '../../kit/http/page.ts';
+import { isoTime } from '../../kit/http/times.ts';
+import { validate } from '../../kit/http/validate.ts';
+import { readJson } from '../admission/read-body.ts';
+import { accountOf } from '../contracts/call-account.ts';
+import { MOST_MINTED } from './credentials.ts';
+import { mintRequest } from './tokens.schema.ts';
+import type { MintedTokenAnswer, RenewedTokenAnswer } from './tokens-answers.schema.ts';
+
+/** The routes by which an admin mints, lists and revokes credentials. */
+export const TOKEN_ROUTES = [
+  route('POST /tokens', { needs: 'admin', body: mintRequest }, async (c, { body }) => {
+    const settings = c.get('settings');
+    const secret = secretOf(settings);
+    const { json } = await readJson(c);
+    const {
+      account,
+      scopes,
+      expires_in: expiresIn,
+      label,
+      limits,
+      tags,
+      only,
+      session: sessionSeconds,
+    } = validate(body, json);
+    const session =
+      sessionSeconds === undefined || expiresIn === undefined
+        ? undefined
+        : { end: Math.floor(Date.now() / 1_000) + sessionSeconds, seconds: expiresIn };
+    if (only && !takesBound())
+      throw invalidRequest('only: this edge takes no bound tokens: it is without the room agents.');
+    const other = only && unknownOrigin(only, settings, new URL(c.req.url).origin);
+    if (other !== undefined)
+      throw invalidRequest(`only.origins: ${other} is none of ALLOWED_ORIGINS, so its pages could not use the token.`);
+    const minted = await mintToken(secret, { account, scopes, expiresIn, label, tags, only, session });
+    const { jti, issued_at, expires_at } = minted;
+    // Its limits and its revocation hold for as long as it can be renewed.
+    const token = { jti, scopes: [...scopes], label, limits, iat: issued_at, exp: session?.end ?? expires_at };
+    // A token that could not be noted is not given out.
+    if (!(await accountOf(c, account)((object) => object.rememberToken(token)))) {
+      throw invalidRequest(
+        `This account has ${MOST_MINTED} valid tokens, the most that it may. Revoke some, or send expires_in.`,
+      );
+    }
+    const answer: MintedTokenAnswer = {
+      token: minted.token,
+      jti,
+      account,
+      scopes,
+      limits: limits ?? null,
+      only: only ?? null,
+      expires_at: expires_at === undefined ? null : isoSeconds(expires_at),
+    };
+    return c.json(answer, 201);
+  }),
+  route('POST /tokens/renew', { needs: 'credential', bound: true }, async (c) => {
+    const { account, scopes, token, tags, only } = c.get('identity');
+    const { session, jti, label, issued_at: issuedAt } = token ?? {};
+    const left = (session?.end ?? 0) - Math.floor(Date.now() / 1_000);
+    if (!session || jti === undefined || issuedAt === undefined || left <= 0) {
+      throw invalidRequest(
+        'This credential cannot be renewed: it was minted without `session`, or its session has ended. Get a new one.',
+      );
+    }
+    const renewed = await mintToken(secretOf(c.get('settings')), {
+      ...{ account, scopes, label, only, session, renews: { jti, issuedAt } },
+      expiresIn: Math.min(session.seconds, left),
+      tags: tags === undefined ? undefined : readTags(tags),
+    });
+    const answer: RenewedTokenAnswer = {
+      token: renewed.token,
+      jti,
+      expires_at: isoSeconds(renewed.expires_at ?? session.end),
+      session_ends_at: isoSeconds(session.end),
+    };
+    return c.json(answer, 201);
+  }),
+  route('GET /accounts/:id/tokens', { needs: 'admin', pages: true }, async (c) => {
+    const page = readPage(c.req.query());
+    return c.json(await accountOf(c, c.req.param('id'))((object) => object.tokens(page)));
+  }),
+  route('DELETE /accounts/:id/tokens', { needs: 'admin' }, async (c) => {
+    await accountOf(c, c.req.param('id'))((object) => object.revokeAll());
+    return c.json({ account: c.req.param('id'), revoked: 'all' });
+  }),
+  route('DELETE /accounts/:id/tokens/:jti', { needs: 'admin' }, async (c) => {
+    const { id, jti } = c.req.param();
+    await accountOf(c, id)((object) => object.revokeToken(jti));
+    return c.json({ account: id, revoked: jti });
+  }),
+];
+
+/** @throws ApiError 500 for a deployment that cannot mint */
+function secretOf({ SIGNING_SECRET }: Settings): string {
+  if (SIGNING_SECRET !== undefined) return SIGNING_SECRET;
+  throw misconfigured(
+    'This deployment has no SIGNING_SECRET to mint with. Its operator sets it with: npx wrangler secret put SIGNING_SECRET',
+  );
+}
+
+/** @returns the time as text. @param seconds since 1970 */
+const isoSeconds = (seconds: number): string => isoTime(seconds * 1_000);

@@ -1,0 +1,129 @@
+import { type AnyRoute, querySchema } from '../auth/route.ts';
+import { getOrMake } from '../kit/cache/get-or-make.ts';
+import { pageSchema } from '../kit/http/page.ts';
+import * as z from '../kit/http/zod.ts';
+import type { ErrorStatus } from './errors.ts';
+
+/** The body of a request or an answer. The example must satisfy the schema. */
+export interface Content {
+  /** Default: `application/json`. */
+  type?:
+    | 'application/json'
+    | 'application/jsonl'
+    | 'application/x-jsonl'
+    | 'text/csv'
+    | 'text/event-stream'
+    | 'application/openmetrics-text'
+    | 'multipart/form-data'
+    | 'application/octet-stream';
+  schema: z.ZodMiniType;
+  example: unknown;
+}
+
+export interface Answer {
+  description: string;
+  /** Absent if there is no body; several if the request decides which one it gets. */
+  content?: readonly Content[];
+  headers?: readonly string[];
+  /** Whether rooms add their headers to it. */
+  isOfRooms?: boolean;
+}
+
+/** The words for a body whose schema the route has. */
+interface BodyWords extends Pick<Content, 'example'> {
+  /** The name of its schema in the document. */
+  id?: string;
+  /** In place of that of the route, where the reference tells more than is checked at once. */
+  schema?: z.ZodMiniType;
+}
+
+/** What a route's file does not say: the words for callers. */
+interface RouteTexts {
+  /** Its name in generated clients. */
+  operation: string;
+  summary: string;
+  description?: string;
+  /** Request headers beside the credential. */
+  headers?: z.ZodMiniObject;
+  answer?: Answer;
+  /** The answers with other statuses, and also with 200 if there are several answers. */
+  answers?: Readonly<Record<number, Answer>>;
+  /** Errors beside those that every body and every credential can cause. */
+  errors?: readonly ErrorStatus[];
+}
+
+/** The words of a route. What it takes is told here only where nothing checks it. */
+type WordsOf<R extends AnyRoute> = RouteTexts &
+  ([NonNullable<R['body']>] extends [never] ? { body?: Content } : { body: BodyWords }) &
+  ([Exclude<NonNullable<R['query']>, () => unknown>] extends [never] ? { query?: z.ZodMiniObject } : unknown);
+
+/**
+ * A route as a caller sees it. Everything that all routes have is added automatically: the parameters of the path, the errors
+ * of bodies and credentials, the headers with ids.
+ */
+export interface Described extends RouteTexts, Pick<AnyRoute, 'needs'> {
+  query?: z.ZodMiniObject | undefined;
+  body?: Content | undefined;
+}
+
+/** The routes of one resource, by method and path as the router has them. */
+export interface Resource {
+  tag: string;
+  /** Absent for the routes that a room adds to a resource of the core. */
+  description?: string;
+  /** The parameters of its paths, with an example of each. */
+  parameters?: Readonly<Record<string, { description: string; example: string }>>;
+  /** The errors of each route that does not say its own. */
+  errors?: readonly ErrorStatus[];
+  routes: Readonly<Record<string, Described>>;
+}
+
+const namedSchemas = new WeakMap<z.ZodMiniType, z.ZodMiniType>();
+
+/**
+ * Adds words to routes.
+ *
+ * @param texts the words of each of them by its name, in the order in which the page shows them
+ */
+export function words<R extends AnyRoute>(
+  routes: readonly R[],
+  texts: { readonly [Name in R['name']]: WordsOf<Extract<R, { name: Name }>> },
+): Record<string, Described> {
+  return wordsByName(routes, texts);
+}
+
+/** The same for routes whose names are made. */
+export function wordsByName(
+  routes: readonly AnyRoute[],
+  wordsOfAll: Readonly<Record<string, RouteTexts & { body?: BodyWords; query?: z.ZodMiniObject }>>,
+): Record<string, Described> {
+  const byName = new Map<string, AnyRoute>(routes.map((route) => [route.name, route]));
+  return Object.fromEntries(
+    Object.entries(wordsOfAll).map(([name, { body, query, ...texts }]) => {
+      const route = byName.get(name);
+      if (!route) throw new Error(`There is no route ${name}.`);
+      const { needs } = route;
+      return [
+        name,
+        { ...texts, needs, query: query ?? describedQuery(route), body: body && describedBody(route, body) },
+      ];
+    }),
+  );
+}
+
+function describedQuery({ pages, ...route }: AnyRoute): z.ZodMiniObject | undefined {
+  const query = querySchema(route.query);
+  if (!pages) return query;
+  return query ? z.extend(pageSchema, query.shape) : pageSchema;
+}
+
+function describedBody({ body }: AnyRoute, { id, schema = body, ...content }: BodyWords): Content {
+  if (!schema) throw new Error('Neither the route nor its words have a schema of its body.');
+  const named = id === undefined ? schema : getOrMake(namedSchemas, schema, () => z.withMeta(schema, { id }));
+  return { ...content, schema: named };
+}
+
+/** @returns the answers of a route by their statuses. */
+export function answersOf({ answer, answers }: Described): Readonly<Record<number, Answer>> {
+  return { ...(answer && { 200: answer }), ...answers };
+}

@@ -1,0 +1,59 @@
+import * as z from '../../kit/http/zod.ts';
+import { jsonAnswer } from '../../openapi/answers.ts';
+import type { Resource } from '../../openapi/resource.ts';
+import { storedParameters, storedRoutes } from '../versions/versions.reference.ts';
+import { PREFIX_ROUTES } from './prefixes.route.ts';
+import { putPrefix } from './prefixes.schema.ts';
+import { prefixAnswer, prefixContent, prefixDeleted } from './prefixes-answers.schema.ts';
+
+const version = 'support@e53125914ba65717eeaabaa926446a5b';
+const fields = {
+  system: 'You answer for Acme, in one sentence.',
+  model: 'claude-haiku-5-5',
+  max_tokens: 2_048,
+  cache_ttl: '1h',
+  description: 'How Acme answers',
+};
+
+export const prefixes: Resource = {
+  tag: 'Prefixes',
+  description: 'Beginnings of prompts, stored by version, so that the prompt cache hits.',
+  parameters: storedParameters('support'),
+  routes: {
+    ...storedRoutes(PREFIX_ROUTES, {
+      kind: 'prefix',
+      title: 'Prefix',
+      plural: 'prefixes',
+      example: { name: 'support', version, description: 'How Acme answers', bytes: 98 },
+      put: {
+        schemas: putPrefix,
+        example: fields,
+        answer: jsonAnswer(
+          'What the version comes to, and whether caching it pays.',
+          z.withMeta(prefixAnswer, { id: 'PrefixReport' }),
+          {
+            type: 'prefix',
+            name: 'support',
+            version,
+            model: 'claude-haiku-5-5',
+            input_tokens: 9,
+            minimum_cacheable_tokens: 512,
+            warnings: [
+              'This prefix has 9 tokens, and claude-haiku-5-5 caches from 512 on: by itself it is not cached.',
+            ],
+            notes: ['Tools come before system and messages in what the upstream caches.'],
+            cost_usd: { cold: 9e-7, write: 1.8e-6, read: 9e-8 },
+            pays_from_requests: null,
+          },
+        ),
+        errors: [429, 503, 504, 529],
+      },
+      content: {
+        schema: z.withMeta(prefixContent, { id: 'Prefix' }),
+        example: { type: 'prefix', name: 'support', version, owner: 'account', ...fields },
+      },
+      deleted: prefixDeleted,
+      remove: { summary: 'Delete a prefix', description: 'Its versions stay for those who name them: `name@version`.' },
+    }),
+  },
+};

@@ -1,0 +1,71 @@
+/** Checks tools and limits of a run, before anything is stored or goes up. */
+import type { Identity } from '../../auth/identity/caller.ts';
+import type { Settings } from '../../config/settings.ts';
+import { invalidRequest } from '../../kit/http/errors.ts';
+import { validate } from '../../kit/http/validate.ts';
+import { isObject, type Json } from '../../kit/json/object.ts';
+import { hasRun, refuseEdgeServer } from './edge-tools.ts';
+import { runLimits } from './run-limits.schema.ts';
+import { type ToolSender, toolKindOf, toolKinds } from './tool-kind.ts';
+import { clientTool, faultIn } from './tools.schema.ts';
+
+/**
+ * Checks the tools and limits of a run in a request to a conversation.
+ *
+ * @throws ApiError 400 for a malformed tool or limit, 403 for a caller who may not send such tools
+ */
+export function checkRun(body: Readonly<Record<string, unknown>>, identity: Identity, settings: Settings): void {
+  const { tools } = body;
+  refuseEdgeServer(body);
+  if (hasRun(tools)) validate(runLimits, body);
+  checkTools(tools, { identity, settings, isStored: false });
+}
+
+/** @throws ApiError 400 if a request without a conversation has tools with `run` */
+export function refuseRun(body: Readonly<Record<string, unknown>>): void {
+  refuseEdgeServer(body);
+  if (!hasRun(body.tools)) return;
+  throw invalidRequest(
+    'tools: those with `run` need a conversation, which keeps the steps. Send `conversation`, with an id of your own.',
+  );
+}
+
+/**
+ * Checks a list of tools if the edge must call some of them. A list without such tools is left to the upstream.
+ *
+ * @throws ApiError 400 for a malformed tool, 403 for a caller who may not send tools with an address
+ */
+export function checkTools(tools: unknown, sender: ToolSender): void {
+  // What is stored is asked again and again: one that the API refuses each time is refused here, once.
+  if (!Array.isArray(tools) || (!sender.isStored && !hasRun(tools))) return;
+  const names = new Set<unknown>();
+  for (const [index, tool] of tools.entries()) {
+    if (!isObject(tool)) continue;
+    // A toolset of an MCP server has no name.
+    if (tool.name !== undefined && names.has(tool.name)) {
+      throw invalidRequest(`tools.${index}.name: Tool names must be unique.`);
+    }
+    names.add(tool.name);
+    const hasOwnRun = Object.hasOwn(tool, 'run');
+    if (!hasOwnRun && !sender.isStored) continue;
+    const fault = hasOwnRun ? faultOfRun(tool, sender) : faultOfClients(tool);
+    if (fault !== undefined) throw invalidRequest(`tools.${index}.${fault}`);
+  }
+}
+
+/** @throws ApiError 403 for a caller who may not send such tools */
+function faultOfRun(tool: Json, sender: ToolSender): string | undefined {
+  const kind = toolKindOf(tool.run);
+  return kind ? kind.fault(tool, sender) : 'run: this edge has no room "runs", which calls tools.';
+}
+
+/** @returns why the API would refuse a tool that the client runs, as far as it is known here */
+function faultOfClients(tool: Json): string | undefined {
+  const { name, type, input_schema: schema } = tool;
+  if (type !== undefined && type !== null && type !== 'custom')
+    return typeof type === 'string' && type !== '' ? undefined : 'type: Input should be a valid string';
+  if (schema !== undefined) return faultIn(clientTool.safeParse(tool));
+  const own = typeof name === 'string' && toolKinds().find((kind) => kind.knows?.(name));
+  const meant = own ? ` Did you mean \`"run": "${own.member}"\`?` : '';
+  return `input_schema: Field required, where the tool has no \`run\`.${meant}`;
+}

@@ -1,0 +1,75 @@
+/** The kinds of tools that the edge calls itself. The core knows how a list names one, and nothing of how it is called. */
+
+import type { Identity } from '../../auth/identity/caller.ts';
+import type { Settings } from '../../config/settings.ts';
+import type * as z from '../../kit/http/zod.ts';
+import { isObject, type Json } from '../../kit/json/object.ts';
+import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
+
+/** How a tool is called: its member `run`, as far as all kinds have the same in it. */
+export interface ToolRun {
+  approval?: 'always' | { over: { field: string; above: number } } | undefined;
+  once?: boolean | undefined;
+  timeout_seconds?: number | undefined;
+}
+
+/** Who decides on a call that waits: the account whose conversation it is, or an admin alone. */
+export type Approvers = 'owner' | 'admin';
+
+/** Who sends a list of tools, and whether it will be stored: an MCP server, for one, is allowed only there. */
+export interface ToolSender {
+  identity: Identity;
+  settings: Settings;
+  isStored: boolean;
+}
+
+/** What the storing of tools tells while it goes on. */
+export interface StoringTools {
+  /** Called before a server is asked. If it throws, nothing is stored. */
+  onAsking(): Promise<unknown>;
+  /** Called with a sentence about what is stored otherwise than it was sent. */
+  warn(sentence: string): void;
+  /** Keeps work alive that the answer does not wait for. */
+  waitUntil(work: Promise<unknown>): void;
+}
+
+export interface ToolKind {
+  /** The member of `run` that names it. */
+  readonly member: string;
+  /** @returns all that belongs into its `run`, and has no effect beside it. To read it at the start would build its schemas. */
+  names(): readonly string[];
+  /** What requests may say as `run`, with words for the reference; absent where its tools are only stored. */
+  readonly schemas?: readonly z.ZodMiniType[];
+  /** @returns what is wrong with a tool, behind its place in the tool. @throws ApiError 403 for who may not send it */
+  fault(tool: Json, sender: ToolSender): string | undefined;
+  /** @returns how its calls are made; absent: as `run` says */
+  runOf?(name: string, run: unknown): ToolRun;
+  /** Fills in what the model is told. @param text a tool without `run` @returns undefined for a tool that is there no more */
+  show?(name: string, text: string): string | undefined;
+  /** @returns what changes when what is told of tools changes */
+  mark?(names: readonly string[]): string;
+  /** @returns whether the edge has a tool of this name by itself */
+  knows?(name: string): boolean;
+  /** Brings its tools into their stored form. */
+  stored?(tools: unknown[], settings: Settings, storing: StoringTools): Promise<unknown[]>;
+}
+export const TOOL_KINDS = seam<readonly ToolKind[]>()('tools');
+
+export const toolKinds = ofRooms(() => pluggedInto(TOOL_KINDS).flat());
+
+/** What names the kind of tools that are called at an address. A tool that names no other kind is one of these. */
+const AT_ADDRESS = 'url';
+
+/** @returns the kind that a tool names; undefined where no room in use calls such tools. @param run its own */
+export function kindNamed<Kind extends { readonly member: string }>(
+  kinds: readonly Kind[],
+  run: unknown,
+): Kind | undefined {
+  const isNamed = ({ member }: Kind) => (isObject(run) ? Object.hasOwn(run, member) : run === member);
+  const others = kinds.filter(({ member }) => member !== AT_ADDRESS);
+  return others.find(isNamed) ?? kinds.find(({ member }) => member === AT_ADDRESS);
+}
+
+export function toolKindOf(run: unknown): ToolKind | undefined {
+  return kindNamed(toolKinds(), run);
+}

@@ -1,0 +1,77 @@
+/** Turns a list of tools into its stored form, and shows it. */
+
+import type { Context } from 'hono';
+import { hasScope } from '../../auth/authenticate.ts';
+import { type AppEnv, contextOf } from '../../auth/context.ts';
+import type { Identity } from '../../auth/identity/caller.ts';
+import { idsNamed } from '../../claude/request/named-ids.ts';
+import type { Settings } from '../../config/settings.ts';
+import { type Json, withoutUndefined } from '../../kit/json/object.ts';
+import { admitFree } from '../../money/admission/admit-free.ts';
+import { checkOwned } from '../../money/admission/check-owned.ts';
+import { readToStore } from '../../money/admission/read-body.ts';
+import { checkTools } from '../tools/check-tools.ts';
+import { type StoringTools, toolKinds } from '../tools/tool-kind.ts';
+
+/**
+ * Reads a body that will be stored, and turns its tools into their stored form.
+ *
+ * @param price what the request costs its account
+ * @param warn called with a sentence about each tool that is left out
+ * @param complete adds tools that the body only names
+ * @throws ApiError as `storedTools`, and 404 for an id of something that does not belong to the account
+ */
+export async function readWithTools(
+  c: Context<AppEnv>,
+  price: Parameters<typeof readToStore>[1],
+  warn: StoringTools['warn'],
+  complete: (sent: Json) => Json | Promise<Json> = (sent) => sent,
+): Promise<Json> {
+  const { json: sent } = await readToStore(c, price);
+  const context = contextOf(c);
+  // Nothing that is stored may name a container, whoever has it.
+  await checkOwned(context, idsNamed({ ...sent, container: undefined }));
+  const json = await complete(sent);
+  const tools = await storedTools(json.tools, context.identity, context.settings, {
+    onAsking: () => admitFree(c),
+    warn,
+    waitUntil: context.waitUntil,
+  });
+  return { ...json, ...withoutUndefined({ tools }) };
+}
+
+/**
+ * Checks a list of tools that will be stored, and lists the tools of its MCP servers.
+ *
+ * @returns the list in its stored form; unchanged if it is not a list, or names no server
+ * @throws ApiError 400 for a malformed tool, and for a server whose tools cannot be listed; 403 for a caller who may not send
+ *   tools with an address; 502 for a server whose tools may be listed later
+ */
+export async function storedTools(
+  tools: unknown,
+  identity: Identity,
+  settings: Settings,
+  storing: StoringTools,
+): Promise<unknown> {
+  checkTools(tools, { identity, settings, isStored: true });
+  if (!Array.isArray(tools)) return tools;
+  let list: unknown[] = tools;
+  for (const { stored } of toolKinds()) if (stored) list = await stored(list, settings, storing);
+  return list;
+}
+
+/**
+ * An address and its headers may be secrets of those who have stored them. Those of the deployment are its admins', even where
+ * accounts may store tools of their own.
+ *
+ * @returns whether the caller may see how what this owner has stored is called
+ */
+export function seesAddresses(c: Context<AppEnv>, owner: string): boolean {
+  const identity = c.get('identity');
+  return hasScope(identity, 'admin') || (owner === identity.account && hasScope(identity, 'tools'));
+}
+
+/** @returns stored tools, without their `run` where the caller may not see it */
+export function shownTools(c: Context<AppEnv>, owner: string, tools: Json[]): Json[] {
+  return seesAddresses(c, owner) ? tools : tools.map(({ run: _, ...tool }) => tool);
+}

@@ -1,0 +1,633 @@
+import { env } from 'cloudflare:workers';
+import fc from 'fast-check';
+import { describe, expect, test, vi } from 'vitest';
+import { createApp } from '#edge/app.ts';
+import { SCOPES, type Scope } from '#edge/auth/identity/identity.ts';
+import { mintToken } from '#edge/auth/mint.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import { errorOf, testApp } from '#test/support/app.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import { SMALL_MESSAGE } from '#test/support/small-message.ts';
+import { bearer, DEPLOYED, SECRET, tokenOf } from '#test/support/tokens.ts';
+
+const bindings = env as unknown as Bindings;
+const ASK = { model: 'claude-haiku-5-5', max_tokens: 10, stream: false, messages: [{ role: 'user', content: 'Hi' }] };
+
+const answering = (vars: Record<string, unknown> = {}) =>
+  testApp(
+    ({ url }) => {
+      if (url.pathname.includes('models')) return Response.json({ data: [] });
+      return Response.json(url.pathname.includes('count') ? { input_tokens: 1 } : SMALL_MESSAGE);
+    },
+    // Some routes are only there where accounts share a budget.
+    { ...DEPLOYED, DEPLOYMENT_LIMITS: '{}', ...vars },
+  );
+
+/** Every route of the app that needs a credential, with a body that it takes and any names in its path. */
+const ROUTES = [...new Set(createApp().routes.map(({ method, path }) => `${method} ${path}`))]
+  // Webhooks come from senders without a credential, and visitors get theirs here; both are tried elsewhere.
+  .filter(
+    (route) =>
+      !route.startsWith('ALL ') && !['GET /health', 'POST /webhooks/:source', 'POST /tokens/visitor'].includes(route),
+  )
+  .map((route) => {
+    const [method = '', path = ''] = route.split(' ');
+    return { method, path, url: path.replace('/accounts/:id', '/accounts/alice').replaceAll(/:\w+/g, 'x') };
+  });
+const EMPTY_PROFILE = {
+  ...{
+    createdAt: 1_795_168_800_000,
+    title: null,
+    metadata: null,
+    model: null,
+    maxTokens: null,
+    prefix: null,
+    agent: null,
+    retentionSeconds: null,
+  },
+  ...{ history: null, sentFrom: 0, cost: 0, inputTokens: 0, outputTokens: 0 },
+};
+/** The lines of a conversation's backup. */
+const LINES = `${JSON.stringify(['profile', EMPTY_PROFILE])}\n["end",null]\n`;
+const BODIES: Readonly<Record<string, unknown>> = {
+  'PUT /accounts/:id/limits': {},
+  'PATCH /accounts/:id/limits': {},
+  'POST /accounts/:id/credit': { usd: 1 },
+  'PUT /groups/:id/limits': {},
+  'PATCH /groups/:id/limits': {},
+  'PUT /groups/:id/backup': { type: 'group_backup', id: 'x', limits: {}, spent: {} },
+  'PATCH /pools/deployment/limits': {},
+  'PUT /pools/deployment/backup': { type: 'deployment_backup', limits: {}, spent: {} },
+  'PUT /accounts/:id/erasure': { erased_at: '2026-11-20T10:00:00Z' },
+  'PUT /groups/:id/accounts/:account': {},
+  'PUT /pools/deployment/limits': {},
+  'PUT /accounts/:id/backup': {
+    type: 'account_backup',
+    id: 'alice',
+    taken_at: 1_795_168_800_000,
+    limits: null,
+    group: null,
+    revoked_before: 0,
+    credits: [],
+    tokens: [],
+    days: [],
+  },
+  'POST /tokens': { account: 'bob', scopes: ['messages'] },
+  'POST /conversations': {},
+  'PATCH /conversations/:id': {},
+  'POST /conversations/:id/rewind': { before: 'x' },
+  'POST /conversations/:id/fork': {},
+  'POST /conversations/:id/approvals/:approval': { decision: 'approve' },
+  'PUT /agents/:name': { model: 'claude-haiku-5-5', max_tokens: 10 },
+  'PUT /prefixes/:name': { system: 'Be brief.' },
+  'PUT /classifiers/:name': { labels: ['a'] },
+  'POST /classifiers/:name/evaluate': { examples: [{ input: 'x', label: 'a' }] },
+  'POST /v1/messages/batches': { requests: [{ custom_id: 'x', params: ASK }] },
+  'POST /classify': { inputs: [{ id: 'x', input: 'x' }], labels: ['a'] },
+};
+/** The body of a route that takes a form. */
+const FORM = '--x\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\na\r\n--x--\r\n';
+const requestTo = ({ method, path }: { method: string; path: string }, headers: Record<string, string>) =>
+  method === 'GET' || method === 'DELETE'
+    ? { method, headers }
+    : path === '/v1/files'
+      ? { method, headers: { 'content-type': 'multipart/form-data; boundary=x', ...headers }, body: FORM }
+      : path.endsWith('/:conversation/backup')
+        ? { method, headers: { 'content-type': 'application/jsonl', ...headers }, body: LINES }
+        : {
+            method,
+            headers: { 'content-type': 'application/json', ...headers },
+            body: JSON.stringify(BODIES[`${method} ${path}`] ?? ASK),
+          };
+
+/** The bindings with a note of everything that is asked of them. */
+function watched() {
+  const touched: string[] = [];
+  const { ACCOUNT, STORE } = bindings;
+  return {
+    touched,
+    ACCOUNT: {
+      idFromName(name: string) {
+        touched.push(`account ${name}`);
+        return ACCOUNT.idFromName(name);
+      },
+      get: (id: DurableObjectId) => ACCOUNT.get(id),
+    },
+    STORE: {
+      list: (options: KVNamespaceListOptions) => {
+        touched.push('list');
+        return STORE.list(options);
+      },
+      put: (key: string, value: string) => {
+        touched.push(`put ${key}`);
+        return STORE.put(key, value);
+      },
+      delete: (key: string) => {
+        touched.push(`delete ${key}`);
+        return STORE.delete(key);
+      },
+    },
+  };
+}
+
+async function expectRefused(response: Response, status: 401 | 403 | 500): Promise<string> {
+  const { type, message, request_id } = await errorOf(response);
+  const types = { 401: 'authentication_error', 403: 'permission_error', 500: 'api_error' };
+  expect({ status: response.status, type }).toEqual({ status, type: types[status] });
+  expect(response.headers.get('x-should-retry')).toBe('false');
+  expect(response.headers.get('content-type')).toMatch(/^application\/json/);
+  expect(response.headers.get('sluice-request-id')).toBe(request_id);
+  return message;
+}
+
+test('the routes are found', () => {
+  expect(ROUTES.length).toBeGreaterThan(15);
+  for (const path of ['/messages', '/v1/models/:id', '/accounts/:id/tokens/:jti', '/usage/requests/:request_id']) {
+    expect(ROUTES.map((route) => route.path)).toContain(path);
+  }
+});
+
+test('either header carries a credential', async () => {
+  const app = answering();
+  const token = await tokenOf('alice');
+  for (const headers of [
+    bearer(token),
+    { authorization: `bearer  ${token}` },
+    { authorization: `BEARER ${token}` },
+    { 'x-api-key': token },
+    { 'x-api-key': token, authorization: '' },
+  ]) {
+    expect((await app.post('/messages', ASK, headers)).status).toBe(200);
+  }
+  for (const authorization of [token, `Basic ${token}`, `Bearer ${token} x`, `Bearer ${token}, Bearer ${token}`]) {
+    await expectRefused(await app.post('/messages', ASK, { authorization }), 401);
+  }
+  for (const { headers } of app.sent) {
+    expect(headers.get('x-api-key')).not.toBe(token);
+    expect(headers.has('authorization')).toBe(false);
+  }
+  expect(JSON.stringify(app.log)).not.toContain(token);
+});
+
+test('whatever a client sends in place of a token is a 401: half a token, a page of HTML, any bytes', async () => {
+  const app = answering();
+  const [head = '', claims = '', signature = ''] = (await tokenOf('alice')).split('.');
+  const parts = [
+    head,
+    claims,
+    signature,
+    btoa('{"alg":1}'),
+    btoa('{"alg":"HS256","crit":["x"]}'),
+    'eyJ',
+    '',
+    btoa('null'),
+  ];
+  const made = fc.array(fc.constantFrom(...parts), { maxLength: 4 }).map((some) => some.join('.'));
+  const bytes = fc.string({ unit: fc.integer({ min: 32, max: 255 }).map((code) => String.fromCharCode(code)) });
+  const given = fc.oneof(
+    made,
+    bytes,
+    fc.constantFrom('<!doctype html><title>Log in</title>', '"token"', '{"token":"a"}'),
+  );
+  await tryAsyncCases(runs(100), given, fc.constantFrom('authorization', 'x-api-key'), async (text, name) => {
+    fc.pre(text !== `${head}.${claims}.${signature}`);
+    const headers = { [name]: name === 'authorization' ? `Bearer ${text}` : text };
+    await expectRefused(await app.post('/messages', ASK, headers), 401);
+  });
+});
+
+test('of two credentials the bearer token wins, but what is no token of this edge loses to one', async () => {
+  const app = answering();
+  const account = async (headers: Record<string, string>) => {
+    const response = await app.fetch('/usage/requests', { headers });
+    await app.settled();
+    return response.status === 200 ? app.log.at(-1)?.account : response.status;
+  };
+  const [alice, bob] = [await tokenOf('alice'), await tokenOf('bob')];
+  expect(await account({ ...bearer(alice), 'x-api-key': bob })).toBe('alice');
+  expect(await account({ ...bearer('sk-ant-of-some-config'), 'x-api-key': bob })).toBe('bob');
+  expect(await account({ ...bearer(alice), 'x-api-key': 'sk-ant-of-some-config' })).toBe('alice');
+  const foreign = `${alice.slice(0, -8)}AAAAAAAA`;
+  expect(await account({ ...bearer(foreign), 'x-api-key': bob })).toBe('bob');
+  expect(await account({ ...bearer(alice), 'x-api-key': foreign })).toBe('alice');
+  expect(await account({ ...bearer(foreign), 'x-api-key': foreign })).toBe(401);
+});
+
+test('nothing about an account is created or touched before its credential is verified', async () => {
+  const { touched, ...bound } = watched();
+  const app = answering(bound);
+  const bad = [
+    {},
+    bearer('sk-ant-api03-anything'),
+    bearer((await mintToken('a-secret-that-this-edge-does-not-have', { account: 'alice', scopes: SCOPES })).token),
+    bearer(await tokenOf('alice', SCOPES, { expiresIn: -1 })),
+    { 'x-api-key': `${await tokenOf('alice', SCOPES)}x` },
+    bearer(await tokenOf('x'.repeat(129), SCOPES)),
+  ];
+  for (const route of ROUTES) {
+    for (const headers of bad) await expectRefused(await app.fetch(route.url, requestTo(route, headers)), 401);
+  }
+  await app.settled();
+  expect(touched).toEqual([]);
+  expect(app.sent).toEqual([]);
+  await app.fetch('/accounts/alice', { headers: bearer(await tokenOf('alice')) });
+  expect(touched).toContain('account alice');
+});
+
+test('without a credential nobody learns which methods a path has', async () => {
+  const app = answering();
+  for (const { url } of ROUTES) {
+    for (const method of ['GET', 'POST', 'PUT', 'PATCH', 'DELETE']) {
+      await expectRefused(await app.fetch(url, { method }), 401);
+    }
+  }
+});
+
+const renewing = ({ path }: { path: string }) => (path === '/tokens/renew' ? [400] : []);
+
+test('a missing scope is a 403 that names it; own standing and usage need none', async () => {
+  const app = answering();
+  const needed = ({ method, path }: { method: string; path: string }): Scope | undefined => {
+    if (path.startsWith('/classif')) return method === 'PUT' ? 'prefixes' : 'classify';
+    if (/^\/(agents|prefixes)/.test(path)) return method === 'GET' ? 'messages' : 'prefixes';
+    if (/^(\/v1)?\/(messages|models|files)|^\/(count-tokens|conversations)/.test(path)) return 'messages';
+    const own = ['/accounts/:id', '/accounts/:id/export', '/usage', '/usage/requests', '/usage/requests/:request_id'];
+    if (path === '/tokens/renew' || (method === 'GET' && path === '/accounts/:id/credit')) return undefined;
+    return own.includes(path) ? undefined : 'admin';
+  };
+  for (const route of ROUTES) {
+    // Erasing an account and revoking what it has are tried where they do not end the test.
+    if (route.method === 'DELETE') continue;
+    const scope = needed(route);
+    const others = SCOPES.filter((name) => name !== scope && name !== 'admin');
+    const without = await app.fetch(route.url, requestTo(route, bearer(await tokenOf('alice', others))));
+    // A token without a session cannot be renewed.
+    if (scope === undefined) expect([200, 404, ...renewing(route)], route.url).toContain(without.status);
+    else expect(await expectRefused(without, 403), route.url).toContain(`\`${scope}\``);
+    for (const enough of scope === undefined ? [] : [scope, 'admin' as const]) {
+      const response = await app.fetch(route.url, requestTo(route, bearer(await tokenOf('alice', [enough]))));
+      // Others of this test have used the account before.
+      const taken = route.path.endsWith('/backup') ? [409] : [];
+      expect([200, 201, 202, 404, ...taken], `${route.method} ${route.url} with ${enough}`).toContain(response.status);
+    }
+  }
+  for (const url of ['/accounts/alice', '/accounts/alice/tokens', '/accounts/alice/tokens/x']) {
+    await expectRefused(
+      await app.fetch(url, { method: 'DELETE', headers: bearer(await tokenOf('alice', ['messages', 'prefixes'])) }),
+      403,
+    );
+  }
+});
+
+test('a revoked token is refused on every route, at once, and by every isolate', async () => {
+  const app = answering();
+  const admin = bearer(await tokenOf('root', ['admin']));
+  const { token, jti } = await mintToken(SECRET, { account: 'carol', scopes: SCOPES });
+  expect((await app.post('/messages', ASK, bearer(token))).status).toBe(200);
+  const revoking = await app.fetch(`/accounts/carol/tokens/${jti}`, { method: 'DELETE', headers: admin });
+  expect(await revoking.json()).toEqual({ account: 'carol', revoked: jti });
+  const sent = app.sent.length;
+  // Another isolate has settings of its own, and has remembered nothing.
+  for (const isolate of [app, answering()]) {
+    for (const route of ROUTES) {
+      const url = route.url.replace('/accounts/alice', '/accounts/carol');
+      const response = await isolate.fetch(url, requestTo(route, bearer(token)));
+      expect(await expectRefused(response, 401), `${route.method} ${url}`).toContain('revoked');
+    }
+  }
+  expect(app.sent).toHaveLength(sent);
+  const another = bearer(await tokenOf('carol'));
+  expect((await app.post('/messages', ASK, another)).status).toBe(200);
+});
+
+test('a token that nobody here has seen can be revoked, and so can all of an account', async () => {
+  const app = answering();
+  const admin = bearer(await tokenOf('root', ['admin']));
+  const mint = async (account: string) => await mintToken(SECRET, { account, scopes: ['messages'] });
+  const [unseen, first, second] = [await mint('dave'), await mint('dave'), await mint('erin')];
+  await app.fetch(`/accounts/dave/tokens/${unseen.jti}`, { method: 'DELETE', headers: admin });
+  await expectRefused(await app.post('/messages', ASK, bearer(unseen.token)), 401);
+  expect((await app.post('/messages', ASK, bearer(first.token))).status).toBe(200);
+  const all = await app.fetch('/accounts/dave/tokens', { method: 'DELETE', headers: admin });
+  expect(await all.json()).toEqual({ account: 'dave', revoked: 'all' });
+  await expectRefused(await app.post('/messages', ASK, bearer(first.token)), 401);
+  expect((await app.post('/messages', ASK, bearer(second.token))).status).toBe(200);
+  const minted = await app.post('/tokens', { account: 'dave', scopes: ['messages'] }, admin);
+  const { token } = (await minted.json()) as { token: string };
+  expect((await app.post('/messages', ASK, bearer(token))).status).toBe(200);
+});
+
+test('without a signing secret and without an identity provider every API route answers 500 and names both', async () => {
+  const { touched, ...bound } = watched();
+  const app = answering({ ...bound, SIGNING_SECRET: '' });
+  for (const headers of [{}, bearer(await tokenOf('alice', SCOPES)), bearer('sk-ant-x')]) {
+    for (const route of ROUTES) {
+      const message = await expectRefused(await app.fetch(route.url, requestTo(route, headers)), 500);
+      expect(message).toContain('SIGNING_SECRET');
+      expect(message).toContain('JWKS_URL');
+    }
+  }
+  expect(touched).toEqual([]);
+  expect(app.sent).toEqual([]);
+});
+
+test('what is public needs no credential, whatever is set', async () => {
+  for (const vars of [{}, { SIGNING_SECRET: '' }]) {
+    const app = answering(vars);
+    expect((await app.fetch('/health')).status).toBe(200);
+    // Not built yet, or built: never a question of credentials.
+    for (const path of ['/', '/docs', '/openapi.json']) expect([200, 404]).toContain((await app.fetch(path)).status);
+  }
+});
+
+test('an identity provider alone is enough to verify by, and minting then says what is missing', async () => {
+  const provider = {
+    JWKS_URL: 'https://login.example.com/keys',
+    JWT_ISSUER: 'https://login.example.com/',
+    JWT_AUDIENCE: 'sluice',
+    DEFAULT_LIMITS: '{"usd_per_day":1}',
+  };
+  const app = answering({ ...provider, SIGNING_SECRET: '' });
+  await expectRefused(await app.post('/messages', ASK, bearer(await tokenOf('alice'))), 401);
+  const minting = answering({ ...provider, SIGNING_SECRET: '', SIGNING_SECRET_PREVIOUS: SECRET });
+  const admin = bearer(await tokenOf('root', ['admin']));
+  const refused = await minting.post('/tokens', { account: 'bob', scopes: ['messages'] }, admin);
+  expect(await expectRefused(refused, 500)).toContain('SIGNING_SECRET');
+});
+
+test('a token of a provider whose keys cannot be read does not hide one of this edge', async () => {
+  vi.spyOn(globalThis, 'fetch').mockRejectedValue(new Error('connection refused'));
+  const app = answering({
+    JWKS_URL: 'https://login.example.com/keys',
+    DEFAULT_LIMITS: '{"usd_per_day":1}',
+    JWT_ISSUER: 'https://i.example',
+    JWT_AUDIENCE: 'x',
+  });
+  const foreign = bearer(`${btoa('{"alg":"RS256","kid":"a"}')}.${btoa('{"sub":"eve"}')}.AAAA`.replaceAll('=', ''));
+  const usage = async (headers: Record<string, string>) => (await app.fetch('/usage/requests', { headers })).status;
+  expect(await usage({ ...foreign, 'x-api-key': await tokenOf('bob') })).toBe(200);
+  expect(await usage(foreign)).toBe(503);
+});
+
+test('a malformed setting of authentication is a 500 on every route, and lets nobody in', async () => {
+  const app = answering({ SIGNING_SECRET: 'too-short' });
+  for (const route of [...ROUTES, { method: 'GET', path: '/health', url: '/health' }]) {
+    const message = await expectRefused(await app.fetch(route.url, requestTo(route, {})), 500);
+    expect(message).toContain('SIGNING_SECRET');
+    expect(message).not.toContain('too-short');
+  }
+});
+
+test('in development a request without a credential, with a key of any other shape or the placeholder is the account dev', async () => {
+  for (const secret of ['', SECRET]) {
+    const app = answering({ MODE: 'development', SIGNING_SECRET: secret });
+    for (const headers of [
+      {},
+      { 'x-api-key': 'sk-ant-api03-any' },
+      bearer('any'),
+      { authorization: 'Basic eyJ' },
+      { ...bearer('k'), 'x-api-key': 'k' },
+    ]) {
+      for (const route of ROUTES) {
+        if (route.method === 'DELETE' || route.path === '/tokens') continue;
+        const response = await app.fetch(route.url, requestTo(route, headers));
+        const taken = route.path.endsWith('/backup') ? [409] : [];
+        expect([200, 201, 202, 404, ...taken, ...renewing(route)], `${route.method} ${route.url}`).toContain(
+          response.status,
+        );
+        await response.body?.cancel();
+      }
+      await app.settled();
+      expect(new Set(app.log.map(({ account }) => account))).toEqual(new Set(['dev']));
+    }
+  }
+});
+
+test('in development a JWT is verified as everywhere', async () => {
+  const app = answering({ MODE: 'development' });
+  expect((await app.post('/messages', ASK, bearer(await tokenOf('frank')))).status).toBe(200);
+  await app.settled();
+  expect(app.log.at(-1)).toMatchObject({ account: 'frank' });
+  const strange = await mintToken('a-secret-that-this-edge-does-not-have', { account: 'dev', scopes: SCOPES });
+  await expectRefused(await app.post('/messages', ASK, bearer(strange.token)), 401);
+  await expectRefused(await app.post('/messages', ASK, bearer(await tokenOf('dev', ['classify']))), 403);
+  await expectRefused(
+    await app.post('/messages', ASK, { 'x-api-key': await tokenOf('dev', SCOPES, { expiresIn: -1 }) }),
+    401,
+  );
+  const { token, jti } = await mintToken(SECRET, { account: 'frank', scopes: ['messages'] });
+  expect((await app.fetch(`/accounts/frank/tokens/${jti}`, { method: 'DELETE' })).status).toBe(200);
+  await expectRefused(await app.post('/messages', ASK, bearer(token)), 401);
+});
+
+test('in development a bearer that is not a token is rejected, by a sentence that names the placeholder', async () => {
+  const token = await tokenOf('frank');
+  for (const sent of ['undefined', 'null', '', '[object Object]', `x${token}`, `${token}x`, 'sk-ant-api03-any']) {
+    for (const more of [{}, { 'x-api-key': 'sk-ant-api03-any-other' }]) {
+      const app = answering({ MODE: 'development' });
+      const message = await expectRefused(await app.post('/messages', ASK, { ...bearer(sent), ...more }), 401);
+      if (!sent.startsWith('eyJ')) expect(message).toContain('`Bearer any`');
+      if (sent !== '') expect(message).not.toContain(token);
+      expect(app.sent).toEqual([]);
+    }
+  }
+  const unset = await expectRefused(
+    await answering({ MODE: 'development' }).fetch('/usage', { headers: bearer('undefined') }),
+    401,
+  );
+  expect(unset).toContain('the text `undefined`');
+});
+
+test('in development a session that the Worker’s own `authenticate` does not know is rejected', async () => {
+  const authenticate = (request: Request) =>
+    request.headers.get('authorization') === 'Bearer session-of-ada'
+      ? ({ account: 'ada', scopes: ['messages'] } as const)
+      : undefined;
+  const app = testApp(() => Response.json(SMALL_MESSAGE), { SIGNING_SECRET: SECRET }, { options: { authenticate } });
+  expect((await app.post('/messages', ASK, bearer('session-of-ada'))).status).toBe(200);
+  await expectRefused(await app.post('/messages', ASK, bearer('session-of-eve')), 401);
+});
+
+test('a development server that requires credentials checks them and origins as a deployment does', async () => {
+  const app = answering({ MODE: 'development', CREDENTIALS: 'required', ALLOWED_ORIGINS: 'https://app.example.com' });
+  for (const headers of [{}, bearer('any'), { 'x-api-key': 'any' }])
+    await expectRefused(await app.post('/messages', ASK, headers), 401);
+  const token = bearer(await tokenOf('frank'));
+  for (const [origin, allowed] of [
+    ['https://app.example.com', 'https://app.example.com'],
+    ['http://localhost:3000', null],
+  ] as const) {
+    const response = await app.post('/messages', ASK, { ...token, origin });
+    expect([response.status, response.headers.get('access-control-allow-origin')]).toEqual([200, allowed]);
+    await response.text();
+  }
+  await expectRefused(await app.post('https://edge.example.com/messages', ASK, token), 403);
+  const mint = async (origins: string[]) => {
+    const only = { agents: ['desk'], origins };
+    const admin = bearer(await tokenOf('root', ['admin']));
+    return (await app.post('/tokens', { account: 'ada', scopes: ['messages'], only }, admin)).status;
+  };
+  expect(await mint(['https://app.example.com'])).toBe(201);
+  expect(await mint(['http://localhost:3000'])).toBe(400);
+});
+
+const AT_HOME = 'http://localhost:8787/messages';
+const FOREIGN_HOSTS = [
+  'https://edge.example.com',
+  'http://localhost.example.com',
+  'http://127.0.0.1.evil.com',
+  'http://evil.com:8787',
+  'http://evil-localhost',
+  'http://10.0.0.1:8787',
+  'http://192.168.1.10:8787',
+  'http://0.0.0.0:8787',
+  'http://[::2]:8787',
+  'http://128.0.0.1',
+];
+const FOREIGN_ORIGINS = [
+  ...['', 'null', 'file://', 'localhost', 'https://app.example.com', 'https://evil.com', 'http://evil.com:8787'],
+  ...['http://localhost.evil.com', 'http://127.0.0.1.evil.com', 'http://localhost@evil.com'],
+  ...['http://192.168.1.10', 'http://[::2]', 'http://localhost, https://evil.com'],
+];
+
+test('in development any other host or origin than loopback is refused, whatever is configured', async () => {
+  const { touched, ...bound } = watched();
+  const app = answering({ ...bound, MODE: 'development', ALLOWED_ORIGINS: 'https://app.example.com,*' });
+  for (const [url, headers] of [
+    ...FOREIGN_HOSTS.map((host) => [`${host}/messages`, {}] as const),
+    ...FOREIGN_ORIGINS.map((origin) => [AT_HOME, { origin }] as const),
+    ['https://edge.example.com/messages', { origin: 'http://localhost:3000' }] as const,
+  ]) {
+    await expectRefused(await app.post(url, ASK, { ...headers, ...bearer(await tokenOf('a')) }), 403);
+    for (const method of ['OPTIONS', 'GET', 'POST']) {
+      const response = await app.fetch(url, { method, headers });
+      expect(response.status, `${method} ${url} ${JSON.stringify(headers)}`).toBe(403);
+      expect(response.headers.has('access-control-allow-origin')).toBe(false);
+      await response.text();
+    }
+  }
+  expect((await app.fetch('https://edge.example.com/health')).status).toBe(403);
+  expect(touched).toEqual([]);
+  expect(app.sent).toEqual([]);
+});
+
+test.each([
+  ['http://127.0.0.1:8787/messages', 'http://localhost:3000'],
+  ['http://[::1]:8787/messages', 'http://127.0.0.1:5173'],
+  ['http://app.localhost:8787/messages', 'http://[::1]:8080'],
+  [AT_HOME, 'https://localhost'],
+  [AT_HOME, 'http://app.localhost'],
+])('in development %s answers a page of %s, its preflight and its errors included', async (url, origin) => {
+  const app = answering({ MODE: 'development', ALLOWED_ORIGINS: 'https://app.example.com,*' });
+  const asked = {
+    'access-control-request-method': 'POST',
+    'access-control-request-headers': 'x-of-the-future,x-api-key',
+  };
+  // A page at localhost that calls 127.0.0.1 is of another site.
+  const page = { origin, 'sec-fetch-site': 'cross-site' };
+  const preflight = await app.fetch(url, { method: 'OPTIONS', headers: { ...page, ...asked } });
+  expect(preflight.status).toBe(204);
+  expect(preflight.headers.get('access-control-allow-origin')).toBe(origin);
+  expect(preflight.headers.get('access-control-allow-headers')?.split(',')).toContain('x-of-the-future');
+  expect(preflight.headers.get('access-control-allow-methods')).toContain('POST');
+  for (const [body, status] of [
+    [ASK, 200],
+    ['{', 400],
+  ] as const) {
+    const response = await app.post(url, body, page);
+    expect(response.status).toBe(status);
+    expect(response.headers.get('access-control-allow-origin')).toBe(origin);
+    const exposed = response.headers.get('access-control-expose-headers')?.split(',') ?? [];
+    expect(exposed).toEqual(
+      expect.arrayContaining(['request-id', 'retry-after', 'sluice-request-id', 'sluice-history']),
+    );
+    expect(response.headers.get('vary')?.toLowerCase()).toContain('origin');
+    await response.text();
+  }
+  expect(app.sent).toHaveLength(1);
+  expect(app.sent[0]?.headers.has('origin')).toBe(false);
+});
+
+describe('a page whose name was made to point here', () => {
+  /** Its GET has neither header, as a browser tells both to pages of this machine alone. */
+  const REBOUND = { 'sec-fetch-site': '' };
+  const READS = ROUTES.filter(({ method, path }) => method === 'GET' && !/^(\/v1)?\/models/.test(path));
+
+  test('reads nothing that is stored once there is a key, and is told how to show that it may', async () => {
+    const { touched, ...bound } = watched();
+    for (const key of [{ ANTHROPIC_API_KEY: 'sk-ant-x' }, { ANTHROPIC_API_KEY: '', UPSTREAM_EAST_KEY: 'sk-ant-x' }]) {
+      const app = answering({ ...bound, ...key, MODE: 'development', UPSTREAM: '' });
+      expect(READS.length).toBeGreaterThan(20);
+      for (const { url } of READS) {
+        for (const headers of [REBOUND, { 'sec-fetch-site': 'cross-site' }, { ...REBOUND, 'x-api-key': 'any' }]) {
+          const message = await expectRefused(await app.fetch(url, { headers }), 401);
+          expect(message).toContain('npm run token -- --account dev --scopes admin');
+        }
+        expect((await app.fetch(url, { method: 'HEAD', headers: REBOUND })).status).toBe(401);
+      }
+    }
+    expect(touched).toEqual([]);
+  });
+
+  test('is told from a browser on this machine, from a page of it, and from whoever has a token', async () => {
+    const app = answering({ MODE: 'development' });
+    const own = [
+      ...['same-origin', 'same-site', 'none'].map((site) => ({ 'sec-fetch-site': site })),
+      { origin: 'http://localhost:3000', 'sec-fetch-site': 'cross-site' },
+      { ...REBOUND, ...bearer(await tokenOf('dev', ['admin'])) },
+    ];
+    for (const headers of own)
+      expect((await app.fetch('/usage', { headers })).status, JSON.stringify(headers)).toBe(200);
+  });
+
+  test('may read what is no secret, and, while there is no key, what the simulator has said', async () => {
+    const keyed = answering({ MODE: 'development' });
+    for (const path of ['/v1/models', '/models', '/health']) {
+      expect((await keyed.fetch(path, { headers: REBOUND })).status, path).toBe(200);
+    }
+    const simulated = answering({ MODE: 'development', ANTHROPIC_API_KEY: '', UPSTREAM: 'simulator' });
+    expect((await simulated.fetch('/usage', { headers: REBOUND })).status).toBe(200);
+    // A conversation of that name is none of the routes that are open.
+    await expectRefused(await keyed.fetch('/conversations/models', { headers: REBOUND }), 401);
+  });
+
+  test('spends nothing: what is no GET has its origin', async () => {
+    const app = answering({ MODE: 'development' });
+    await expectRefused(await app.post('/messages', ASK, { origin: 'http://evil.example:8787' }), 403);
+    expect(app.sent).toEqual([]);
+    // A program on this machine has none.
+    expect((await app.post('/messages', ASK)).status).toBe(200);
+  });
+});
+
+test('a development server rejects an origin of this machine without Sec-Fetch-Site, by every route and method', async () => {
+  // `wrangler dev --local-upstream localhost:80` makes this of the origin of a page under a rebound name.
+  const rewritten = { origin: 'http://localhost', 'sec-fetch-site': '' };
+  const { touched, ...bound } = watched();
+  const app = answering({ ...bound, MODE: 'development' });
+  const token = bearer(await tokenOf('dev', ['admin']));
+  for (const { method, url } of ROUTES) {
+    for (const one of [method, 'OPTIONS', 'HEAD']) {
+      const response = await app.fetch(url, { method: one, headers: { ...rewritten, ...token } });
+      expect(response.status, `${one} ${url}`).toBe(403);
+      expect(response.headers.has('access-control-allow-origin')).toBe(false);
+      const text = await response.text();
+      if (one !== 'HEAD') expect(text).toMatch(/Sec-Fetch-Site.*Safari 16\.4 or newer/);
+    }
+  }
+  expect((await app.post('/messages', ASK, rewritten)).status).toBe(403);
+  expect([touched, app.sent]).toEqual([[], []]);
+});
+
+test('a deployed edge allows the origins that are configured, also on a 401, and no loopback of its own accord', async () => {
+  const app = answering({ ALLOWED_ORIGINS: 'https://app.example.com' });
+  for (const [origin, allowed] of [
+    ['https://app.example.com', 'https://app.example.com'],
+    ['http://localhost:3000', null],
+    ['https://evil.example.com', null],
+  ] as const) {
+    const response = await app.post('/messages', ASK, { origin });
+    await expectRefused(response, 401);
+    expect(response.headers.get('access-control-allow-origin')).toBe(allowed);
+  }
+});

@@ -1,0 +1,75 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { groupOfClaims } from '#edge/auth/group-claim.ts';
+import { parseSettings } from '#edge/config/settings.ts';
+import { ApiError } from '#edge/kit/http/errors.ts';
+import { tryCases } from '#test/support/runs.ts';
+
+const settingsWith = (more: Record<string, string> = {}) => parseSettings({ JWT_GROUP_CLAIM: 'groups', ...more }, true);
+const NAMES = ['red', 'green', 'blue'];
+const name = fc.constantFrom(...NAMES, 'unknown');
+const unreadable = fc.oneof(
+  fc.integer(),
+  fc.boolean(),
+  fc.constant(''),
+  fc.constant('x'.repeat(129)),
+  fc.dictionary(fc.string(), fc.integer()),
+  fc.array(name, { minLength: 1 }).map((all) => [...all, 7]),
+  fc.array(name).map((all) => [...all, 'x'.repeat(129)]),
+  fc.array(name).map((all) => [[...all]]),
+);
+
+/** @returns the group, or the status of the refusal */
+function outcome(claims: Record<string, unknown>, more?: Record<string, string>): string | number | undefined {
+  try {
+    return groupOfClaims(claims, 'provider', settingsWith(more));
+  } catch (thrown) {
+    if (!(thrown instanceof ApiError)) throw thrown;
+    expect(thrown.message).toContain('`groups`');
+    return thrown.status;
+  }
+}
+
+describe('the group of a provider’s token', () => {
+  test('is the one that its claim names, alone or in a list of one', () => {
+    for (const group of NAMES) {
+      expect(outcome({ groups: group })).toBe(group);
+      expect(outcome({ groups: [group] })).toBe(group);
+      expect(outcome({ groups: [group, group] })).toBe(group);
+    }
+  });
+
+  test('is the first in JWT_GROUP_ORDER of those in a longer list', () => {
+    tryCases(100, fc.array(name, { minLength: 2 }), fc.shuffledSubarray(NAMES), (groups, order) => {
+      const only = new Set(groups).size === 1 ? groups[0] : undefined;
+      const first = order.find((one) => groups.includes(one));
+      expect(outcome({ groups }, { JWT_GROUP_ORDER: order.join(', ') })).toBe(only ?? first ?? 401);
+    });
+  });
+
+  test('is never none where the claim is there and cannot be read: that is a 401 which names the claim', () => {
+    tryCases(100, unreadable, (groups) => {
+      expect(outcome({ groups }, { JWT_GROUP_ORDER: NAMES.join(), JWT_GROUP_DEFAULT: 'red' })).toBe(401);
+    });
+    expect(outcome({ _claim_names: { groups: 'src1' } })).toBe(401);
+  });
+
+  test('is JWT_GROUP_DEFAULT where the claim is absent, or else none', () => {
+    for (const claims of [{}, { groups: null }, { groups: [] }]) {
+      expect(outcome(claims)).toBeUndefined();
+      expect(outcome(claims, { JWT_GROUP_DEFAULT: 'blue' })).toBe('blue');
+    }
+  });
+
+  test('is not asked for without JWT_GROUP_CLAIM', () => {
+    tryCases(100, unreadable, (groups) => {
+      expect(groupOfClaims({ groups }, 'provider', parseSettings({ JWT_GROUP_DEFAULT: 'red' }))).toBeUndefined();
+    });
+  });
+});
+
+test('a token of this edge is refused for no claim', () => {
+  tryCases(100, unreadable, (groups) => {
+    expect(groupOfClaims({ groups }, 'edge', settingsWith())).toBeUndefined();
+  });
+});

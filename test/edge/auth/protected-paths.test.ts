@@ -1,0 +1,153 @@
+import fc from 'fast-check';
+import { Hono } from 'hono';
+import { expect, test } from 'vitest';
+import { type AppOptions, createApp } from '#edge/app.ts';
+import type { AppEnv } from '#edge/auth/context.ts';
+import { mintToken } from '#edge/auth/mint.ts';
+import { testApp } from '#test/support/app.ts';
+import { tryAsyncCases } from '#test/support/runs.ts';
+import { bearer, DEPLOYED, SECRET, tokenOf } from '#test/support/tokens.ts';
+
+const MESSAGE = { type: 'message', model: 'claude-haiku-5-5', content: [], usage: { input_tokens: 1 } };
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
+
+/** The whole list of what a stranger may ask. */
+const OPEN = new Set(['GET /health', 'HEAD /health', 'POST /webhooks/x', 'POST /tokens/visitor']);
+
+const ROUTES = createApp().routes.map(({ path }) => path.replaceAll(/:\w+/g, 'x').replaceAll('*', 'any'));
+
+/** The edge with routes of a Worker's own, under a path of another app. */
+function edgeWith(options: AppOptions, add: (edge: Hono<AppEnv>) => void = () => {}, at = '/ai') {
+  return testApp(() => Response.json(MESSAGE), DEPLOYED, {
+    options,
+    around: (edge) => {
+      add(edge);
+      return new Hono<AppEnv>().route(at, edge).get(`${at === '/' ? '' : at}/behind`, (c) => c.text('behind'));
+    },
+  });
+}
+
+test('a stranger is told nothing by any route of the edge, by any method, but for a short list', async () => {
+  const app = testApp(() => Response.json(MESSAGE), DEPLOYED);
+  const request = fc.record({
+    path: fc.constantFrom(...ROUTES),
+    method: fc.constantFrom(...METHODS),
+    // Spellings that a router and a list of paths may read in different ways.
+    spelling: fc.constantFrom(
+      (path: string) => path,
+      (path: string) => path.replace('/', '//'),
+      (path: string) => `${path}/`,
+      (path: string) => path.toUpperCase(),
+      (path: string) => path.replace(/[a-z]/, (letter) => `%${letter.charCodeAt(0).toString(16)}`),
+      (path: string) => path.replaceAll('x', '%2e%2e'),
+      (path: string) => path.replaceAll('x', 'a%2fevents'),
+      (path: string) => `${path}?a=/health`,
+      (path: string) => `${path};/health`,
+    ),
+  });
+  let refused = 0;
+  await tryAsyncCases(5_000, request, async ({ path, method, spelling }) => {
+    const to = spelling(path);
+    const response = await app.fetch(to, { method });
+    if (response.status === 401) refused += 1;
+    // A path that has no route, or not by this method, is nothing that could be guarded.
+    else if (!OPEN.has(`${method} ${decodeURIComponent(new URL(to, 'http://x').pathname)}`)) {
+      expect([404, 405], `${method} ${to}`).toContain(response.status);
+    }
+  });
+  expect(refused).toBeGreaterThan(100);
+  expect(app.sent).toEqual([]);
+});
+
+test('each route is closed, by what the router runs: HEAD is answered as GET is', async () => {
+  const app = testApp(() => Response.json(MESSAGE), DEPLOYED);
+  for (const { method, path } of createApp().routes) {
+    const url = path.replaceAll(/:\w+/g, 'x');
+    if (method === 'ALL' || OPEN.has(`${method} ${url}`)) continue;
+    for (const how of method === 'GET' ? ['GET', 'HEAD'] : [method]) {
+      expect((await app.fetch(url, { method: how })).status, `${how} ${url}`).toBe(401);
+    }
+  }
+});
+
+test('a route that a Worker adds is closed, and knows who asks, whether or not anybody has thought of it', async () => {
+  for (const at of ['/', '/ai', '/t/:tenant']) {
+    const reached = at === '/' ? '' : at.replace(':tenant', 'acme');
+    const add = (edge: Hono<AppEnv>) => {
+      edge.get('/notes/:id', (c) => c.json(c.get('identity').account));
+      edge.all('/proxy/*', (c) => c.json(c.get('identity').account));
+    };
+    const app = edgeWith({}, add, at);
+    for (const path of ['/notes/7', '/proxy/a/b', '/proxy/', '/proxy']) {
+      expect((await app.fetch(reached + path)).status, path).toBe(401);
+      expect((await app.fetch(reached + path, { method: 'HEAD' })).status, path).toBe(401);
+      const known = await app.fetch(reached + path, { headers: bearer(await tokenOf('alice')) });
+      expect(await known.json(), path).toBe('alice');
+    }
+    // What stands behind it in another app is that app's.
+    expect(await (await app.fetch(`${reached}/behind`)).text()).toBe('behind');
+  }
+});
+
+test('a Worker opens its own routes, and none of the edge’s', async () => {
+  const app = edgeWith({ publicPaths: ['/status', '/usage', '/v1/*', '/accounts/*'] }, (edge) => {
+    edge.get('/status', (c) => c.text('up'));
+    edge.get('/status/inside', (c) => c.text('closed'));
+    edge.get('/v1/extra', (c) => c.text('closed'));
+    edge.get('/accounts/x/extra', (c) => c.text('closed'));
+  });
+  const status = async (path: string) => (await app.fetch(`/ai${path}`)).status;
+  expect(await status('/status')).toBe(200);
+  for (const path of [
+    '/usage',
+    '/accounts',
+    '/accounts/x',
+    '/accounts/x/extra',
+    '/v1/models',
+    '/v1/extra',
+    '/status/inside',
+  ]) {
+    expect(await status(path), path).toBe(401);
+  }
+});
+
+test('within the edge’s own paths nothing of another app is open either, and a wrong method tells nothing', async () => {
+  const app = testApp(() => Response.json(MESSAGE), DEPLOYED, {
+    around: (edge) => new Hono<AppEnv>().route('/', edge).get('/accounts/x/photos', (c) => c.text('photos')),
+  });
+  for (const [path, method] of [
+    ['/accounts/x/photos', 'GET'],
+    ['/messages', 'GET'],
+    ['/usage', 'DELETE'],
+    ['/v1/of/the/future', 'POST'],
+  ] as const) {
+    expect((await app.fetch(path, { method })).status, path).toBe(401);
+  }
+});
+
+test('a Worker closes what stands behind the edge in its other app', async () => {
+  const app = edgeWith({ privatePaths: ['/behind'] });
+  expect((await app.fetch('/ai/behind')).status).toBe(401);
+  const known = await app.fetch('/ai/behind', { headers: bearer(await tokenOf('alice')) });
+  expect(await known.text()).toBe('behind');
+});
+
+test('a revoked credential is refused on a Worker’s own routes, on its private paths, and before it hears what was wrong', async () => {
+  const app = edgeWith({ privatePaths: ['/behind'] }, (edge) => {
+    edge.get('/notes/:id', (c) => c.text('a note'));
+  });
+  const { token, jti } = await mintToken(SECRET, { account: 'alice', scopes: ['messages'] });
+  const asked = async () => [
+    (await app.fetch('/ai/notes/7', { headers: bearer(token) })).status,
+    (await app.fetch('/ai/behind', { headers: bearer(token) })).status,
+    (await app.fetch('/ai/v1/skills', { headers: bearer(token) })).status,
+    (await app.post('/ai/messages', { prefix: 'unknown', messages: [{ role: 'user', content: 'Hi' }] }, bearer(token)))
+      .status,
+    (await app.post('/ai/messages', 'no JSON', bearer(token))).status,
+    (await app.post('/ai/count-tokens', {}, bearer(token))).status,
+  ];
+  expect(await asked()).toEqual([200, 200, 501, 404, 400, 400]);
+  const admin = bearer(await tokenOf('root', ['admin']));
+  await app.fetch(`/ai/accounts/alice/tokens/${jti}`, { method: 'DELETE', headers: admin });
+  expect(await asked()).toEqual([401, 401, 401, 401, 401, 401]);
+});

@@ -1,0 +1,166 @@
+import { describe, expect, test } from 'vitest';
+import { keyNames, openUpstreams, readUpstreams } from '#edge/claude/providers/entry.ts';
+import { parseSettings } from '#edge/config/settings.ts';
+import { ApiError } from '#edge/kit/http/errors.ts';
+
+const BY = { signal: new AbortController().signal, waitUntil: () => undefined };
+
+/** The upstreams of a deployment; each has a secret unless it is given. */
+function opened(entries: readonly Record<string, unknown>[], env: Record<string, string> = {}) {
+  return openUpstreams(parseSettings({ UPSTREAMS: JSON.stringify(entries), ...env }));
+}
+
+/** The sentence by which these settings are refused. */
+function refusal(upstreams: unknown, env: Record<string, string> = {}, development?: boolean): string {
+  try {
+    const text = typeof upstreams === 'string' ? upstreams : JSON.stringify(upstreams);
+    openUpstreams(parseSettings({ UPSTREAMS: text, ...env }, development));
+  } catch (thrown) {
+    if (!(thrown instanceof ApiError)) throw thrown;
+    expect(thrown).toMatchObject({ type: 'api_error', status: 500, headers: { 'x-should-retry': 'false' } });
+    return thrown.message;
+  }
+  throw new Error(`accepted: ${JSON.stringify(upstreams)}`);
+}
+
+const main = { name: 'main', kind: 'anthropic' };
+const UPSTREAM_MAIN_KEY = 'sk-ant-main';
+
+test('without the setting there are no upstreams of it', () => {
+  expect(openUpstreams(parseSettings({}))).toEqual([]);
+});
+
+test('entries stand in their order, each with what it does not say', () => {
+  const [first, second] = opened(
+    [
+      { ...main, count: false, first_byte_ms: 5_000 },
+      { name: 'east-2', kind: 'anthropic' },
+    ],
+    {
+      UPSTREAM_MAIN_KEY,
+      UPSTREAM_EAST_2_KEY: 'sk-ant-east',
+    },
+  );
+  const cancel_stops = 'streams';
+  expect(first?.entry).toEqual({ ...main, count: false, cancel_stops, first_byte_ms: 5_000 });
+  const unsaid = { count: true, cancel_stops, first_byte_ms: 30_000 };
+  expect(second?.entry).toEqual({ name: 'east-2', kind: 'anthropic', ...unsaid });
+});
+
+describe('a sentence names the entry and what is wrong with it', () => {
+  test.each([
+    ['{', 'UPSTREAMS (must be JSON)'],
+    [{ name: 'main' }, 'UPSTREAMS'],
+    [['main'], 'must be objects such as'],
+    [[{ kind: 'anthropic' }], 'the entry number 1: name must be a name such as "east"'],
+    [[{ ...main, name: 'Main_1' }], 'the entry "Main_1": name must be a name such as "east-2"'],
+    [[{ ...main, kind: 'openai' }], 'the entry "main": kind must be one of anthropic,'],
+    [[{ ...main, kinds: 1 }], 'the entry "main": it unrecognized key: "kinds"'],
+    [[main, main], 'the entry "main": name is the one of another entry'],
+    [[{ ...main, base_url: 'http://example.com' }], 'the entry "main": base_url must be an https URL'],
+    [[{ ...main, base_url: 'https://a:b@example.com' }], 'base_url must have no credentials in it'],
+    [[{ ...main, models: [] }], 'the entry "main": models must name a model'],
+    [[{ ...main, models: {} }], 'the entry "main": models must name a model'],
+    [[{ ...main, count: 'no' }], 'the entry "main": count'],
+    [[{ ...main, models: { 'claude-opus-5-5': '' } }], 'the entry "main": models'],
+    [[{ ...main, price_factor: 0 }], 'the entry "main": price_factor'],
+    [[{ ...main, first_byte_ms: 0.5 }], 'the entry "main": first_byte_ms'],
+    [[main], 'The upstream "main" has no UPSTREAM_MAIN_KEY. The operator sets it with: npx wrangler secret put'],
+    [[{ name: 'simulator', kind: 'simulator' }], 'is for development only. Remove from UPSTREAMS: simulator.'],
+    [[{ name: 'main', kind: 'simulator' }], 'the entry "main": name must be "simulator", or begin with "simulator-"'],
+    [[{ name: 'simulators', kind: 'simulator' }], 'the entry "simulators": name must be "simulator"'],
+  ])('%j', (upstreams, sentence) => {
+    expect(refusal(upstreams)).toContain(sentence);
+  });
+
+  test('all malformed entries are named at once', () => {
+    const told = refusal([
+      { ...main, count: 1 },
+      { name: 'east', kind: 'anthropic', region: 'x' },
+    ]);
+    expect(told).toContain('"main": count');
+    expect(told).toContain('"east": it unrecognized key: "region"');
+  });
+
+  test('the simulator and UPSTREAMS exclude each other', () => {
+    expect(refusal([main], { UPSTREAM: 'simulator' }, true)).toBe(
+      'UPSTREAM=simulator and UPSTREAMS say different things. Remove one of them.',
+    );
+  });
+});
+
+test('the secrets that entries need are known without the secrets', () => {
+  const entries = readUpstreams(
+    parseSettings(
+      {
+        UPSTREAMS: JSON.stringify([
+          main,
+          { name: 'east-2', kind: 'anthropic' },
+          { name: 'simulator-2', kind: 'simulator' },
+        ]),
+      },
+      true,
+    ),
+  );
+  expect(keyNames(entries)).toEqual(['UPSTREAM_MAIN_KEY', 'UPSTREAM_EAST_2_KEY']);
+});
+
+describe('the models of an entry', () => {
+  const of = (models: unknown) => {
+    const [upstream] = opened([{ ...main, models }], {
+      UPSTREAM_MAIN_KEY,
+      MODEL_ALIASES: '{"smart":"claude-opus-5-5"}',
+    });
+    if (!upstream) throw new Error('no upstream');
+    return upstream;
+  };
+
+  test('without a list every model is served by its own name', () => {
+    const upstream = of(undefined);
+    for (const model of ['claude-opus-5-5', 'claude-opus-4-5', 'claude-of-tomorrow']) {
+      expect(upstream.idOf(model)).toBe(model);
+    }
+  });
+
+  test('with ids only those are served, by all of their names, and answers are named back', () => {
+    const upstream = of({ smart: 'big', 'claude-opus-4-5': 'old' });
+    expect(upstream.idOf('claude-opus-5-5')).toBe('big');
+    expect(upstream.idOf('claude-opus-4-5-20251101')).toBe('old');
+    expect(upstream.idOf('claude-opus-4-5')).toBe('old');
+    expect(upstream.idOf('claude-sonnet-5-5')).toBeUndefined();
+    expect(upstream.modelOf('big')).toBe('claude-opus-5-5');
+    expect(upstream.modelOf('old')).toBe('claude-opus-4-5-20251101');
+    expect(upstream.modelOf('else')).toBe('else');
+  });
+
+  test('with a list of names those are served by the ids that the kind gives them', () => {
+    const upstream = of(['claude-opus-5-5']);
+    expect(upstream.idOf('claude-opus-5-5')).toBe('claude-opus-5-5');
+    expect(upstream.idOf('claude-sonnet-5-5')).toBeUndefined();
+  });
+});
+
+test('a call is sent to the base URL with the key of its entry, and with the id of its model', async () => {
+  const [upstream] = opened(
+    [{ ...main, base_url: 'https://gateway.example/claude/v1/', models: { 'claude-opus-5-5': 'big' } }],
+    {
+      UPSTREAM_MAIN_KEY,
+    },
+  );
+  const sent = await upstream?.prepare(
+    {
+      method: 'POST',
+      path: '/v1/messages?beta=true',
+      headers: { 'anthropic-version': '2023-06-01' },
+      model: 'claude-opus-5-5',
+      body: (changes) => JSON.stringify(changes),
+    },
+    BY,
+  );
+  expect(sent).toEqual({
+    method: 'POST',
+    url: 'https://gateway.example/claude/v1/messages?beta=true',
+    headers: { 'anthropic-version': '2023-06-01', 'x-api-key': 'sk-ant-main' },
+    body: '{"model":"\\"big\\""}',
+  });
+});

@@ -1,0 +1,53 @@
+// In workerd: only there a stream is hashed without being in memory as one.
+import 'cloudflare:workers';
+
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { openUpstreams } from '#edge/claude/providers/entry.ts';
+import { parseSettings } from '#edge/config/settings.ts';
+import type { Sendable } from '#edge/kit/http/body/json-body.ts';
+import { lengthOf, streamOfPieces } from '#edge/kit/http/body-pieces.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
+
+const [upstream] = openUpstreams(
+  parseSettings({
+    UPSTREAMS: JSON.stringify([{ name: 'one', kind: 'bedrock', region: 'us-east-1' }]),
+    UPSTREAM_ONE_KEY: 'AKIAIOSFODNN7EXAMPLE:wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY',
+  }),
+);
+
+async function signed(body: Sendable) {
+  const by = { signal: new AbortController().signal, waitUntil: () => undefined };
+  const call = { method: 'POST', path: '/v1/messages', headers: {}, body: () => body };
+  return await upstream?.prepare(call, by);
+}
+
+test('a body that goes up as a stream is signed as its bytes would be, and made anew for each reading', async () => {
+  const pieces = fc.array(fc.uint8Array({ minLength: 1, maxLength: 50_000 }), { maxLength: 8 });
+  await tryAsyncCases(runs(100), pieces, async (list) => {
+    const bytes = new Uint8Array(await new Blob(list).arrayBuffer());
+    expect(bytes.length).toBe(lengthOf(list));
+    let made = 0;
+    const stream = await signed(() => {
+      made += 1;
+      return streamOfPieces(list);
+    });
+    expect(made).toBe(1);
+    const hash = stream?.headers['x-amz-content-sha256'];
+    expect(hash).toBe(new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)).toHex());
+    expect((await signed(bytes))?.headers['x-amz-content-sha256']).toBe(hash);
+    // What is sent is another stream, with all of it.
+    const body = typeof stream?.body === 'function' ? stream.body() : undefined;
+    expect(new Uint8Array(await new Response(body).arrayBuffer())).toEqual(bytes);
+  });
+});
+
+test('a text is signed as its bytes', async () => {
+  const text = '{"model":"ü \u{1f30d}"}';
+  const hash = (await signed(new TextEncoder().encode(text)))?.headers['x-amz-content-sha256'];
+  expect((await signed(text))?.headers['x-amz-content-sha256']).toBe(hash);
+});
+
+test('a stream that can be read once only is not signed, and so not lost', async () => {
+  await expect(signed(streamOfPieces([new Uint8Array(1)]))).rejects.toThrow('a stream that can be made again');
+});

@@ -1,0 +1,187 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import {
+  addToState,
+  checkContinuation,
+  countResent,
+  emptyHistoryState,
+  type SentMessage,
+} from '#edge/conversations/history/continuation.ts';
+import { brokenRule } from '#test/support/api-rules.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
+
+const user = (content: unknown): SentMessage => ({ role: 'user', content });
+const assistant = (content: unknown): SentMessage => ({ role: 'assistant', content });
+const call = (id: string) => ({ type: 'tool_use', id, name: 'a', input: {} });
+const result = (id: string, content: unknown = 'ok') => ({ type: 'tool_result', tool_use_id: id, content });
+const known = (messages: readonly SentMessage[], isPartial = false) =>
+  messages.map((message) => ({ ...message, isPartial }));
+
+function refusal(history: readonly SentMessage[], messages: readonly SentMessage[]): string | undefined {
+  const at = emptyHistoryState();
+  for (const message of history) addToState(at, message);
+  try {
+    checkContinuation(at, messages, history.length === 0);
+    return undefined;
+  } catch (thrown) {
+    return (thrown as Error).message;
+  }
+}
+
+/** The messages with answers in a row as one: what a client may have made of them. */
+function joined(messages: readonly SentMessage[]): SentMessage[] {
+  const all: SentMessage[] = [];
+  for (const { role, content } of messages) {
+    const last = all.at(-1);
+    if (role === 'assistant' && last?.role === 'assistant') {
+      all[all.length - 1] = assistant([...(last.content as []), ...(content as [])]);
+    } else all.push({ role, content });
+  }
+  return all;
+}
+
+test('answers in a row are known one by one, joined, and with something more behind them', () => {
+  const block = fc.constantFrom({ type: 'text', text: 'Yes, ' }, { type: 'text', text: ' no' }, call('a'), call('b'));
+  const answer = fc.array(block, { minLength: 1, maxLength: 3 }).map(assistant);
+  const messages = fc.array(fc.oneof(answer, fc.constantFrom('A', 'B').map(user)), { minLength: 1, maxLength: 8 });
+  tryCases(100, messages, messages, (history, others) => {
+    expect(countResent(known(history), history)).toBe(history.length);
+    expect(countResent(known(joined(history)), history)).toBe(history.length);
+    expect(countResent(known(history), joined(history))).toBe(joined(history).length);
+    expect(countResent(known(history), [...history, user('new')])).toBe(history.length);
+    // Whatever else is sent is known if and only if it is the same when answers are joined.
+    const all = joined(others);
+    const isSame = countResent(known(joined(history)), all) > 0;
+    expect(countResent(known(history), others) > 0).toBe(isSame);
+  });
+});
+
+test('each result of many is checked once, however many messages they come in', () => {
+  const ids = Array.from({ length: 30_000 }, (_, nth) => `call_${nth}`);
+  let reads = 0;
+  const at = emptyHistoryState();
+  addToState(at, user('Go'));
+  addToState(at, assistant(ids.map(call)));
+  const { has } = at.answered;
+  at.answered.has = (id) => {
+    reads += 1;
+    return has.call(at.answered, id);
+  };
+  at.answered[Symbol.iterator] = () => {
+    throw new Error('All earlier results are looked at again.');
+  };
+  checkContinuation(at, [...ids.map((id) => user([result(id)])), user('Go on')], false);
+  expect(reads).toBeLessThan(3 * ids.length);
+});
+
+describe('what continues a history', () => {
+  const history = [user('Hi'), assistant([{ type: 'text', text: 'Hello' }, call('a'), call('b')])];
+
+  test.each<[string, SentMessage[], SentMessage[], RegExp | undefined]>([
+    ['a question', [], [user('Hi')], undefined],
+    ['an import', [], [user('A'), assistant('B'), user('C')], undefined],
+    ['an answer first', [], [assistant('B'), user('C')], /first message/],
+    ['two answers in a row', [], [user('A'), assistant('B'), assistant('B'), user('C')], /in a row/],
+    ['a prefill', [], [user('A'), assistant('B')], /last message/],
+    ['results for all calls', history, [user([result('a'), result('b')])], undefined],
+    ['in two messages', history, [user([result('a')]), user([result('b'), { type: 'text', text: 'x' }])], undefined],
+    ['one result is missing', history, [user([result('a')])], /needs its `tool_result` first: b/],
+    ['no result', history, [user('Never mind')], /tool_result/],
+    ['a result for nothing', history, [user([result('a'), result('b'), result('c')])], /answers nothing/],
+    ['two results for one call', history, [user([result('a'), result('a'), result('b')])], /single result/],
+    [
+      'an answer later',
+      [user('A'), assistant('B')],
+      [user('C'), assistant('D'), user('E')],
+      /only what is new|send only/,
+    ],
+  ])('%s', (_, before, messages, expected) => {
+    const refused = refusal(before, messages);
+    if (expected) expect(refused).toMatch(expected);
+    else expect(refused).toBeUndefined();
+  });
+
+  test('what passes breaks no rule of the API about calls', () => {
+    const ids = fc.constantFrom('a', 'b');
+    const message = fc.oneof(
+      fc
+        .array(
+          fc.oneof(
+            ids.map((id) => result(id)),
+            fc.constant({ type: 'text', text: 'x' }),
+          ),
+          { minLength: 1, maxLength: 3 },
+        )
+        .map(user),
+      fc.subarray(['a', 'b']).map((called) => assistant([{ type: 'text', text: 'y' }, ...called.map(call)])),
+    );
+    tryCases(runs(2_000), fc.array(message, { minLength: 1, maxLength: 6 }), (messages) => {
+      if (refusal([], messages) !== undefined) return;
+      expect(brokenRule(messages as never) ?? '').not.toMatch(/result|first/);
+    });
+  });
+});
+
+describe('a history that is sent again', () => {
+  const history = [
+    user('Hi'),
+    assistant([
+      { type: 'thinking', thinking: 'x', signature: 's' },
+      { type: 'text', text: 'Hello, ' },
+      { type: 'text', text: 'you' },
+      call('a'),
+    ]),
+    user([result('a', 'fine')]),
+    assistant([{ type: 'text', text: 'Good.' }]),
+  ];
+
+  test('is found, as clients write it', () => {
+    expect(countResent(known(history), [...history, user('Next')])).toBe(4);
+    const rewritten = [
+      user([{ text: 'Hi', type: 'text', cache_control: { type: 'ephemeral' } }]),
+      assistant([{ type: 'text', text: 'Hello, you', citations: null }, call('a')]),
+      user([{ type: 'tool_result', content: [{ type: 'text', text: 'fine' }], tool_use_id: 'a', is_error: null }]),
+      assistant('Good.'),
+    ];
+    expect(countResent(known(history), [...rewritten, user('Next')])).toBe(4);
+  });
+
+  test('is not what differs, is shorter, or has another role', () => {
+    expect(countResent(known(history), [user('Ho'), ...history.slice(1), user('Next')])).toBe(0);
+    expect(countResent(known(history), history.slice(0, 3))).toBe(0);
+    expect(countResent(known(history), [user('Hi'), user('Hi'), user('x'), user('y'), user('z')])).toBe(0);
+    const other = [history[0], assistant([{ type: 'text', text: 'Hello, you' }, call('b')]), ...history.slice(2)];
+    expect(countResent(known(history), [...(other as SentMessage[]), user('Next')])).toBe(0);
+  });
+
+  test('may lack an answer that was interrupted, or know more or less of it', () => {
+    const before = known([user('Hi'), assistant([{ type: 'text', text: 'Once upon' }])], true);
+    expect(countResent(before, [user('Hi'), user('Next')])).toBe(1);
+    expect(countResent(before, [user('Hi'), assistant('Once'), user('Next')])).toBe(2);
+    expect(countResent(before, [user('Hi'), assistant('Once upon a time'), user('Next')])).toBe(2);
+    expect(countResent(before, [user('Hi'), assistant('Never'), user('Next')])).toBe(0);
+  });
+
+  test('has a question once that was asked again without an answer, and the same question at the end is new', () => {
+    const before = known([user('Hi'), assistant([{ type: 'text', text: 'Once upon' }])], true);
+    expect(countResent(before, [user('Hi'), user('Hi'), assistant('Once upon'), user('Next')])).toBe(3);
+    expect(countResent(before, [user('Hi'), user('Hi'), user('Next')])).toBe(2);
+    expect(countResent(before, [user('Hi'), user('Hi')])).toBe(1);
+  });
+
+  test('may lack the calls of an answer that the model has refused', () => {
+    const answer = assistant([{ type: 'text', text: 'I' }, call('a')]);
+    const before = [...known([user('Hi')]), { ...answer, isPartial: false, refused: ['a'] }];
+    for (const seen of [[answer], [assistant('I')]])
+      expect(countResent(before, [user('Hi'), ...seen, user('Next')])).toBe(2);
+  });
+
+  test('may have the results of calls in any order, and nothing else', () => {
+    const [a, b, text] = [result('a'), result('b'), { type: 'text', text: 'Go on' }];
+    const before = known([user('Hi'), assistant([call('a'), call('b')]), user([a, b, text])]);
+    const sent = (content: object[]) => [user('Hi'), assistant([call('a'), call('b')]), user(content), user('Next')];
+    expect(countResent(before, sent([b, a, text]))).toBe(3);
+    expect(countResent(before, sent([b, b, text]))).toBe(0);
+    expect(countResent(before, sent([b, a]))).toBe(0);
+  });
+});

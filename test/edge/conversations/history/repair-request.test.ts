@@ -1,0 +1,398 @@
+/** Whatever the API rejects of what it has accepted before, in whatever words: the next question is answered. */
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { eventsOf } from '#edge/conversations/turn/message-events.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { atRest, readOf, rowsOf } from '#test/support/conversations.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
+import {
+  type Asked,
+  answeringBy,
+  askingTwo,
+  call,
+  calls,
+  says,
+  servingTools,
+  weather,
+} from '#test/support/scripted-runs.ts';
+import { ask, bodyOf, say, textOf } from '#test/support/turns.ts';
+import { event, message, refusal, sse } from '#test/support/wire.ts';
+
+const STATUSES = [400, 404, 413, 422] as const;
+type Status = (typeof STATUSES)[number];
+const TYPE: Record<Status, string> = {
+  400: 'invalid_request_error',
+  404: 'not_found_error',
+  413: 'request_too_large',
+  422: 'invalid_request_error',
+};
+/** What one answer of these tests costs. */
+const ANSWER_USD = 100 * 4e-6 + 10 * 20e-6;
+
+/** Blocks of a question or an answer. Each contains its mark, by which the API of these tests rejects it. */
+const OF_QUESTIONS = {
+  text: (mark: string) => [{ type: 'text', text: `Look: ${mark}` }],
+  'image by URL': (mark: string) => [
+    { type: 'image', source: { type: 'url', url: `https://img.example.com/${mark}` } },
+  ],
+  'document by URL': (mark: string) => [
+    { type: 'document', source: { type: 'url', url: `https://docs.example.com/${mark}` } },
+  ],
+  image: (mark: string) => [{ type: 'image', source: { type: 'base64', media_type: 'image/png', data: mark } }],
+} as const;
+const OF_ANSWERS = {
+  text: (mark: string) => [{ type: 'text', text: `I see ${mark}.` }],
+  thinking: (mark: string) => [
+    { type: 'thinking', thinking: 'Hm.', signature: mark },
+    { type: 'text', text: 'So.' },
+  ],
+  'cited text': (mark: string) => [
+    { type: 'text', text: 'As found.', citations: [{ type: 'web_search_result_location', encrypted_index: mark }] },
+  ],
+  search: (mark: string) => [
+    { type: 'server_tool_use', id: `srvtoolu_${mark}`, name: 'web_search', input: { query: 'Bern' } },
+    {
+      ...{ type: 'web_search_tool_result', tool_use_id: `srvtoolu_${mark}` },
+      content: [
+        { type: 'web_search_result', url: 'https://example.com', title: 'Bern', encrypted_content: `enc${mark}` },
+      ],
+    },
+  ],
+} as const;
+type Kind = keyof typeof OF_QUESTIONS | keyof typeof OF_ANSWERS;
+
+interface Made {
+  kind: Kind;
+  mark: string;
+  isBad: boolean;
+}
+
+const markOf = (number: number) => `bl0ck${number}x`;
+const contains = (value: unknown, { kind, mark }: Made) =>
+  JSON.stringify(value).includes(kind === 'search' ? `enc${mark}` : mark);
+
+/** How the API names the block that it rejects. */
+const WAYS_OF_NAMING = {
+  dots: (at: number, block: number) => `messages.${at}.content.${block}: `,
+  brackets: (at: number, block: number) => `$.messages[${at}].content[${block}]: `,
+  slashes: (at: number, block: number) => `/messages/${at}/content/${block} `,
+  deep: (at: number, block: number) => `messages.${at}.content.${block}.image.source.url: `,
+} as const;
+type Naming = keyof typeof WAYS_OF_NAMING | 'URL' | 'none';
+
+/** @returns where a body has a block; undefined if it has it not */
+function placeOf({ messages }: Asked, made: Made): { at: number; block: number } | undefined {
+  for (const [at, { content }] of messages.entries()) {
+    const block = Array.isArray(content) ? content.findLastIndex((one) => contains(one, made)) : -1;
+    if (block >= 0) return { at, block };
+    if (!Array.isArray(content) && contains(content, made)) return { at, block: 0 };
+  }
+  return undefined;
+}
+
+/** @returns what the API says to a body; undefined if it accepts it */
+function rejectionOf(body: Asked, bad: readonly Made[], { naming, words, status }: Rejecting): Response | undefined {
+  const found = bad.flatMap((made) => placeOf(body, made) ?? []);
+  const [first] = found;
+  if (!first) return undefined;
+  const { at, block } = first;
+  const url = JSON.stringify(body.messages[at]?.content)
+    .match(/https:\/\/[a-z.]+\/bl0ck\d+x/g)
+    ?.find((one) => bad.some(({ mark }) => one.endsWith(mark)));
+  const name =
+    naming === 'none'
+      ? ''
+      : naming === 'URL'
+        ? (url ?? WAYS_OF_NAMING.dots(at, block))
+        : WAYS_OF_NAMING[naming](at, block);
+  return refusal(status, TYPE[status], `${name}${words}`);
+}
+
+interface Rejecting {
+  naming: Naming;
+  words: string;
+  status: Status;
+}
+
+const words = fc.lorem({ maxCount: 8 });
+const rejecting = fc.record({
+  naming: fc.constantFrom<Naming>('dots', 'brackets', 'slashes', 'deep', 'URL', 'none'),
+  words,
+  status: fc.constantFrom(...STATUSES),
+});
+const kindOfQuestion = fc.constantFrom(...(Object.keys(OF_QUESTIONS) as (keyof typeof OF_QUESTIONS)[]));
+const kindOfAnswer = fc.constantFrom(...(Object.keys(OF_ANSWERS) as (keyof typeof OF_ANSWERS)[]));
+const round = fc.record({
+  question: fc.array(fc.record({ kind: kindOfQuestion, isBad: fc.boolean() }), { minLength: 1, maxLength: 3 }),
+  answer: fc.array(fc.record({ kind: kindOfAnswer, isBad: fc.boolean() }), { minLength: 1, maxLength: 2 }),
+});
+
+const isExternal = ({ kind }: Made) => kind.endsWith('by URL');
+
+describe('blocks of the history that the API rejects', () => {
+  test('are replaced, and only those that it names, or the cheapest guess; the question is answered, and costs what its answer costs', async () => {
+    let scenario = 0;
+    await tryAsyncCases(runs(120), fc.array(round, { minLength: 1, maxLength: 3 }), rejecting, async (rounds, how) => {
+      scenario += 1;
+      const id = `c${scenario}`;
+      let number = 0;
+      const all: Made[] = [];
+      const make = (of: { kind: Kind; isBad: boolean }, table: Record<string, (mark: string) => readonly object[]>) => {
+        number += 1;
+        const made = { ...of, mark: markOf(number) };
+        // Where nothing is named, text can not be what the API no longer reads.
+        if (how.naming === 'none' && made.kind === 'text') made.isBad = false;
+        all.push(made);
+        return (table[made.kind]?.(made.mark) ?? []) as Json[];
+      };
+      const planned = rounds.map(({ question, answer }) => ({
+        question: question.flatMap((one) => make(one, OF_QUESTIONS)),
+        answer: answer.flatMap((one) => make(one, OF_ANSWERS)),
+      }));
+      const bad = all.filter(({ isBad }) => isBad);
+      let accepted = 0;
+      let isLater = false;
+      const bodies = answeringBy((body) => {
+        const rejected = isLater ? rejectionOf(body, bad, how) : undefined;
+        if (rejected) return rejected;
+        accepted += 1;
+        return { content: planned[accepted - 1]?.answer ?? [{ type: 'text', text: 'Sun.' }] };
+      });
+      for (const { question } of planned) await say(bodyOf(question), { id });
+      const shown = await rowsOf(id);
+      isLater = true;
+      const { events } = await say(bodyOf('And now?'), { id });
+      expect(textOf(events)).toBe('Sun.');
+      const before = bodies.length;
+      expect(before).toBeLessThanOrEqual(planned.length + 9);
+      const { events: next } = await say(bodyOf('Thanks'), { id });
+      expect(textOf(next)).toBe('Sun.');
+      expect(bodies).toHaveLength(before + 1);
+      const last = bodies.at(-1) as Asked;
+      const dropped = all.filter((made) => !contains(last.messages, made) && made.kind !== 'thinking');
+      const unnamed = dropped.filter(({ isBad }) => !isBad);
+      if (how.naming !== 'none' && bad.length < 5) expect(unnamed).toEqual([]);
+      else if (how.naming !== 'none') expect(unnamed.filter((made) => !isExternal(made))).toEqual([]);
+      else if (bad.every(isExternal) && bad.length > 0) {
+        // The oldest are guessed first.
+        expect(unnamed.filter((made) => !isExternal(made))).toEqual([]);
+        const newest = all.lastIndexOf(bad.at(-1) as Made);
+        if (before - planned.length <= 4) expect(unnamed.every((made) => all.indexOf(made) < newest)).toBe(true);
+      }
+      expect(dropped.filter(({ kind }) => kind === 'text' && how.naming === 'none')).toEqual([]);
+      if (bad.length === 0) expect(all.filter((made) => !contains(last.messages, made))).toEqual([]);
+      expect((await rowsOf(id)).slice(0, shown.length).map(({ content }) => content)).toEqual(
+        shown.map(({ content }) => content),
+      );
+      expect((await readOf(id))?.cost_usd).toBeCloseTo(accepted * ANSWER_USD, 9);
+      return undefined;
+    });
+    await atRest();
+  });
+
+  test('are named in a header of the answer', async () => {
+    const [image] = OF_QUESTIONS['image by URL']('bl0ck1x');
+    answeringBy((body, at) =>
+      at > 1 && JSON.stringify(body).includes('bl0ck1x')
+        ? refusal(400, TYPE[400], 'Unable to download the file.')
+        : says('Sun.'),
+    );
+    await say(bodyOf([image]));
+    const answer = await ask(bodyOf('And now?'));
+    expect(answer).toMatchObject({ kind: 'stream', headers: { 'sluice-history-omitted': '1' } });
+    if (answer.kind === 'stream') await new Response(answer.body).text();
+  });
+
+  test('are replaced where the stream begins with the rejection', async () => {
+    const [image] = OF_QUESTIONS['image by URL']('bl0ck1x');
+    const bodies = answeringBy((body, at) =>
+      at > 1 && JSON.stringify(body).includes('bl0ck1x')
+        ? sse(event('error', { error: { type: TYPE[400], message: 'Gone.' } }))
+        : says('Sun.'),
+    );
+    await say(bodyOf([image]));
+    expect(textOf((await say(bodyOf('And now?'))).events)).toBe('Sun.');
+    expect(JSON.stringify(bodies[2])).toContain('[an image that can no longer be read]');
+  });
+
+  test('are all replaced in one question, where dozens have expired', async () => {
+    const images = Array.from({ length: 40 }, (_, at) => OF_QUESTIONS['image by URL'](markOf(at))[0]);
+    let isLater = false;
+    answeringBy((body) => {
+      const [mark] = (isLater && JSON.stringify(body).match(/bl0ck\d+x/)) || [];
+      return mark === undefined ? says('Sun.') : refusal(400, TYPE[400], `https://img.example.com/${mark} has expired`);
+    });
+    await say(bodyOf(images));
+    isLater = true;
+    expect(textOf((await say(bodyOf('And now?'))).events)).toBe('Sun.');
+  });
+
+  test('go without thinking to another upstream, which has not signed it', async () => {
+    let isDown = false;
+    const bodies: Asked[] = [];
+    askingTwo((host, body) => {
+      if (host.startsWith('one') && isDown) return refusal(529, 'overloaded_error', 'Overloaded');
+      bodies.push(body);
+      const signed = JSON.stringify(body).includes('"signature"');
+      if (isDown && signed)
+        return refusal(400, TYPE[400], 'messages.1.content.0: Invalid `signature` in `thinking` block');
+      const content = [{ type: 'thinking', thinking: 'Hm.', signature: 'sig' }, ...says('Sun.').content];
+      return sse(eventsOf({ ...message({ content }), model: body.model }));
+    });
+    await say(bodyOf('How is the weather?'));
+    isDown = true;
+    expect(textOf((await say(bodyOf('And now?'))).events)).toBe('Sun.');
+    expect(bodies).toHaveLength(3);
+  });
+
+  test('are sent with the betas that they need, whatever the request names', async () => {
+    const betas: (string | null)[] = [];
+    const served = [
+      { type: 'mcp_tool_use', id: 'mcptoolu_1', name: 'find', server_name: 'wiki', input: {} },
+      { type: 'mcp_tool_result', tool_use_id: 'mcptoolu_1', is_error: false, content: [] },
+    ];
+    answeringBy((_, number) => (number === 1 ? { content: [...served, ...says('Sun.').content] } : says('Sun.')), {
+      before: async ({ headers }) => void betas.push(new Headers(headers).get('anthropic-beta')),
+    });
+    const [own, other] = ['mcp-client-2025-11-20', 'context-1m-2025-08-07'];
+    await say(bodyOf('How is the weather?'), { headers: { 'anthropic-beta': own } });
+    await say(bodyOf('And now?'));
+    await say(bodyOf('Thanks'), { headers: { 'anthropic-beta': other } });
+    expect(betas).toEqual([own, own, `${other},${own}`]);
+  });
+
+  test('are made well-formed, where the model has written half a character', async () => {
+    const bodies = answeringBy((body, number) => {
+      if (JSON.stringify(body).includes('\\ud83d')) return refusal(400, TYPE[400], 'no low surrogate in string');
+      return number === 1 ? calls(call('toolu_1', 'half \ud83d')) : says('Sun.');
+    });
+    servingTools(() => new Response('sun'));
+    expect(textOf((await say(bodyOf('How is the weather?', { tools: [weather()] }))).events)).toBe('Sun.');
+    expect(textOf((await say(bodyOf('And half \udc4b?'))).events)).toBe('Sun.');
+    expect(bodies).toHaveLength(3);
+  });
+
+  test.each<[string, number, string, string]>([
+    ['the credit', 400, 'invalid_request_error', 'Your credit balance is too low to access the Anthropic API'],
+    ['its own limit', 400, 'invalid_request_error', 'You have reached your specified API usage limits'],
+    ['the budget of a gateway', 400, 'budget_exceeded', 'Budget has been exceeded! Current cost: 1'],
+    ['the key', 401, 'authentication_error', 'invalid x-api-key'],
+    ['the bill', 402, 'billing_error', 'Pay first.'],
+    ['a parameter', 400, 'invalid_request_error', 'top_k: Input should be greater than 0'],
+    ['a tool', 400, 'invalid_request_error', 'tools.0.custom.input_schema: JSON schema is invalid'],
+    ['the model', 404, 'not_found_error', 'model: claude-opus-5-5'],
+  ])('stay where %s is rejected', async (_, status, type, said) => {
+    const [image] = OF_QUESTIONS['image by URL']('bl0ck1x');
+    const bodies = answeringBy((_, at) => (at === 2 ? refusal(status, type, said) : says('Sun.')));
+    await say(bodyOf([image]));
+    expect((await ask(bodyOf('And now?'))).kind).not.toBe('stream');
+    expect(bodies).toHaveLength(2);
+    expect(textOf((await say(bodyOf('And now?'))).events)).toBe('Sun.');
+    expect(JSON.stringify(bodies[2])).toContain('bl0ck1x');
+  });
+
+  test('stay where the question itself is rejected in unknown words', async () => {
+    const rounds = Object.values(OF_QUESTIONS).map((make, at) => make(markOf(at)));
+    const bodies = answeringBy((body) =>
+      JSON.stringify(body.messages.at(-1)).includes('bomb') ? refusal(400, TYPE[400], 'Lorem ipsum.') : says('Sun.'),
+    );
+    for (const question of rounds) await say(bodyOf(question));
+    expect((await ask(bodyOf('A bomb?'))).kind).not.toBe('stream');
+    expect(bodies.length).toBeLessThanOrEqual(rounds.length + 9);
+    await say(bodyOf('And now?'));
+    const last = JSON.stringify(bodies.at(-1));
+    for (const at of rounds.keys()) expect(last).toContain(markOf(at));
+  });
+});
+
+describe('fresh results that the API rejects', () => {
+  const result = fc.record({ text: fc.constantFrom('sun', 'rain '.repeat(400)), isBad: fc.boolean() });
+
+  test('are told in words, and the run answers; a second rejection ends the run, and the next question is answered', async () => {
+    let scenario = 0;
+    await tryAsyncCases(
+      runs(80),
+      fc.array(result, { minLength: 1, maxLength: 3 }),
+      rejecting,
+      fc.boolean(),
+      async (results, how, waits) => {
+        scenario += 1;
+        const id = `r${scenario}`;
+        const bad = results.flatMap(({ isBad }, at): Made[] =>
+          isBad ? [{ kind: 'text', mark: markOf(at), isBad }] : [],
+        );
+        let accepted = 0;
+        const bodies = answeringBy((body, number) => {
+          if (number === 1) {
+            accepted += 1;
+            return calls(...results.map((_, at) => call(`toolu_${at}`, String(at))));
+          }
+          const rejected = rejectionOf(body, bad, how);
+          if (rejected) return rejected;
+          accepted += 1;
+          return says('Sun.');
+        });
+        const called = servingTools(({ body }) => {
+          const at = Number((body.input as Json).city);
+          return new Response(`${markOf(at)} ${results[at]?.text}`);
+        });
+        const { events } = await say(
+          bodyOf('How is the weather?', { tools: [weather({ once: true })], ...(waits && { max_turns: 1 }) }),
+          { id },
+        );
+        const isNamed = how.naming !== 'none';
+        if (!waits && (bad.length < 2 || !isNamed)) expect(textOf(events)).toBe('Sun.');
+        if (!waits) expect(bodies.length).toBeLessThanOrEqual(3);
+        const { events: next } = await say(bodyOf('And now?'), { id });
+        if (!waits || bad.length < 2 || !isNamed) expect(textOf(next)).toBe('Sun.');
+        const { events: last } = await say(bodyOf('Thanks'), { id });
+        expect(textOf(last)).toBe('Sun.');
+        expect(called).toHaveLength(results.length);
+        if (isNamed && bad.length < 2) {
+          for (const [at, { isBad }] of results.entries())
+            expect(JSON.stringify(bodies.at(-1)).includes(markOf(at))).toBe(!isBad);
+        }
+        expect((await readOf(id))?.cost_usd).toBeCloseTo(accepted * ANSWER_USD, 9);
+        return undefined;
+      },
+    );
+    await atRest();
+  });
+
+  test.each([
+    'input length and `max_tokens` exceed context limit: 190000 + 21333 > 200000, decrease input length or `max_tokens`',
+    'Input is too long for requested model.',
+    'Output blocked by content filtering policy',
+    'messages.0.content.0.image.source.base64: At least one of the image dimensions exceed max allowed size for many-image requests: 2000 pixels',
+    'At least one of the image dimensions exceed max allowed size for many-image requests: 2000 pixels',
+    'image exceeds 5 MB maximum: 6291456 bytes > 5242880 bytes',
+  ])('are told in words where the API says: %s', async (said) => {
+    const picture = new Uint8Array([137, 80, 78, 71, 13, 10, 26, 10]);
+    const bodies = answeringBy((body, number) => {
+      if (number === 1) return calls(call('toolu_1', 'Bern'));
+      return JSON.stringify(body.messages.at(-1)).includes('iVBORw0KGgo=')
+        ? refusal(400, TYPE[400], said)
+        : says('Sun.');
+    });
+    servingTools(() => new Response(picture, { headers: { 'content-type': 'image/png' } }));
+    const asked = [OF_QUESTIONS.image('b2xk')[0], { type: 'text', text: 'How is the weather?' }];
+    const { events } = await say(bodyOf(asked, { tools: [weather({ once: true })] }));
+    expect(textOf(events)).toBe('Sun.');
+    expect(bodies).toHaveLength(3);
+    expect(JSON.stringify(bodies[2]?.messages[0])).toContain('b2xk');
+  });
+
+  test('stay where the question that brings them is rejected in unknown words', async () => {
+    const bodies = answeringBy((body, number) => {
+      if (number === 1) return calls(call('toolu_1', 'Bern'));
+      return JSON.stringify(body.messages.at(-1)).includes('bomb')
+        ? refusal(400, TYPE[400], 'Lorem ipsum.')
+        : says('Sun.');
+    });
+    servingTools(() => new Response('sunny weather'));
+    await say(bodyOf('How is the weather?', { tools: [weather({ once: true })], max_turns: 1 }));
+    expect((await ask(bodyOf('A bomb?'))).kind).not.toBe('stream');
+    await say(bodyOf('And now?'));
+    expect(JSON.stringify(bodies.at(-1))).toContain('sunny weather');
+  });
+});

@@ -1,0 +1,57 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { countBreakpoints, divideText, withoutBreakpoints } from '#edge/conversations/history/storage/message-text.ts';
+import { itemTexts, memberRange, memberTexts } from '#edge/kit/json/edit.ts';
+import { tryCases } from '#test/support/runs.ts';
+
+test('a text that was divided is joined without loss, and no piece ends inside a character', () => {
+  tryCases(100, fc.string({ unit: 'grapheme', maxLength: 60 }), fc.integer({ min: 2, max: 9 }), (text, most) => {
+    const pieces = divideText(text, most);
+    expect(pieces.join('')).toBe(text);
+    const decoder = new TextDecoder();
+    for (const piece of pieces) {
+      expect(piece.length).toBeLessThanOrEqual(most);
+      if (text.isWellFormed()) expect(decoder.decode(new TextEncoder().encode(piece))).toBe(piece);
+    }
+  });
+});
+
+test('the texts of members and items are those of the source, whatever stands in them', () => {
+  tryCases(100, fc.array(fc.jsonValue()), fc.nat(2), (items, indent) => {
+    const array = JSON.stringify(items, null, indent);
+    expect(itemTexts(array).map((text) => JSON.parse(text) as unknown)).toEqual(JSON.parse(array));
+    const object = JSON.stringify({ 'a "b': items, messages: items, c: 1 }, null, indent);
+    const messages = memberTexts(object).get('messages') ?? '';
+    expect(itemTexts(messages).map((text) => JSON.parse(text) as unknown)).toEqual(JSON.parse(array));
+    expect(memberTexts(object).get('c')).toBe('1');
+    const place = memberRange(object, 'messages');
+    expect(object.slice(place?.start, place?.end)).toBe(messages);
+  });
+});
+
+test('cache breakpoints are taken out where they can stand, and every other byte stays', () => {
+  const message = `{ "role":"user", "content":[ {"type":"text","text":"\\u00e9 \\"cache_control\\"", "cache_control" : {"type":"ephemeral"} },
+    {"type":"tool_result","tool_use_id":"a","content":[{"type":"text","text":"x","cache_control":{"type":"ephemeral"}}]},
+    {"type":"document","source":{"type":"content","content":[{"cache_control":null,"type":"text","text":"y"}]},"n":1.0}] }`;
+  expect(withoutBreakpoints(message)).toBe(
+    `{ "role":"user", "content":[{"type":"text","text":"\\u00e9 \\"cache_control\\"" },{"type":"tool_result","tool_use_id":"a","content":[{"type":"text","text":"x"}]},{"type":"document","source":{"type":"content","content":[{"type":"text","text":"y"}]},"n":1.0}] }`,
+  );
+  const input = '{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"n","input":{"cache_control":1}}]}';
+  expect(withoutBreakpoints(input)).toBe(input);
+});
+
+test('breakpoints are counted, and not the texts that have their name', () => {
+  const value = fc.oneof(
+    fc.string(),
+    fc.constantFrom('cache_control', '"cache_control":', '"cache_control"', '{"cache_control":1}'),
+  );
+  const block = fc.record({ text: value, isMarked: fc.boolean() });
+  tryCases(100, fc.array(block), fc.constantFrom(undefined, 1), (blocks, spaces) => {
+    const marked = blocks.map(({ text, isMarked }) => ({
+      text,
+      ...(isMarked ? { cache_control: { type: 'ephemeral' } } : {}),
+    }));
+    const own = blocks.filter(({ isMarked }) => isMarked).length;
+    expect(countBreakpoints(JSON.stringify(marked, null, spaces), undefined)).toBe(own);
+  });
+});

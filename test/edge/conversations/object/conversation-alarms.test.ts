@@ -1,0 +1,149 @@
+import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { beforeEach, expect, test, vi } from 'vitest';
+import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
+import { Account } from '#edge/money/account/account.ts';
+import { atRest, passingTime, simulate, stubOf } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { ask, bodyOf, listen, say } from '#test/support/turns.ts';
+
+beforeEach(() => {
+  simulate();
+});
+const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
+const question = (content: unknown) => ({ messages: [{ role: 'user', content }] });
+const alarmOf = () => runInDurableObject(stubOf(), (_, { storage }) => storage.getAlarm());
+
+/** Has time pass for a conversation whose object is evicted whenever nothing happens. */
+function life() {
+  const pass = passingTime();
+  let now = 0;
+  const begun = Date.now();
+  const to = (time: number) => {
+    pass(time - now);
+    now = time;
+  };
+  return {
+    /** @returns how many alarms have woken the object in these milliseconds */
+    async pass(ms: number): Promise<number> {
+      const end = now + ms;
+      for (let wakes = 0; ; wakes += 1) {
+        await atRest();
+        await abortAllDurableObjects();
+        const alarm = await alarmOf();
+        if (alarm === null || alarm - begun > end) {
+          to(end);
+          return wakes;
+        }
+        to(Math.max(now, alarm - begun));
+        await runDurableObjectAlarm(stubOf());
+      }
+    },
+  };
+}
+
+/** @returns the ids of the turns that have logs */
+const logged = () =>
+  runInDurableObject(stubOf(), (_, { storage }) =>
+    storage.sql
+      .exec('select turn from log order by turn')
+      .toArray()
+      .map(({ turn }) => turn),
+  );
+
+test('in the hour after a turn no alarm comes; the next turn writes over its log, and the next alarm ends the retention', async () => {
+  const { pass } = life();
+  await say(bodyOf('Hello'));
+  await atRest();
+  expect(await pass(9 * MINUTE_MS)).toBe(0);
+  await say(question('Within its ten minutes'));
+  expect(await logged()).toEqual([1, 2]);
+  expect(await pass(51 * MINUTE_MS)).toBe(0);
+  await say(question('After an hour'));
+  expect(await logged()).toHaveLength(2);
+  expect(await logged()).toContain(3);
+  expect(await pass(HOUR_MS)).toBe(0);
+  await say(question('After another'));
+  await say(question('And another'));
+  expect(await logged()).toEqual([4, 5]);
+  expect(await pass(MINUTE_MS)).toBeLessThanOrEqual(1);
+  expect(((await alarmOf()) ?? 0) - Date.now()).toBeGreaterThan(29 * 24 * HOUR_MS);
+});
+
+test('for 20 turns, a minute apart, and the hour after them three alarms come', async () => {
+  const { pass } = life();
+  let wakes = 0;
+  for (let turn = 1; turn <= 20; turn += 1) {
+    await say(turn === 1 ? bodyOf('Hello') : question(`Question ${turn}`));
+    wakes += await pass(MINUTE_MS);
+  }
+  wakes += await pass(HOUR_MS);
+  expect(wakes).toBeLessThanOrEqual(3);
+});
+
+test('turns that follow each other closely share one watch', async () => {
+  const pass = passingTime();
+  await say(bodyOf('Hello'));
+  await atRest();
+  const set = await runInDurableObject(stubOf(), (_, { storage }) => vi.spyOn(storage, 'setAlarm'));
+  for (let turn = 2; turn <= 6; turn += 1) {
+    pass(5_000);
+    await say(question(`Question ${turn}`));
+    await atRest();
+  }
+  expect(set).toHaveBeenCalledTimes(1);
+  // The one that they have set wakes the object as if it had died.
+  expect(((await alarmOf()) ?? 0) - Date.now()).toBeLessThanOrEqual(60_000);
+});
+
+test('a turn is watched as long as it runs, however long that is, and no longer', async () => {
+  let passed = 0;
+  const passing = passingTime();
+  const pass = (ms: number) => {
+    passed += ms;
+    passing(ms);
+  };
+  const untilAlarm = async () => ((await alarmOf()) ?? Number.POSITIVE_INFINITY) - Date.now() - passed;
+  const words = encodeURIComponent('some words are said '.repeat(10));
+  const answer = await ask(bodyOf('Hello'), { simulate: `tps=50;flush;answer=${words}` });
+  if (answer.kind !== 'stream') throw new Error(answer.kind);
+  const heard = listen(answer.body);
+  for (let half = 0; half < 3; half += 1) {
+    expect(await untilAlarm()).toBeLessThanOrEqual(30_000);
+    pass(30_000);
+    await runDurableObjectAlarm(stubOf());
+  }
+  expect((await heard).whole).toBe(true);
+  await eventually(async () => expect(await untilAlarm()).toBeGreaterThan(29 * 24 * HOUR_MS));
+});
+
+test('a turn that is not settled is watched: its settlement is repeated within half a minute', async () => {
+  await say(bodyOf('Hello'));
+  await atRest();
+  const lost = vi
+    .spyOn(Account.prototype, 'settleJson')
+    .mockImplementation(() => new Promise<never>(() => {}) as never);
+  await say(question('And then?'));
+  await eventually(() => expect(lost).toHaveBeenCalled());
+  expect(((await alarmOf()) ?? 0) - Date.now()).toBeLessThanOrEqual(30_000);
+  // It would wait for ever.
+  await abortAllDurableObjects();
+  lost.mockRestore();
+  const again = vi.spyOn(Account.prototype, 'settleJson');
+  await runDurableObjectAlarm(stubOf());
+  await eventually(() => expect(again).toHaveBeenCalledTimes(1));
+  await atRest();
+});
+
+test('nothing wakes a conversation for what its account has confirmed', async () => {
+  await stubOf().create({ account: 'alice', id: 'c1' }, {}, {});
+  await eventually(async () => expect(((await alarmOf()) ?? 0) - Date.now()).toBeGreaterThan(29 * 24 * HOUR_MS));
+  await stubOf().patch({ title: 'A title' });
+  await eventually(async () => {
+    const unreported = await runInDurableObject(
+      stubOf(),
+      (_, { storage }) => new Transcript(storage).profile?.unreported,
+    );
+    expect(unreported).toBe(false);
+  });
+});

@@ -1,0 +1,350 @@
+import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { beforeEach, expect, test, vi } from 'vitest';
+import type { CallingSurroundings } from '#edge/claude/calling-object.ts';
+import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
+import { Conversation } from '#edge/conversations/object/conversation.ts';
+import { Maintenance } from '#edge/conversations/object/maintenance.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
+import { Account } from '#edge/money/account/account.ts';
+import {
+  atRest,
+  bindings,
+  conversationsReach,
+  countRows,
+  readOf,
+  rowsOf,
+  simulate,
+  stubOf,
+} from '#test/support/conversations.ts';
+import { changeProfile } from '#test/support/damage.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { alarmsByHand, objectAtRest } from '#test/support/in-flight.ts';
+import { backupOf } from '#test/support/long-backup.ts';
+import { alternatingRoles } from '#test/support/roles.ts';
+import { bodyOf, listen, say } from '#test/support/turns.ts';
+import { apart, block, end, sse, start, textBlock } from '#test/support/wire.ts';
+
+beforeEach(() => {
+  simulate();
+});
+const account = () => accountStub(bindings, {}, 'alice');
+const question = (content: unknown) => ({ messages: [{ role: 'user', content }] });
+
+test('the 2,000th turn writes as many rows as the 10th', async () => {
+  alarmsByHand();
+  await say(bodyOf('Hello'));
+  for (let i = 2; i < 9; i += 1) await say(question(`Question ${i}`));
+  await atRest();
+  await say(question('Question 9'));
+  await atRest();
+  const ten = [await countRows(stubOf()), await countRows(account())];
+  await say(question('Question 10'));
+  await atRest();
+  const tenth = ten.map((count) => count());
+  await runInDurableObject(stubOf(), (_, { storage }) => {
+    // What lies between is copied: to have 2,000 of them said takes longer than to show that they do not matter.
+    storage.transactionSync(() => {
+      // The account's word on a turn is written with the next one.
+      storage.sql.exec('update turns set settled = 1');
+      for (let turn = 11; turn < 1_999; turn += 1) {
+        const columns = [...storage.sql.exec('select name from pragma_table_info(?)', 'turns')].map(({ name }) => name);
+        const rest = columns.filter((name) => name !== 'seq').join(', ');
+        storage.sql.exec(`insert into turns (seq, ${rest}) select ?, ${rest} from turns where seq = 10`, turn);
+        for (const at of [19, 20]) {
+          storage.sql.exec(
+            `insert into messages (seq, turn, id, role, created_at, characters, text)
+             select ?, ?, id || '_' || ?, role, created_at, characters, text from messages where seq = ?`,
+            at + 2 * (turn - 10),
+            turn,
+            turn,
+            at,
+          );
+        }
+      }
+      changeProfile(storage.sql, (profile) =>
+        Object.assign(profile, { turns: 1_998, messages: 3_996, nextMessage: 3_997 }),
+      );
+    });
+  });
+  const { abortAllDurableObjects } = await import('cloudflare:test');
+  await abortAllDurableObjects();
+  await say(question('Question 1999'));
+  await atRest();
+  const thousands = [await countRows(stubOf()), await countRows(account())];
+  const { events } = await say(question('Question 2000'));
+  expect(events.at(-1)?.event).toBe('message_stop');
+  await atRest();
+  expect(thousands.map((count) => count())).toEqual(tenth);
+  expect(await readOf()).toMatchObject({ turns: 2_000, messages: 4_000 });
+});
+
+test('the bytes that the account is told of are those of the database, but for ten pages', async () => {
+  await say(bodyOf('Hello'));
+  for (let turn = 1; turn <= 25; turn += 1) await say(question('What is said is stored. '.repeat(turn * 30)));
+  await atRest();
+  const stored = await runInDurableObject(stubOf(), (_, { storage }) => storage.sql.databaseSize);
+  const { used: told } = (await account().standing()).stored_bytes;
+  expect(stored).toBeGreaterThan(200_000);
+  expect(Math.abs(told - stored)).toBeLessThanOrEqual(40_960);
+});
+
+test('a turn holds the tokens that the last one told of and a bound of what is new, not the bytes of everything', async () => {
+  await say(bodyOf('word '.repeat(8_000), { max_tokens: 10 }));
+  await say(question('And?'));
+  await atRest();
+  const [second, first] = (await account().requests({})).data;
+  expect(first?.hold_usd).toBeGreaterThan(0.2);
+  expect(second?.hold_usd).toBeLessThan((first?.hold_usd ?? 0) / 3);
+  expect(second).toMatchObject({ over_hold: false });
+  // Another prompt is bounded anew.
+  await say({ ...question('And?'), system: 'Be brief.' });
+  await atRest();
+  expect((await account().requests({})).data[0]?.hold_usd).toBeGreaterThan(0.2);
+});
+
+test('events and messages above the row limit are kept without loss, and can be resumed at any of them', async () => {
+  const long = `“${'🌊 words '.repeat(150_000)}”`;
+  const result = {
+    type: 'web_search_tool_result',
+    tool_use_id: 's',
+    content: [{ type: 'web_search_result', page: long }],
+  };
+  const stream =
+    start({ usage: { input_tokens: 1, output_tokens: 1 } }) +
+    block({ type: 'server_tool_use', id: 's', name: 'web_search', input: {} }) +
+    block(result, [], 1) +
+    textBlock([long], 2) +
+    end({ output_tokens: 9 }, { stop_reason: 'end_turn' });
+  conversationsReach(async () => sse(stream));
+  const { events, turn } = await say(bodyOf(long));
+  expect(events.map((event) => event.data.type)).toEqual(apart(stream).map((one) => /^event: (.*)/.exec(one)?.[1]));
+  const rows = await rowsOf();
+  expect(rows[0]?.content === long).toBe(true);
+  const [, kept, text] = (rows[1]?.content ?? []) as [unknown, { content: { page: string }[] }, { text: string }];
+  expect(kept.content[0]?.page === long && text.text === long).toBe(true);
+  for (let at = 0; at < events.length; at += 1) {
+    const resumed = await stubOf().resume(`${turn}-${at}`);
+    if (resumed.kind !== 'stream') throw new Error(resumed.kind);
+    const { text: rest } = await listen(resumed.body as ReadableStream);
+    expect(rest.startsWith(`id: ${turn}-${at + 1}\n`)).toBe(true);
+    expect(rest.split(/^id: /m).length - 1).toBe(events.length - at);
+  }
+  await say(question('And?'));
+  expect(await rowsOf()).toHaveLength(4);
+});
+
+test('a turn costs three calls of objects, and four rows more a second while it is said', async () => {
+  alarmsByHand();
+  // An account is put on the list of accounts once.
+  await say(bodyOf('Hello'));
+  await atRest();
+  const calls: string[] = [];
+  const restore = [Account, Conversation].flatMap(({ prototype }) =>
+    Object.getOwnPropertyNames(prototype)
+      .filter((name) => !['constructor', 'now', 'settings', 'upstream', 'alarm', 'admit', 'settle'].includes(name))
+      .map((name) => {
+        const object = prototype as unknown as Record<string, (...given: unknown[]) => unknown>;
+        const method = object[name];
+        return vi.spyOn(object, name).mockImplementation(function (this: unknown, ...given: unknown[]) {
+          calls.push(name);
+          return method?.apply(this, given);
+        });
+      }),
+  );
+  await say(question('Again'));
+  await eventually(() => expect(calls).toEqual(['turn', 'admitJson', 'settleJson']));
+  for (const spy of restore) spy.mockRestore();
+  await atRest();
+  const counts = [await countRows(stubOf()), await countRows(account())];
+  const started = performance.now();
+  const words = encodeURIComponent('some words are said '.repeat(40));
+  await say({ ...question('Slowly'), max_tokens: 2_000 }, { simulate: `tps=100;flush;answer=${words}` });
+  const seconds = (performance.now() - started) / 1_000;
+  expect(seconds).toBeGreaterThan(1);
+  await atRest();
+  expect(counts.reduce((sum, count) => sum + count(), 0)).toBeLessThanOrEqual(16 + Math.ceil(4 * seconds));
+});
+
+test('a turn that cannot be stored whole leaves nothing of itself', async () => {
+  await say(bodyOf('Hello'));
+  await runInDurableObject(stubOf(), (_, { storage }) => {
+    const transcript = new Transcript(storage);
+    const [before] = transcript.turns();
+    if (!before) throw new TypeError('no turn');
+    const row = { ...before, seq: 9, id: 'turn_9' };
+    const message = { seq: 9, turn: 9, id: 'msg_9', role: 'user', createdAt: 0, text: 'x'.repeat(700_000) };
+    const messages = (where: string) => transcript.read(`select seq from messages where ${where}`);
+    expect(() => transcript.beginTurn(row, [message, { ...message, id: 'msg_10' }])).toThrow(/UNIQUE/);
+    expect(() => transcript.beginTurn({ ...row, seq: before.seq }, [{ ...message, turn: before.seq }])).toThrow(
+      /UNIQUE/,
+    );
+    expect(messages('turn = 9')).toEqual([]);
+    expect(transcript.read('select owner from pieces where owner = 9')).toEqual([]);
+    expect(transcript.turns()).toEqual([before]);
+    expect(messages('1')).toHaveLength(2);
+  });
+});
+
+test('a conversation that sleeps between its turns does not ask again whether they are settled', async () => {
+  const settle = vi.spyOn(Account.prototype, 'settleJson');
+  await say(bodyOf('Hello'));
+  await atRest();
+  await abortAllDurableObjects();
+  await say(question('And then?'));
+  await atRest();
+  expect(settle).toHaveBeenCalledTimes(2);
+});
+
+test('what the account says of a turn’s cost is taken once, however often it says it', async () => {
+  await say(bodyOf('Hello'));
+  await atRest();
+  const { total, once } = await runInDurableObject(stubOf(), async (inside, { storage }) => {
+    const transcript = new Transcript(storage);
+    const [row] = transcript.turns();
+    if (!row) throw new TypeError('no turn');
+    const maintenance = new Maintenance({
+      ...(inside as unknown as { around: CallingSurroundings }).around,
+      transcript,
+      waitUntil: () => {},
+      isBusy: () => true,
+      isOpen: () => false,
+      erase: async () => {},
+    });
+    const settled = Promise.resolve({ outcome: 'duplicate' as const, cost: row.cost + 1_000, overHold: false });
+    const before = transcript.profile?.cost ?? 0;
+    await Promise.all([maintenance.settlements.confirm(row, settled), maintenance.settlements.confirm(row, settled)]);
+    return { total: transcript.profile?.cost, once: before + 1_000 };
+  });
+  expect(total).toBe(once);
+});
+
+test('a turn whose end cannot be stored is closed by the object that wakes, and nothing is there twice', async () => {
+  await say(bodyOf('Hello'));
+  const save = vi.spyOn(Transcript.prototype, 'save').mockImplementationOnce(() => {
+    throw new Error('the disk is full');
+  });
+  const answer = say(question('And then?'), { simulate: 'tps=200;flush;answer=one%20two%20three%20four' });
+  const { whole } = await answer.catch(() => ({ whole: false }));
+  expect(whole).toBe(false);
+  expect(save).toHaveBeenCalled();
+  await eventually(async () => expect(await rowsOf()).toHaveLength(4));
+  expect((await rowsOf()).at(-1)).toMatchObject({ role: 'assistant', status: 'interrupted' });
+  await say(question('Go on'));
+  expect((await rowsOf()).map(({ role }) => role)).toEqual(alternatingRoles(6));
+  await eventually(async () => expect((await account().standing()).running_requests).toBe(0));
+  const totals = (await readOf()) as { turns: number; messages: number };
+  expect(totals).toMatchObject({ turns: 3, messages: 6 });
+});
+
+/** Has the object wake, and notes each query that it prepares from its first call on. */
+async function queriesOfWoken(): Promise<Set<string>> {
+  await abortAllDurableObjects();
+  return await runInDurableObject(stubOf(), (_, { storage: { sql } }) => {
+    const queries = new Set<string>();
+    const exec = sql.exec.bind(sql);
+    const noted: typeof exec = (query, ...bindings) => {
+      if (/^\s*select/.test(query)) queries.add(query);
+      return exec(query, ...bindings) as ReturnType<typeof exec<never>>;
+    };
+    Object.defineProperty(sql, 'exec', { value: noted });
+    return queries;
+  });
+}
+
+test('a conversation that wakes prepares four queries for its turn, and three for the alarm that has watched it', async () => {
+  await say(bodyOf('Hello'));
+  await atRest();
+  const ofTurn = await queriesOfWoken();
+  await say(question('Question 2'));
+  const asked = [...ofTurn];
+  await atRest();
+  expect(asked).toHaveLength(4);
+  const ofAlarm = await queriesOfWoken();
+  await runDurableObjectAlarm(stubOf() as DurableObjectStub<undefined>);
+  expect([...ofAlarm]).toHaveLength(3);
+  expect(await rowsOf()).toHaveLength(4);
+});
+
+/** Counts the statements that some work of a conversation of so many turns takes, and the rows that these read. */
+async function statementsOf(
+  turns: number,
+  work: (object: Conversation, sql: SqlStorage) => Promise<unknown>,
+): Promise<{ statements: number; rowsRead: number }> {
+  const id = `of-${turns}`;
+  await stubOf(id).adopt({ account: 'alice', id }, new Blob([backupOf(turns)]).stream());
+  await objectAtRest(stubOf(id));
+  return await runInDurableObject(
+    stubOf(id) as unknown as DurableObjectStub<Conversation>,
+    async (object, { storage }) => {
+      const { exec } = storage.sql;
+      const cursors: SqlStorageCursor<Record<string, SqlStorageValue>>[] = [];
+      const noting = (...of: Parameters<SqlStorage['exec']>) => {
+        const cursor = exec.apply(storage.sql, of);
+        cursors.push(cursor);
+        return cursor;
+      };
+      Object.assign(storage.sql, { exec: noting });
+      await work(object, storage.sql);
+      Object.assign(storage.sql, { exec });
+      return { statements: cursors.length, rowsRead: cursors.reduce((sum, { rowsRead }) => sum + rowsRead, 0) };
+    },
+  );
+}
+
+test.each(['fork', 'backup', 'export'] as const)('a %s reads rows in proportion to the turns', async (what) => {
+  const rowsRead = async (turns: number) => {
+    const read = await statementsOf(turns, async (object) => {
+      const given = what === 'fork' ? await object.fork(`fork-${turns}`, undefined) : await object[what]();
+      if (!given.ok) throw new Error(JSON.stringify(given.error));
+      if (what !== 'fork') await new Response(given.value as ReadableStream).text();
+    });
+    return read.rowsRead;
+  };
+  expect((await rowsRead(400)) / (await rowsRead(50))).toBeLessThan(10);
+});
+
+test.each([
+  ['the beginning', () => 3],
+  ['the middle', (turns: number) => turns + 1],
+  ['the last turn', (turns: number) => 2 * turns - 1],
+])('a rewind to %s takes as many statements for many turns as for few, and reads rows in proportion', async (_, to) => {
+  const rewind = async (turns: number) => {
+    const taken = await statementsOf(turns, async (object) => {
+      expect(object.rewind(`msg_${to(turns)}`)).toMatchObject({ ok: true });
+    });
+    expect(await readOf(`of-${turns}`)).toMatchObject({ turns: (to(turns) - 1) / 2, messages: to(turns) - 1 });
+    return taken;
+  };
+  const [few, many] = [await rewind(20), await rewind(160)];
+  expect(many.statements).toBe(few.statements);
+  expect(many.rowsRead / few.rowsRead).toBeLessThan(10);
+});
+
+test.each([
+  ['rewind', 'leaveTurns'],
+  ['deletion', 'save'],
+] as const)('a %s that dies behind what it has removed has not happened', async (what, at) => {
+  await stubOf().adopt({ account: 'alice', id: 'c1' }, new Blob([backupOf(3)]).stream());
+  await atRest();
+  const before = [await readOf(), await rowsOf()];
+  const dies = vi.spyOn(Transcript.prototype, at).mockImplementationOnce(() => {
+    throw new Error('the object dies');
+  });
+  const failed = what === 'rewind' ? stubOf().rewind('msg_3') : stubOf().erase();
+  await expect(Promise.resolve(failed)).rejects.toThrow('the object dies');
+  expect(dies).toHaveBeenCalled();
+  await abortAllDurableObjects();
+  expect([await readOf(), await rowsOf()]).toEqual(before);
+});
+
+test('an alarm that forgets failed turns takes as many statements for many as for few', async () => {
+  const forget = (turns: number) =>
+    statementsOf(turns, async (object, sql) => {
+      sql.exec("update turns set status = 'failed' where seq > 1");
+      sql.exec("insert into log (turn, n, first, text) select seq, 0, 1, '' from turns");
+      await object.alarm();
+      expect([...sql.exec('select seq from turns')]).toEqual([{ seq: 1 }]);
+      expect([...sql.exec('select turn from log')]).toEqual([]);
+    });
+  expect((await forget(100)).statements).toBe((await forget(10)).statements);
+});

@@ -1,0 +1,728 @@
+import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
+import type { Upstream } from '#edge/claude/upstream.ts';
+import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
+import { Conversation } from '#edge/conversations/object/conversation.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
+import { Account } from '#edge/money/account/account.ts';
+import { copyLines } from '#edge/rooms/transfer/forks.ts';
+import {
+  atRest,
+  bindings,
+  conversationsReach,
+  countRows,
+  readOf,
+  rowsOf,
+  simulate,
+  storedLog,
+  stubOf,
+} from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { alarmsByHand } from '#test/support/in-flight.ts';
+import { ask, bodyOf, eventsIn, listen, requestOf, say, textOf, turnOf } from '#test/support/turns.ts';
+import { refusal } from '#test/support/wire.ts';
+
+beforeEach(() => {
+  simulate();
+});
+const account = (name = 'alice') => accountStub(bindings, {}, name);
+const standing = async () => (await account().standing()).day;
+const follow = async (after?: string, id = 'c1') => {
+  const resumed = await stubOf(id).resume(after);
+  return resumed.kind === 'stream' ? { ...resumed, ...(await listen(resumed.body as ReadableStream)) } : resumed;
+};
+const question = (content: unknown) => ({ messages: [{ role: 'user', content }] });
+const TOOLS = [
+  {
+    name: 'get_weather',
+    description: 'Weather of a city',
+    input_schema: { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] },
+  },
+];
+
+const message = {
+  id: 'msg_whole',
+  type: 'message',
+  role: 'assistant',
+  model: 'claude-opus-5-5',
+  content: [
+    { type: 'thinking', thinking: 'Hm.', signature: 'c2lnbmVk' },
+    { type: 'text', text: 'It is “so”.' },
+  ],
+  stop_reason: 'end_turn',
+  stop_sequence: null,
+  usage: { input_tokens: 12, output_tokens: 7 },
+};
+
+/** Reads a stream until so many events have come, and leaves the rest unread. */
+async function readEvents(body: ReadableStream<Uint8Array>, count: number) {
+  const reader = body.getReader();
+  const decoder = new TextDecoder();
+  let text = '';
+  const whole = () => eventsIn(text.slice(0, text.lastIndexOf('\n\n') + 2));
+  while (whole().length < count) {
+    const { value, done } = await reader.read();
+    if (done) break;
+    text += decoder.decode(value, { stream: true });
+  }
+  return { events: whole(), reader };
+}
+
+describe('a turn', () => {
+  test('is shown with ids, kept, and settled', async () => {
+    const { events, turn, whole, text } = await say(bodyOf('Hello'), { simulate: 'answer=Good%20morning' });
+    expect(whole).toBe(true);
+    expect(events.map(({ id }) => id)).toEqual(events.map((_, index) => `${turn}-${index + 1}`));
+    expect(events[0]?.event).toBe('message_start');
+    expect(events.at(-1)?.event).toBe('message_stop');
+    expect(textOf(events)).toBe('Good morning');
+    expect(text).toContain(': sluice-cost-usd=0.');
+    const rows = await rowsOf();
+    expect(rows).toMatchObject([
+      { role: 'user', content: 'Hello', status: 'complete', cost_usd: null },
+      { role: 'assistant', content: [{ type: 'text', text: 'Good morning' }], status: 'complete' },
+    ]);
+    expect(rows[1]?.id).toBe((events[0]?.data.message as { id: string } | undefined)?.id);
+    const own = await readOf();
+    expect(own).toMatchObject({ turns: 1, messages: 2, model: 'claude-opus-5-5', state: 'idle', turn: null });
+    await eventually(async () => {
+      expect(await standing()).toMatchObject({ held_usd: 0, settled_usd: own?.cost_usd });
+      const list = await account().conversations({});
+      expect(list.data).toMatchObject([{ id: 'c1', turns: 1, messages: 2, cost_usd: own?.cost_usd, state: 'idle' }]);
+    });
+    const [row] = (await account().requests({})).data;
+    expect(row).toMatchObject({ conversation: 'c1', status: 'complete', cost_usd: rows[1]?.cost_usd });
+  });
+
+  test('without streaming is one message', async () => {
+    const answer = await ask(bodyOf('Hello'), { stream: false, simulate: 'answer=Hi' });
+    expect(answer).toMatchObject({ kind: 'whole', status: 200 });
+    if (answer.kind !== 'whole') return;
+    const message = JSON.parse(answer.body);
+    expect(message).toMatchObject({
+      type: 'message',
+      content: [{ type: 'text', text: 'Hi' }],
+      stop_reason: 'end_turn',
+    });
+    expect(message.usage.output_tokens).toBeGreaterThan(0);
+  });
+
+  test('takes its model, system and tools from the first one, and sends the history', async () => {
+    await say(bodyOf('What is the weather in Bern?', { system: 'Be brief.', tools: TOOLS }));
+    const rows = await rowsOf();
+    const call = (rows[1]?.content as { type: string; id: string }[] | undefined)?.find(
+      ({ type }) => type === 'tool_use',
+    );
+    expect(call).toBeDefined();
+    const result = { type: 'tool_result', tool_use_id: call?.id, content: 'Sunny, 20 °C' };
+    await say(question([result]));
+    expect((await rowsOf()).map(({ role }) => role)).toEqual(['user', 'assistant', 'user', 'assistant']);
+    expect(await readOf()).toMatchObject({ system: 'Be brief.', tools: TOOLS, max_tokens: 200, turns: 2 });
+  });
+
+  test('writes at most 16 rows for 500 events in one piece, in both objects', async () => {
+    alarmsByHand();
+    const long = encodeURIComponent('word '.repeat(1_500));
+    await say(bodyOf('Hello', { max_tokens: 20_000 }));
+    await atRest();
+    const counts = [await countRows(stubOf()), await countRows(account())];
+    const { events } = await say(question('Go on'), { simulate: `answer=${long}` });
+    expect(events.length).toBeGreaterThanOrEqual(500);
+    await atRest();
+    const [own, theirs] = counts.map((count) => count());
+    // One of its own is the alarm: the turn before was settled, so nothing watched any more.
+    expect({ own, theirs }).toEqual({ own: 8, theirs: 3 });
+  });
+});
+
+describe('a turn that does not end well', () => {
+  test('refused by the upstream it leaves nothing', async () => {
+    expect(await ask(bodyOf('Hello'), { simulate: 'status=529' })).toMatchObject({ kind: 'whole', status: 529 });
+    expect(await readOf()).toBeUndefined();
+    await eventually(async () => {
+      expect(await standing()).toMatchObject({ held_usd: 0, settled_usd: 0 });
+      expect((await account().conversations({})).data).toEqual([]);
+    });
+    await say(bodyOf('Hello'));
+    expect(await ask(question('again'), { simulate: 'status=500' })).toMatchObject({ kind: 'whole', status: 500 });
+    expect(await rowsOf()).toHaveLength(2);
+    await say(question('again'));
+    expect(await rowsOf()).toHaveLength(4);
+  });
+
+  test('cut in mid-answer keeps what came, and says so', async () => {
+    const { events } = await say(bodyOf('Hello'), {
+      simulate: 'answer=one%20two%20three%20four%20five%20six;cut-events=5',
+    });
+    expect(events.at(-1)).toMatchObject({ event: 'error', data: { error: { type: 'api_error' } } });
+    const rows = await rowsOf();
+    expect(rows).toMatchObject([{ status: 'interrupted' }, { role: 'assistant', status: 'interrupted' }]);
+    expect(textOf(events)).toBe((rows[1]?.content as { text: string }[] | undefined)?.[0]?.text);
+    await say(question('Go on'));
+    expect(await rowsOf()).toHaveLength(4);
+    const whole = await ask(question('Go on'), {
+      simulate: 'answer=one%20two%20three%20four%20five%20six;cut-events=5',
+      stream: false,
+    });
+    expect(whole).toMatchObject({
+      kind: 'error',
+      error: {
+        type: 'api_error',
+        status: 500,
+        headers: { 'x-should-retry': 'false', 'sluice-turn': expect.any(String) },
+      },
+    });
+  });
+
+  test('cut before any content is a question without an answer', async () => {
+    const { events } = await say(bodyOf('Hello'), { simulate: 'cut-events=1' });
+    expect(events.map(({ event }) => event)).toEqual(['message_start', 'error']);
+    expect(await readOf()).toMatchObject({ turns: 1, messages: 2 });
+    await eventually(async () => expect((await standing()).held_usd).toBe(0));
+    const again = await say(bodyOf('Hello'), { retried: true });
+    expect(again.events.at(-1)?.event).toBe('message_stop');
+    expect((await rowsOf()).map(({ role }) => role)).toEqual(['user', 'assistant', 'assistant']);
+  });
+
+  test('stopped it ends well, with what was said', async () => {
+    const answer = await ask(bodyOf('Hello', { max_tokens: 2_000 }), { simulate: 'tps=100;flush' });
+    if (answer.kind !== 'stream') throw new Error('no stream');
+    const { reader } = await readEvents(answer.body, 8);
+    await stubOf().stop();
+    await reader.cancel();
+    const { text, events } = (await follow(`${answer.turn}-0`)) as {
+      text: string;
+      events: ReturnType<typeof eventsIn>;
+    };
+    expect(events.slice(-3).map(({ event }) => event)).toEqual(['content_block_stop', 'message_delta', 'message_stop']);
+    expect(text).toContain(': sluice-stopped\n');
+    const told = await rowsOf();
+    expect(told[1]).toMatchObject({ status: 'stopped', content: [{ type: 'text', text: textOf(events) }] });
+    await eventually(async () => expect((await standing()).held_usd).toBe(0));
+    const request = (await account().requests({})).data[0];
+    expect(request).toMatchObject({ status: 'stopped', estimated: true });
+    expect(await stubOf().stop()).toMatchObject({ ok: true });
+    // The history says the same as the ledger, and not what the answer's beginning said.
+    const output = request?.usage.output_tokens ?? 0;
+    expect(output).toBeGreaterThan(5);
+    const usage = { output_tokens: output };
+    await eventually(async () => expect((await rowsOf())[1]).toMatchObject({ model: request?.model, usage }));
+    // What came while it was read on, nobody was told.
+    const { usage: of } = events.at(-2)?.data ?? {};
+    const { output_tokens: shown } = of as { output_tokens: number };
+    expect(shown).toBeGreaterThan(5);
+    expect(shown).toBeLessThanOrEqual(output);
+  });
+
+  test('is stopped by who means it, by its id or its key, and by nobody who means another one', async () => {
+    const answer = await ask(bodyOf('Hello', { max_tokens: 2_000 }), {
+      simulate: 'tps=20;flush',
+      key: 'mine',
+      hash: 'h',
+    });
+    if (answer.kind !== 'stream') throw new Error('no stream');
+    const { reader } = await readEvents(answer.body, 5);
+    for (const only of [{ turn: 'turn_other' }, { key: 'theirs' }, { turn: answer.turn, key: 'theirs' }]) {
+      await stubOf().stop(only);
+      expect(await readOf()).toMatchObject({ state: 'running' });
+    }
+    await stubOf().stop({ turn: answer.turn });
+    await reader.cancel();
+    const again = await ask(question('And now?'), { simulate: 'tps=20;flush', key: 'again' });
+    if (again.kind !== 'stream') throw new Error('no stream');
+    const { reader: other } = await readEvents(again.body, 5);
+    await stubOf().stop({ key: 'again' });
+    await other.cancel();
+    expect((await rowsOf()).map(({ status }) => status)).toEqual(Array(4).fill('stopped'));
+  });
+
+  test('falls silent: the watchdog ends it', async () => {
+    simulate({ STREAM_IDLE_MS: '200' });
+    const { events } = await say(bodyOf('Hello'), { simulate: 'answer=one%20two%20three%20four;silence-after=4' });
+    expect(events.at(-1)?.event).toBe('error');
+    await eventually(async () =>
+      expect((await account().requests({})).data[0]).toMatchObject({ status: 'interrupted' }),
+    );
+  });
+});
+
+describe('an object that dies', () => {
+  test('in mid-turn: what was stored is kept, the hold is settled, listeners get the rest and an error', async () => {
+    const words = encodeURIComponent('many words are said here '.repeat(60));
+    const answer = await ask(bodyOf('Hello', { max_tokens: 2_000 }), { simulate: `tps=100;flush;answer=${words}` });
+    if (answer.kind !== 'stream') throw new Error('no stream');
+    const { events } = await readEvents(answer.body, 15);
+    expect((await standing()).held_usd).toBeGreaterThan(0);
+    await eventually(async () => expect(await storedLog()).toContain(`id: ${events[14]?.id}\n`));
+    await abortAllDurableObjects();
+    const resumed = (await follow(events[3]?.id)) as Awaited<ReturnType<typeof listen>>;
+    expect(resumed.whole).toBe(true);
+    expect(resumed.events.at(-1)?.event).toBe('error');
+    const stored = resumed.events.slice(0, -1);
+    expect(stored.slice(0, events.length - 4)).toEqual(events.slice(4));
+    const rows = await rowsOf();
+    expect(rows[1]).toMatchObject({ role: 'assistant', status: 'interrupted' });
+    await eventually(async () => expect((await standing()).held_usd).toBe(0));
+    expect((await account().requests({})).data[0]).toMatchObject({
+      status: 'interrupted',
+      estimated: true,
+      conversation: 'c1',
+    });
+    expect((await follow(`${answer.turn}-9999`)) as object).toMatchObject({ events: [{ event: 'error' }] });
+    await say(question('Go on'));
+    expect(await rowsOf()).toHaveLength(4);
+  });
+
+  test('is closed by the alarm where nobody asks', async () => {
+    const answer = await ask(bodyOf('Hello', { max_tokens: 2_000 }), { simulate: 'tps=100;flush' });
+    if (answer.kind !== 'stream') throw new Error('no stream');
+    await readEvents(answer.body, 30);
+    await abortAllDurableObjects();
+    await runDurableObjectAlarm(stubOf());
+    await eventually(async () => expect((await standing()).held_usd).toBe(0));
+    expect((await account().conversations({})).data).toMatchObject([{ id: 'c1', messages: 2 }]);
+  });
+});
+
+describe('retries', () => {
+  test('attach to the turn that they began, running or just ended', async () => {
+    const body = bodyOf('Hello', { max_tokens: 500 });
+    const first = say(body, { simulate: 'tps=200', hash: 'h' });
+    await eventually(async () => expect(await stubOf().resume(undefined)).toMatchObject({ kind: 'stream' }));
+    const second = say(body, { retried: true, hash: 'h' });
+    const [one, two] = await Promise.all([first, second]);
+    expect(two.text).toBe(one.text);
+    expect((await say(body, { retried: true, hash: 'h' })).text).toBe(one.text);
+    const whole = await ask(body, { retried: true, hash: 'h', stream: false });
+    if (whole.kind !== 'whole') throw new Error('not whole');
+    expect(JSON.parse(whole.body).content[0].text).toBe(textOf(one.events));
+    expect(await rowsOf()).toHaveLength(2);
+    expect((await account().requests({})).data).toHaveLength(1);
+  });
+
+  test('by key; the same key with another body is refused', async () => {
+    const one = await say(bodyOf('Hello'), { key: 'k', hash: 'h' });
+    expect((await say(bodyOf('Hello'), { key: 'k', hash: 'h' })).text).toBe(one.text);
+    expect(await ask(bodyOf('Other'), { key: 'k', hash: 'o' })).toMatchObject({
+      kind: 'error',
+      error: { status: 400 },
+    });
+    await say(question('Other'), { key: 'k2', hash: 'o' });
+    expect(await rowsOf()).toHaveLength(4);
+  });
+
+  test('begin anew where the turn that they attach to comes to nothing just then', async () => {
+    let asking = false;
+    let failed = false;
+    const until = async (holds: () => boolean) => await eventually(() => expect(holds()).toBe(true));
+    // The upstream refuses the turn that runs while the account is asked whether the second one's credential holds.
+    vi.spyOn(Account.prototype, 'isRevoked').mockImplementation((async () => {
+      asking = true;
+      await until(() => failed);
+      return false;
+    }) as never);
+    let calls = 0;
+    const upstream: Upstream = {
+      baseURL: 'https://api.test',
+      apiKey: 'k',
+      simulated: false,
+      fetch: async () => {
+        calls += 1;
+        if (calls > 1) return Response.json(message);
+        await until(() => asking);
+        return refusal(529, 'overloaded_error');
+      },
+    };
+    vi.spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream').mockReturnValue(upstream);
+    const first = ask(bodyOf('Hello'), { key: 'k', hash: 'h' }).then((answer) => {
+      failed = true;
+      return answer;
+    });
+    await until(() => calls === 1);
+    const request = requestOf(bodyOf('Hello'), { key: 'k', hash: 'h' });
+    const token = {
+      jti: 'j',
+      issued_at: 1,
+      expires_at: 9e9,
+      scopes: ['messages'],
+      label: undefined,
+      issuer: 'edge',
+    } as const;
+    const second = await turnOf({ ...request, caller: { ...request.caller, token } });
+    expect(await first).toMatchObject({ kind: 'whole', status: 529 });
+    if (second.kind !== 'stream') throw new Error(JSON.stringify(second));
+    expect((await listen(second.body)).events.at(-1)?.event).toBe('message_stop');
+    expect(await rowsOf()).toHaveLength(2);
+  });
+
+  test('anything else is told that a turn runs', async () => {
+    const answer = await ask(bodyOf('Hello', { max_tokens: 500 }), { simulate: 'tps=20' });
+    if (answer.kind !== 'stream') throw new Error('no stream');
+    const headers = { 'x-should-retry': 'false', 'sluice-turn': answer.turn, location: '/conversations/c1/stream' };
+    const conflict = { status: 409, type: 'conflict_error', headers };
+    expect(await ask(question('Other'))).toMatchObject({ kind: 'error', error: conflict });
+    expect(await stubOf().rewind('x')).toMatchObject({ ok: false, error: conflict });
+    await stubOf().stop();
+  });
+});
+
+describe('resuming', () => {
+  test('at any event gives the rest, the same', async () => {
+    const { events, turn } = await say(bodyOf('Hello'));
+    for (let at = 0; at < events.length; at += 1) {
+      const resumed = await follow(`${turn}-${at}`);
+      expect('events' in resumed ? resumed.events : resumed).toEqual(events.slice(at));
+    }
+    expect(await follow(`${turn}-${events.length}`)).toEqual({ kind: 'none' });
+    expect(await follow(`${turn}-${events.length + 5}`)).toMatchObject({ events: [events.at(-1)] });
+    expect(await follow()).toEqual({ kind: 'none' });
+    expect(await follow('turn_unknown-3')).toEqual({ kind: 'gone' });
+    expect(await follow('nonsense')).toMatchObject({ kind: 'error', error: { status: 400 } });
+    expect(await follow(undefined, 'unknown')).toEqual({ kind: 'unknown' });
+  });
+
+  test('several listeners at once, at any pace, hear the same', async () => {
+    const text = encodeURIComponent('many words are said here '.repeat(40));
+    const answer = await ask(bodyOf('Hello', { max_tokens: 2_000 }), { simulate: `tps=200;answer=${text}` });
+    if (answer.kind !== 'stream') throw new Error('no stream');
+    const late = eventually(async () => expect(await storedLog()).toContain('content_block_delta')).then(() =>
+      follow(),
+    );
+    const slow = await stubOf().resume(undefined);
+    const [one, two] = await Promise.all([listen(answer.body), late]);
+    const three = slow.kind === 'stream' ? await listen(slow.body as ReadableStream) : undefined;
+    expect('events' in two && two.text === one.text).toBe(true);
+    expect(three?.text === one.text).toBe(true);
+  });
+
+  test('what is taken out while somebody reads it breaks off, and is gone', async () => {
+    // More than a row of its log.
+    const words = encodeURIComponent('some words are said '.repeat(8_000));
+    const { events, turn } = await say(bodyOf('Hello', { max_tokens: 60_000 }), { simulate: `answer=${words}` });
+    const rows = await rowsOf();
+    const resumed = await stubOf().resume(`${turn}-0`);
+    if (resumed.kind !== 'stream') throw new Error('no stream');
+    const { reader } = await readEvents(resumed.body as ReadableStream, 1);
+    expect(await stubOf().rewind(rows[0]?.id ?? '')).toMatchObject({ ok: true });
+    const rest = async () => {
+      for (;;) if ((await reader.read()).done) return 'an end';
+    };
+    await expect(rest()).rejects.toThrow();
+    expect(events.length).toBeGreaterThan(50);
+    expect(await follow(`${turn}-1`)).toEqual({ kind: 'gone' });
+  });
+
+  test('nor does who has heard it live, and comes late for the rest, take that for the end', async () => {
+    // Longer than what is read ahead of a listener, however late it reads.
+    const words = encodeURIComponent('some words are said '.repeat(600));
+    const answer = await ask(bodyOf('Hello', { max_tokens: 20_000 }), { simulate: `tps=20000;flush;answer=${words}` });
+    if (answer.kind !== 'stream') throw new Error('no stream');
+    const live = await stubOf().resume(undefined);
+    if (live.kind !== 'stream') throw new Error('no stream');
+    const { reader } = await readEvents(live.body as ReadableStream, 5);
+    await listen(answer.body);
+    const rows = await rowsOf();
+    expect(await stubOf().rewind(rows[0]?.id ?? '')).toMatchObject({ ok: true });
+    const rest = async () => {
+      for (;;) if ((await reader.read()).done) return 'an end';
+    };
+    await expect(rest()).rejects.toThrow();
+  });
+
+  test('a log that was let go is gone', async () => {
+    const { turn } = await say(bodyOf('Hello'));
+    await runInDurableObject(stubOf(), async (conversation: Conversation) => {
+      (conversation as unknown as { now: () => number }).now = () => Date.now() + 3_600_000;
+      await conversation.alarm();
+    });
+    expect(await follow(`${turn}-2`)).toEqual({ kind: 'gone' });
+    expect(await rowsOf()).toHaveLength(2);
+  });
+});
+
+describe('what continues a history', () => {
+  test('the whole history sent again is one history', async () => {
+    const messages: unknown[] = [];
+    for (const content of ['One', 'Two', 'Three']) {
+      messages.push({ role: 'user', content });
+      const { events } = await say({ ...bodyOf(''), messages });
+      messages.push({ role: 'assistant', content: [{ type: 'text', text: textOf(events), citations: null }] });
+    }
+    const rows = await rowsOf();
+    expect(rows.map(({ role }) => role)).toEqual(['user', 'assistant', 'user', 'assistant', 'user', 'assistant']);
+    expect(await ask({ ...bodyOf(''), messages })).toMatchObject({ kind: 'error', error: { status: 400 } });
+  });
+
+  test('each answer is said to be by the model that wrote it', async () => {
+    await say(bodyOf('One'));
+    await say(bodyOf('Two', { model: 'claude-haiku-5-5' }));
+    const models = (await rowsOf()).map(({ model }) => model);
+    expect(models).toEqual([null, 'claude-opus-5-5', null, 'claude-haiku-5-5']);
+  });
+
+  test('what does not is a 400, and changes nothing', async () => {
+    await say(bodyOf('What is the weather in Bern?', { tools: TOOLS }));
+    const before = await rowsOf();
+    const call = (before[1]?.content as { type: string; id: string }[] | undefined)?.find(
+      ({ type }) => type === 'tool_use',
+    );
+    const bad = [
+      question('No result'),
+      question([{ type: 'tool_result', tool_use_id: 'toolu_other', content: 'x' }]),
+      question([
+        { type: 'tool_result', tool_use_id: call?.id, content: 'x' },
+        { type: 'tool_result', tool_use_id: call?.id, content: 'y' },
+      ]),
+      { messages: [{ role: 'assistant', content: 'Two in a row' }] },
+      {
+        messages: [
+          { role: 'user', content: 'x' },
+          { role: 'assistant', content: 'y' },
+        ],
+      },
+    ];
+    for (const body of bad) expect(await ask(body)).toMatchObject({ kind: 'error', error: { status: 400 } });
+    expect(await rowsOf()).toEqual(before);
+    expect((await account().requests({})).data).toHaveLength(1);
+  });
+
+  test('a first turn may bring a history', async () => {
+    const messages = [
+      { role: 'user', content: 'A' },
+      { role: 'assistant', content: 'B' },
+      { role: 'user', content: 'C' },
+    ];
+    await say({ ...bodyOf(''), messages });
+    const rows = await rowsOf();
+    expect(rows.map(({ content }) => content).slice(0, 3)).toEqual(['A', 'B', 'C']);
+    expect(rows).toHaveLength(4);
+  });
+
+  test('a refused turn is kept, but not sent', async () => {
+    await say(bodyOf('Hello'));
+    await say(question('Bad'), { simulate: 'stop-reason=refusal' });
+    await say(question('Good'));
+    expect((await rowsOf()).map(({ status }) => status)).toEqual([
+      'complete',
+      'complete',
+      'refused',
+      'refused',
+      'complete',
+      'complete',
+    ]);
+  });
+
+  test('a paused answer goes on', async () => {
+    const tools = [{ type: 'web_search_20250305', name: 'web_search' }];
+    const body = bodyOf('Search the web for sluices', { tools, max_tokens: 1_000 });
+    await say(body, { simulate: 'stop-reason=pause_turn' });
+    const [, answer] = await rowsOf();
+    await say({ messages: [{ role: 'assistant', content: answer?.content }] });
+    const rows = await rowsOf();
+    expect(rows.map(({ role }) => role)).toEqual(['user', 'assistant', 'assistant']);
+    await say(question('Thanks'));
+    expect(await rowsOf()).toHaveLength(5);
+  });
+
+  test('a paused answer that goes on and is cut before its results owes none', async () => {
+    const tools = [{ type: 'web_search_20250305', name: 'web_search' }];
+    const body = bodyOf('Search the web for sluices', { tools, max_tokens: 1_000 });
+    await say(body, { simulate: 'stop-reason=pause_turn' });
+    const [, answer] = await rowsOf();
+    const rest = { messages: [{ role: 'assistant', content: answer?.content }] };
+    await say(rest, { simulate: 'answer=one%20two%20three%20four%20five%20six;cut-events=5' });
+    const rows = await rowsOf();
+    expect(await readOf()).toMatchObject({ messages: rows.length });
+    await say(question('Thanks'));
+    expect(await rowsOf()).toHaveLength(rows.length + 2);
+  });
+});
+
+describe('working with history', () => {
+  test('rewind, and ask again', async () => {
+    await say(bodyOf('One'));
+    await say(question('Two'));
+    await say(question('Three'));
+    const rows = await rowsOf();
+    expect(await stubOf().rewind(rows[3]?.id ?? '')).toMatchObject({ ok: true });
+    expect(await rowsOf()).toEqual(rows.slice(0, 2));
+    expect(await readOf()).toMatchObject({ turns: 1, messages: 2 });
+    await say(question('Zwei'));
+    expect(await rowsOf()).toHaveLength(4);
+    expect(await stubOf().rewind('msg_unknown')).toMatchObject({ ok: false, error: { status: 404 } });
+    await eventually(async () => expect((await account().conversations({})).data[0]).toMatchObject({ messages: 4 }));
+  });
+
+  test('fork, whole or up to a message', async () => {
+    await say(bodyOf('One', { system: 'Be brief.' }));
+    await say(question('Two'));
+    const rows = await rowsOf();
+    expect(await stubOf().fork('c2', undefined)).toMatchObject({ ok: true });
+    expect(await rowsOf('c2')).toEqual(rows);
+    expect(await stubOf().fork('c3', rows[1]?.id)).toMatchObject({ ok: true });
+    expect(await rowsOf('c3')).toEqual(rows.slice(0, 2));
+    expect(await readOf('c3')).toMatchObject({ system: 'Be brief.', turns: 1, messages: 2, cost_usd: 0 });
+    await say(question('Zwei'), { id: 'c3' });
+    expect(await rowsOf('c3')).toHaveLength(4);
+    expect(await rowsOf()).toEqual(rows);
+    expect(await stubOf().fork('c2', undefined)).toMatchObject({ ok: false, error: { status: 409 } });
+    await eventually(async () => expect((await account().conversations({})).data).toHaveLength(3));
+  });
+
+  test('a copy whose object dies in its middle is cleared away, and its id is free', async () => {
+    // Each ends a stretch, and what comes before it is written.
+    const long = 'word '.repeat(14_000);
+    await say(bodyOf(`One ${long}`));
+    await say(question(`Two ${long}`));
+    const text = await runInDurableObject(stubOf(), async (_, { storage }) => {
+      const transcript = new Transcript(storage);
+      const profile = transcript.profile;
+      const lines = profile && copyLines(transcript, profile, undefined);
+      return await new Response(lines).text();
+    });
+    // What has come of it when the object dies: all but the end.
+    const part = text.slice(0, text.lastIndexOf('["end"'));
+    const cut = async (id: string) => {
+      const body = new ReadableStream<Uint8Array>({
+        start: (controller) => controller.enqueue(new TextEncoder().encode(part)),
+      });
+      const adopting = stubOf(id)
+        .adopt({ account: 'alice', id }, body)
+        .catch(() => undefined);
+      await eventually(async () => {
+        const copied = await runInDurableObject(stubOf(id), (_, { storage }) => new Transcript(storage).turns().length);
+        expect(copied).toBe(2);
+      });
+      // Nothing of it is seen meanwhile.
+      expect(await stubOf(id).read()).toMatchObject({ ok: false, error: { status: 404 } });
+      expect(await stubOf(id).messages({ limit: 20 })).toMatchObject({ ok: false, error: { status: 404 } });
+      await abortAllDurableObjects();
+      await adopting;
+    };
+    await cut('c2');
+    await runInDurableObject(stubOf('c2'), (conversation: Conversation) => {
+      Object.assign(conversation, { now: () => Date.now() + 3_600_000 });
+    });
+    await runDurableObjectAlarm(stubOf('c2'));
+    await runInDurableObject(stubOf('c2'), async (_, { storage }) => {
+      expect(storage.sql.databaseSize).toBeLessThan(20_000);
+      expect(await storage.getAlarm()).toBeNull();
+    });
+    for (const again of ['created', 'copied', 'begun']) {
+      await cut(again);
+      const place = { account: 'alice', id: again };
+      if (again === 'created') await stubOf(again).create(place, { model: 'claude-opus-5-5', max_tokens: 50 }, {});
+      const body = again === 'begun' ? bodyOf('Hello') : question('Hello');
+      if (again === 'copied') expect(await stubOf().fork(again, undefined)).toMatchObject({ ok: true });
+      // The simulator says how many turns were sent up, where there was more than one.
+      const { events } = await say(body, { id: again });
+      expect(/has come to (\d) turns/.exec(textOf(events))?.[1]).toBe(again === 'copied' ? '3' : undefined);
+      expect(await rowsOf(again)).toHaveLength(again === 'copied' ? 6 : 2);
+    }
+    expect(await rowsOf()).toHaveLength(4);
+  });
+
+  test('a copy takes the place of a first turn that has failed', async () => {
+    await say(bodyOf('One'));
+    await ask(bodyOf('Hello'), { id: 'c2', simulate: 'status=529' });
+    expect(await stubOf().fork('c2', undefined)).toMatchObject({ ok: true });
+    await say(question('Two'), { id: 'c2' });
+    expect(await rowsOf('c2')).toHaveLength(4);
+  });
+
+  test('export is lines of JSON with an end', async () => {
+    await say(bodyOf('One'));
+    const result = await stubOf().export();
+    if (!result.ok) throw new Error('no export');
+    const text = await new Response(result.value as ReadableStream).text();
+    const lines = text
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { type: string });
+    expect(lines.map(({ type }) => type)).toEqual(['conversation', 'message', 'message', 'end']);
+  });
+
+  test('created first, changed, deleted', async () => {
+    const place = { account: 'alice', id: 'c1' };
+    const fields = { title: 'A title', model: 'claude-opus-5-5', max_tokens: 100 };
+    expect(await stubOf().create(place, fields, { system: '"Be brief."' })).toMatchObject({ ok: true });
+    expect(await stubOf().create(place, fields, {})).toMatchObject({ ok: false, error: { status: 409 } });
+    await say(question('Hello'));
+    expect(await rowsOf()).toHaveLength(2);
+    await stubOf().patch({ title: 'Another', metadata: { a: 1 } });
+    expect(await readOf()).toMatchObject({ title: 'Another', metadata: { a: 1 }, system: 'Be brief.', turns: 1 });
+    // What is not settled yet is deleted a little later.
+    await atRest();
+    await eventually(async () => expect((await account().conversations({})).data[0]?.title).toBe('Another'));
+    expect(await stubOf().erase()).toBe(true);
+    expect(await readOf()).toBeUndefined();
+    expect(await stubOf().erase()).toBe(false);
+    expect((await account().conversations({})).data).toEqual([]);
+    await runInDurableObject(stubOf(), async (_, state) => {
+      expect(state.storage.sql.databaseSize).toBeLessThan(20_000);
+      expect(await state.storage.getAlarm()).toBeNull();
+    });
+    await say(bodyOf('Hello again'));
+    expect(await rowsOf()).toHaveLength(2);
+  });
+
+  test('deleted with a turn running, which is settled', async () => {
+    const answer = await ask(bodyOf('Hello', { max_tokens: 2_000 }), { simulate: 'tps=20' });
+    if (answer.kind !== 'stream') throw new Error('no stream');
+    await readEvents(answer.body, 5);
+    expect(await stubOf().erase()).toBe(true);
+    await eventually(async () => expect((await standing()).held_usd).toBe(0));
+    expect((await account().conversations({})).data).toEqual([]);
+    expect(await readOf()).toBeUndefined();
+  });
+
+  test('an account that is erased takes its conversations along', async () => {
+    for (let i = 0; i < 7; i += 1) await say(bodyOf('Hello'), { id: `c${i}` });
+    await eventually(async () => expect((await standing()).held_usd).toBe(0));
+    expect(await account().erase()).toMatchObject({ done: false });
+    for (let i = 0; i < 3; i += 1) await runDurableObjectAlarm(account());
+    expect(await account().erase()).toEqual({ done: true, remaining: 0 });
+    for (let i = 0; i < 7; i += 1) expect(await readOf(`c${i}`)).toBeUndefined();
+  });
+
+  test('truncation leaves out whole oldest turns of what is sent', async () => {
+    const place = { account: 'alice', id: 'c1' };
+    const fields = {
+      model: 'claude-opus-5-5',
+      max_tokens: 60,
+      history: { max_tokens: 300, strategy: 'truncate' as const },
+    };
+    await stubOf().create(place, fields, {});
+    for (let i = 0; i < 12; i += 1) await say(question(`Question number ${i}, which is not a short one`));
+    const rows = await rowsOf();
+    expect(rows).toHaveLength(24);
+    const usages = rows.filter(({ usage }) => usage !== null).map(({ usage }) => usage as Record<string, number>);
+    for (const { input_tokens = 0, cache_read_input_tokens = 0, cache_creation_input_tokens = 0 } of usages) {
+      expect(input_tokens + cache_read_input_tokens + cache_creation_input_tokens).toBeLessThan(350);
+    }
+    await stubOf().patch({ history: { max_tokens: 100, strategy: 'error' } });
+    expect(await ask(question('More'))).toMatchObject({ kind: 'error', error: { status: 400 } });
+  });
+});
+
+test('a body that comes as a stream is the same', async () => {
+  const request = requestOf(bodyOf('Hello'));
+  const answer = await turnOf({ ...request, body: new Response(request.body).body as ReadableStream });
+  expect(answer.kind).toBe('stream');
+  if (answer.kind === 'stream') await listen(answer.body as ReadableStream);
+  expect(await rowsOf()).toHaveLength(2);
+});
+
+test('an answer that comes whole where a stream was asked for is a turn like any other', async () => {
+  conversationsReach(async () => Response.json(message));
+  const { events } = await say(bodyOf('Hello'));
+  expect(events.at(-1)?.event).toBe('message_stop');
+  expect(textOf(events)).toBe('It is “so”.');
+  expect((await rowsOf())[1]).toMatchObject({ content: message.content, status: 'complete', usage: message.usage });
+  await eventually(async () => expect((await standing()).held_usd).toBe(0));
+  expect((await account().requests({})).data[0]).toMatchObject({
+    status: 'complete',
+    estimated: false,
+    usage: { input_tokens: 12, output_tokens: 7 },
+  });
+});

@@ -1,0 +1,376 @@
+import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import fc from 'fast-check';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
+import * as z from 'zod/mini';
+import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
+import type { Conversation } from '#edge/conversations/object/conversation.ts';
+import { conversationReport, messageRow } from '#edge/conversations/object/conversations-answers.schema.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
+import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
+import { bindings, rowsOf as shownRows, simulate, stubOf } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { tryAsyncCases } from '#test/support/runs.ts';
+import { holdStep } from '#test/support/steps.ts';
+import { ask } from '#test/support/turns.ts';
+
+let app: TestApp;
+beforeEach(() => {
+  simulate();
+  app = testApp(() => Response.json({ input_tokens: 1 }));
+});
+const MODEL = 'claude-haiku-5-5';
+const user = (content: unknown) => ({ role: 'user', content });
+const assistant = (content: unknown) => ({ role: 'assistant', content });
+const CALL = { type: 'tool_use', id: 'toolu_1', name: 'weather', input: { city: 'Bern' } };
+const RESULT = { type: 'tool_result', tool_use_id: 'toolu_1', content: 'Sunny' };
+
+const create = async (messages: unknown, more: object = {}) =>
+  await app.post('/conversations', { id: 'c1', model: MODEL, max_tokens: 50, messages, ...more });
+
+async function rowsOf(id = 'c1') {
+  const response = await app.fetch(`/conversations/${id}/messages?limit=1000`);
+  const { data } = (await response.json()) as { data: unknown[] };
+  return data.map((row) => z.strictObject(messageRow.shape).parse(row));
+}
+
+/** Holds an import at one of its steps. @param step how many go before */
+function stopAtStep(step: number) {
+  let steps = 0;
+  return holdStep(() => {
+    steps += 1;
+    return steps > step;
+  });
+}
+
+const real = Transcript.prototype.insertAll;
+
+/** The text of a history that is stored in steps. */
+const LONG_HISTORY = JSON.stringify(Array.from({ length: 1_200 }, (_, n) => (n % 2 ? assistant('y') : user(`x ${n}`))));
+
+/** The conversation of the caller without a credential. */
+const c1 = () => stubOf('c1', 'dev');
+
+/** Begins to import a long history, and stops when a part of it is stored. */
+async function importHalf() {
+  const add = vi.spyOn(Transcript.prototype, 'addMessages');
+  const gate = holdStep(() => add.mock.calls.length > 0);
+  const creating = c1().create({ account: 'dev', id: 'c1' }, { model: MODEL }, { messages: LONG_HISTORY });
+  await eventually(() => expect(gate.isReached).toBe(true));
+  await runInDurableObject(c1(), (_, { storage }) => {
+    expect(new Transcript(storage).turns().length).toBeGreaterThan(1);
+  });
+  return { gate, creating };
+}
+
+const say = async (content: unknown) =>
+  await app.post('/messages', { conversation: 'c1', stream: false, messages: [user(content)] });
+
+describe('a conversation that is created with messages', () => {
+  test('may begin with a compaction block and a message that only configures, and goes on, however it is continued', async () => {
+    const compaction = { type: 'compaction', content: 'We spoke of rivers.', encrypted_content: null };
+    const effort = { role: 'system', output_config: { effort: 'low' } };
+    const history = [assistant([compaction]), user('And then?'), effort, assistant('Home.')];
+    expect((await create(history)).status).toBe(201);
+    const betas = { 'anthropic-beta': 'compact-2026-01-12,mid-conversation-output-config-2026-07-01' };
+    const ask = async (path: string, messages: unknown[], conversation: string) =>
+      await app.post(path, { conversation, model: MODEL, max_tokens: 50, stream: false, messages }, betas);
+    const counted = await ask('/count-tokens', [...history, user('Why?')], 'c1');
+    expect([counted.status, await counted.json()]).toMatchObject([200, { fits: true }]);
+    expect((await ask('/messages', [...history, user('Why?')], 'c1')).status).toBe(200);
+    expect((await ask('/messages', [user('Where?')], 'c1')).status).toBe(200);
+    expect((await rowsOf()).map(({ role }) => role).join()).toBe(
+      'assistant,user,system,assistant,user,assistant,user,assistant',
+    );
+    // The same history may come with the first turn.
+    expect((await ask('/messages', [...history, user('Why?')], 'c2')).status).toBe(200);
+    expect((await rowsOf('c2')).length).toBe(6);
+  });
+
+  test('has them as its history, asks no model, costs nothing, and answers what comes next', async () => {
+    const history = [
+      user('Where to?'),
+      assistant('To Bern.'),
+      user('And then?'),
+      assistant([{ type: 'text', text: 'Home.' }]),
+    ];
+    const created = await create(history, { title: 'A trip', system: 'You plan.' });
+    expect(created.status).toBe(201);
+    const report = z.strictObject(conversationReport.shape).parse(await created.json());
+    expect(report).toMatchObject({ turns: 2, messages: 4, cost_usd: 0, usage: { input_tokens: 0, output_tokens: 0 } });
+    await app.settled();
+    expect(app.sent).toEqual([]);
+    const rows = await rowsOf();
+    expect(rows.map(({ role, content }) => ({ role, content }))).toEqual(history);
+    for (const row of rows) {
+      expect(row).toMatchObject({ status: 'complete', model: null, usage: null, cost_usd: null, origin: 'import' });
+    }
+    const answered = await say('Thanks');
+    expect(answered.status).toBe(200);
+    expect(await rowsOf()).toHaveLength(6);
+    await app.settled();
+    // What came in is no part of what was spent: there is one request.
+    const ledger = (await (await app.fetch('/usage/requests')).json()) as { data: unknown[] };
+    expect(ledger.data).toMatchObject([{ conversation: 'c1', status: 'complete' }]);
+    const listed = (await (await app.fetch('/conversations')).json()) as { data: unknown[] };
+    expect(listed.data).toMatchObject([{ id: 'c1', title: 'A trip', turns: 3, messages: 6 }]);
+  });
+
+  test('goes on as one that has said all of it here', async () => {
+    await create([user('Weather?'), assistant([CALL])]);
+    // The call still needs its result, as one of an answer of here would.
+    expect(await errorOf(await say('Well?'))).toMatchObject({ message: expect.stringContaining('toolu_1') as string });
+    expect((await say([RESULT])).status).toBe(200);
+    const [first, , result] = await rowsOf();
+    const rewound = await app.post('/conversations/c1/rewind', { before: result?.id });
+    expect(await rewound.json()).toMatchObject({ messages: 2 });
+    expect((await app.post('/conversations/c1/fork', { id: 'c2', at: first?.id })).status).toBe(201);
+    expect((await rowsOf('c2')).map(({ origin }) => origin)).toEqual(['import', 'import']);
+  });
+
+  test('has no blank texts, which every later turn would be refused for: they are left out and told', async () => {
+    const text = (said: string, more: object = {}) => ({ type: 'text', text: said, ...more });
+    const result = (content: unknown) => ({ ...RESULT, content });
+    const thought = { type: 'thinking', thinking: 'Hm.', signature: 's' };
+    const created = await create([
+      user([text(' \n\t\u00a0'), text(' Weather? ')]),
+      assistant([text(''), CALL, text('\\')]),
+      user([result([text('', { cache_control: { type: 'ephemeral' } }), text('Sunny')]), text('And "then"?')]),
+      assistant([thought, text('\n\n')]),
+      user('"'),
+    ]);
+    expect([created.status, await created.json()]).toMatchObject([
+      201,
+      { messages: 4, dropped: { thinking: 1, messages: 0, calls: 0, blank: 4 } },
+    ]);
+    expect((await rowsOf()).map(({ content }) => content)).toEqual([
+      [text(' Weather? ')],
+      [CALL, text('\\')],
+      [result([text('Sunny')]), text('And "then"?')],
+      '"',
+    ]);
+    expect((await say('Thanks')).status).toBe(200);
+  });
+
+  test.each([
+    ['a text of white space', ' \r\n'],
+    [
+      'a list of them',
+      [
+        { type: 'text', text: '' },
+        { text: '\n', type: 'text' },
+      ],
+    ],
+  ])('is a 400 that names the message which has nothing but %s', async (_, content) => {
+    const refused = await create([user('Hello'), assistant('Hi'), user(content), assistant('What?')]);
+    expect([refused.status, await errorOf(refused)]).toMatchObject([
+      400,
+      { type: 'invalid_request_error', message: expect.stringMatching(/^messages\.2: .*blank/) as string },
+    ]);
+    expect((await app.fetch('/conversations/c1')).status).toBe(404);
+  });
+
+  test('is what comes back when it is resent whole', async () => {
+    const history = [user('One'), assistant('1')];
+    await create(history);
+    const body = { conversation: 'c1', stream: false, messages: [...history, user('Two')] };
+    expect((await app.post('/messages', body)).status).toBe(200);
+    expect(await rowsOf()).toHaveLength(4);
+  });
+
+  test('keeps whatever messages a history may have, in their order and as they came', async () => {
+    const text = fc.oneof(
+      fc.string({ minLength: 1, unit: 'grapheme' }).filter((one) => one.trim() !== ''),
+      fc.constant('\u2028</script>\\"'),
+    );
+    const content = fc.oneof(
+      text,
+      fc.array(fc.record({ type: fc.constant('text'), text, extra: fc.option(fc.jsonValue()) }), { minLength: 1 }),
+    );
+    const exchange = fc.tuple(fc.array(content, { minLength: 1, maxLength: 3 }), fc.option(content));
+    let number = 0;
+    await tryAsyncCases(25, fc.array(exchange, { minLength: 1, maxLength: 6 }), async (exchanges) => {
+      const messages = exchanges.flatMap(([asked, answered]) => [
+        ...asked.map(user),
+        ...(answered === null ? [] : [assistant(answered)]),
+      ]);
+      number += 1;
+      const created = await create(messages, { id: `p${number}` });
+      expect(created.status).toBe(201);
+      const rows = await rowsOf(`p${number}`);
+      expect(rows.map(({ role, content }) => ({ role, content }))).toEqual(JSON.parse(JSON.stringify(messages)));
+    });
+  });
+
+  test.each([
+    ['none', []],
+    ['no list', 'Hi'],
+    ['an answer first', [assistant('Hi')]],
+    ['two answers in a row', [user('Hi'), assistant('A'), assistant('B')]],
+    ['a result of no call', [user([RESULT])]],
+    ['a call that stays without its result', [user('Hi'), assistant([CALL]), user('And?')]],
+    ['a message without a role', [{ content: 'Hi' }]],
+    ['a content that is none', [user(7)]],
+  ])('is refused with %s, and nothing of it stays', async (_, messages) => {
+    const response = await create(messages);
+    expect(response.status).toBe(400);
+    expect(await errorOf(response)).toMatchObject({
+      type: 'invalid_request_error',
+      message: expect.stringContaining('messages') as string,
+    });
+    await app.settled();
+    expect((await app.fetch('/conversations/c1')).status).toBe(404);
+    expect((await create([user('Hi')])).status).toBe(201);
+  });
+
+  test('does not replace one that is there', async () => {
+    await create([user('First'), assistant('1')]);
+    expect((await create([user('Second')])).status).toBe(409);
+    expect((await rowsOf())[0]?.content).toBe('First');
+  });
+
+  test('that is deleted while it is stored leaves nothing, and may be created again', async () => {
+    const { gate, creating } = await importHalf();
+    await app.fetch('/conversations/c1', { method: 'DELETE' });
+    gate.open();
+    expect(await creating).toMatchObject({ ok: false, error: { status: 500 } });
+    expect((await app.fetch('/conversations/c1')).status).toBe(404);
+    // Its alarm is due at once, and comes by itself.
+    await eventually(async () => {
+      await runInDurableObject(c1(), async (_, { storage }) => {
+        expect([...storage.sql.exec("select name from sqlite_master where name = 'turns'")]).toEqual([]);
+        expect(await storage.getAlarm()).toBeNull();
+      });
+    });
+    await app.settled();
+    expect(await (await app.fetch('/conversations')).json()).toMatchObject({ data: [] });
+    expect((await create([user('Again'), assistant('Yes')])).status).toBe(201);
+    expect(await rowsOf()).toHaveLength(2);
+    await app.settled();
+    expect(await (await app.fetch('/conversations')).json()).toMatchObject({ data: [{ id: 'c1', messages: 2 }] });
+  });
+
+  test('is left alone by the alarm while it is stored, and is in the list once it is whole', async () => {
+    const { gate, creating } = await importHalf();
+    await runInDurableObject(c1(), (conversation: Conversation) => {
+      Object.assign(conversation, { now: () => Date.now() + 3_600_000 });
+    });
+    await runDurableObjectAlarm(c1());
+    expect(await (await app.fetch('/conversations')).json()).toMatchObject({ data: [] });
+    gate.open();
+    expect(await creating).toMatchObject({ ok: true });
+    await app.settled();
+    await eventually(async () => {
+      const listed = await (await app.fetch('/conversations')).json();
+      expect(listed).toMatchObject({ data: [{ id: 'c1', turns: 600, messages: 1_200 }] });
+    });
+  });
+
+  test.each([
+    ['many turns', 130, 'x'],
+    ['long turns', 6, 'x'.repeat(50_000)],
+  ])('of %s is not there before it is whole, and a crash at any step leaves nothing', async (_, length, text) => {
+    const history = JSON.stringify(Array.from({ length }, (_, n) => (n % 2 ? assistant('y') : user(`${n} ${text}`))));
+    const begin = (id: string) =>
+      stubOf(id)
+        .create({ account: 'alice', id }, { model: MODEL, max_tokens: 50 }, { messages: history })
+        .catch(() => undefined);
+    let [hasEnded, stops] = [false, 0];
+    for (let step = 0; !hasEnded; step += 1) {
+      for (const dies of [true, false]) {
+        const id = `${dies ? 'dies' : 'goes'}-${step}`;
+        const gate = stopAtStep(step);
+        const creating = begin(id).finally(() => {
+          hasEnded ||= !gate.isReached;
+        });
+        await eventually(() => expect(gate.isReached || hasEnded).toBe(true));
+        if (hasEnded) break;
+        const hasStored = await runInDurableObject(
+          stubOf(id),
+          (_, { storage }) => new Transcript(storage).turns().length > 0,
+        );
+        stops += Number(hasStored);
+        if (!hasStored) {
+          // It is only read so far, so another one may be faster.
+          gate.open();
+          await creating;
+          continue;
+        }
+        expect(await begin(id)).toMatchObject({ ok: false, error: { status: 409 } });
+        expect(await stubOf(id).read()).toMatchObject({ ok: false, error: { status: 404 } });
+        expect(await ask({ messages: [user('Hi')] }, { id })).toMatchObject({ kind: 'error', error: { status: 409 } });
+        if (!dies) {
+          gate.open();
+          expect(await creating).toMatchObject({ ok: true });
+          expect((await shownRows(id)).length).toBe(Math.min(length, 1_000));
+          continue;
+        }
+        await abortAllDurableObjects();
+        gate.open();
+        await creating;
+        expect(await stubOf(id).read()).toMatchObject({ ok: false, error: { status: 404 } });
+        await runInDurableObject(stubOf(id), (conversation: Conversation) => {
+          Object.assign(conversation, { now: () => Date.now() + 3_600_000 });
+        });
+        await runDurableObjectAlarm(stubOf(id));
+        await runInDurableObject(stubOf(id), async (_, { storage }) => {
+          expect(new Transcript(storage).turns()).toEqual([]);
+          expect(await storage.getAlarm()).toBeNull();
+        });
+        expect(await begin(id)).toMatchObject({ ok: true });
+      }
+    }
+    expect(stops).toBeGreaterThan(1);
+  });
+
+  test('is stored by few statements, of which none has many rows, in stretches of a hundred messages', async () => {
+    const stored: number[] = [];
+    vi.spyOn(Transcript.prototype, 'insertAll').mockImplementation(function counting(this: Transcript, ...of) {
+      if (of[0] === 'messages') stored.push(of[1].length);
+      return real.apply(this, of);
+    });
+    const breaks = vi.spyOn(globalThis, 'setTimeout');
+    const creating = c1().create({ account: 'dev', id: 'c1' }, { model: MODEL }, { messages: LONG_HISTORY });
+    expect(await creating).toMatchObject({ ok: true });
+    expect(stored.reduce((sum, rows) => sum + rows, 0)).toBe(1_200);
+    expect(stored.length).toBe(Math.ceil(1_200 / 11));
+    // Kept, looked through, checked and stored: each in 12 stretches.
+    expect(breaks.mock.calls.length).toBeGreaterThan(4 * 10);
+  });
+
+  test('names no file of another account, and is told which to remove', async () => {
+    const file = [{ id: 'file_1', kind: 'file' as const, upstream: '' }];
+    const history = [
+      user([
+        { type: 'document', source: { type: 'file', file_id: 'file_1' } },
+        { type: 'text', text: 'Read it.' },
+      ]),
+      assistant('I have.'),
+    ];
+    await accountStub(bindings, {}, 'alice').noteMade(file);
+    const refused = await create(history);
+    expect(refused.status).toBe(400);
+    expect(await errorOf(refused)).toMatchObject({
+      type: 'invalid_request_error',
+      message:
+        'This account does not have file file_1. Remove the blocks that name them, or upload the files again and name the new ids.',
+    });
+    await app.settled();
+    expect((await app.fetch('/conversations/c1')).status).toBe(404);
+    // A row that does not go up names nothing.
+    const refusedRows = history.map((message) => ({ ...message, status: 'refused' }));
+    expect((await create([...refusedRows, user('Hi')], { id: 'c3' })).status).toBe(201);
+    await accountStub(bindings, {}, 'dev').noteMade(file);
+    expect((await create(history)).status).toBe(201);
+  });
+
+  test('takes up room as any other', async () => {
+    await app.fetch('/accounts/dev/limits', {
+      method: 'PUT',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ stored_bytes: 100_000 }),
+    });
+    const response = await create([user('x'.repeat(200_000))]);
+    expect(response.status).toBe(400);
+    expect((await app.fetch('/conversations/c1')).status).toBe(404);
+  });
+});

@@ -1,0 +1,124 @@
+import { abortAllDurableObjects, env, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import fc from 'fast-check';
+import { beforeEach, expect, test } from 'vitest';
+import { CallingObject } from '#edge/claude/calling-object.ts';
+import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
+import { turnAt } from '#edge/conversations/history/storage/turn-queries.ts';
+import { TurnSettlements } from '#edge/conversations/object/turn-settlements.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import { bodyOf as streamOf } from '#test/support/app.ts';
+import { atRest, bindings, conversationsReach, passingTime, simulate, stubOf } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { tryAsyncCases } from '#test/support/runs.ts';
+import { ask, bodyOf, say } from '#test/support/turns.ts';
+import { end, event, sse, start, textBlock } from '#test/support/wire.ts';
+
+beforeEach(() => {
+  simulate();
+});
+/** Shows what an object passes to the modules that do its work. */
+class Shown extends CallingObject {
+  get surroundings() {
+    return this.around;
+  }
+}
+
+test('a conversation has cost what the account says of its turn, however often that is heard', async () => {
+  await say(bodyOf('Hello'));
+  await atRest();
+  await runInDurableObject(stubOf(), async (_, state) => {
+    const transcript = new Transcript(state.storage);
+    const [ended] = transcript.turns();
+    const others = (transcript.profile?.cost ?? 0) - (ended?.cost ?? 0);
+    const { surroundings } = new Shown(state, env as unknown as Bindings);
+    const object = { ...surroundings, transcript, erase: async () => {} };
+    const settlements = new TurnSettlements(object, { wake: () => {}, report: () => {}, onSettled: () => {} });
+    // What is heard again is heard by somebody who knows the turn as it was, or as it has become.
+    const heard = fc.record({ cost: fc.nat(1_000_000), stale: fc.nat(2), fresh: fc.nat(2) });
+    await tryAsyncCases(40, fc.array(heard, { minLength: 1, maxLength: 4 }), async (figures) => {
+      for (const { cost, stale, fresh } of figures) {
+        const known = turnAt(transcript, ended?.seq ?? 0);
+        if (!known) throw new TypeError('no turn');
+        const settled = async () => ({ outcome: 'settled' as const, cost, overHold: false });
+        for (let times = 0; times <= stale; times += 1) await settlements.confirm({ ...known }, settled());
+        for (let times = 0; times < fresh; times += 1) {
+          await settlements.confirm(turnAt(transcript, known.seq) ?? known, settled());
+        }
+        expect(turnAt(transcript, known.seq)?.cost).toBe(cost);
+        expect(transcript.profile?.cost).toBe(others + cost);
+      }
+    });
+  });
+});
+
+test.each([
+  ['before', 0],
+  ['behind', 4_000 * 1_000],
+])(
+  'a turn that was stopped %s its first event, and whose object dies while it is read on, is settled once, and at no less than came',
+  async (when, told) => {
+    const pass = passingTime();
+    let calls = 0;
+    conversationsReach(async () => {
+      calls += 1;
+      if (when === 'before') return await new Promise<Response>(() => {});
+      return sse(
+        streamOf([start({ model: 'claude-opus-5-5', usage: { input_tokens: 1_000 } }), event('ping')], 'silence'),
+      );
+    });
+    const asked = ask(bodyOf('Hello')).catch(() => undefined);
+    await eventually(async () => expect(calls).toBe(1));
+    if (when === 'behind') await asked;
+    await stubOf().stop();
+    await abortAllDurableObjects();
+    const rows = async () => (await accountStub(bindings, {}, 'alice').requests({})).data;
+    let booked: unknown;
+    for (const _ of [1, 2]) {
+      pass(2 * 60_000);
+      await runDurableObjectAlarm(stubOf());
+      await atRest();
+      const [row, ...others] = await rows();
+      expect(others).toEqual([]);
+      expect(row).toMatchObject({ estimated: true });
+      expect(row?.cost_usd).toBeGreaterThan(told / 1e9);
+      booked ??= row?.cost_usd;
+      expect(row?.cost_usd).toBe(booked);
+    }
+  },
+);
+
+/** @returns what the account has booked, and what the conversation and the list of conversations say it has cost; US dollars */
+async function totals(): Promise<{ booked: number; own: number | undefined; listed: number | undefined }> {
+  const account = accountStub(bindings, {}, 'alice');
+  const { data } = await account.requests({});
+  const booked = data.reduce((sum, { cost_usd }) => sum + Math.round((cost_usd ?? 0) * 1e9), 0);
+  const own = await runInDurableObject(stubOf(), (_, state) => new Transcript(state.storage).profile?.cost);
+  const [listed] = (await account.conversations({ limit: 20 })).data;
+  return { booked, own, listed: listed && Math.round(listed.cost_usd * 1e9) };
+}
+
+test.each(['before', 'behind'])(
+  'a total has what was booked, also of a first turn that was stopped %s its first event, with the next question at once',
+  async (when) => {
+    let calls = 0;
+    const held = Promise.withResolvers<void>();
+    const opened = [start({ model: 'claude-opus-5-5', usage: { input_tokens: 1_000 } }), event('ping')];
+    conversationsReach(async () => {
+      calls += 1;
+      if (calls > 1) return sse([...opened, textBlock(['Yes.']), end()].join(''));
+      if (when === 'before') await held.promise;
+      return sse(streamOf(opened, 'silence'));
+    });
+    const asked = ask(bodyOf('Hello')).catch(() => undefined);
+    await eventually(async () => expect(calls).toBe(1));
+    if (when === 'behind') await asked;
+    await stubOf().stop();
+    await say(bodyOf('And now?'));
+    held.resolve();
+    await atRest();
+    const { booked, own, listed } = await totals();
+    expect(booked).toBeGreaterThan(2 * 4_000 * 1_000);
+    expect({ own, listed }).toEqual({ own: booked, listed: booked });
+  },
+);

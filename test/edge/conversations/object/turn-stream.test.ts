@@ -1,0 +1,90 @@
+// In workerd: the streams are the runtime's.
+import 'cloudflare:workers';
+
+import { Hono } from 'hono';
+import { expect, test } from 'vitest';
+import type { AppEnv } from '#edge/auth/context.ts';
+import { streamedTurn } from '#edge/conversations/object/turn-stream.ts';
+import { encoder } from '#edge/kit/http/bytes.ts';
+import { countLargeBuffers } from '#test/support/large-buffers.ts';
+
+const EVENT = 'event: ping\ndata: {"type":"ping"}\n\n';
+
+/** @returns the answer to a caller whose signal tells nothing, and how its stream is said to have ended */
+async function carried(first?: string) {
+  const events = new TransformStream<Uint8Array, Uint8Array>();
+  const writer = events.writable.getWriter();
+  const { readable: body, writable } = new IdentityTransformStream();
+  events.readable.pipeTo(writable).catch(() => {});
+  const ends: string[] = [];
+  let woken = 0;
+  const told = Promise.withResolvers<void>();
+  const app = new Hono<AppEnv>();
+  app.get('/', (c) =>
+    streamedTurn(
+      c,
+      first === undefined ? { body } : { body, first },
+      {},
+      ({ end }) => {
+        ends.push(end);
+        told.resolve();
+      },
+      async () => (woken += 1),
+    ),
+  );
+  const waiting: Promise<unknown>[] = [];
+  const context = { waitUntil: (promise: Promise<unknown>) => void waiting.push(promise), passThroughOnException() {} };
+  const response = await app.request('/', {}, {}, { ...context, props: {} } as unknown as ExecutionContext);
+  return { response, writer, waiting, ends, told: told.promise, woken: () => woken };
+}
+
+test('a reader who leaves has left, whether something was read or not, and nothing has been cut', async () => {
+  for (const first of [undefined, EVENT]) {
+    for (const reads of [0, 1]) {
+      const { response, writer, ends, told, waiting, woken } = await carried(first);
+      const reader = response.body?.getReader();
+      if (reads === 1) {
+        if (first === undefined) writer.write(encoder.encode(EVENT)).catch(() => {});
+        await reader?.read();
+      }
+      await reader?.cancel();
+      // What comes now cannot be written any more.
+      writer.write(encoder.encode(EVENT)).catch(() => {});
+      writer.write(encoder.encode(EVENT)).catch(() => {});
+      await told;
+      await Promise.all(waiting);
+      expect(ends, `first ${first}, reads ${reads}`).toEqual(['client_gone']);
+      expect(woken()).toBe(0);
+    }
+  }
+});
+
+test('a conversation that dies in the middle of its answer has been cut, and is woken', async () => {
+  const { response, writer, ends, waiting, woken } = await carried(EVENT);
+  await writer.close();
+  expect(await response.text()).toContain('The connection to the conversation broke');
+  await Promise.all(waiting);
+  expect(ends).toEqual(['cut']);
+  expect(woken()).toBe(1);
+});
+
+test('a stream that is open holds no large buffer, but while much comes', async () => {
+  const large = countLargeBuffers();
+  const { response, writer, waiting } = await carried(EVENT);
+  const reader = response.body?.getReader();
+  const take = async (bytes: number) => {
+    for (let left = bytes; left > 0; ) left -= (await reader?.read())?.value?.length ?? left;
+  };
+  await take(EVENT.length);
+  writer.write(encoder.encode(EVENT)).catch(() => {});
+  await take(EVENT.length);
+  expect(large()).toBe(0);
+  const much = encoder.encode(EVENT.repeat(1_000));
+  writer.write(much).catch(() => {});
+  await take(much.length);
+  expect(large()).toBe(1);
+  writer.write(encoder.encode(`${EVENT}\0{"outcome":{"end":"complete"}}`)).catch(() => {});
+  await writer.close();
+  await take(EVENT.length);
+  await Promise.all(waiting);
+});

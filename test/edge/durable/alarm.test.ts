@@ -1,0 +1,95 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { Alarm } from '#edge/durable/alarm.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
+
+/** A storage that holds one alarm, and counts how often it is set. */
+function storageWith(alarm: number | null) {
+  const held = { alarm, sets: 0 };
+  const storage = {
+    getAlarm: async () => held.alarm,
+    setAlarm: async (time: number) => {
+      held.alarm = time;
+      held.sets += 1;
+    },
+  } as unknown as DurableObjectStorage;
+  return { held, storage };
+}
+
+const failing = (thrown: unknown) => {
+  throw thrown;
+};
+
+const time = fc.integer({ min: 0, max: 50 });
+const step = fc.oneof(
+  fc.record({ does: fc.constantFrom('wakeFor', 'watch', 'ring'), time }),
+  fc.constant({ does: 'endWatch', time: 0 }),
+);
+
+test('nothing that is due is forgotten, and what is only watched leaves no alarm', async () => {
+  await tryAsyncCases(runs(2_000), fc.option(time), fc.array(step, { maxLength: 12 }), async (begun, steps) => {
+    const { held, storage } = storageWith(begun);
+    const alarm = new Alarm(storage, () => -1, failing);
+    await alarm.load();
+    let due = begun === null ? [] : [begun];
+    for (const { does, time } of steps) {
+      if (does === 'wakeFor') {
+        alarm.wakeFor(time);
+        due.push(time);
+      } else if (does === 'watch') {
+        alarm.watch(time);
+        expect(held.alarm).toBeLessThanOrEqual(time);
+      } else if (does === 'endWatch') {
+        alarm.endWatch();
+        if (due.length > 0) expect(held.alarm).toBe(Math.min(...due));
+      } else if (held.alarm !== null) {
+        const now = Math.max(time, held.alarm);
+        held.alarm = null;
+        const earliest = Math.min(...due);
+        const mayBeDue = alarm.fired(now);
+        expect(mayBeDue).toBe(due.length === 0 || earliest <= now);
+        // Whoever is told so does what is due, and says when the next thing is.
+        if (mayBeDue) due = [];
+        else alarm.wakeFor(earliest);
+      }
+      if (due.length > 0) expect(held.alarm).toBeLessThanOrEqual(Math.min(...due));
+    }
+  });
+});
+
+test('an alarm is written only where it changes', async () => {
+  const { held, storage } = storageWith(null);
+  const alarm = new Alarm(storage, () => 0, failing);
+  await alarm.load();
+  alarm.watch(30);
+  alarm.watch(40);
+  alarm.wakeFor(600);
+  expect(held).toEqual({ alarm: 30, sets: 1 });
+  alarm.endWatch();
+  alarm.endWatch();
+  expect(held).toEqual({ alarm: 600, sets: 2 });
+});
+
+test('a time that has been over for more than a minute is set again when the object is loaded', async () => {
+  const NOW = 500_000;
+  const setTo = async (at: number) => {
+    const { held, storage } = storageWith(at);
+    const alarm = new Alarm(storage, () => NOW, failing);
+    await alarm.load();
+    return { ...held, known: alarm.at };
+  };
+  expect(await setTo(NOW - 60_001)).toEqual({ alarm: NOW + 1, sets: 1, known: NOW + 1 });
+  // One that is only late still comes.
+  expect(await setTo(NOW - 60_000)).toEqual({ alarm: NOW - 60_000, sets: 0, known: NOW - 60_000 });
+  expect(await setTo(NOW + 5)).toEqual({ alarm: NOW + 5, sets: 0, known: NOW + 5 });
+});
+
+test('what is due at once while an alarm is answered has the next millisecond', async () => {
+  const { held, storage } = storageWith(70);
+  const alarm = new Alarm(storage, () => 70, failing);
+  await alarm.load();
+  held.alarm = null;
+  alarm.fired(70);
+  alarm.wakeFor(70);
+  expect(held.alarm).toBe(71);
+});

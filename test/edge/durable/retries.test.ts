@@ -1,0 +1,83 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { type FailingTask, Retries } from '#edge/durable/retries.ts';
+import { notFound } from '#edge/kit/http/errors.ts';
+import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import { poolsRoom } from '#edge/rooms/pools/room.ts';
+
+const MINUTE_MS = 60_000;
+const reports: FailingTask[] = [];
+let isReachable = true;
+const failingTasks = async (_: unknown, failing: FailingTask) => {
+  if (!isReachable) throw new Error('unreachable');
+  reports.push(failing);
+};
+
+beforeEach(() => {
+  isReachable = true;
+  reports.length = 0;
+  vi.spyOn(poolsRoom, 'failingTasks').mockImplementation(failingTasks);
+});
+afterEach(() => void vi.restoreAllMocks());
+
+/** Fails a task again and again. */
+function failing() {
+  let now = 0;
+  const works: Promise<unknown>[] = [];
+  const logging = vi.spyOn(console, 'error').mockImplementation(() => {});
+  const around = { env: {} as Bindings, now: () => now, waitUntil: (work: Promise<unknown>) => void works.push(work) };
+  const retries = new Retries('inbox github', around);
+  const lines = () => logging.mock.calls.map(([line]) => JSON.parse(String(line)) as Record<string, unknown>);
+  const failAt = async (at: number, thrown: unknown = new RangeError('the text of a user')) => {
+    now = at;
+    retries.failed('webhook_queue', thrown, at + 15_000);
+    await Promise.all(works);
+  };
+  return { retries, lines, failAt };
+}
+
+test('logs a failure with its class, attempt and next try, and never its words', async () => {
+  const { lines, failAt } = failing();
+  await failAt(0);
+  expect(lines()).toEqual([
+    {
+      object: 'inbox github',
+      task: 'webhook_queue',
+      error: 'RangeError',
+      attempt: 1,
+      next_try_at: '1970-01-01T00:00:15.000Z',
+    },
+  ]);
+});
+
+test('logs each cause at most once a minute', async () => {
+  const { lines, failAt } = failing();
+  for (let at = 0; at <= 4 * MINUTE_MS; at += 15_000) await failAt(at);
+  expect(lines()).toHaveLength(5);
+  expect(lines().at(-1)).toMatchObject({ attempt: 17 });
+  await failAt(4 * MINUTE_MS + 1, notFound('There is no such thing.'));
+  expect(lines().at(-1)).toMatchObject({ error: expect.stringContaining('not_found_error') as unknown });
+});
+
+test('reports a task that has failed for ten minutes, then once an hour with the failures since', async () => {
+  const { failAt } = failing();
+  for (let minute = 0; minute < 10; minute += 1) await failAt(minute * MINUTE_MS);
+  expect(reports).toEqual([]);
+  for (let minute = 10; minute <= 70; minute += 1) await failAt(minute * MINUTE_MS);
+  expect(reports).toEqual([
+    { task: 'webhook_queue', since: 0, failures: 11 },
+    { task: 'webhook_queue', since: 0, failures: 60 },
+  ]);
+});
+
+test('repeats a report that was lost, and forgets a task that has succeeded', async () => {
+  const { retries, failAt } = failing();
+  isReachable = false;
+  for (let minute = 0; minute <= 12; minute += 1) await failAt(minute * MINUTE_MS);
+  isReachable = true;
+  await failAt(13 * MINUTE_MS);
+  expect(reports).toEqual([{ task: 'webhook_queue', since: 0, failures: 14 }]);
+  retries.succeeded('webhook_queue');
+  await failAt(30 * MINUTE_MS);
+  await failAt(41 * MINUTE_MS);
+  expect(reports.at(-1)).toEqual({ task: 'webhook_queue', since: 30 * MINUTE_MS, failures: 2 });
+});

@@ -1,0 +1,28 @@
+import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { expect, test, vi } from 'vitest';
+import { inboxStub } from '#edge/durable/stubs.ts';
+import { Inbox } from '#edge/rooms/webhooks/inbox/inbox.ts';
+import { ALARMS, COMMANDS } from '#test/simulation/commands.ts';
+import { bindings } from '#test/support/conversations.ts';
+
+const stub = () => inboxStub(bindings, {}, 'tickets');
+
+test.each(COMMANDS)('the storage of an object: $name', async ({ ask, answer }) => {
+  const told = await runInDurableObject(stub(), async (_, { storage }) => {
+    await storage.deleteAll();
+    await storage.deleteAlarm();
+    return await ask(storage);
+  });
+  expect(told).toEqual(answer);
+});
+
+test.each(ALARMS)('the alarm of an object: $name', async ({ handle, answer, after }) => {
+  let told: unknown;
+  vi.spyOn(Inbox.prototype, 'alarm').mockImplementation(async function alarm(this: Inbox) {
+    told = await handle((this as unknown as { ctx: DurableObjectState }).ctx.storage);
+  });
+  await runInDurableObject(stub(), (_, { storage }) => storage.setAlarm(Date.now() + 60_000));
+  expect(await runDurableObjectAlarm(stub())).toBe(true);
+  expect(told).toEqual(answer);
+  expect(await runInDurableObject(stub(), (_, { storage }) => storage.getAlarm())).toBe(after);
+});

@@ -1,0 +1,576 @@
+import fc from 'fast-check';
+import { describe, expect, test, vi } from 'vitest';
+import * as z from 'zod/mini';
+import { prefixAnswer } from '#edge/registry/prefixes/prefixes-answers.schema.ts';
+import { nameRow, versionRow } from '#edge/registry/versions/versions-answers.schema.ts';
+import { errorOf } from '#test/support/app.ts';
+import { eventually } from '#test/support/eventually.ts';
+import {
+  as,
+  bindings,
+  countedStore,
+  prose,
+  put,
+  simulatedEdge,
+  simulatedUpstream,
+  toolOf,
+  tryPut,
+  usageOf,
+} from '#test/support/prefixes.ts';
+import { tryAsyncCases } from '#test/support/runs.ts';
+import { bearer, tokenOf } from '#test/support/tokens.ts';
+
+const SUPPORT = { system: prose(600), model: 'claude-opus-5-5', description: 'first' };
+const HI = { messages: [{ role: 'user', content: 'Hi' }] };
+
+const statusOf = async (response: Promise<Response>) => {
+  const answer = await response;
+  return { status: answer.status, ...(await errorOf(answer)) };
+};
+
+test('a schema that Claude will refuse is stored, and warned of in its words', async () => {
+  const app = simulatedEdge();
+  const input_schema = { type: 'object', properties: {} };
+  const tools = [{ name: 'look', strict: true, input_schema }];
+  const { warnings } = await put(app, 'support', { tools, model: 'claude-opus-5-5' }, await as('alice'));
+  expect(warnings[0]).toBe(
+    "Claude will refuse requests with this: tools.0.custom.input_schema: For 'object' type, 'additionalProperties' must be explicitly set to false (the tool look)",
+  );
+});
+
+describe('the cache of the upstream', () => {
+  for (const cache_ttl of ['5m', '1h'] as const) {
+    test(`reads the whole prefix at the second request, with and without the caller’s own system (${cache_ttl})`, async () => {
+      const app = simulatedEdge();
+      const alice = await as('alice');
+      const parts = { tools: [toolOf('find', prose(600))], system: prose(700) };
+      const stored = await put(app, 'support', { ...parts, model: 'claude-opus-5-5', cache_ttl }, alice);
+      const first = await usageOf(app, { prefix: 'support' }, alice);
+      expect(first.cache_read_input_tokens).toBe(0);
+      const long = cache_ttl === '1h' ? 'ephemeral_1h_input_tokens' : 'ephemeral_5m_input_tokens';
+      expect(first.cache_creation[long]).toBeGreaterThanOrEqual(stored.input_tokens);
+      for (const own of [{}, { system: 'Speak French.' }, { system: [{ type: 'text', text: 'Be brief.' }] }]) {
+        const messages = [{ role: 'user', content: `Something else: ${JSON.stringify(own)}` }];
+        const again = await usageOf(app, { prefix: 'support', messages, ...own }, alice);
+        // The simulator counts the three tokens of the request with the first block.
+        expect(again.cache_read_input_tokens).toBe(stored.input_tokens + 3);
+      }
+      app.clock.now += cache_ttl === '1h' ? 3_500_000 : 290_000;
+      expect((await usageOf(app, { prefix: 'support' }, alice)).cache_read_input_tokens).toBeGreaterThan(0);
+      app.clock.now += cache_ttl === '1h' ? 3_700_000 : 310_000;
+      expect((await usageOf(app, { prefix: 'support' }, alice)).cache_read_input_tokens).toBe(0);
+    });
+  }
+
+  test('reads a prefix with messages, and the end of the history as well', async () => {
+    const app = simulatedEdge();
+    const alice = await as('alice');
+    const messages = [
+      { role: 'user', content: prose(700) },
+      { role: 'assistant', content: 'Understood.' },
+    ];
+    const { input_tokens } = await put(app, 'book', { messages, model: 'claude-opus-5-5' }, alice);
+    await usageOf(app, { prefix: 'book' }, alice);
+    const second = await usageOf(app, { prefix: 'book', messages: [{ role: 'user', content: 'Other' }] }, alice);
+    expect(second.cache_read_input_tokens).toBe(input_tokens + 3);
+    const same = await usageOf(app, { prefix: 'book', messages: [{ role: 'user', content: 'Other' }] }, alice);
+    expect(same.cache_read_input_tokens).toBeGreaterThan(input_tokens + 3);
+    expect(same.input_tokens + same.cache_creation_input_tokens).toBe(0);
+  });
+
+  test('reads the prefix’s tools at the first request with tools of its own, and everything at the second', async () => {
+    const app = simulatedEdge();
+    const alice = await as('alice');
+    const tools = [toolOf('find', prose(800))];
+    const model = 'claude-opus-5-5';
+    const whole = await put(app, 'support', { tools, system: prose(700), model }, alice);
+    const only = await put(app, 'tools', { tools, model }, alice);
+    await usageOf(app, { prefix: 'support' }, alice);
+    const own = [toolOf('mine')];
+    const first = await usageOf(app, { prefix: 'support', tools: own }, alice);
+    expect(first.cache_read_input_tokens).toBe(only.input_tokens + 3);
+    const second = await usageOf(
+      app,
+      { prefix: 'support', tools: own, messages: [{ role: 'user', content: 'B' }] },
+      alice,
+    );
+    expect(second.cache_read_input_tokens).toBeGreaterThan(whole.input_tokens);
+  });
+
+  test('misses once when the version changes', async () => {
+    const app = simulatedEdge();
+    const alice = await as('alice');
+    await put(app, 'support', SUPPORT, alice);
+    await usageOf(app, { prefix: 'support' }, alice);
+    expect((await usageOf(app, { prefix: 'support' }, alice)).cache_read_input_tokens).toBeGreaterThan(0);
+    await put(app, 'support', { ...SUPPORT, system: `New. ${SUPPORT.system}` }, alice);
+    expect((await usageOf(app, { prefix: 'support' }, alice)).cache_read_input_tokens).toBe(0);
+    expect((await usageOf(app, { prefix: 'support' }, alice)).cache_read_input_tokens).toBeGreaterThan(0);
+  });
+});
+
+describe('PUT', () => {
+  test('tells what the version comes to, by the upstream’s count and the price table', async () => {
+    const app = simulatedEdge();
+    const alice = await as('alice');
+    const response = await tryPut(app, 'support', { system: prose(6_000) }, alice);
+    const answer = z.strictObject(prefixAnswer.shape).parse(await response.json());
+    expect(answer).toMatchObject({
+      name: 'support',
+      version: expect.stringMatching(/^support@[0-9a-f]{32}$/),
+      model: 'claude-haiku-5-5',
+      minimum_cacheable_tokens: 512,
+      warnings: [],
+      pays_from_requests: 2,
+    });
+    const { input_tokens, cost_usd } = answer;
+    expect(cost_usd?.cold).toBeCloseTo((input_tokens * 0.1) / 1e6, 9);
+    expect(cost_usd?.write).toBeCloseTo((input_tokens * 0.125) / 1e6, 9);
+    expect(cost_usd?.read).toBeCloseTo((input_tokens * 0.01) / 1e6, 9);
+    const counted = await app.post('/count-tokens', { ...HI, model: 'claude-haiku-5-5', prefix: 'support' }, alice);
+    const alone = await app.post('/count-tokens', { ...HI, model: 'claude-haiku-5-5' }, alice);
+    const tokens = async (response: Response) => ((await response.json()) as { input_tokens: number }).input_tokens;
+    expect((await tokens(counted)) - (await tokens(alone))).toBe(input_tokens);
+  });
+
+  test('warns of what is too short to be cached, with the number', async () => {
+    const app = simulatedEdge();
+    const { warnings, input_tokens, pays_from_requests } = await put(
+      app,
+      'short',
+      { system: 'Be kind.' },
+      await as('alice'),
+    );
+    expect(warnings).toEqual([
+      `This prefix has ${input_tokens} tokens, and claude-haiku-5-5 caches from 512 on: by itself it is not cached.`,
+    ]);
+    expect(pays_from_requests).toBeNull();
+  });
+
+  test('is the same version for the same content, and another for another', async () => {
+    const app = simulatedEdge();
+    const alice = await as('alice');
+    const { version } = await put(app, 'support', { system: 'é', model: 'claude-opus-5-5' }, alice);
+    const other = '{ "model":"claude-opus-5-5",\n"system":[{"type":"text","text":"\\u00e9"}], "cache_ttl":"5m" }';
+    expect((await put(app, 'support', other, alice)).version).toBe(version);
+    expect((await put(app, 'support', { system: 'é' }, alice)).version).not.toBe(version);
+    const versions = await app.fetch('/prefixes/support/versions', { headers: alice });
+    expect(((await versions.json()) as { data: unknown[] }).data).toHaveLength(2);
+  });
+
+  test('refuses what cannot be a prefix, in words that help, and stores nothing', async () => {
+    const app = simulatedEdge();
+    const alice = await as('alice');
+    const cases: [unknown, number, RegExp][] = [
+      [{}, 400, /needs tools, system or messages/],
+      [{ system: 1 }, 400, /^system: /],
+      [{ system: 'x', cache_ttl: '2h' }, 400, /^cache_ttl: Input should be '5m' or '1h'/],
+      [{ system: 'x', extra: 1 }, 400, /extra/],
+      [{ tools: [1] }, 400, /^tools\.0: /],
+      [{ tools: [{ name: 'no schema' }] }, 400, /tools\.0/],
+      [{ tools: [toolOf('a'), toolOf('a')] }, 400, /unique/],
+      [{ messages: [{ role: 'user', content: [] }] }, 400, /^messages: /],
+      [
+        { system: [{ type: 'text', text: 'x', cache_control: { type: 'ephemeral' } }] },
+        400,
+        /^system\.0\.cache_control: /,
+      ],
+      [{ system: 'x', model: 'claude-nothing-1' }, 404, /claude-nothing-1/],
+      // Opus 5.5 would think where Haiku 4.5 does not, and so would never step in.
+      [
+        { system: 'x', model: 'claude-haiku-4-5', max_tokens: 300, fallback_models: ['claude-opus-5-5'] },
+        400,
+        /^max_tokens: claude-opus-5-5 refuses this\. It takes 2048 or more, as it thinks\. Change it, or name another/,
+      ],
+      [{ system: 'x'.repeat(20 * 1024 * 1024) }, 413, /20971520/],
+      [{ version: 'support' }, 400, /^version: /],
+      [{ version: 'other@0123456789abcdef0123456789abcdef' }, 400, /^version: /],
+      [{ version: 'support@0123456789abcdef0123456789abcdef' }, 404, /no prefix/],
+      ['nonsense', 400, /not valid JSON/],
+    ];
+    for (const [body, status, message] of cases) {
+      const answer = await statusOf(tryPut(app, 'support', body, alice));
+      expect({ status: answer.status, message: answer.message }).toEqual({
+        status,
+        message: expect.stringMatching(message) as string,
+      });
+    }
+    expect((await app.fetch('/prefixes/support', { headers: alice })).status).toBe(404);
+    for (const name of ['a@b', '-a', 'a'.repeat(65), 'a%20b', '%F0%9F%98%80']) {
+      expect(await statusOf(tryPut(app, name, { system: 'x' }, alice))).toMatchObject({ status: 400 });
+    }
+  });
+
+  test('rolls back by putting the pointer back', async () => {
+    const app = simulatedEdge();
+    const alice = await as('alice');
+    const first = await put(app, 'support', SUPPORT, alice);
+    const second = await put(app, 'support', { ...SUPPORT, system: 'Other.' }, alice);
+    const back = await put(app, 'support', { version: first.version }, alice);
+    expect({ ...back, notes: undefined }).toEqual({ ...first, notes: undefined });
+    await usageOf(app, { prefix: 'support' }, alice);
+    expect(app.sent.at(-1)?.text).toContain(SUPPORT.system);
+    const response = await app.fetch('/prefixes/support/versions', { headers: alice });
+    const { data } = (await response.json()) as { data: { version: string; current: boolean }[] };
+    expect(
+      data.map((row) => z.strictObject(versionRow.shape).parse(row)).map(({ version, current }) => [version, current]),
+    ).toEqual([
+      [second.version, false],
+      [first.version, true],
+    ]);
+  });
+
+  test('answers 503, retryable, while KV takes nothing, and KV is told once it does', async () => {
+    const app = simulatedEdge();
+    const alice = await as('alice');
+    const spy = vi.spyOn(Object.getPrototypeOf(bindings.STORE) as KVNamespace, 'put');
+    spy.mockImplementation(async (key: string) => {
+      if (key.startsWith('prefix')) throw new Error('KV PUT failed: 429 Too Many Requests');
+    });
+    const refused = await tryPut(app, 'support', SUPPORT, alice);
+    expect(refused.status).toBe(503);
+    expect(refused.headers.get('retry-after')).toBe('1');
+    expect(refused.headers.get('x-should-retry')).toBeNull();
+    expect((await errorOf(refused)).type).toBe('api_error');
+    spy.mockRestore();
+    const { version } = await put(app, 'support', SUPPORT, alice);
+    await usageOf(simulatedEdge(), { prefix: version }, alice);
+    await usageOf(simulatedEdge(), { prefix: 'support' }, alice);
+  });
+});
+
+describe('a request with a prefix', () => {
+  test('goes up as the prefix and the caller’s own, with the prefix’s defaults, by body or header', async () => {
+    const app = simulatedEdge();
+    const alice = await as('alice');
+    const { version } = await put(app, 'support', { ...SUPPORT, max_tokens: 21, tools: [toolOf('find')] }, alice);
+    const sent = app.sent.length;
+    for (const [body, headers] of [
+      [{ ...HI, prefix: 'support' }, {}],
+      [{ ...HI, prefix: version }, {}],
+      [HI, { 'sluice-prefix': 'support' }],
+      [{ ...HI, prefix: version }, { 'sluice-prefix': version }],
+    ] as const) {
+      const response = await app.post('/messages', body, { ...alice, ...headers });
+      expect(response.status).toBe(200);
+      expect(response.headers.get('content-type')).toContain('text/event-stream');
+      await response.text();
+    }
+    await app.settled();
+    const texts = app.sent.slice(sent).map(({ text }) => text);
+    expect(new Set(texts).size).toBe(1);
+    const up = JSON.parse(texts[0] ?? '') as Record<string, unknown>;
+    expect(Object.keys(up).sort()).toEqual([
+      'cache_control',
+      'max_tokens',
+      'messages',
+      'model',
+      'stream',
+      'system',
+      'tools',
+    ]);
+    expect(up).toMatchObject({ model: 'claude-opus-5-5', max_tokens: 21, stream: true, messages: HI.messages });
+    expect(app.sent.slice(sent).every(({ headers }) => !headers.has('sluice-prefix'))).toBe(true);
+    const rows = await app.fetch('/usage/requests', { headers: alice });
+    const { data } = (await rows.json()) as { data: { prefix: string }[] };
+    expect(data.map(({ prefix }) => prefix)).toEqual([version, version, version, version]);
+  });
+
+  test('is bounded with the prefix in it', async () => {
+    const app = simulatedEdge();
+    await put(app, 'support', SUPPORT, await as('alice'));
+    const limits = { method: 'PUT', headers: { 'content-type': 'application/json', ...(await as('root', 'admin')) } };
+    await app.fetch('/accounts/alice/limits', { ...limits, body: JSON.stringify({ usd_per_day: 0.003 }) });
+    const before = app.sent.length;
+    const short = { model: 'claude-opus-5-5', max_tokens: 1, ...HI, stream: false };
+    expect((await app.post('/messages', short, await as('alice'))).status).toBe(200);
+    const refused = await statusOf(app.post('/messages', { ...short, prefix: 'support' }, await as('alice')));
+    expect(refused).toMatchObject({ status: 429, type: 'billing_error' });
+    // The counts of what they come to: by bytes the first was too much for its half, the second for the whole limit.
+    expect(app.sent.slice(before).map(({ url }) => url.pathname)).toEqual([
+      '/v1/messages/count_tokens',
+      '/v1/messages',
+      '/v1/messages/count_tokens',
+    ]);
+    expect(app.sent.at(-1)?.text).toContain(SUPPORT.system);
+  });
+
+  test('is refused before any upstream call where the prefix is unknown, malformed, or does not go with it', async () => {
+    const app = simulatedEdge();
+    const alice = await as('alice');
+    const { version } = await put(app, 'support', SUPPORT, alice);
+    const sent = app.sent.length;
+    const marked = [1, 2, 3, 4].map((n) => ({ type: 'text', text: `${n}`, cache_control: { type: 'ephemeral' } }));
+    const cases: [object, Record<string, string>, number][] = [
+      [{ prefix: 'nothing' }, {}, 404],
+      [{ prefix: `${version.slice(0, -1)}g` }, {}, 400],
+      [{ prefix: `support@${'0'.repeat(32)}` }, {}, 404],
+      [{ prefix: 'a b' }, {}, 400],
+      [{ prefix: 1 }, {}, 400],
+      [{ prefix: null }, {}, 400],
+      [{}, { 'sluice-prefix': '' }, 400],
+      [{ prefix: 'support' }, { 'sluice-prefix': version }, 400],
+      [{ prefix: 'support', system: marked }, {}, 400],
+      [{ prefix: 'support', cache_control: { type: 'ephemeral', ttl: '1h' } }, {}, 400],
+      [{ prefix: 'support', messages: [] }, {}, 400],
+      [{ prefix: 'support', messages: undefined }, {}, 400],
+      [{ prefix: 'support', model: 1 }, {}, 400],
+      [{ prefix: 'support', tools: 'x' }, {}, 400],
+      // No default for it, neither here nor there.
+      [{ prefix: 'support', max_tokens: undefined }, {}, 400],
+    ];
+    for (const [body, headers, status] of cases) {
+      // A count needs no `max_tokens`.
+      const paths = 'max_tokens' in body ? ['/messages'] : ['/messages', '/v1/messages', '/count-tokens'];
+      for (const path of paths) {
+        const whole = { model: 'claude-opus-5-5', max_tokens: 5, ...HI, ...body };
+        const answer = await statusOf(app.post(path, whole, { ...alice, ...headers }));
+        expect({ path, body, status: answer.status }).toEqual({ path, body, status });
+      }
+    }
+    expect(app.sent.length).toBe(sent);
+  });
+
+  test('costs at most three reads of KV, and none while the isolate remembers', async () => {
+    const clock = { now: Date.now() };
+    const simulate = simulatedUpstream(clock);
+    const alice = await as('alice');
+    await put(simulatedEdge({}, clock, simulate), 'everybody', SUPPORT, await as('root', 'admin'));
+    await put(simulatedEdge({}, clock, simulate), 'own', { ...SUPPORT, system: 'Mine.' }, alice);
+    for (const [prefix, cold] of [
+      ['everybody', 3],
+      ['own', 3],
+    ] as const) {
+      const { store, reads } = countedStore();
+      const app = simulatedEdge({ STORE: store }, clock, simulate);
+      await usageOf(app, { prefix }, alice);
+      expect({ prefix, reads: reads() }).toEqual({ prefix, reads: cold });
+      await usageOf(app, { prefix }, alice);
+      await usageOf(app, { prefix }, alice);
+      expect(reads()).toBe(cold);
+      const spy = vi.spyOn(Date, 'now').mockReturnValue(Date.now() + 61_000);
+      await usageOf(app, { prefix }, alice);
+      spy.mockRestore();
+      // The pointers again; the value never goes stale.
+      expect(reads()).toBe(cold + 2);
+    }
+  });
+});
+
+describe('the version that a PUT answers', () => {
+  test('works at once where KV knows nothing of it yet', async () => {
+    const blind = new Proxy(bindings.STORE, {
+      get: (target, name) =>
+        name === 'get'
+          ? async () => null
+          : (Reflect.get(target, name) as (...of: unknown[]) => unknown)?.bind?.(target),
+    });
+    const elsewhere = simulatedEdge({ STORE: blind });
+    const app = simulatedEdge();
+    for (const owner of [await as('alice'), await as('root', 'admin')]) {
+      const { version } = await put(app, 'support', { ...SUPPORT, description: JSON.stringify(owner) }, owner);
+      await usageOf(elsewhere, { prefix: version }, await as('alice'));
+      expect(elsewhere.sent.at(-1)?.text).toContain(SUPPORT.system);
+    }
+    const big = { messages: [{ role: 'user', content: 'ä'.repeat(2_500_000) }], model: 'claude-opus-5-5' };
+    const { version } = await put(app, 'big', big, await as('alice'));
+    const counted = await elsewhere.post('/count-tokens', { ...HI, prefix: version }, await as('alice'));
+    expect(counted.status).toBe(200);
+    expect(elsewhere.sent.at(-1)?.text).toContain('ä'.repeat(2_500_000));
+  });
+
+  test('is not to be had while KV cannot be read: 503, retryable', async () => {
+    const broken = new Proxy(bindings.STORE, {
+      get: (target, name) =>
+        name === 'get'
+          ? async () => {
+              throw new Error('KV GET failed: 500');
+            }
+          : (Reflect.get(target, name) as (...of: unknown[]) => unknown)?.bind?.(target),
+    });
+    const app = simulatedEdge({ STORE: broken });
+    const response = await app.post('/messages', { ...HI, model: 'm', max_tokens: 1, prefix: 'x' }, await as('alice'));
+    expect(response.status).toBe(503);
+    expect(response.headers.get('retry-after')).toBe('1');
+    expect(app.sent).toEqual([]);
+  });
+});
+
+describe('names', () => {
+  test('mean the account’s own before the deployment’s, and never another account’s', async () => {
+    const app = simulatedEdge();
+    const [alice, bob, root] = [await as('alice'), await as('bob'), await as('root', 'admin')];
+    await put(app, 'support', { system: 'Everybody’s.', model: 'claude-opus-5-5' }, root);
+    const own = await put(app, 'support', { system: 'Alice’s.', model: 'claude-opus-5-5' }, alice);
+    await put(app, 'secret', { system: 'Alice’s secret.', model: 'claude-opus-5-5' }, alice);
+    const textFor = async (headers: Record<string, string>, prefix: string) => {
+      await usageOf(app, { prefix }, headers);
+      return /"text":"(.*?)"/.exec(app.sent.at(-1)?.text ?? '')?.[1];
+    };
+    expect(await textFor(alice, 'support')).toBe('Alice’s.');
+    expect(await textFor(bob, 'support')).toBe('Everybody’s.');
+    for (const ref of [own.version, 'secret']) {
+      const used = await statusOf(app.post('/messages', { ...HI, model: 'm', max_tokens: 1, prefix: ref }, bob));
+      const read = await statusOf(app.fetch(`/prefixes/${ref}`, { headers: bob }));
+      expect([used.status, read.status]).toEqual([404, 404]);
+    }
+    const path = '/prefixes/secret/versions';
+    expect((await app.fetch(path, { headers: bob })).status).toBe(404);
+    expect((await app.fetch(path, { headers: root })).status).toBe(404);
+    expect((await app.fetch(path, { headers: alice })).status).toBe(200);
+    expect((await app.fetch('/prefixes/secret', { method: 'DELETE', headers: bob })).status).toBe(404);
+    // What is the deployment's is not an account's to delete.
+    expect((await app.fetch('/prefixes/support', { method: 'DELETE', headers: bob })).status).toBe(404);
+    expect((await app.fetch('/prefixes/support', { headers: bob })).status).toBe(200);
+  });
+
+  test('are listed in their order, paged, the account’s own in place of the deployment’s', async () => {
+    const app = simulatedEdge();
+    const [alice, root] = [await as('alice'), await as('root', 'admin')];
+    for (const name of ['b', 'd', 'e']) await put(app, name, { system: 'x' }, root);
+    for (const name of ['a', 'c', 'd']) await put(app, name, { system: 'y', description: 'mine' }, alice);
+    const page = async (query: string) => {
+      const response = await app.fetch(`/prefixes${query}`, { headers: alice });
+      const { data, ...rest } = (await response.json()) as { data: unknown[] };
+      return {
+        names: data.map((row) => z.strictObject(nameRow.shape).parse(row)).map(({ name, owner }) => name + owner[0]),
+        ...rest,
+      };
+    };
+    const all = ['aa', 'bd', 'ca', 'da', 'ed'];
+    expect(await page('')).toEqual({ names: all, has_more: false, first_id: 'a', last_id: 'e' });
+    expect(await page('?limit=2')).toMatchObject({ names: all.slice(0, 2), has_more: true });
+    expect(await page('?limit=2&after_id=b')).toMatchObject({ names: all.slice(2, 4), has_more: true });
+    expect(await page('?limit=2&after_id=d')).toMatchObject({ names: all.slice(4), has_more: false });
+    expect(await page('?limit=2&before_id=d')).toMatchObject({ names: all.slice(1, 3), has_more: true });
+  });
+
+  test('can be read by name and by version, and deleted', async () => {
+    const app = simulatedEdge();
+    const alice = await as('alice');
+    const { version } = await put(app, 'support', SUPPORT, alice);
+    for (const ref of ['support', version]) {
+      const response = await app.fetch(`/prefixes/${ref}`, { headers: alice });
+      expect(await response.json()).toEqual({
+        type: 'prefix',
+        name: 'support',
+        version,
+        owner: 'account',
+        tools: [],
+        system: [{ type: 'text', text: SUPPORT.system }],
+        messages: [],
+        model: 'claude-opus-5-5',
+        cache_ttl: '5m',
+        description: 'first',
+      });
+    }
+    const gone = await app.fetch('/prefixes/support', { method: 'DELETE', headers: alice });
+    expect(await gone.json()).toEqual({ type: 'prefix_deleted', name: 'support' });
+    expect((await app.fetch('/prefixes/support', { method: 'DELETE', headers: alice })).status).toBe(404);
+    expect((await app.fetch('/prefixes/support', { headers: alice })).status).toBe(404);
+    const used = app.post('/messages', { ...HI, model: 'm', max_tokens: 1, prefix: 'support' }, alice);
+    expect((await used).status).toBe(404);
+    expect((await bindings.STORE.list({ prefix: 'prefix' })).keys).toEqual([]);
+    expect((await app.fetch('/prefixes/support@nonsense', { headers: alice })).status).toBe(404);
+  });
+
+  test('need their scopes', async () => {
+    const app = simulatedEdge();
+    const reader = await as('alice', 'messages');
+    const writer = await as('alice', 'prefixes');
+    expect((await tryPut(app, 'support', SUPPORT, reader)).status).toBe(403);
+    expect((await tryPut(app, 'support', SUPPORT, writer)).status).toBe(200);
+    expect((await app.fetch('/prefixes/support', { method: 'DELETE', headers: reader })).status).toBe(403);
+    for (const path of ['/prefixes', '/prefixes/support', '/prefixes/support/versions']) {
+      expect((await app.fetch(path, { headers: reader })).status).toBe(200);
+      expect((await app.fetch(path, { headers: writer })).status).toBe(403);
+      expect((await app.fetch(path)).status).toBe(401);
+    }
+  });
+
+  test('refuse a credential that was revoked, on every route', async () => {
+    const app = simulatedEdge();
+    const token = await tokenOf('alice', ['messages', 'prefixes']);
+    const headers = bearer(token);
+    await put(app, 'support', SUPPORT, headers);
+    await app.fetch('/accounts/alice/tokens', { method: 'DELETE', headers: await as('root', 'admin') });
+    const sent = app.sent.length;
+    for (const [method, path] of [
+      ['GET', '/prefixes'],
+      ['GET', '/prefixes/support'],
+      ['GET', '/prefixes/support/versions'],
+      ['PUT', '/prefixes/support'],
+      ['DELETE', '/prefixes/support'],
+    ] as const) {
+      const body = method === 'PUT' ? JSON.stringify(SUPPORT) : null;
+      const response = await app.fetch(path, {
+        method,
+        headers: { 'content-type': 'application/json', ...headers },
+        body,
+      });
+      expect({ method, path, status: response.status }).toEqual({ method, path, status: 401 });
+    }
+    const used = await app.post('/messages', { ...HI, prefix: 'support', max_tokens: 1 }, headers);
+    expect(used.status).toBe(401);
+    expect(app.sent.length).toBe(sent);
+  });
+
+  test('go with the account that is erased', async () => {
+    const app = simulatedEdge();
+    const alice = await as('alice');
+    const { version } = await put(app, 'support', SUPPORT, alice);
+    await usageOf(app, { prefix: version }, alice);
+    await app.fetch('/accounts/alice', { method: 'DELETE', headers: await as('root', 'admin') });
+    await eventually(async () => expect((await bindings.STORE.list({ prefix: 'prefix' })).keys).toEqual([]));
+  });
+});
+
+describe('any input', () => {
+  test('gives a 4xx with the right type, or a success, on every route of prefixes', async () => {
+    const app = simulatedEdge();
+    const alice = await as('alice');
+    await put(app, 'there', { ...SUPPORT, system: 'x' }, alice);
+    const part = fc.oneof(
+      fc.constantFrom('there', 'x', '', '.', '..', 'a@b', 'there@', '@', '%', '%00', 'é'),
+      fc.string(),
+    );
+    const body = fc.oneof(
+      fc.string(),
+      fc.json(),
+      fc
+        .record(
+          {
+            system: fc.oneof(fc.jsonValue(), fc.constant([{ type: 'text', text: 'a' }])),
+            tools: fc.oneof(fc.jsonValue(), fc.constant([toolOf('t')])),
+            messages: fc.oneof(
+              fc.jsonValue(),
+              fc.array(fc.record({ role: fc.constantFrom('user', 'x'), content: fc.jsonValue() })),
+            ),
+            model: fc.oneof(fc.string(), fc.constant('claude-opus-5-5')),
+            max_tokens: fc.oneof(fc.integer(), fc.double()),
+            cache_ttl: fc.constantFrom('5m', '1h', '', null),
+            version: fc.oneof(fc.string(), fc.constant(`there@${'0'.repeat(32)}`)),
+          },
+          { requiredKeys: [] },
+        )
+        .map((value) => JSON.stringify(value)),
+    );
+    await tryAsyncCases(
+      150,
+      part,
+      part,
+      fc.constantFrom('GET', 'PUT', 'DELETE', 'POST'),
+      body,
+      async (name, query, method, sent) => {
+        const path = `/prefixes/${encodeURIComponent(name.isWellFormed() ? name : '')}`;
+        for (const end of ['', '/versions', `?limit=${encodeURIComponent(query.isWellFormed() ? query : '')}`]) {
+          const init = method === 'PUT' || method === 'POST' ? { body: sent } : {};
+          const headers = { 'content-type': 'application/json', ...alice };
+          const response = await app.fetch(path + end, { method, headers, ...init });
+          if (response.status >= 500) throw new Error(`${response.status} ${await response.text()}`);
+          if (response.status >= 400) await errorOf(response);
+        }
+      },
+    );
+  });
+});

@@ -1,0 +1,88 @@
+import { expect, test } from 'vitest';
+import type { Scope } from '#edge/auth/identity/identity.ts';
+import { parseSettings } from '#edge/config/settings.ts';
+import { toolSecretsOf } from '#edge/config/tool-secrets.ts';
+import { ApiError } from '#edge/kit/http/errors.ts';
+import { checkRun, refuseRun } from '#edge/registry/tools/check-tools.ts';
+import { TOOL_URL, TOOL_VARS, weather } from '#test/support/scripted-runs.ts';
+
+/** The error that a request raises. */
+function refusal(
+  body: object,
+  scopes: Scope[] = ['messages', 'tools'],
+  vars: object = TOOL_VARS,
+): ApiError | undefined {
+  try {
+    checkRun({ ...body }, { account: 'alice', scopes, token: undefined }, parseSettings({ ...vars }));
+    return undefined;
+  } catch (thrown) {
+    if (thrown instanceof ApiError) return thrown;
+    throw thrown;
+  }
+}
+
+test('a request may bring tools with `run` only with the scope for that', () => {
+  expect(refusal({ tools: [weather()] })).toBeUndefined();
+  expect(refusal({ tools: [weather()] }, ['admin'])).toBeUndefined();
+  expect(refusal({ tools: [weather()] }, ['messages'])).toMatchObject({ status: 403, type: 'permission_error' });
+  const { run: _, ...own } = weather();
+  expect(refusal({ tools: [own] }, ['messages'])).toBeUndefined();
+});
+
+test.each([
+  [{ tools: [weather({ url: 'https://elsewhere.example.com/' })] }, 'tools.0.run.url: its host'],
+  [{ tools: [weather({ url: 5 })] }, 'tools.0.run.url: '],
+  [{ tools: [weather({ retries: 5 })] }, 'tools.0.run: '],
+  [{ tools: [weather({ timeout_seconds: 0 })] }, 'tools.0.run.timeout_seconds: '],
+  [{ tools: [weather({ headers: { host: 'x' } })] }, 'tools.0.run.headers: '],
+  [{ tools: [weather({ headers: { 'webhook-id': 'x' } })] }, 'tools.0.run.headers: '],
+  // A server's answer to it would be read as the tool's.
+  [{ tools: [weather({ headers: { Expect: '100-continue' } })] }, 'tools.0.run.headers: '],
+  [{ tools: [weather({ headers: { 'x-a': 'a\nb' } })] }, 'tools.0.run.headers.x-a: '],
+  [
+    { tools: [weather({ headers: { 'x-a': { secret: 'NONE' } } })] },
+    'tools.0.run.headers.x-a: this edge has no TOOL_SECRET_NONE',
+  ],
+  [
+    { tools: [JSON.parse(`{"name":"a","run":{"url":"${TOOL_URL}","headers":{"__proto__":null}}}`)] },
+    'tools.0.run.headers: ',
+  ],
+  [{ tools: [{ ...weather(), name: '' }] }, 'tools.0.name: '],
+  [{ tools: [weather({ approval: 'sometimes' })] }, 'tools.0.run.approval: must be "always"'],
+  [{ tools: [weather({ approval: { over: { field: 'amount' } } })] }, 'tools.0.run.approval'],
+  [{ tools: [{ name: 'clock', run: { worker: false } }] }, 'tools.0.run.worker'],
+  [{ tools: [{ name: 'clock', run: { worker: true, approval: 1 } }] }, 'tools.0.run.approval'],
+  [{ tools: [{ name: 'clock', run: { worker: true, approval: 'always' } }] }, 'tools.0.name: this edge has no tool'],
+  [{ tools: [weather(), weather()] }, 'tools.1.name: '],
+  [{ tools: [weather()], max_usd: 0 }, 'max_usd: '],
+  [{ tools: [weather()], max_turns: 1.5 }, 'max_turns: '],
+  [{ mcp_servers: [{ name: 'edge' }] }, 'mcp_servers: '],
+])('a request that says %j is refused with its place', (body, message) => {
+  const error = refusal(body);
+  expect(error?.status).toBe(400);
+  expect(error?.message).toContain(message);
+});
+
+test('without a signing secret there are no tools with an address, and without a conversation neither', () => {
+  expect(refusal({ tools: [weather()] }, ['admin'], {})?.message).toContain('TOOL_SIGNING_SECRET');
+  expect(() => refuseRun({ tools: [weather()] })).toThrow('conversation');
+  expect(() => refuseRun({ tools: 'run' })).not.toThrow();
+});
+
+test('secrets of tools are read with their hosts, and a malformed one is named, never shown', () => {
+  const value = 'Bearer a=b-and-16-in-all';
+  const settings = parseSettings({ TOOL_SECRET_A: `tools.example.com=${value}` });
+  expect(toolSecretsOf(settings)).toEqual({ A: { host: 'tools.example.com', value } });
+  for (const value of ['s3cret', 'https://a.example.com=s3cret', '=s3cret', 'a.example.com=', '*.example.com=s3cret']) {
+    expect(() => parseSettings({ TOOL_SECRET_A: value })).toThrow(/TOOL_SECRET_A(?!.*s3cret)/);
+  }
+});
+
+test('a secret of fewer than 16 characters, without its scheme, is taken in development alone', () => {
+  for (const value of ['x'.repeat(15), `Bearer ${'x'.repeat(15)}`, `Basic  ${'x'.repeat(15)}`]) {
+    const given = { TOOL_SECRET_A: `tools.example.com=${value}` };
+    expect(() => parseSettings(given)).toThrow(/TOOL_SECRET_A.*16 characters/);
+    expect(toolSecretsOf(parseSettings({ ...given }, true)).A?.value).toBe(value);
+    expect(toolSecretsOf(parseSettings({ TOOL_SECRET_A: `${given.TOOL_SECRET_A}x` })).A?.value).toBe(`${value}x`);
+  }
+});

@@ -120,7 +120,7 @@ const inNode = (name: string, include: string[], exclude: string[]) => ({
     // They share nothing that one could leave behind for another, and a process each would take longer.
     isolate: false,
     setupFiles: [
-      ...(name === 'edge' ? ['./src/edge/with-all-rooms.ts', './test/runner/simulator.ts'] : []),
+      ...(name === 'edge' ? ['./src/edge/with-all-plugins.ts', './test/runner/simulator.ts'] : []),
       './test/runner/seeds.ts',
       './test/runner/calendar.ts',
     ],
@@ -167,7 +167,7 @@ export default defineConfig({
           // A world gives the machine its clock back, and each file has worlds of its own. What a file of another kind has left
           // under way would come into them.
           isolate: false,
-          setupFiles: ['./src/edge/with-all-rooms.ts', './test/runner/simulator.ts', './test/runner/seeds.ts'],
+          setupFiles: ['./src/edge/with-all-plugins.ts', './test/runner/simulator.ts', './test/runner/seeds.ts'],
         },
       },
       {
@@ -203,7 +203,7 @@ export default defineConfig({
           exclude: leftOut,
           // What is timed by day are functions.
           globalSetup: isNight ? './test/runner/build.ts' : [],
-          setupFiles: ['./src/edge/with-all-rooms.ts', './test/runner/seeds.ts', './test/runner/connections.ts'],
+          setupFiles: ['./src/edge/with-all-plugins.ts', './test/runner/seeds.ts', './test/runner/connections.ts'],
           isolate: false,
           maxWorkers: 1,
           sequence: { groupOrder: 1 },

@@ -5,7 +5,7 @@
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { SHIPPED_SOURCES } from '../src/edge/rooms/webhooks/shipped-sources.ts';
+import { SHIPPED_SOURCES } from '../src/edge/plugins/webhooks/shipped-sources.ts';
 import { createReference } from './described-edge.ts';
 import { tellDevelopment } from './development.ts';
 import { bundleGuides } from './guides.ts';

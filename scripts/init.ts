@@ -1,21 +1,21 @@
 /**
- * Makes a folder with an edge of somebody's own: `sluice init DIR --rooms webhooks,agents`. It is the template without what
- * other rooms have in it, and the package, packed. Nothing is asked.
+ * Makes a folder with an edge of somebody's own: `sluice init DIR --plugins webhooks,agents`. It is the template without what
+ * other plugins have in it, and the package, packed. Nothing is asked.
  */
 import { execFileSync } from 'node:child_process';
 import { cp, mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { basename, dirname, join, resolve } from 'node:path';
-import { neededBindings } from '../src/edge/kit/rooms/needed-bindings.ts';
-import { type AnyRoom, shareRooms } from '../src/edge/kit/rooms/rooms.ts';
+import { neededBindings } from '../src/edge/kit/plugins/needed-bindings.ts';
+import { type Plugin, registerPlugins } from '../src/edge/kit/plugins/plugins.ts';
 import { readArguments } from './arguments.ts';
 import { nearestName } from './nearest-name.ts';
 // biome-ignore lint/correctness/useImportExtensions: it takes the file of the types
-import { ROOMS } from './rooms.mjs';
+import { PLUGINS } from './plugins.mjs';
 
-const NAMES = ROOMS.map(({ name }) => name);
-const USAGE = `sluice init DIR [--rooms webhooks,agents] [--no-page]
-  --rooms    the rooms of the edge, with commas; or all. Without it the edge has the core alone.
+const NAMES = PLUGINS.map(({ name }) => name);
+const USAGE = `sluice init DIR [--plugins webhooks,agents] [--no-page]
+  --plugins  the plugins of the edge, with commas; or all. Without it the edge has only the core.
              ${NAMES.join(', ').replace(/(.{60,80}?) /g, '$1\n             ')}
   --no-page  leaves out the page and the reference`;
 /** What the template is called, and what it calls the package. */
@@ -26,15 +26,15 @@ const WIDTH = 120;
 
 const { values, positionals } = readArguments(USAGE, {
   allowPositionals: true,
-  options: { rooms: { type: 'string', default: '' }, 'no-page': { type: 'boolean', default: false } },
+  options: { plugins: { type: 'string', default: '' }, 'no-page': { type: 'boolean', default: false } },
 });
 const [given = '', ...more] = positionals;
 if (given === '' || more.length > 0) stop(`Name one folder. Use it as: ${USAGE}`);
 const folder = resolve(given);
-const rooms = roomsOf(values.rooms);
+const plugins = pluginsOf(values.plugins);
 await checkFolder();
 
-shareRooms(rooms);
+registerPlugins(plugins);
 const bindings = neededBindings();
 const classes = Object.values(bindings).filter((of) => of !== null);
 const called =
@@ -58,31 +58,31 @@ if (values['no-page']) await change('README.md', (text) => text.replace(/^`\/` i
 for (const name of ['package.json', 'README.md', 'wrangler.toml']) {
   await change(name, (text) => text.replaceAll(NAME, called).replaceAll(TARBALL, tarball));
 }
-console.log(`${given} has an edge with ${rooms.length === 0 ? 'the core alone' : rooms.map(({ name }) => name).join(', ')}.
+console.log(`${given} has an edge with ${plugins.length === 0 ? 'the core alone' : plugins.map(({ name }) => name).join(', ')}.
 Next, with Node 22.12 or newer:
   cd ${given} && npm install
   npm start                      it answers on http://localhost:8787
   npm test
   npm run deploy -- --dry-run    says what would be deployed`);
 
-/** @returns the rooms of a list, and those that they need, in the order of all rooms */
-function roomsOf(list: string): AnyRoom[] {
+/** @returns the plugins of a list, and those that they need, in the order of all plugins */
+function pluginsOf(list: string): Plugin[] {
   const names = list.split(',').map((name) => name.trim());
-  if (list === 'all') return [...ROOMS];
-  const found = new Set<AnyRoom>();
-  const add = (room: AnyRoom, by?: string) => {
-    if (found.has(room)) return;
-    found.add(room);
-    if (by !== undefined && !names.includes(room.name)) console.log(`${by} needs ${room.name}: it is added.`);
-    for (const needed of room.needs ?? []) add(needed, room.name);
+  if (list === 'all') return [...PLUGINS];
+  const found = new Set<Plugin>();
+  const add = (plugin: Plugin, by?: string) => {
+    if (found.has(plugin)) return;
+    found.add(plugin);
+    if (by !== undefined && !names.includes(plugin.name)) console.log(`${by} needs ${plugin.name}: it is added.`);
+    for (const needed of plugin.needs ?? []) add(needed, plugin.name);
   };
   for (const name of names.filter((one) => one !== '')) {
-    const room = ROOMS.find((one) => one.name === name);
+    const plugin = PLUGINS.find((one) => one.name === name);
     const meant = nearestName(name, NAMES);
-    const hint = meant === undefined ? `The rooms are ${NAMES.join(', ')}.` : `Did you mean ${meant}?`;
-    add(room ?? stop(`There is no room ${name}. ${hint}`));
+    const hint = meant === undefined ? `The plugins are ${NAMES.join(', ')}.` : `Did you mean ${meant}?`;
+    add(plugin ?? stop(`There is no plugin named ${name}. ${hint}`));
   }
-  return ROOMS.filter((room) => found.has(room));
+  return PLUGINS.filter((plugin) => found.has(plugin));
 }
 
 async function checkFolder(): Promise<void> {
@@ -93,12 +93,14 @@ async function checkFolder(): Promise<void> {
   if (there.length > 0) stop(`${given} is not empty. Name a new folder.`);
 }
 
-/** @returns the code of the template with its rooms alone, and with the classes of their objects */
+/** @returns the code of the template with its plugins alone, and with the classes of their objects */
 function code(text: string): string {
-  const absent = ROOMS.filter((room) => !rooms.includes(room)).map(exportOf);
+  const absent = PLUGINS.filter((plugin) => !plugins.includes(plugin)).map(exportOf);
+  const listed = (list: string) => list.split(/[,\s]+/).filter((name) => name !== '' && !absent.includes(name));
   const without = (list: string) => list.split(/,\s*/).filter((name) => classes.includes(name));
   return text
-    .replaceAll(/^ +(\w+Room),\n/gm, (line, name: string) => (absent.includes(name) ? '' : line))
+    .replaceAll(/^ +(\w+),\n/gm, (line, name: string) => (absent.includes(name) ? '' : line))
+    .replace(/(?<=^ +plugins: \[)[^\]]*(?=\])/m, (list) => listed(list).join(', '))
     .replace(/(?<=^export \{ ).*(?= \} from)/m, (list) => without(list).join(', '))
     .replaceAll(/^ +createConsumer,\n|, queue: createConsumer\(\)/gm, (part) => ('QUEUE' in bindings ? part : ''))
     .replaceAll(/([{[])\n([^{}[\]]*?),?\n *([\]}])/g, (lines, open: string, list: string, close: string) => {
@@ -120,8 +122,8 @@ function configuration(text: string): string {
   return kept.join('\n\n').replace(/^new_sqlite_classes = .*$/m, made);
 }
 
-function exportOf({ name }: AnyRoom): string {
-  return `${name.replaceAll(/-(\w)/g, (_, letter: string) => letter.toUpperCase())}Room`;
+function exportOf({ name }: Plugin): string {
+  return name.replaceAll(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
 }
 
 async function change(name: string, to: (text: string) => string): Promise<void> {

@@ -1,7 +1,7 @@
 /** Finds settings whose names are misspelt: they would be ignored without a word. */
 import { isUpstreamKey, settingsShape } from '../src/edge/config/settings.ts';
 import { isToolSecret } from '../src/edge/config/tool-secrets.ts';
-import './all-rooms.mjs';
+import './all-plugins.mjs';
 import { nearestName } from './nearest-name.ts';
 
 /** @param names of variables and secrets @returns a sentence for each that is probably meant to be a setting */

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The command of the package, `sluice`: makes a folder with an edge, starts and deploys that, and mints a credential. */
 
-const USAGE = `sluice init DIR [--rooms webhooks,agents]   makes a folder with an edge of your own
+const USAGE = `sluice init DIR [--plugins webhooks,agents]   makes a folder with an edge of your own
 In that folder:
 sluice start [--port 9000]                  runs it on this machine, by wrangler dev
 sluice build                                is run by wrangler: it adds the simulator for wrangler dev alone

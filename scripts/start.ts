@@ -11,7 +11,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
 import { openUpstreams } from '../src/edge/claude/providers/entry.ts';
 import { parseSettings, type Settings } from '../src/edge/config/settings.ts';
-import './all-rooms.mjs';
+import './all-plugins.mjs';
 import { tellUsage } from './arguments.ts';
 import { readDevVars, readEnvFile } from './dev-vars.ts';
 import { misspeltSettings } from './misspelt-settings.ts';

@@ -1,6 +1,6 @@
 /**
  * Mints a credential from the command line, and prints it as the last line:
- * `npm run token -- --account alice --scopes messages,classify [--expires-in 3600] [--label laptop]`; a bound token by
+ * `npm run token -- --account alice --scopes messages,classify [--expires-in 3600] [--label laptop]`; a restricted token by
  * `--agents support --classifiers tickets --conversations 'web-*'`.
  */
 
@@ -51,7 +51,7 @@ const lists = Object.fromEntries(
 const { data: only, error } = z.optional(onlySchema).safeParse(Object.keys(lists).length > 0 ? lists : undefined);
 if (error) stop(error.issues.map(({ path, message }) => `--${String(path[0] ?? 'agents')}: ${message}.`).join(' '));
 const wide = only && scopes.find((scope) => !BOUND_SCOPES.includes(scope));
-if (wide) stop(`A bound token has no scopes but ${BOUND_SCOPES.join(' and ')}: leave ${wide} out.`);
+if (wide) stop(`A restricted token has no scopes but ${BOUND_SCOPES.join(' and ')}: leave ${wide} out.`);
 const secret = process.env.SIGNING_SECRET || (await readDevVars()).SIGNING_SECRET;
 if (!secret) {
   stop(

@@ -19,8 +19,8 @@ const LONGEST_NAMED = 3;
 const WAYS: Record<string, string> = {
   relay: 'test/edge/messages/edge-blocks.test.ts',
   turn: 'test/edge/conversations/object/conversation.test.ts',
-  run: 'test/edge/rooms/runs/run-limits.test.ts',
-  batch: 'test/edge/rooms/batches/ownership.test.ts',
+  run: 'test/edge/plugins/runs/run-limits.test.ts',
+  batch: 'test/edge/plugins/batches/ownership.test.ts',
   page: 'test/e2e/page/wire.test.ts',
 };
 
@@ -35,11 +35,11 @@ const ELSEWHERE: readonly { of: string; tests: readonly string[] }[] = [
     tests: ['test/edge/conversations/object/copies.test.ts'],
   },
   {
-    of: 'src/edge/rooms/transfer/',
+    of: 'src/edge/plugins/transfer/',
     tests: ['test/edge/conversations/object/copies.test.ts', 'test/edge/app/backup.test.ts'],
   },
-  { of: 'src/edge/rooms/runs/subagents/', tests: ['test/edge/rooms/runs/subagents.test.ts'] },
-  { of: 'src/edge/rooms/pools/leases/', tests: ['test/simulation/pool.test.ts'] },
+  { of: 'src/edge/plugins/runs/subagents/', tests: ['test/edge/plugins/runs/subagents.test.ts'] },
+  { of: 'src/edge/plugins/pools/leases/', tests: ['test/simulation/pool.test.ts'] },
   // Those without a browser take two seconds.
   { of: 'src/page/', tests: ['test/page/'] },
   { of: 'scripts/', tests: ['test/scripts/'] },
@@ -57,7 +57,7 @@ const PAGES: Readonly<Record<string, string>> = {
 /** The quick files of a folder, in place of all: the others compute as much again for few mistakes that these miss. */
 const QUICK: Readonly<Record<string, readonly string[]>> = {
   'test/edge/money/account/': ['account', 'find-request', 'totals', 'usage.route', 'wake'],
-  'test/edge/rooms/runs/': [
+  'test/edge/plugins/runs/': [
     ...['call-tool', 'limits', 'run', 'run-cost', 'run-limits', 'run-races', 'subagents'],
     ...['tool-addresses', 'tool-usage'],
   ],

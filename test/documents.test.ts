@@ -41,11 +41,11 @@ test('clients know the path of each route', async () => {
   await expect(source.replace(/type Path =[\s\S]*?;\n/, type)).toMatchFileSnapshot('../src/edge/paths.ts');
 });
 
-test('the picture has every room', async () => {
-  const entries = await readdir(new URL('src/edge/rooms', root), { withFileTypes: true });
-  const rooms = entries.flatMap((entry) => (entry.isDirectory() ? [entry.name] : [])).toSorted();
-  const picture = /^ {2}rooms\/ +([^(]*?)\n {2}toolkit\//ms.exec(await read('ARCHITECTURE.md'))?.[1] ?? '';
-  expect(picture.match(/[\w-]+/g)?.toSorted()).toEqual(rooms);
+test('the picture has every plugin', async () => {
+  const entries = await readdir(new URL('src/edge/plugins', root), { withFileTypes: true });
+  const plugins = entries.flatMap((entry) => (entry.isDirectory() ? [entry.name] : [])).toSorted();
+  const picture = /^ {2}plugins\/ +([^(]*?)\n {2}toolkit\//ms.exec(await read('ARCHITECTURE.md'))?.[1] ?? '';
+  expect(picture.match(/[\w-]+/g)?.toSorted()).toEqual(plugins);
 });
 
 test.each([...MAPS, 'CONTRIBUTING.md'])('%s names files and folders that are there', async (document) => {
@@ -114,7 +114,7 @@ test('the runbook names what the page shows', async () => {
 /** What an example asks for at most, with the model that it names just before. */
 const ASKED = /(?:\b(claude-[\w-]+)\\?['"][^{}]{0,40}?)?(?:max|example)_?tokens\\?['"]?(?::| =) ?([\d_]+)/gi;
 
-test('no example asks for less room than its model needs for a text behind what it thinks', async () => {
+test('no example asks for less plugin than its model needs for a text behind what it thinks', async () => {
   const shown = [...(await readGuides()).entries(), ['scripts/start.ts', await read('scripts/start.ts')] as const];
   for (const folder of ['examples', 'src']) {
     for (const name of await readdir(new URL(folder, root), { recursive: true })) {
@@ -185,7 +185,8 @@ test('the guide to the logs names each field of the log', async () => {
   const work = sectionIn(guide, 'Lines of other work');
   // What a webhook's event or an alert has come to. The type is of the Worker, which is not checked here.
   const [, to = ''] =
-    /export interface Conclusion \{([\s\S]*?)\n\}/.exec(await read('src/edge/rooms/webhooks/contracts/inbox.ts')) ?? [];
+    /export interface Conclusion \{([\s\S]*?)\n\}/.exec(await read('src/edge/plugins/webhooks/contracts/inbox.ts')) ??
+    [];
   const states = [...to.matchAll(/'(\w+)'/g)].map(([, state = '']) => state);
   expect(states).toContain('again');
   expect([...fieldsOf('WorkLine'), ...states].filter((name) => !work.includes(`\`${name}\``))).toEqual([]);

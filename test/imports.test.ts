@@ -5,7 +5,7 @@ import { root } from './support/root.ts';
 
 /**
  * The folders of src, the upper ones first. A file imports only what stands in its own folder or further down, types too; a
- * folder's own files stand above its sub-folders. Rooms stand beside each other.
+ * folder's own files stand above its sub-folders. Plugins stand beside each other.
  */
 const ORDER = [
   'page',
@@ -23,7 +23,7 @@ const ORDER = [
   'client',
   'edge/toolkit',
   'edge',
-  'edge/rooms',
+  'edge/plugins',
   'edge/health',
   'edge/classify',
   'edge/classify/task',
@@ -67,7 +67,7 @@ const ORDER = [
   'edge/kit/json',
   'edge/kit/async',
   'edge/kit/cache',
-  'edge/kit/rooms',
+  'edge/kit/plugins',
   'edge/kit/sse',
   'simulator',
   'simulator/batches',
@@ -82,15 +82,16 @@ const ORDER = [
 ];
 
 const UPWARDS = 'an import upwards';
-const BETWEEN_ROOMS = 'an import of another room';
+const BETWEEN_PLUGINS = 'an import of another plugin';
 
-/** What may import rooms: their list, the type of a room with the seams that rooms make, and what puts all together. */
-const MAY_IMPORT_ROOMS = /^src\/edge\/(?:(?:rooms|index|openapi|answers|development|rooms\/room)\.ts$|toolkit\/)/;
-/** What a room says of itself: there it names those that it needs. */
-const OF_A_ROOM = /^src\/edge\/rooms\/[^/]+\/room\.ts$/;
+/** What may import plugins: their list, the page of their members, and what assembles a Worker. */
+const MAY_IMPORT_PLUGINS =
+  /^src\/edge\/(?:(?:plugins|index|openapi|answers|development|plugins\/plugin)\.ts$|toolkit\/)/;
+/** What a plugin says of itself: there it names those that it needs. */
+const OF_A_PLUGIN = /^src\/edge\/plugins\/[^/]+\/plugin\.ts$/;
 
-/** What a room is called, if a file is in one. */
-const roomOf = (path: string) => /^src\/edge\/rooms\/([^/]+)\//.exec(path)?.[1];
+/** What a plugin is called, if a file is in one. */
+const pluginOf = (path: string) => /^src\/edge\/plugins\/([^/]+)\//.exec(path)?.[1];
 
 interface Import {
   from: string;
@@ -126,9 +127,9 @@ beforeAll(async () => {
   for (const file of files) imports.push(...importsOf(file, await readFile(join(root, file), 'utf8')));
 });
 
-/** @returns the place of a file in the order; -1 for one that the picture has no room for. */
+/** @returns the place of a file in the order; -1 for one whose folder is not in the picture. */
 function placeOf(path: string): number {
-  return ORDER.indexOf(roomOf(path) ? 'edge/rooms' : dirname(path).replace(/^src\//, ''));
+  return ORDER.indexOf(pluginOf(path) ? 'edge/plugins' : dirname(path).replace(/^src\//, ''));
 }
 
 function isReference(path: string): boolean {
@@ -149,12 +150,12 @@ function fault({ from, to, typeOnly }: Import): string | undefined {
     return isTypes ? undefined : 'the page imports the client, and types of edge/answers.ts';
   const above = placeOf(from);
   const below = placeOf(to);
-  if (above < 0 || below < 0) return 'a room that the picture does not have';
-  if (OF_A_ROOM.test(from) && OF_A_ROOM.test(to)) return undefined;
-  if (roomOf(from) !== roomOf(to) && roomOf(from) && roomOf(to)) return BETWEEN_ROOMS;
-  if (roomOf(to) && !roomOf(from) && !MAY_IMPORT_ROOMS.test(from)) return UPWARDS;
+  if (above < 0 || below < 0) return 'a folder that is not in the picture';
+  if (OF_A_PLUGIN.test(from) && OF_A_PLUGIN.test(to)) return undefined;
+  if (pluginOf(from) !== pluginOf(to) && pluginOf(from) && pluginOf(to)) return BETWEEN_PLUGINS;
+  if (pluginOf(to) && !pluginOf(from) && !MAY_IMPORT_PLUGINS.test(from)) return UPWARDS;
   // The schemas of the core are its lowest floor: what a resource looks like may be read everywhere.
-  const isSchema = to.endsWith('.schema.ts') && !roomOf(to);
+  const isSchema = to.endsWith('.schema.ts') && !pluginOf(to);
   return dirname(from) === dirname(to) || below >= above || isSchema ? undefined : UPWARDS;
 }
 
@@ -183,18 +184,18 @@ function circles(all: readonly Import[]): string[][] {
   return found;
 }
 
-test('a file imports only from its own folder or from further down, and a room only those that it needs', () => {
+test('a file imports only from its own folder or from further down, and a plugin only those that it needs', () => {
   expect(files.length).toBeGreaterThan(200);
   expect(imports.length).toBeGreaterThan(files.length);
-  // What a room needs, its object imports.
+  // What a plugin needs, its object imports.
   const needs = new Set(
     imports.flatMap(({ from, to }) =>
-      OF_A_ROOM.test(from) && OF_A_ROOM.test(to) ? [`${roomOf(from)} needs ${roomOf(to)}`] : [],
+      OF_A_PLUGIN.test(from) && OF_A_PLUGIN.test(to) ? [`${pluginOf(from)} needs ${pluginOf(to)}`] : [],
     ),
   );
   const faults = imports.flatMap((one) => {
     const wrong = fault(one);
-    const isNeeded = wrong === BETWEEN_ROOMS && needs.has(`${roomOf(one.from)} needs ${roomOf(one.to)}`);
+    const isNeeded = wrong === BETWEEN_PLUGINS && needs.has(`${pluginOf(one.from)} needs ${pluginOf(one.to)}`);
     return wrong === undefined || isNeeded ? [] : [`${one.from} → ${one.to}: ${wrong}`];
   });
   expect(faults).toEqual([]);
@@ -217,7 +218,7 @@ test('a request goes up by an exchange alone, and one that costs money is admitt
   expect(admitting.map(([file]) => file)).toEqual(['src/edge/money/admission/metered-exchange.ts']);
 });
 
-test('every file has a room', () => {
+test('every file is in a folder of the picture', () => {
   expect(files.filter((file) => placeOf(file) < 0)).toEqual([]);
 });
 
@@ -237,21 +238,21 @@ describe('the rule', () => {
     expect(wrong('src/edge/conversations/turn/turn.ts', 'src/edge/conversations/object/conversation.ts', true)).toBe(
       true,
     );
-    expect(wrong('src/edge/rooms/transfer/forks.ts', 'src/edge/conversations/history/storage/rows.ts')).toBe(false);
-    expect(wrong('src/edge/conversations/history/storage/rows.ts', 'src/edge/rooms/transfer/forks.ts')).toBe(true);
+    expect(wrong('src/edge/plugins/transfer/forks.ts', 'src/edge/conversations/history/storage/rows.ts')).toBe(false);
+    expect(wrong('src/edge/conversations/history/storage/rows.ts', 'src/edge/plugins/transfer/forks.ts')).toBe(true);
   });
 
-  test('knows what a room imports of another', () => {
-    const { from, to } = { from: 'src/edge/rooms/agents/agent.ts', to: 'src/edge/rooms/runs/limits.ts' };
-    expect(fault({ from, to, typeOnly: true })).toBe(BETWEEN_ROOMS);
-    expect(wrong(from, 'src/edge/rooms/agents/find-agent.ts')).toBe(false);
+  test('knows what a plugin imports of another', () => {
+    const { from, to } = { from: 'src/edge/plugins/agents/agent.ts', to: 'src/edge/plugins/runs/limits.ts' };
+    expect(fault({ from, to, typeOnly: true })).toBe(BETWEEN_PLUGINS);
+    expect(wrong(from, 'src/edge/plugins/agents/find-agent.ts')).toBe(false);
   });
 
-  test('lets only the list of rooms know them', () => {
-    expect(wrong('src/edge/rooms.ts', 'src/edge/rooms/files/room.ts')).toBe(false);
-    expect(wrong('src/edge/app.ts', 'src/edge/rooms/files/room.ts', true)).toBe(true);
-    expect(wrong('src/edge/app.ts', 'src/edge/rooms/room.ts', true)).toBe(false);
-    expect(wrong('src/edge/rooms/operator/room.ts', 'src/edge/rooms/webhooks/room.ts')).toBe(false);
+  test('lets only the list of plugins know them', () => {
+    expect(wrong('src/edge/plugins.ts', 'src/edge/plugins/files/plugin.ts')).toBe(false);
+    expect(wrong('src/edge/app.ts', 'src/edge/plugins/files/plugin.ts', true)).toBe(true);
+    expect(wrong('src/edge/app.ts', 'src/edge/plugins/plugin.ts', true)).toBe(false);
+    expect(wrong('src/edge/plugins/operator/plugin.ts', 'src/edge/plugins/webhooks/plugin.ts')).toBe(false);
   });
 
   test('keeps apart what must run by itself', () => {

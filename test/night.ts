@@ -44,7 +44,7 @@ function partsOf(seed: number): Part[] {
     {
       name: 'tickets',
       env: { BATCH_TICKETS: '10000' },
-      args: vitest('test/edge/rooms/batches/classify-by-batch.test.ts'),
+      args: vitest('test/edge/plugins/batches/classify-by-batch.test.ts'),
     },
     { name: 'race', env: { RACE_ACCOUNTS: '1000', RACE_CALLERS: '20' }, args: vitest('test/e2e/pools.night.test.ts') },
     {

@@ -6,7 +6,7 @@ import { MISTAKES } from './planted/mistakes.ts';
 
 /** A file for each promise. */
 const PROMISES = [
-  // It starts as the README says, is what is deployed, and has all rooms.
+  // It starts as the README says, is what is deployed, and has all plugins.
   'test/e2e/start.test.ts',
   'test/bundle.test.ts',
   'test/edge/app/openapi.test.ts',
@@ -22,18 +22,18 @@ const PROMISES = [
   'test/edge/money/account/account.test.ts',
   'test/edge/money/admission/admission.test.ts',
   'test/edge/money/admission/books.test.ts',
-  'test/edge/rooms/visitors/visitors.route.test.ts',
+  'test/edge/plugins/visitors/visitors.route.test.ts',
   // Conversations that survive everything.
   'test/e2e/kills.test.ts',
   'test/edge/conversations/object/conversation.test.ts',
   'test/edge/conversations/history/never-dies.test.ts',
   'test/edge/app/backup.test.ts',
   // Agents, batches, classification, prefixes, webhooks.
-  'test/edge/rooms/runs/run-limits.test.ts',
-  'test/edge/rooms/batches/ownership.test.ts',
+  'test/edge/plugins/runs/run-limits.test.ts',
+  'test/edge/plugins/batches/ownership.test.ts',
   'test/edge/classify/classify.route.test.ts',
   'test/edge/registry/prefixes/prefixes.route.test.ts',
-  'test/edge/rooms/webhooks/webhooks.route.test.ts',
+  'test/edge/plugins/webhooks/webhooks.route.test.ts',
   // Nobody gets what is not theirs, and no input is an error of the edge.
   'test/edge/app/fuzz.test.ts',
   // How the house stands.

@@ -1,4 +1,4 @@
-import { agentsRoom, createApp, runsRoom } from 'sluice';
+import { agents, createApp, runs } from 'sluice';
 import * as z from 'zod';
 
 export { Account, Conversation } from 'sluice';
@@ -6,7 +6,7 @@ export { Account, Conversation } from 'sluice';
 const zones = { Bern: 'Europe/Zurich', Lima: 'America/Lima' } as const;
 
 export default createApp({
-  rooms: [agentsRoom, runsRoom],
+  plugins: [agents, runs],
   tools: {
     get_time: {
       description: 'Tells the time in a city.',

@@ -26,7 +26,7 @@ import type {
   decisionRequest,
   deletedBatch,
   evaluateRequest,
-  evaluation,
+  evaluationReport,
   forkRequest,
   LedgerRow,
   ListedRequest,
@@ -233,7 +233,7 @@ export type Classified<R extends ClassifyRequest> = R extends { inputs: object }
 export type ClassifierPut = z.input<(typeof putClassifier)['fields']> | z.input<(typeof putClassifier)['pointer']>;
 export type StoredClassifier = z.output<typeof classifierContent>;
 export type EvaluateRequest = Omit<z.input<typeof evaluateRequest>, 'stream'>;
-export type Evaluation = z.output<typeof evaluation>;
+export type Evaluation = z.output<typeof evaluationReport>;
 
 /** Days are `YYYY-MM-DD`, in UTC, or times in ISO 8601; `to` is exclusive. */
 export interface UsageRequest {

@@ -71,7 +71,7 @@ export async function* chunksOf(
   for (const approval of paused === 'approval' ? await approvals() : []) {
     const { id, tool_use_id: toolCallId, name: toolName, input, input_text } = approval;
     if (!blocks.knownIds.has(toolCallId)) continue;
-    // A bound token sees what waits, but no other input.
+    // A restricted token sees what waits, but no other input.
     const providerMetadata = { sluice: { input_text } };
     yield { type: 'tool-input-available', toolCallId, toolName, input, providerExecuted: true, providerMetadata };
     yield { type: 'tool-approval-request', toolCallId, approvalId: id };

@@ -3,7 +3,7 @@
 // It says what rows and messages show of a choice.
 export type { runLimits } from './registry/tools/run-limits.schema.ts';
 
-import type {} from './rooms/agents/choice/chosen-by.schema.ts';
+import type {} from './plugins/agents/choice/chosen-by.schema.ts';
 
 export type { Scope } from './auth/identity/identity.ts';
 export type { putClassifier } from './classify/classifiers.schema.ts';
@@ -42,22 +42,22 @@ export type { ShownAbout } from './money/contracts/about.ts';
 export type { MintedTokenAnswer } from './money/credentials/tokens-answers.schema.ts';
 export type { MessageBatch } from './money/lists/batches-answers.schema.ts';
 export type { Below, Segment, ServedPath } from './paths.ts';
-export type { putPrefix } from './registry/prefixes/prefixes.schema.ts';
-export type { PrefixAnswer } from './registry/prefixes/prefixes-answers.schema.ts';
-export type { NamedRow, VersionRow } from './registry/versions/versions-answers.schema.ts';
-export type { putAgent } from './rooms/agents/agents.schema.ts';
-export type { AgentContent } from './rooms/agents/agents-answers.schema.ts';
-export type { batchEstimate, deletedBatch } from './rooms/batches/batches-answers.schema.ts';
-export type { evaluateRequest } from './rooms/evaluation/evaluation.schema.ts';
-export type { evaluation } from './rooms/evaluation/evaluation-answers.schema.ts';
+export type { putAgent } from './plugins/agents/agents.schema.ts';
+export type { AgentContent } from './plugins/agents/agents-answers.schema.ts';
+export type { batchEstimate, deletedBatch } from './plugins/batches/batches-answers.schema.ts';
+export type { evaluateRequest } from './plugins/evaluation/evaluation.schema.ts';
+export type { evaluationReport } from './plugins/evaluation/evaluation-answers.schema.ts';
 export type {
   AccountSpendRow,
   DeploymentReport,
   GroupReport,
   PoolQuotaReport,
-} from './rooms/pools/pools-answers.schema.ts';
-export type { decisionRequest } from './rooms/runs/approvals/approvals.schema.ts';
-export type { runSchema, workerRunSchema } from './rooms/runs/runs.schema.ts';
-export type { agentRunSchema } from './rooms/runs/subagents/subagents.schema.ts';
-export type { forkRequest } from './rooms/transfer/transfer.schema.ts';
-export type { EventReport, EventRow, Replayed, SourceRow } from './rooms/webhooks/webhooks-answers.schema.ts';
+} from './plugins/pools/pools-answers.schema.ts';
+export type { decisionRequest } from './plugins/runs/approvals/approvals.schema.ts';
+export type { runSchema, workerRunSchema } from './plugins/runs/runs.schema.ts';
+export type { agentRunSchema } from './plugins/runs/subagents/subagents.schema.ts';
+export type { forkRequest } from './plugins/transfer/transfer.schema.ts';
+export type { EventReport, EventRow, Replayed, SourceRow } from './plugins/webhooks/webhooks-answers.schema.ts';
+export type { putPrefix } from './registry/prefixes/prefixes.schema.ts';
+export type { PrefixAnswer } from './registry/prefixes/prefixes-answers.schema.ts';
+export type { NamedRow, VersionRow } from './registry/versions/versions-answers.schema.ts';

@@ -6,7 +6,7 @@ import type { AppChoices, AppEnv } from './auth/context.ts';
 import { loopbackOnly } from './auth/loopback.ts';
 import { allowOrigins } from './auth/origins.ts';
 import { close, closedUnlessOpened, handlersOf, open } from './auth/protected-paths.ts';
-import { type AnyRoute, mount, OPTIONS, ROUTES } from './auth/route.ts';
+import { type AnyRoute, mount } from './auth/route.ts';
 import { CLASSIFIER_ROUTES } from './classify/classifiers.route.ts';
 import { CLASSIFY_ROUTES } from './classify/classify.route.ts';
 import { explainedTo } from './claude/explain-refused-key.ts';
@@ -25,18 +25,17 @@ import { Hono } from './kit/http/hono.ts';
 import { LogEntry, type LogLine } from './kit/http/log.ts';
 import { asksForPage, missingPage } from './kit/http/missing-page.ts';
 import { unknownPath } from './kit/http/unknown-path.ts';
-import { pluggedInto, pluggedOne, shareRooms } from './kit/rooms/rooms.ts';
+import { contribution, contributions, registerPlugins } from './kit/plugins/plugins.ts';
 import { COUNT_ROUTES, MESSAGE_ROUTES } from './messages/messages.route.ts';
 import { MODEL_ROUTES } from './messages/models.route.ts';
 import { ACCOUNT_ROUTES } from './money/account/accounts.route.ts';
 import { tellDiskFull } from './money/account/tell-disk-full.ts';
 import { USAGE_ROUTES } from './money/account/usage.route.ts';
 import { refuseRevoked, refuseRevokedInTheEnd } from './money/admission/refuse-revoked.ts';
-import { ALL_ACCOUNTS } from './money/contracts/all-accounts.ts';
 import { TOKEN_ROUTES } from './money/credentials/tokens.route.ts';
+import type { Plugin } from './plugins/plugin.ts';
+import type { PluginOptions } from './plugins.ts';
 import { PREFIX_ROUTES } from './registry/prefixes/prefixes.route.ts';
-import type { Room } from './rooms/room.ts';
-import type { RoomOptions } from './rooms.ts';
 
 /** The routes of the core. */
 const CORE_ROUTES: readonly AnyRoute[] = [
@@ -54,12 +53,12 @@ const CORE_ROUTES: readonly AnyRoute[] = [
 ];
 
 /**
- * What a Worker decides in its own code. `rooms`, `fetch`, `prices` and `tools` also hold for its Durable Objects, which belong
+ * What a Worker decides in its own code. `plugins`, `fetch`, `prices` and `tools` also hold for its Durable Objects, which belong
  * to the Worker and not to an app: call `createApp` at the top of the module, and give every app the same of them.
  */
-export interface AppOptions<Inputs extends object = Record<string, unknown>> extends AppChoices, RoomOptions<Inputs> {
-  /** The features beside the core; `allRooms` are all of them. Default: those of the Worker's first app, or none. */
-  rooms?: readonly Room[];
+export interface AppOptions<Inputs extends object = Record<string, unknown>> extends AppChoices, PluginOptions<Inputs> {
+  /** The features beside the core; `allPlugins` are all of them. Default: those of the Worker's first app, or none. */
+  plugins?: readonly Plugin[];
   /** Rows that override or extend the model table; the setting PRICES wins over them, row by row. */
   prices?: Prices;
   /**
@@ -75,15 +74,15 @@ export interface AppOptions<Inputs extends object = Record<string, unknown>> ext
  * Makes the edge: middleware in the order in which a request passes it, then the routes.
  *
  * @returns a Hono app: export it as a Worker, add routes to it, or mount it in another app, `app.route('/ai', edge)`
- * @throws Error for malformed prices and tools, and for other rooms than those of the Worker's first app
+ * @throws Error for malformed prices and tools, and for other plugins than those of the Worker's first app
  */
 export function createApp<Inputs extends object = Record<string, unknown>>(
   options: AppOptions<Inputs> = {},
 ): Hono<AppEnv> {
-  if (options.rooms) shareRooms(options.rooms);
+  if (options.plugins) registerPlugins(options.plugins);
   if (options.fetch) shareFetch(options.fetch);
   if (options.prices) sharePrices(options.prices);
-  for (const share of pluggedInto(OPTIONS)) share(options);
+  for (const share of contributions('options')) share(options);
   const app = new Hono<AppEnv>();
   app.onError((thrown, c) => {
     const error = toApiError(thrown);
@@ -94,13 +93,13 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
     return errorResponse(error, c.get('requestId'), explained);
   });
   app.use(identifyIn(options), loopbackOnly, allowOrigins);
-  const all = [...CORE_ROUTES, ...pluggedInto(ROUTES).flat()];
+  const all = [...CORE_ROUTES, ...contributions('routes').flat()];
   // Health, webhooks, which need only their signature, and who wants a credential without a login.
   const isPublic = ({ needs }: AnyRoute) => needs === 'nothing' || needs === 'signature';
   mount(app, all.filter(isPublic));
   for (const path of options.publicPaths ?? []) app.use(path, open);
   const edge = new Hono<AppEnv>();
-  const beforeSpending = pluggedOne(ALL_ACCOUNTS)?.beforeSpending;
+  const beforeSpending = contribution('allAccounts')?.beforeSpending;
   const others = all.filter((one) => !isPublic(one));
   // A Worker's own login may read headers that only the Worker knows.
   const checks = options.authenticate ? [refuseMany] : [refuseMany, refuseUnread];

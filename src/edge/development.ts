@@ -8,8 +8,8 @@ import { simulatorKind } from './claude/providers/simulator.ts';
 import { simulatorUpstream } from './claude/simulator-upstream.ts';
 import { shareSimulator } from './claude/upstream.ts';
 import { openDevelopment } from './config/settings.ts';
-import { DEMONSTRATION_TOOLS } from './rooms/runs/tools/demonstration.ts';
-import { shareToolsOf } from './rooms/runs/tools/worker-tools.ts';
+import { DEMONSTRATION_TOOLS } from './plugins/runs/tools/demonstration.ts';
+import { shareToolsOf } from './plugins/runs/tools/worker-tools.ts';
 
 /** Makes the Worker a development server: it needs no credential, and the simulator answers while there is no key. */
 export function develop(): void {

@@ -1,6 +1,6 @@
 /** Makes the OpenAPI document of all routes, from the schemas that check their requests. */
 
-import './with-all-rooms.ts';
+import './with-all-plugins.ts';
 import {
   createDocument,
   type ZodOpenApiOperationObject,
@@ -11,9 +11,8 @@ import { scopeOf } from './auth/route.ts';
 import { classification } from './classify/classification.reference.ts';
 import { conversations } from './conversations/object/conversations.reference.ts';
 import { health } from './health/health.reference.ts';
-import { HEADERS } from './kit/http/headers/answer-headers.ts';
 import * as z from './kit/http/zod.ts';
-import { pluggedInto } from './kit/rooms/rooms.ts';
+import { contributions } from './kit/plugins/plugins.ts';
 import { counts, messages } from './messages/messages.reference.ts';
 import { models } from './messages/models.reference.ts';
 import { accounts } from './money/account/accounts.reference.ts';
@@ -22,23 +21,23 @@ import { tokens } from './money/credentials/tokens.reference.ts';
 import { ERRORS, type ErrorStatus, errorExamples, errorSchema } from './openapi/errors.ts';
 import { headerSchema, TOLD_HEADERS } from './openapi/headers.ts';
 import { type Answer, answersOf, type Content, type Described, type Resource } from './openapi/resource.ts';
+import { agents } from './plugins/agents/agents.reference.ts';
+import { AGENT_HEADER_WORDS } from './plugins/agents/plugin.ts';
+import { batches } from './plugins/batches/batches.reference.ts';
+import { classifications } from './plugins/batches/classifications.reference.ts';
+import { evaluations } from './plugins/evaluation/evaluation.reference.ts';
+import { files } from './plugins/files/files.reference.ts';
+import { metrics } from './plugins/operator/metrics.reference.ts';
+import { overview } from './plugins/operator/overview.reference.ts';
+import { deploymentPools, groups, spenders } from './plugins/pools/pools.reference.ts';
+import { approvals } from './plugins/runs/approvals/approvals.reference.ts';
+import { RUN_HEADER_WORDS } from './plugins/runs/plugin.ts';
+import { accountBackups, conversationBackups, versionBackups } from './plugins/transfer/backup.reference.ts';
+import { transfers } from './plugins/transfer/transfer.reference.ts';
+import { visitors } from './plugins/visitors/visitors.reference.ts';
+import { alerts } from './plugins/webhooks/alerts.reference.ts';
+import { webhooks } from './plugins/webhooks/webhooks.reference.ts';
 import { prefixes } from './registry/prefixes/prefixes.reference.ts';
-import { agents } from './rooms/agents/agents.reference.ts';
-import { AGENT_HEADER_WORDS } from './rooms/agents/room.ts';
-import { batches } from './rooms/batches/batches.reference.ts';
-import { classifications } from './rooms/batches/classifications.reference.ts';
-import { evaluations } from './rooms/evaluation/evaluation.reference.ts';
-import { files } from './rooms/files/files.reference.ts';
-import { metrics } from './rooms/operator/metrics.reference.ts';
-import { overview } from './rooms/operator/overview.reference.ts';
-import { deploymentPools, groups, spenders } from './rooms/pools/pools.reference.ts';
-import { approvals } from './rooms/runs/approvals/approvals.reference.ts';
-import { RUN_HEADER_WORDS } from './rooms/runs/room.ts';
-import { accountBackups, conversationBackups, versionBackups } from './rooms/transfer/backup.reference.ts';
-import { transfers } from './rooms/transfer/transfer.reference.ts';
-import { visitors } from './rooms/visitors/visitors.reference.ts';
-import { alerts } from './rooms/webhooks/alerts.reference.ts';
-import { webhooks } from './rooms/webhooks/webhooks.reference.ts';
 
 /** All resources, in the order in which the page shows them. A new resource is a new entry. */
 export const RESOURCES: readonly Resource[] = [
@@ -80,7 +79,7 @@ Times are RFC 3339 in UTC. Every answer has \`sluice-request-id\`.`;
 
 /** The headers that every answer has. */
 const IDS = ['sluice-request-id', 'request-id'];
-/** What all headers of answers mean. A room with headers is a new line. */
+/** What all headers of answers mean. A plugin with headers is a new line. */
 const HEADER_WORDS: typeof TOLD_HEADERS = {
   ...TOLD_HEADERS,
   ...AGENT_HEADER_WORDS,
@@ -190,9 +189,9 @@ function statuses(): ErrorStatus[] {
   return Object.keys(ERRORS).map((status) => Number(status) as ErrorStatus);
 }
 
-function response({ description, content = [], headers = [], isOfRooms }: Answer): ZodOpenApiResponseObject {
+function response({ description, content = [], headers = [], hasPluginHeaders }: Answer): ZodOpenApiResponseObject {
   const schemaOf = (name: string) => headerSchema(name, HEADER_WORDS[name]);
-  const extra = [...headers, ...(isOfRooms ? pluggedInto(HEADERS).flat() : [])];
+  const extra = [...headers, ...(hasPluginHeaders ? contributions('headers').flat() : [])];
   return {
     description,
     headers: z.object({

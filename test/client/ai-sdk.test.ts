@@ -271,7 +271,12 @@ describe('of a call that waits for approval', () => {
   const bytes = (...given: Parameters<typeof told>) => streamed(bytesOf(told(...given).join('') + PRICE));
 
   test.each([
-    ['the call asks, with the input that a bound token’s stream does not show', 200, 'approval-requested', { a: 1 }],
+    [
+      'the call asks, with the input that a restricted token’s stream does not show',
+      200,
+      'approval-requested',
+      { a: 1 },
+    ],
     ['the call only waits, where the token decides on none', 403, 'input-available', {}],
   ])('%s', async (_, status, state, input) => {
     const row1 = row('msg_1', 'assistant', [{ ...call, input: {} }], { stop_reason: 'pause_turn', paused: 'approval' });

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import type { LedgerRow, QuotaReport, UsageReport } from '#edge/money/account/usage-answers.schema.ts';
-import type { PoolQuotaReport } from '#edge/rooms/pools/pools-answers.schema.ts';
+import type { PoolQuotaReport } from '#edge/plugins/pools/pools-answers.schema.ts';
 import {
   type Answer,
   answerOf,

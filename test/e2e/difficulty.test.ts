@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
-import { evaluateRequest } from '#edge/rooms/evaluation/evaluation.schema.ts';
+import { evaluateRequest } from '#edge/plugins/evaluation/evaluation.schema.ts';
 
 const EXAMPLE = new URL('../../examples/difficulty/', import.meta.url);
 const read = async (file: string) => await readFile(new URL(file, EXAMPLE), 'utf8');

@@ -3,7 +3,7 @@ import { promisify } from 'node:util';
 import { beforeAll, expect, test } from 'vitest';
 import { settingsShape } from '#edge/config/settings.ts';
 import { descriptionOf } from '#edge/kit/http/zod.ts';
-import '../../scripts/all-rooms.mjs';
+import '../../scripts/all-plugins.mjs';
 import { readGuide, readGuides } from '#test/support/guides.ts';
 import { root } from '#test/support/root.ts';
 import { sharedEdge } from '#test/support/shared-start.ts';

@@ -1,4 +1,4 @@
-/** Folders that `sluice init` makes: without rooms, with some, with all, and what deploys them. By day `toolkit.test.ts` reads one with some. */
+/** Folders that `sluice init` makes: without plugins, with some, with all, and what deploys them. By day `toolkit.test.ts` reads one with some. */
 import { mkdir, readFile, symlink } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
@@ -33,16 +33,18 @@ test.each([
   ['pools,runs', 'agents, runs', 4],
   ['all', 'visitors, agents, summaries', 8],
 ])(
-  'sluice init --rooms %s makes an edge that passes its test, answers, has the page, and would be deployed',
-  async (rooms, has, bindings) => {
-    const name = `with-${rooms.split(',')[0]}`;
-    expect(await project.init(name, ...(rooms === 'none' ? [] : ['--rooms', rooms]))).toContain(`an edge with ${has}`);
+  'sluice init --plugins %s makes an edge that passes its test, answers, has the page, and would be deployed',
+  async (plugins, has, bindings) => {
+    const name = `with-${plugins.split(',')[0]}`;
+    expect(await project.init(name, ...(plugins === 'none' ? [] : ['--plugins', plugins]))).toContain(
+      `an edge with ${has}`,
+    );
     const [made, template] = await Promise.all(
       [join(project.folder, name), join(root, 'examples/worker')].map((of) =>
         readFile(join(of, 'src/index.ts'), 'utf8'),
       ),
     );
-    expect(made === template).toBe(rooms === 'all');
+    expect(made === template).toBe(plugins === 'all');
     expect(await project.run('npm', ['test'], name)).toContain('pass 3\n');
     const told = await project.run('npm', ['run', 'deploy', '--', '--dry-run', '--outdir', 'out'], name);
     expect(told.match(/^env\.\w+/gm)).toHaveLength(bindings);
@@ -67,8 +69,8 @@ test.each([
   },
 );
 
-test.skipIf(noBrowser())('the first app works on an edge that has the rooms which it needs', async () => {
-  await project.init('first-app', '--rooms', 'agents', '--no-page');
+test.skipIf(noBrowser())('the first app works on an edge that has the plugins which it needs', async () => {
+  await project.init('first-app', '--plugins', 'agents', '--no-page');
   const args = ['--var', `SIGNING_SECRET:${SECRET}`];
   const edge = await npmStart(args, undefined, { folder: join(project.folder, 'first-app') });
   try {
@@ -79,7 +81,7 @@ test.skipIf(noBrowser())('the first app works on an edge that has the rooms whic
 });
 
 test('sluice deploy makes the queues that are missing, leaves out the simulator, and names the secrets to set', async () => {
-  await project.init('deployed', '--rooms', 'webhooks', '--no-page');
+  await project.init('deployed', '--plugins', 'webhooks', '--no-page');
   const cloud = { loggedIn: true, queues: ['deployed-webhooks'], secrets: {}, targets: [], commands: [] };
   await project.write('cloud.json', JSON.stringify(cloud));
   await mkdir(join(project.folder, 'bin'));

@@ -7,7 +7,7 @@ import { Readable } from 'node:stream';
 import { Webhook as Receiver } from 'standardwebhooks';
 import { expect, inject, test, vi } from 'vitest';
 import type { LedgerRow, QuotaReport } from '#edge/money/account/usage-answers.schema.ts';
-import type { EventRow } from '#edge/rooms/webhooks/webhooks-answers.schema.ts';
+import type { EventRow } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
 import { createSimulator } from '#edge/toolkit/simulator.ts';
 import { calendarLibrary, hasCompiler } from '#test/runner/calendar-library.ts';
 import { brokenRule } from '#test/support/api-rules.ts';

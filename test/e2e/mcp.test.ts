@@ -1,4 +1,4 @@
-/** MCP servers beside a kill: `test/edge/rooms/runs/mcp/call-mcp.test.ts` loses no power. */
+/** MCP servers beside a kill: `test/edge/plugins/runs/mcp/call-mcp.test.ts` loses no power. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,10 +1,10 @@
-/** A hundred accounts that race in one process that is killed: `test/edge/rooms/pools` has one request after the other. */
+/** A hundred accounts that race in one process that is killed: `test/edge/plugins/pools` has one request after the other. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import type { QuotaReport, UsageReport } from '#edge/money/account/usage-answers.schema.ts';
-import type { PoolQuotaReport, SharedUsageReport } from '#edge/rooms/pools/pools-answers.schema.ts';
+import type { PoolQuotaReport, SharedUsageReport } from '#edge/plugins/pools/pools-answers.schema.ts';
 import { type Edge, startEdge } from '#test/support/edge.ts';
 import { bearer, SECRET, tokenOf } from '#test/support/tokens.ts';
 import { type FakeUpstream, startUpstream } from '#test/support/upstream.ts';

@@ -36,7 +36,7 @@ beforeAll(async () => {
   }
   await symlink(join(root, 'node_modules'), join(clone, 'node_modules'));
   project = await PackedProject.make(false);
-  await project.init('edge', '--rooms', 'all');
+  await project.init('edge', '--plugins', 'all');
 });
 
 afterAll(async () => {

@@ -1,4 +1,4 @@
-/** A source that settings define, over HTTP: `test/edge/rooms/webhooks` has no receiver of its own process, and loses no power. */
+/** A source that settings define, over HTTP: `test/edge/plugins/webhooks` has no receiver of its own process, and loses no power. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Webhook as Receiver } from 'standardwebhooks';
 import { expect, onTestFinished, test } from 'vitest';
-import type { EventReport } from '#edge/rooms/webhooks/webhooks-answers.schema.ts';
+import type { EventReport } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
 import { bundleWorker } from '#test/support/bundle-worker.ts';
 import { type Edge, startEdge } from '#test/support/edge.ts';
 import { SECRET } from '#test/support/tokens.ts';

@@ -1,7 +1,7 @@
-/** Summaries and turns that race for a budget over HTTP: `test/edge/rooms/summaries/summaries.test.ts` has one after the other. */
+/** Summaries and turns that race for a budget over HTTP: `test/edge/plugins/summaries/summaries.test.ts` has one after the other. */
 import { expect, inject, test } from 'vitest';
 import type { LedgerRow, QuotaReport } from '#edge/money/account/usage-answers.schema.ts';
-import type { DeploymentReport } from '#edge/rooms/pools/pools-answers.schema.ts';
+import type { DeploymentReport } from '#edge/plugins/pools/pools-answers.schema.ts';
 import { startEdge } from '#test/support/edge.ts';
 import { eventually } from '#test/support/eventually.ts';
 import { listening } from '#test/support/listening.ts';

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, inject, test } from 'vitest';
 import type { LedgerRow, QuotaReport } from '#edge/money/account/usage-answers.schema.ts';
-import type { DeploymentReport } from '#edge/rooms/pools/pools-answers.schema.ts';
+import type { DeploymentReport } from '#edge/plugins/pools/pools-answers.schema.ts';
 import { calendarLibrary, hasCompiler } from '#test/runner/calendar-library.ts';
 import { type Draw, drawing } from '#test/support/draw.ts';
 import { startEdge, startEdgeAhead } from '#test/support/edge.ts';

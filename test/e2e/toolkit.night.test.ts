@@ -69,19 +69,19 @@ test('publint and attw find nothing wrong with the packed package', async () => 
 });
 
 test('the guide’s Worker, the template and a test type-check without skipLibCheck', async () => {
-  await project.init('typed', '--rooms', 'all');
+  await project.init('typed', '--plugins', 'all');
   await project.write(
     'own.test-d.ts',
     `import { Hono } from 'hono';
     import Anthropic from '@anthropic-ai/sdk';
-    import { type AppEnv, type Prices, type Room, allRooms, createApp, schemas, webhooksRoom, type Conversation } from 'sluice';
+    import { type AppEnv, type Prices, type Plugin, allPlugins, createApp, schemas, webhooks, type Conversation } from 'sluice';
     import { createSimulator } from 'sluice/simulator';
     const prices: Prices = { 'claude-haiku-5-5': { prices: { input: 1 } } };
     const edge = createApp({ prices, fetch: createSimulator(), authenticate: (request, c) => ({ account: request.url + c.req.path }) });
-    const rooms: readonly Room[] = [webhooksRoom, ...allRooms];
-    createApp({ rooms });
+    const plugins: readonly Plugin[] = [webhooks, ...allPlugins];
+    createApp({ plugins });
     // @ts-expect-error: no room
-    createApp({ rooms: ['webhooks'] });
+    createApp({ plugins: ['webhooks'] });
     // @ts-expect-error: a caller without an account
     createApp({ authenticate: () => ({ scopes: ['messages'] }) });
     // @ts-expect-error: a price that the table does not have
@@ -114,7 +114,7 @@ test('the guide’s Worker, the template and a test type-check without skipLibCh
 });
 
 test('a Worker with routes around the edge runs, with middleware and a webhook of its own', async () => {
-  await project.init('example', '--rooms', 'all', '--no-page');
+  await project.init('example', '--plugins', 'all', '--no-page');
   await cp(join(root, 'test/fixtures/own-worker.ts'), join(project.folder, 'example/src/index.ts'));
   await project.typeCheck(['example/src/index.ts'], { lib: ['es2024'], types: ['@cloudflare/workers-types'] });
   const edge = await startOwn('example', {
@@ -189,14 +189,14 @@ test('the example with tools calls its own and one at an address, in one run', a
 });
 
 test('a Worker’s own fetch, prices and auth hold for its objects too, outside development', async () => {
-  await project.init('own', '--rooms', 'all', '--no-page');
+  await project.init('own', '--plugins', 'all', '--no-page');
   await project.write(
     'own/src/index.ts',
-    `import { allRooms, createApp } from 'sluice';
+    `import { allPlugins, createApp } from 'sluice';
     import { createSimulator } from 'sluice/simulator';
     export { Account, Batch, Conversation, Inbox, Pool } from 'sluice';
     export default createApp({
-      rooms: allRooms,
+      plugins: allPlugins,
       fetch: createSimulator(),
       prices: { 'claude-haiku-5-5': { prices: { input: 1000, output: 2000, long_prompt: undefined } } },
       authenticate: (request) => {

@@ -4,19 +4,19 @@ import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { AnyRoom } from '#edge/kit/rooms/rooms.ts';
+import type { Plugin } from '#edge/kit/plugins/plugins.ts';
 import { startEdge } from '#test/support/edge.ts';
 import { blocksOf, readGuide, sectionIn } from '#test/support/guides.ts';
 import { bundlePackage } from '#test/support/package-bundles.ts';
 import { PackedProject } from '#test/support/packed-project.ts';
 import { root } from '#test/support/root.ts';
 
-interface BoundRoom extends AnyRoom {
+interface PluginWithBindings extends Plugin {
   bindings?: Readonly<Record<string, string | null>>;
 }
 /** Its types are the runtime's, which tests in Node do not have. */
-const list: string = join(root, 'src/edge/rooms.ts');
-const { ROOMS } = (await import(list)) as { ROOMS: readonly BoundRoom[] };
+const list: string = join(root, 'src/edge/plugins.ts');
+const { PLUGINS } = (await import(list)) as { PLUGINS: readonly PluginWithBindings[] };
 
 /** An empty folder, in which the package is and nothing else but what it brings. */
 let project: PackedProject;
@@ -135,46 +135,46 @@ test('what is imported pulls in only what is used', async () => {
   expect(error).toBeLessThan(limits / 2);
 });
 
-/** @returns what the package calls a room */
-const exportOf = ({ name }: AnyRoom) => `${name.replaceAll(/-(\w)/g, (_, letter) => letter.toUpperCase())}Room`;
+/** @returns what the package calls a plugin */
+const exportOf = ({ name }: Plugin) => `${name.replaceAll(/-(\w)/g, (_, letter) => letter.toUpperCase())}`;
 
-/** @returns the code of a Worker with rooms, and with the classes of their objects */
-function edgeWith(rooms: readonly BoundRoom[]): string {
-  const names = rooms.map(exportOf);
-  const classes = rooms.flatMap(({ bindings = {} }) => Object.values(bindings).filter((of) => of !== null));
+/** @returns the code of a Worker with plugins, and with the classes of their objects */
+function edgeWith(plugins: readonly PluginWithBindings[]): string {
+  const names = plugins.map(exportOf);
+  const classes = plugins.flatMap(({ bindings = {} }) => Object.values(bindings).filter((of) => of !== null));
   return `import { ${['createApp', ...names].join(', ')} } from 'sluice';
     export { ${[...new Set(['Account', 'Conversation', ...classes])].join(', ')} } from 'sluice';
-    export default createApp({ rooms: [${names.join(', ')}] });`;
+    export default createApp({ plugins: [${names.join(', ')}] });`;
 }
 
 const GUIDE = await readGuide('toolkit');
 const [SHOWN = ''] = blocksOf(GUIDE, 'ts');
-const NAMED = ROOMS.filter((room) => /rooms: \[(.*)\]/.exec(SHOWN)?.[1]?.split(', ').includes(exportOf(room)));
-/** The cells of its table of rooms, by the first one. */
+const NAMED = PLUGINS.filter((plugin) => /plugins: \[(.*)\]/.exec(SHOWN)?.[1]?.split(', ').includes(exportOf(plugin)));
+/** The cells of its table of plugins, by the first one. */
 const TOLD = new Map(
-  [...sectionIn(GUIDE, 'Rooms').matchAll(/^\| (.*) \|$/gm)]
+  [...sectionIn(GUIDE, 'Plugins').matchAll(/^\| (.*) \|$/gm)]
     .map(([, row = '']) => row.split(' | ').map((cell) => cell.trim()))
     .map((cells) => [cells[0]?.replaceAll('`', ''), cells]),
 );
 
-test('the guide says what each room has, and what it needs', async () => {
-  const row = (name: string, { needs = [], bindings = {} }: Partial<BoundRoom>) => {
+test('the guide says what each plugin has, and what it needs', async () => {
+  const row = (name: string, { needs = [], bindings = {} }: Partial<PluginWithBindings>) => {
     const [first = `\`${name}\``, has = ''] = TOLD.get(name) ?? [];
     const bound = Object.entries(bindings).map(([binding, of]) => `\`${binding}\`${of === null ? '' : ` (\`${of}\`)`}`);
     return [first, has, [...needs.map((one) => `\`${exportOf(one)}\``), ...bound].join(', ')];
   };
   const rows = [
-    ['room', 'has', 'needs'],
+    ['plugin', 'has', 'needs'],
     row('the core', { bindings: { STORE: null, ACCOUNT: 'Account', CONVERSATION: 'Conversation' } }),
-    ...ROOMS.map((room) => row(exportOf(room), room)),
-    row('allRooms', {}),
+    ...PLUGINS.map((plugin) => row(exportOf(plugin), plugin)),
+    row('allPlugins', {}),
   ];
   const widths = [0, 1, 2].map((at) => Math.max(...rows.map((cells) => cells[at]?.length ?? 0)));
   const lines = [...rows.slice(0, 1), widths.map((width) => '-'.repeat(width)), ...rows.slice(1)].map(
     (cells) => `| ${cells.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join(' | ')} |\n`,
   );
   // Write down what has changed: `npx vitest run test/e2e/toolkit.test.ts --update`.
-  await expect(GUIDE.replace(/^\| room [\s\S]*?\n(?=\n)/m, lines.join(''))).toMatchFileSnapshot(
+  await expect(GUIDE.replace(/^\| plugin [\s\S]*?\n(?=\n)/m, lines.join(''))).toMatchFileSnapshot(
     '../../docs/toolkit.md',
   );
 });
@@ -183,19 +183,19 @@ const named = (pattern: RegExp, text = '') => [...text.matchAll(pattern)].map(([
 /** @returns the names of what a wrangler.toml binds */
 const boundIn = (toml?: string) => named(/^(?:name|binding) = "([A-Z_]+)"$/gm, toml).toSorted();
 
-test('the template of an edge has all rooms, with what they bind', async () => {
+test('the template of an edge has all plugins, with what they bind', async () => {
   const [code, toml] = await Promise.all(
     ['src/index.ts', 'wrangler.toml'].map((name) => readFile(join(root, 'examples/worker', name), 'utf8')),
   );
-  expect(named(/^ {4}(\w+Room),$/gm, code)).toEqual(ROOMS.map(exportOf));
-  const bindings = Object.keys(Object.assign({}, ...ROOMS.map((room) => room.bindings)));
+  expect(/^ +plugins: \[([^\]]*)\]/m.exec(code ?? '')?.[1]?.split(/, /)).toEqual(PLUGINS.map(exportOf));
+  const bindings = Object.keys(Object.assign({}, ...PLUGINS.map((plugin) => plugin.bindings)));
   expect(boundIn(toml)).toEqual(['ACCOUNT', 'CONVERSATION', 'STORE', ...bindings].toSorted());
 });
 
-test('sluice init makes an edge of two rooms, and says what it has added', async () => {
+test('sluice init makes an edge of two plugins, and says what it has added', async () => {
   expect(said).toMatch(/^runs needs agents: it is added.\n/);
   const code = await readFile(join(place, 'src/index.ts'), 'utf8');
-  expect(code).toContain(`rooms: [${NAMED.map(exportOf).join(', ')}],`);
+  expect(code).toContain(`plugins: [${NAMED.map(exportOf).join(', ')}],`);
   const toml = await readFile(join(place, 'wrangler.toml'), 'utf8');
   expect(boundIn(toml)).toEqual(['ACCOUNT', 'CONVERSATION', 'POOL', 'STORE']);
 });
@@ -211,29 +211,29 @@ describe('an edge on the package', () => {
       guide: SHOWN,
       named: edgeWith(NAMED),
       none: "import { createApp } from 'sluice';\nexport { Account, Conversation } from 'sluice';\nexport default createApp();",
-      all: edgeWith(ROOMS)
-        .replace(/import .*/, "import { allRooms, createApp } from 'sluice';")
-        .replace(/\[.*\]/, 'allRooms'),
+      all: edgeWith(PLUGINS)
+        .replace(/import .*/, "import { allPlugins, createApp } from 'sluice';")
+        .replace(/\[.*\]/, 'allPlugins'),
     };
     bundles = await bundlePackage(project.folder, new Map(Object.entries(sources)));
   });
 
-  test('has the rooms that it names, and nothing of the simulator', () => {
-    const roomsIn = (name: string) => {
+  test('has the plugins that it names, and nothing of the simulator', () => {
+    const pluginsIn = (name: string) => {
       const files = bundles.get(name)?.files ?? [];
-      return files.flatMap((file) => /^edge\/rooms\/([\w-]+)\/room\.js$/.exec(file)?.[1] ?? []).toSorted();
+      return files.flatMap((file) => /^edge\/plugins\/([\w-]+)\/plugin\.js$/.exec(file)?.[1] ?? []).toSorted();
     };
-    const names = (rooms: readonly AnyRoom[]) => rooms.map(({ name }) => name).toSorted();
+    const names = (plugins: readonly Plugin[]) => plugins.map(({ name }) => name).toSorted();
     expect(NAMED.length).toBe(3);
-    expect(roomsIn('guide')).toEqual(names(NAMED));
-    expect(roomsIn('none')).toEqual([]);
-    expect(roomsIn('all')).toEqual(names(ROOMS));
+    expect(pluginsIn('guide')).toEqual(names(NAMED));
+    expect(pluginsIn('none')).toEqual([]);
+    expect(pluginsIn('all')).toEqual(names(PLUGINS));
     const all = bundles.get('all')?.files ?? [];
     expect(all).toContain('edge/claude/upstream.js');
     expect(all.filter((file) => /simulator|development/.test(file))).toEqual([]);
   });
 
-  test('runs with its bindings, and knows no other room', async () => {
+  test('runs with its bindings, and knows no other plugin', async () => {
     const edge = await startEdge(bundles.get('guide')?.code ?? '', { ANTHROPIC_API_KEY: 'any' }, undefined, place);
     try {
       const get = async (path: string) => await fetch(`${edge.url}/ai${path}`, { headers: { cookie: 'any' } });

@@ -1,10 +1,10 @@
-/** Crowds of visitors and kills: `test/edge/rooms/visitors/visitor-brake.test.ts` has one visitor. */
+/** Crowds of visitors and kills: `test/edge/plugins/visitors/visitor-brake.test.ts` has one visitor. */
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
-import type { PoolQuotaReport } from '#edge/rooms/pools/pools-answers.schema.ts';
+import type { PoolQuotaReport } from '#edge/plugins/pools/pools-answers.schema.ts';
 import { calendarLibrary, hasCompiler } from '#test/runner/calendar-library.ts';
 import { type Edge, startEdge, startEdgeAhead } from '#test/support/edge.ts';
 import { bearer, SECRET, tokenOf } from '#test/support/tokens.ts';

@@ -1,4 +1,4 @@
-/** Events over HTTP and through kills: `test/edge/rooms/webhooks/inbox` has no receiver of its own process, and loses no power. */
+/** Events over HTTP and through kills: `test/edge/plugins/webhooks/inbox` has no receiver of its own process, and loses no power. */
 
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { Webhook as Receiver } from 'standardwebhooks';
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
 import type { LedgerRow } from '#edge/money/account/usage-answers.schema.ts';
-import type { EventReport, EventRow } from '#edge/rooms/webhooks/webhooks-answers.schema.ts';
+import type { EventReport, EventRow } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
 import { type Edge, startEdge } from '#test/support/edge.ts';
 import { runs } from '#test/support/runs.ts';
 import { SECRET } from '#test/support/tokens.ts';
@@ -187,7 +187,7 @@ test('a budget that is spent holds events back, and they are worked on when it h
   await post(edge, 'first');
   await expect.poll(async () => (await reportOf(edge, 'github_first')).state).toBe('delivered');
   const [row] = await ledgerOf(edge);
-  // Room for some, and not for all.
+  // Plugin for some, and not for all.
   const usd_per_day = row?.hold_usd ?? 0;
   await limit({ usd_per_day });
   await Promise.all(Array.from({ length: 40 }, (_, n) => post(edge, `many${n}`)));

@@ -21,9 +21,9 @@ export function withMistake({ name, file, edits }: Mistake, source: string): str
 export const MISTAKES: readonly Mistake[] = [
   {
     name: 'money: what is held counts as free in a lease',
-    file: 'src/edge/rooms/pools/leases/lease.ts',
+    file: 'src/edge/plugins/pools/leases/lease.ts',
     edits: [['return granted - settled - held;', 'return granted - settled;']],
-    foundBy: 'test/edge/rooms/pools/leases/lease.test.ts',
+    foundBy: 'test/edge/plugins/pools/leases/lease.test.ts',
   },
   {
     name: 'money: thinking that nobody saw is not paid',
@@ -50,21 +50,21 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'money: a household may make visitors 256 times as fast',
-    file: 'src/edge/rooms/visitors/visitor-brake.ts',
+    file: 'src/edge/plugins/visitors/visitor-brake.ts',
     edits: [['first.slice(0, 14)', 'first.slice(0, 16)']],
-    foundBy: 'test/edge/rooms/visitors/visitor-brake.test.ts',
+    foundBy: 'test/edge/plugins/visitors/visitor-brake.test.ts',
   },
   {
     name: 'money: the hold of a batch that was never made stays for ever',
-    file: 'src/edge/rooms/batches/unknown-batch.ts',
+    file: 'src/edge/plugins/batches/unknown-batch.ts',
     edits: [["['release', 'report']", "['report']"]],
-    foundBy: 'test/edge/rooms/batches/unknown-batches.test.ts',
+    foundBy: 'test/edge/plugins/batches/unknown-batches.test.ts',
   },
   {
     name: 'a cancellation that was asked for before the batch ran is never told',
-    file: 'src/edge/rooms/batches/batch-record.ts',
+    file: 'src/edge/plugins/batches/batch-record.ts',
     edits: [["isCancelOwed ? [...owed, 'cancel'] : owed", 'owed']],
-    foundBy: 'test/edge/rooms/batches/unknown-batches.test.ts',
+    foundBy: 'test/edge/plugins/batches/unknown-batches.test.ts',
   },
   {
     name: 'a list of all accounts ends before the account that has the newest',
@@ -74,9 +74,9 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'money: a list that was not read whole gives the hold of a batch back',
-    file: 'src/edge/rooms/batches/unknown-batch.ts',
+    file: 'src/edge/plugins/batches/unknown-batch.ts',
     edits: [['isThere || (isWhole ? false : undefined)', 'isThere']],
-    foundBy: 'test/edge/rooms/batches/unknown-batches.test.ts',
+    foundBy: 'test/edge/plugins/batches/unknown-batches.test.ts',
   },
   {
     name: 'money: a full bucket counts the time before it was used',
@@ -165,7 +165,7 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'money: a lease is used before its pool has written it',
-    file: 'src/edge/rooms/pools/leases/lease.ts',
+    file: 'src/edge/plugins/pools/leases/lease.ts',
     edits: [['if (now >= this.#usableUntil) return false;', 'if (now >= this.#usableUntil) return this.#seq > 1;']],
     foundBy: 'test/simulation/pool.test.ts',
   },
@@ -227,13 +227,13 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'history: a decision replaces another',
-    file: 'src/edge/rooms/runs/approvals/decide.ts',
+    file: 'src/edge/plugins/runs/approvals/decide.ts',
     edits: [['if (row.decision !== null) {', 'if (row.decision !== null && row.continuedBy !== null) {']],
     foundBy: 'test/simulation/approvals.test.ts',
   },
   {
     name: 'history: a call is made that was denied',
-    file: 'src/edge/rooms/runs/approvals/owed-calls.ts',
+    file: 'src/edge/plugins/runs/approvals/owed-calls.ts',
     edits: [["if (approval.decision === 'approve') calls", 'if (approval.id) calls']],
     foundBy: 'test/simulation/approvals.test.ts',
   },
@@ -277,9 +277,9 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'isolation: a test secret of Turnstile lets everybody in',
-    file: 'src/edge/rooms/visitors/visitor-settings.ts',
+    file: 'src/edge/plugins/visitors/visitor-settings.ts',
     edits: [['if (secret !== undefined && isTurnstileTest(secret))', 'if (secret === undefined)']],
-    foundBy: 'test/edge/rooms/visitors/visitor-settings.test.ts',
+    foundBy: 'test/edge/plugins/visitors/visitor-settings.test.ts',
   },
   {
     name: 'isolation: an error that is cut shows the beginning of a secret',
@@ -435,9 +435,9 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'money: an event that is sent again is classified again',
-    file: 'src/edge/rooms/webhooks/inbox/inbox.ts',
+    file: 'src/edge/plugins/webhooks/inbox/inbox.ts',
     edits: [["if (firstId !== undefined) return { status: 'duplicate', queue: false, firstId };", '']],
-    foundBy: 'test/edge/rooms/webhooks/webhooks.route.test.ts',
+    foundBy: 'test/edge/plugins/webhooks/webhooks.route.test.ts',
   },
   {
     name: 'isolation: a scope lets everything in',
@@ -488,8 +488,8 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'history: a backup may bring any words as a summary',
-    file: 'src/edge/rooms/transfer/conversation-backup.schema.ts',
+    file: 'src/edge/plugins/transfer/conversation-backup.schema.ts',
     edits: [['text.startsWith(SUMMARY_PREFACE)', 'text.length >= 0']],
-    foundBy: 'test/edge/rooms/summaries/summaries-useless.test.ts',
+    foundBy: 'test/edge/plugins/summaries/summaries-useless.test.ts',
   },
 ];

@@ -1,5 +1,5 @@
 import type { TestProject } from 'vitest/node';
-import { SHIPPED_SOURCES } from '#edge/rooms/webhooks/shipped-sources.ts';
+import { SHIPPED_SOURCES } from '#edge/plugins/webhooks/shipped-sources.ts';
 import { startBrowser } from '#test/support/browser.ts';
 import { bundleWorker } from '#test/support/bundle-worker.ts';
 import { startPageEdge } from '#test/support/page-edge.ts';

@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { afterAll, afterEach, beforeAll, expect, vi } from 'vitest';
 import { BodyMemory, bodyMemory } from '#edge/kit/http/body-memory.ts';
-import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { watchObjects } from '#test/support/in-flight.ts';
 import { keepObjects, resetAll, resetUsed } from '#test/support/reset.ts';
 

@@ -3,7 +3,7 @@ import { beforeAll, expect, test } from 'vitest';
 import { experimental_getWranglerCommands } from 'wrangler';
 import { settingsShape } from '#edge/config/settings.ts';
 import manifest from '../../package.json' with { type: 'json' };
-import '../../scripts/all-rooms.mjs';
+import '../../scripts/all-plugins.mjs';
 import { readGuides } from '#test/support/guides.ts';
 import { root } from '#test/support/root.ts';
 import { runScript } from '#test/support/run-script.ts';

@@ -8,7 +8,7 @@ import { unstable_readConfig } from 'wrangler';
 import { parse } from 'yaml';
 import { settingsShape } from '#edge/config/settings.ts';
 import manifest from '../../package.json' with { type: 'json' };
-import '../../scripts/all-rooms.mjs';
+import '../../scripts/all-plugins.mjs';
 import { DeployCheckout, SECRETS } from '#test/support/deploy-checkout.ts';
 import { blocksOf, readGuide, sectionIn } from '#test/support/guides.ts';
 import { root } from '#test/support/root.ts';

@@ -18,12 +18,12 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 const init = (...args: string[]) => runScript(join(root, 'scripts/init.ts'), args);
 
 test.each([
-  [[], 'Name one folder. Use it as: sluice init DIR [--rooms webhooks,agents] [--no-page]'],
+  [[], 'Name one folder. Use it as: sluice init DIR [--plugins webhooks,agents] [--no-page]'],
   [['full'], 'full is not empty. Name a new folder.'],
   [['full/notes.txt'], 'notes.txt cannot be read: ENOTDIR'],
   [['new', 'newer'], 'Name one folder.'],
-  [['new', '--rooms', 'agents,webhoks'], 'There is no room webhoks. Did you mean webhooks?'],
-  [['new', '--rooms', 'weather'], 'There is no room weather. The rooms are visitors, agents, summaries,'],
+  [['new', '--plugins', 'agents,webhoks'], 'There is no room webhoks. Did you mean webhooks?'],
+  [['new', '--plugins', 'weather'], 'There is no room weather. The plugins are visitors, agents, summaries,'],
   [['new', '--romms', 'agents'], "Unknown option '--romms'"],
 ])('sluice init %j says what is wrong, and makes nothing', async ([name, ...more], words) => {
   const { status, stderr } = await init(...(name === undefined ? [] : [join(folder, name)]), ...more);
@@ -31,9 +31,9 @@ test.each([
   expect((await readdir(folder, { recursive: true })).toSorted()).toEqual(['full', 'full/notes.txt']);
 });
 
-test('sluice init --help lists all rooms', async () => {
+test('sluice init --help lists all plugins', async () => {
   const { status, stdout } = await init('--help');
-  expect([status, stdout]).toEqual([0, expect.stringMatching(/--rooms .*visitors, .*operator\n/s)]);
+  expect([status, stdout]).toEqual([0, expect.stringMatching(/--plugins .*visitors, .*operator\n/s)]);
 });
 
 test.each([

@@ -54,7 +54,7 @@ describe('npm run token', () => {
     expect(stdout).not.toContain(KEPT);
   });
 
-  test('makes a bound token, and refuses one that would be wider than it seems', async () => {
+  test('makes a restricted token, and refuses one that would be wider than it seems', async () => {
     await keep(`SIGNING_SECRET=${KEPT}\n`);
     const bound = [
       '--account',

@@ -8,8 +8,8 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import { hmac } from '#edge/kit/delivery/hmac.ts';
 import type { SignatureScheme } from '#edge/kit/delivery/signature.ts';
 import { verifyStandard } from '#edge/kit/delivery/standard-webhooks.ts';
-import { SHIPPED_SOURCES } from '#edge/rooms/webhooks/shipped-sources.ts';
-import { verifyGithub, verifySlack, verifyStripe } from '#edge/rooms/webhooks/sources/signatures.ts';
+import { SHIPPED_SOURCES } from '#edge/plugins/webhooks/shipped-sources.ts';
+import { verifyGithub, verifySlack, verifyStripe } from '#edge/plugins/webhooks/sources/signatures.ts';
 import { runScript } from '#test/support/run-script.ts';
 
 const SECRET = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';

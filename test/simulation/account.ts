@@ -20,7 +20,7 @@ import { type Mishaps, type Scheduler, World } from './world.ts';
 type Command =
   /**
    * A request, from its admission to its settlement; `share` is what it costs of its hold. It may wait in the line. Three small
-   * ones have room, and one large one, which some tiny ones may pass.
+   * ones have plugin, and one large one, which some tiny ones may pass.
    */
   | { kind: 'request'; share: number; conversation?: string; waitMs: number; size: Size }
   /** A request that waits in the line, and whose caller leaves. */

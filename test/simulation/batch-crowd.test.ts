@@ -6,7 +6,7 @@ import { askForAdmission } from '#edge/money/admission/ask-account.ts';
 import { spanAt, spanId } from '#edge/money/budget/windows.ts';
 import type { AccountObject } from '#edge/money/contracts/account.ts';
 import { callAccount } from '#edge/money/contracts/call-account.ts';
-import type { BatchDecision, BatchOrder } from '#edge/rooms/batches/contracts/batch.ts';
+import type { BatchDecision, BatchOrder } from '#edge/plugins/batches/contracts/batch.ts';
 import { worstCaseWith } from '../edge/money/account/admission-requests.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { type Clock, settle } from './clock.ts';

@@ -1,12 +1,12 @@
 /** What the platform binds to the Worker, in a simulated world: objects, the store and the queue. */
 
-import '#edge/with-all-rooms.ts';
+import '#edge/with-all-plugins.ts';
 import type { Upstream } from '#edge/claude/upstream.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
-import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { Account } from '#edge/money/account/account.ts';
-import { Pool } from '#edge/rooms/pools/pool.ts';
-import { Inbox } from '#edge/rooms/webhooks/inbox/inbox.ts';
+import { Pool } from '#edge/plugins/pools/pool.ts';
+import { Inbox } from '#edge/plugins/webhooks/inbox/inbox.ts';
 import { alive, type Host, type Make } from './host.ts';
 import type { World } from './world.ts';
 

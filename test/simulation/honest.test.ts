@@ -71,7 +71,7 @@ test('small ones wait at most a second longer beside one large request that wait
     return { ms: p95(waits.filter(({ model }) => model === 'claude-haiku-5-5')), refused };
   };
   const alone = await timesOf(labelsBeside(0));
-  // Three have room, and each of the others waits for 30 s.
+  // Three have plugin, and each of the others waits for 30 s.
   for (const mix of [labelsBeside(4), labelsBeside(12, [4, 4])]) {
     const beside = await timesOf(mix);
     expect(beside.refused).toBeGreaterThan(5);

@@ -1,5 +1,5 @@
 /** What must hold of an inbox after every step, and once everything is at rest. */
-import type { Classification } from '#edge/rooms/webhooks/webhooks-answers.schema.ts';
+import type { Classification } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
 import { type Host, Violation } from './host.ts';
 import type { World } from './world.ts';
 

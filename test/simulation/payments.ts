@@ -1,7 +1,7 @@
 /** The world that a run with approvals acts on: an API that calls tools, and tools that pay and look. */
 import type Anthropic from '@anthropic-ai/sdk';
 import * as z from 'zod';
-import { shareToolsOf } from '#edge/rooms/runs/tools/worker-tools.ts';
+import { shareToolsOf } from '#edge/plugins/runs/tools/worker-tools.ts';
 import { caller, type Host, Violation } from './host.ts';
 import type { Script } from './upstream.ts';
 import type { World } from './world.ts';

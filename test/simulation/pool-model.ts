@@ -1,6 +1,6 @@
 /** What must hold of pools and the accounts that share them, after every step, and once everything is at rest. */
 import { PERIODS, type Period, spanAt, spanId } from '#edge/money/budget/windows.ts';
-import type { LeaseCall } from '#edge/rooms/pools/contracts/pool.ts';
+import type { LeaseCall } from '#edge/plugins/pools/contracts/pool.ts';
 import { type Host, Violation } from './host.ts';
 import type { World } from './world.ts';
 

@@ -7,7 +7,7 @@ import type { PoolLimits } from '#edge/money/budget/limits.schema.ts';
 import { limitName, PERIODS } from '#edge/money/budget/windows.ts';
 import type { AccountObject } from '#edge/money/contracts/account.ts';
 import { callAccount } from '#edge/money/contracts/call-account.ts';
-import { callPool } from '#edge/rooms/pools/call-pool.ts';
+import { callPool } from '#edge/plugins/pools/call-pool.ts';
 import { worstCaseWith } from '../edge/money/account/admission-requests.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { settle } from './clock.ts';

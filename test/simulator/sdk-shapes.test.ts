@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { countRequest, defaultedRequest, messagesRequest } from '#edge/claude/messages.schema.ts';
 import { MODELS } from '#edge/claude/models/models.ts';
 import { simulatedModels } from '#edge/claude/simulated-models.ts';
-import { createBatchRequest } from '#edge/rooms/batches/batches.schema.ts';
+import { createBatchRequest } from '#edge/plugins/batches/batches.schema.ts';
 import { createSimulator } from '#simulator/simulator.ts';
 import { HEADERS, requestsOf, type SdkRequest } from '#test/support/sdk/requests.ts';
 import { installedText, membersOf, SdkTypes } from '#test/support/sdk/types.ts';

@@ -2,7 +2,7 @@
 import type { RequestOutcome } from '#edge/claude/outcome.ts';
 import { worstCaseOf } from '#edge/claude/pricing/worst-case.ts';
 import { parseSettings, type Settings } from '#edge/config/settings.ts';
-import type { AccountBinding } from '#edge/kit/rooms/bindings.ts';
+import type { AccountBinding } from '#edge/kit/plugins/bindings.ts';
 import type { StoredGrant } from '#edge/money/admission/book-outcome.ts';
 import { grantOf, requestMeterOf } from '#edge/money/admission/request-meter.ts';
 import type { Answer } from './audit.ts';

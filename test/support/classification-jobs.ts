@@ -7,9 +7,9 @@ import type { ClassifyResult, ClassifyUsage } from '#edge/classify/classify-answ
 import { type Fetch, type Upstream, upstreamOf } from '#edge/claude/upstream.ts';
 import { settingsOf } from '#edge/config/settings.ts';
 import { accountStub, batchStub } from '#edge/durable/stubs.ts';
-import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { MessageBatch } from '#edge/money/lists/batches-answers.schema.ts';
-import { Batch } from '#edge/rooms/batches/batch.ts';
+import { Batch } from '#edge/plugins/batches/batch.ts';
 import { bodyOf, type Sent, TEST_KEY, type TestApp, testApp } from './app.ts';
 import { bearer, DEPLOYED, tokenOf } from './tokens.ts';
 

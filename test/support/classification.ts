@@ -1,6 +1,6 @@
 import { env } from 'cloudflare:workers';
 import { accountStub } from '#edge/durable/stubs.ts';
-import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import type { LedgerRow } from '#edge/money/account/usage-answers.schema.ts';
 import type { Limits } from '#edge/money/budget/limits.schema.ts';

@@ -10,7 +10,7 @@ import { Conversation } from '#edge/conversations/object/conversation.ts';
 import { receivedText as crossedText } from '#edge/conversations/object/crossing-answer.ts';
 import { accountStub, conversationStub } from '#edge/durable/stubs.ts';
 import type { Json } from '#edge/kit/json/object.ts';
-import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import { eventually } from './eventually.ts';
 import { objectAtRest } from './in-flight.ts';
@@ -101,7 +101,7 @@ export async function turnNow(turn: unknown, id = 'c1'): Promise<Json> {
 
 /** What can be called of a conversation's object, directly or by its stub. */
 interface Reached {
-  part(room: string, method: string, ...args: unknown[]): PromiseLike<unknown>;
+  part(plugin: string, method: string, ...args: unknown[]): PromiseLike<unknown>;
 }
 
 /** Lists what waits for approval, as the route does. */

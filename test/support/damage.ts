@@ -2,7 +2,7 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { CONVERSATION_TABLES } from '#edge/conversations/history/storage/tables.ts';
 import { makeTables } from '#edge/durable/schema.ts';
-import { RUN_ROWS } from '#edge/rooms/runs/run-rows.ts';
+import { RUN_ROWS } from '#edge/plugins/runs/run-rows.ts';
 import { stubOf } from './conversations.ts';
 
 type Row = Record<string, SqlStorageValue>;

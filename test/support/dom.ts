@@ -4,7 +4,7 @@ import { expect, onTestFinished, vi } from 'vitest';
 import { type PluginName, plugins } from '#page/edge/plugins.ts';
 
 /** The plugins on which the page depends. A name that is missing here is a type error. */
-export const ALL_PLUGINS: Record<PluginName, true> = {
+const ALL_PLUGINS: Record<PluginName, true> = {
   agents: true,
   runs: true,
   transfer: true,

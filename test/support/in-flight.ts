@@ -3,7 +3,7 @@ import { createExecutionContext, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, onTestFinished } from 'vitest';
 import { Account, Batch, Conversation, Inbox, Pool } from '#edge/index.ts';
-import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { aheadMs, machineTime } from './calendar.ts';
 
 /** A request, or what an object does by itself. */

@@ -4,7 +4,7 @@ import { expect, onTestFinished, vi } from 'vitest';
 import type { ClassifyAnswer } from '#edge/classify/classify-answers.schema.ts';
 import { accountStub } from '#edge/durable/stubs.ts';
 import { hmac } from '#edge/kit/delivery/hmac.ts';
-import { defineWebhook } from '#edge/rooms/webhooks/sources/define-webhook.ts';
+import { defineWebhook } from '#edge/plugins/webhooks/sources/define-webhook.ts';
 import guide from '../../docs/classification.md?raw';
 import { edgeWithRouter, LEVELS, question } from './chosen-models.ts';
 import { bindings, caller, LABELS } from './classification.ts';

@@ -4,7 +4,7 @@ import { vi } from 'vitest';
 import type { Result } from '#edge/conversations/object/contract.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
 import type { Json } from '#edge/kit/json/object.ts';
-import type { SubagentOutcome } from '#edge/rooms/runs/subagents/subagent-outcome.ts';
+import type { SubagentOutcome } from '#edge/plugins/runs/subagents/subagent-outcome.ts';
 import { as, simulatedEdge } from './prefixes.ts';
 import type { Asked } from './scripted-runs.ts';
 

@@ -3,7 +3,7 @@ import { runInDurableObject } from 'cloudflare:test';
 import { expect } from 'vitest';
 import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
 import { accountStub } from '#edge/durable/stubs.ts';
-import { summariesIn } from '#edge/rooms/summaries/summary-rows.ts';
+import { summariesIn } from '#edge/plugins/summaries/summary-rows.ts';
 import { brokenRule } from './api-rules.ts';
 import { bodyOf } from './app.ts';
 import { bindings, conversationsReach, readOf, simulate, stubOf } from './conversations.ts';

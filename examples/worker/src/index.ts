@@ -1,38 +1,25 @@
-/** Your edge: the rooms that it has, and the classes of their objects. */
+/** Your edge: the plugins that it has, and the classes of their objects. */
 import {
-  agentsRoom,
-  batchesRoom,
-  cloudsRoom,
+  agents,
+  batches,
+  clouds,
   createApp,
   createConsumer,
-  evaluationRoom,
-  filesRoom,
-  operatorRoom,
-  poolsRoom,
-  runsRoom,
-  summariesRoom,
-  transferRoom,
-  visitorsRoom,
-  webhooksRoom,
+  evaluation,
+  files,
+  operator,
+  pools,
+  runs,
+  summaries,
+  transfer,
+  visitors,
+  webhooks,
 } from 'sluice';
 
 export { Account, Batch, Conversation, Inbox, Pool } from 'sluice';
 
 const edge = createApp({
-  rooms: [
-    visitorsRoom,
-    agentsRoom,
-    summariesRoom,
-    runsRoom,
-    transferRoom,
-    webhooksRoom,
-    batchesRoom,
-    filesRoom,
-    evaluationRoom,
-    cloudsRoom,
-    poolsRoom,
-    operatorRoom,
-  ],
+  plugins: [visitors, agents, summaries, runs, transfer, webhooks, batches, files, evaluation, clouds, pools, operator],
 });
 
 // A route of your own. It asks for a credential, as those of the edge do.

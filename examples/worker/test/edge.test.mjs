@@ -13,7 +13,7 @@ const server = createTestHarness({ workers: [{ configPath, vars }] });
 before(() => server.listen());
 after(() => server.close());
 
-test('the edge has all that its rooms need', async () => {
+test('the edge has all that its plugins need', async () => {
   const health = await (await server.fetch('/health')).json();
   assert.equal(health.upstream, 'simulator');
   assert.equal(health.warnings, undefined);

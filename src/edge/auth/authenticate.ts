@@ -47,9 +47,12 @@ export async function signIn(c: Context<AppEnv>): Promise<void> {
   c.set('identity', tagged(identity, c.req.raw.headers.get('sluice-tags')));
 }
 
-/** @throws ApiError 403 for a bound token on a route that is closed to it, or from an origin that it does not name */
+/** @throws ApiError 403 for a restricted token on a route that is closed to it, or from an origin that it does not name */
 function checkBoundRoute(c: Context<AppEnv>, only: Only): void {
-  if (!takesBound()) throw closedToBound('This edge takes no bound tokens: it is without the room agents.');
+  if (!takesBound())
+    throw closedToBound(
+      'Restricted tokens need the plugin `agents`, which this deployment does not include. Ask its operator.',
+    );
   if (!comesFrom(only, c.req.raw)) {
     const origins = only.origins?.join(', ');
     throw closedToBound(`This credential is for pages of ${origins} alone, and is sent by them.`);

@@ -1,32 +1,29 @@
-/** Where a bound token may be used: on routes whose definition says so, and from the origins that it names. */
+/** Where a restricted token may be used: on routes whose definition says so, and from the origins that it names. */
 
 import type { Context, Handler } from 'hono';
 import type { Settings } from '../config/settings.ts';
-import { ofRooms, pluggedInto, seam } from '../kit/rooms/rooms.ts';
+import { contributions, memoizeByPlugins } from '../kit/plugins/plugins.ts';
 import type { AppEnv } from './context.ts';
 import type { Only } from './identity/only.ts';
 import { MarkedRoutes } from './marked-routes.ts';
 
-/** What guards that a bound token asks no more than it names. Talk says what a guard does. */
-const GUARDS = seam<object>()('guard');
-
-/** @returns whether bound tokens are taken at all: not where nothing guards what they ask */
-export const takesBound = ofRooms(() => pluggedInto(GUARDS).length > 0);
+/** @returns whether restricted tokens are taken at all: not where nothing guards what they ask */
+export const takesBound = memoizeByPlugins(() => contributions('guard').length > 0);
 
 const opening = new MarkedRoutes();
 
-/** Opens the route to which a function belongs to bound tokens. The route itself must see what they may ask there. */
+/** Opens the route to which a function belongs to restricted tokens. The route itself must see what they may ask there. */
 export function openToBound(handler: Handler<AppEnv>): void {
   opening.add(handler);
 }
 
-/** @returns whether a route that answers this request is open to bound tokens. */
+/** @returns whether a route that answers this request is open to restricted tokens. */
 export function isOpenToBound(c: Context<AppEnv>): boolean {
   return opening.answers(c);
 }
 
 /**
- * @returns whether a request comes from a page of an origin that a bound token names. A browser leaves `origin` out where the
+ * @returns whether a request comes from a page of an origin that a restricted token names. A browser leaves `origin` out where the
  *   page is the edge's own
  */
 export function comesFrom({ origins }: Only, request: Request): boolean {
@@ -36,7 +33,7 @@ export function comesFrom({ origins }: Only, request: Request): boolean {
   return request.headers.get('sec-fetch-site') === 'same-origin' && origins.includes(new URL(request.url).origin);
 }
 
-/** @returns the first origin of a bound token that no page of this deployment has; undefined if there is none */
+/** @returns the first origin of a restricted token that no page of this deployment has; undefined if there is none */
 export function unknownOrigin(
   { origins = [] }: Only,
   { ALLOWED_ORIGINS, isOpen }: Pick<Settings, 'ALLOWED_ORIGINS' | 'isOpen'>,

@@ -2,7 +2,7 @@ import type { Context } from 'hono';
 import type { Settings } from '../config/settings.ts';
 import type { MemoryShare } from '../kit/http/body-memory.ts';
 import type { LogEntry } from '../kit/http/log.ts';
-import type { AccountBinding, Bindings } from '../kit/rooms/bindings.ts';
+import type { AccountBinding, Bindings } from '../kit/plugins/bindings.ts';
 import type { Caller, Identity } from './identity/caller.ts';
 
 /**

@@ -13,7 +13,7 @@ export interface MintOptions {
   label?: string | undefined;
   /** The tags under which the ledger books its requests. The caller cannot choose others. */
   tags?: Record<string, string> | undefined;
-  /** What it may ask, if it is a bound token. */
+  /** What it may ask, if it is a restricted token. */
   only?: Only | undefined;
   /** How it can be renewed. */
   session?: Session | undefined;

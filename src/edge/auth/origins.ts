@@ -1,8 +1,8 @@
 import { cors } from 'hono/cors';
 import { createMiddleware } from 'hono/factory';
-import { CORE_HEADERS, HEADERS } from '../kit/http/headers/answer-headers.ts';
+import { CORE_HEADERS } from '../kit/http/headers/answer-headers.ts';
 import { isLoopback } from '../kit/http/headers/hosts.ts';
-import { ofRooms, pluggedInto } from '../kit/rooms/rooms.ts';
+import { contributions, memoizeByPlugins } from '../kit/plugins/plugins.ts';
 import type { AppEnv } from './context.ts';
 
 const PREFLIGHT_SECONDS = 3_600;
@@ -24,7 +24,7 @@ const EXPOSED_HEADERS = [
   ...CORE_HEADERS,
 ];
 
-const answerCors = ofRooms(() =>
+const answerCors = memoizeByPlugins(() =>
   cors({
     origin: (origin, c) => {
       const { isOpen, ALLOWED_ORIGINS } = c.get('settings') as AppEnv['Variables']['settings'];
@@ -32,7 +32,7 @@ const answerCors = ofRooms(() =>
       if (ALLOWED_ORIGINS.includes('*')) return '*';
       return ALLOWED_ORIGINS.includes(origin) ? origin : null;
     },
-    exposeHeaders: [...EXPOSED_HEADERS, ...pluggedInto(HEADERS).flat()],
+    exposeHeaders: [...EXPOSED_HEADERS, ...contributions('headers').flat()],
     maxAge: PREFLIGHT_SECONDS,
   }),
 );

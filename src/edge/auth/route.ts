@@ -1,7 +1,6 @@
 import type { Context, Handler, MiddlewareHandler } from 'hono';
 import type { Hono } from '../kit/http/hono.ts';
 import type * as z from '../kit/http/zod.ts';
-import { seam } from '../kit/rooms/rooms.ts';
 import { checkScope } from './authenticate.ts';
 import { openToBound } from './bound-routes.ts';
 import type { AppChoices, AppEnv } from './context.ts';
@@ -21,11 +20,11 @@ interface RouteTerms<Body, Query> {
   needs: Scope | 'credential' | 'signature' | 'nothing';
   /** By these the handler checks what is sent, and from these the reference describes it. */
   body?: Body;
-  /** As a function where rooms have their share in it. */
+  /** As a function where plugins have their share in it. */
   query?: Query | (() => Query);
   /** Whether its query also says which page of a list is asked for: `readPage` reads that. */
   pages?: true;
-  /** Whether bound tokens may use it. Then the handler must see what they may ask there. */
+  /** Whether restricted tokens may use it. Then the handler must see what they may ask there. */
   bound?: true;
   /** Whether its answer is no secret: in development any page may read it. */
   common?: true;
@@ -35,7 +34,7 @@ interface RouteTerms<Body, Query> {
   spends?: true;
 }
 
-/** One route: all that the core, its rooms and the reference know of it. */
+/** One route: all that the core, its plugins and the reference know of it. */
 export interface Route<Name extends RouteName, Body, Query> extends RouteTerms<Body, Query> {
   readonly name: Name;
   // A method, so that routes of different paths stand in one list.
@@ -44,9 +43,19 @@ export interface Route<Name extends RouteName, Body, Query> extends RouteTerms<B
 
 export type AnyRoute = Route<RouteName, z.ZodMiniType | undefined, z.ZodMiniObject | undefined>;
 
-export const ROUTES = seam<readonly AnyRoute[]>()('routes');
-/** Takes what a Worker decides for a room in its own code, once for each app. */
-export const OPTIONS = seam<(app: AppChoices) => void>()('options');
+declare module '../kit/plugins/plugins.ts' {
+  interface Plugin {
+    /** The routes of the plugin, made by `route()`. */
+    readonly routes?: readonly AnyRoute[];
+  }
+}
+/** Takes what a Worker decides for a plugin in its own code, once for each app. */
+declare module '../kit/plugins/plugins.ts' {
+  interface Plugin {
+    /** Reads the options that the plugin adds to `createApp`. Called once for each app. @throws Error for a malformed option */
+    readonly options?: (app: AppChoices) => void;
+  }
+}
 
 /**
  * Makes a route.

@@ -7,10 +7,10 @@ import { fromUsd, type Nanodollars, toUsd } from '../claude/pricing/cost.ts';
 import { askedMember } from '../claude/request/members.ts';
 import { upstreamFor } from '../claude/upstream.ts';
 import { sha256Hex } from '../kit/http/bytes.ts';
-import { ApiError, closedToBound, needsRoom, refuseOtherMembers } from '../kit/http/errors.ts';
+import { ApiError, closedToBound, needsPlugin, refuseOtherMembers } from '../kit/http/errors.ts';
 import { validate } from '../kit/http/validate.ts';
 import { withoutUndefined } from '../kit/json/object.ts';
-import { pluggedOne, singleSeam } from '../kit/rooms/rooms.ts';
+import { contribution } from '../kit/plugins/plugins.ts';
 import { endHeaders, noteEnd } from '../money/admission/answer-end.ts';
 import { readJson } from '../money/admission/read-body.ts';
 import { classifyRequest, withIds } from './classify.schema.ts';
@@ -32,8 +32,12 @@ export interface BatchWork {
   deliverUrl: string | undefined;
 }
 
-/** What answers a request that wants a batch. */
-export const BY_BATCH = singleSeam<(c: Context<AppEnv>, work: BatchWork) => Promise<Response>>()('classifyByBatch');
+declare module '../kit/plugins/plugins.ts' {
+  interface Plugin {
+    /** Answers `POST /classify` with `batch: true`. Only one plugin may have it. */
+    readonly classifyByBatch?: (c: Context<AppEnv>, work: BatchWork) => Promise<Response>;
+  }
+}
 
 /** The route `/classify`, which labels one text or many. */
 export const CLASSIFY_ROUTES = [
@@ -51,8 +55,8 @@ export const CLASSIFY_ROUTES = [
       c.get('entry').line.model = task.model.slice(0, 128);
       if (batch && inputs) {
         const digest = (await sha256Hex(bytes)) + (c.req.header('sluice-prefix') ?? '');
-        const byBatch = pluggedOne(BY_BATCH);
-        if (!byBatch) throw needsRoom('batches', 'batch: the inputs are labelled by batch');
+        const byBatch = contribution('classifyByBatch');
+        if (!byBatch) throw needsPlugin('batches', 'batch: the inputs are labelled by batch');
         return await byBatch(c, { task, inputs, digest, deliverUrl });
       }
       const format = formatAsked(c, stream);
@@ -178,11 +182,11 @@ function simulatorHeader({ upstream }: Classifying): Record<string, string> {
   return isAll ? { 'sluice-upstream': 'simulator' } : {};
 }
 
-/** Members of a bound token's request that count. The classifier says all others. */
+/** Members of a restricted token's request that count. The classifier says all others. */
 const OF_BOUND: ReadonlySet<string> = new Set(['classifier', 'input', 'inputs', 'stream']);
 
 /**
- * Finds the classifier that a bound token asks.
+ * Finds the classifier that a restricted token asks.
  *
  * @returns whose it is, to be found; undefined for a caller whose token is not bound
  * @throws ApiError 403 for a classifier that it may not ask, and for whatever would change what the classifier does

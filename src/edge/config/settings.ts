@@ -8,8 +8,8 @@ import { mayBeForwarded } from '../kit/http/headers/headers-kept-here.ts';
 import { deliverFault, isHost, isLoopback } from '../kit/http/headers/hosts.ts';
 import { logWarning } from '../kit/http/log.ts';
 import * as z from '../kit/http/zod.ts';
-import { missingBindings } from '../kit/rooms/needed-bindings.ts';
-import { ofRooms, pluggedInto, seam } from '../kit/rooms/rooms.ts';
+import { missingBindings } from '../kit/plugins/needed-bindings.ts';
+import { contributions, memoizeByPlugins } from '../kit/plugins/plugins.ts';
 import { limitsSchema, poolLimitsSchema } from '../money/budget/limits.schema.ts';
 import { messageDefaults } from './message-defaults.ts';
 import { checkDelivery, faultsOf, malformed } from './setting-faults.ts';
@@ -152,7 +152,7 @@ export const settingsSchema = z.object({
   ),
   JWT_ONLY_CLAIM: z.optionally(
     z.string().check(z.minLength(1)),
-    'The claim of a provider’s token that names the agents it may ask, in a list or with spaces. It makes all of them bound tokens.',
+    'The claim of a provider’s token that names the agents it may ask, in a list or with spaces. It makes all of them restricted tokens.',
   ),
   JWT_ONLY: z.optionally(
     jsonSetting(onlySchema),
@@ -184,7 +184,7 @@ export const settingsSchema = z.object({
   ),
   BOUND_READS_PER_MINUTE: z.described(
     countSetting(120, 1),
-    'The same for the bound tokens of an account, and for a visitor.',
+    'The same for the restricted tokens of an account, and for a visitor.',
   ),
   RETENTION_DAYS: z.described(
     countSetting(30, 1, MOST_DAYS),
@@ -221,12 +221,12 @@ export const settingsSchema = z.object({
   SIMULATOR_BATCH_MS: z.described(countSetting(5000), 'How long a batch takes at the simulator, in milliseconds.'),
 });
 
-/** Every setting of a deployment by its name, those of rooms behind the core's. The table of the guide is compared with this. */
-export const settingsShape = ofRooms((): Readonly<Record<string, z.ZodMiniType>> => {
-  return Object.assign({}, settingsSchema.shape, ...pluggedInto(SETTINGS).map(({ schema }) => schema?.shape));
+/** Every setting of a deployment by its name, those of plugins behind the core's. The table of the guide is compared with this. */
+export const settingsShape = memoizeByPlugins((): Readonly<Record<string, z.ZodMiniType>> => {
+  return Object.assign({}, settingsSchema.shape, ...contributions('settings').map(({ schema }) => schema?.shape));
 });
 
-/** The settings of a deployment, parsed. Rooms read their own of what was given. */
+/** The settings of a deployment, parsed. Plugins read their own of what was given. */
 export interface Settings extends z.output<typeof settingsSchema> {
   /** What was set, without empty strings: other settings too, and bindings. */
   vars: Readonly<Record<string, unknown>>;
@@ -243,14 +243,19 @@ export interface Settings extends z.output<typeof settingsSchema> {
   simulatorStore: unknown;
 }
 
-export interface RoomSettings {
+interface PluginSettings {
   /** Its own settings: the meaning, the form and the default of each, as in `settingsSchema`. */
   schema?: z.ZodMiniObject;
-  /** @throws ApiError 500 that names a setting with which the room cannot work, never its value */
+  /** @throws ApiError 500 that names a setting with which the plugin cannot work, never its value */
   check?(settings: Settings): unknown;
 }
 
-export const SETTINGS = seam<RoomSettings>()('settings');
+declare module '../kit/plugins/plugins.ts' {
+  interface Plugin {
+    /** The settings of the plugin, and a check of them at the start. */
+    readonly settings?: PluginSettings;
+  }
+}
 
 let parsedSettings = new WeakMap<object, Settings>();
 
@@ -301,9 +306,9 @@ export function settingsOf(env: Record<string, unknown>, development = isDevelop
  */
 export function parseSettings(env: Record<string, unknown>, development = isDevelopment): Settings {
   const vars = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
-  const rooms = pluggedInto(SETTINGS);
+  const plugins = contributions('settings');
   const { data: core, error } = settingsSchema.safeParse(vars);
-  const faults = rooms.flatMap(({ schema }) => schema?.safeParse(vars).error?.issues ?? []);
+  const faults = plugins.flatMap(({ schema }) => schema?.safeParse(vars).error?.issues ?? []);
   if (!core || faults.length > 0) throw malformed(faultsOf({ issues: [...(error?.issues ?? []), ...faults] }));
   if (core.UPSTREAM === 'simulator' && !development) {
     throw misconfigured('UPSTREAM=simulator is for development only. Remove it and set ANTHROPIC_API_KEY.');
@@ -342,7 +347,7 @@ export function parseSettings(env: Record<string, unknown>, development = isDeve
     models: new ModelTable({ ...sharedPrices, ...core.PRICES } as Record<string, ModelOverride>, core.MODEL_ALIASES),
     upstreamKeys,
   };
-  for (const { check } of rooms) check?.(settings);
+  for (const { check } of plugins) check?.(settings);
   return settings;
 }
 

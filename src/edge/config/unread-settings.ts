@@ -1,6 +1,6 @@
-import { hasRoom } from '../kit/rooms/rooms.ts';
+import { hasPlugin } from '../kit/plugins/plugins.ts';
 
-/** The room without which a setting of the core has no effect. */
+/** The plugin without which a setting of the core has no effect. */
 const READ_BY: Readonly<Record<string, string>> = {
   MAX_BATCH_BYTES: 'batches',
   BATCH_DELIVER_URL: 'batches',
@@ -13,11 +13,11 @@ const READ_BY: Readonly<Record<string, string>> = {
   DEPLOYMENT_LIMITS: 'pools',
 };
 
-/** @returns a sentence for each setting of a room that is not in use */
+/** @returns a sentence for each setting of a plugin that is not in use */
 export function unreadSettings(vars: Readonly<Record<string, unknown>>): string[] {
   return Object.entries(READ_BY)
-    .filter(([name, room]) => (vars[name] ?? '') !== '' && !hasRoom(room))
-    .map(([name, room]) => {
-      return `${name} is set, and nothing reads it: this Worker is without the room ${room}. Put it into the list, or remove the setting.`;
+    .filter(([name, plugin]) => (vars[name] ?? '') !== '' && !hasPlugin(plugin))
+    .map(([name, plugin]) => {
+      return `${name} is set, and nothing reads it: this Worker does not include the plugin ${plugin}. Add it to the list, or remove the setting.`;
     });
 }

@@ -1,7 +1,7 @@
 import { DurableObject } from 'cloudflare:workers';
 import { type Settings, settingsOf } from '../config/settings.ts';
 import { logFailure } from '../kit/http/log.ts';
-import type { Bindings } from '../kit/rooms/bindings.ts';
+import type { Bindings } from '../kit/plugins/bindings.ts';
 import { Alarm } from './alarm.ts';
 import { Retries } from './retries.ts';
 

@@ -7,8 +7,8 @@ import { HOUR_MS, MINUTE_MS } from '../kit/async/durations.ts';
 import { getOrMake } from '../kit/cache/get-or-make.ts';
 import { ApiError } from '../kit/http/errors.ts';
 import { logRetry } from '../kit/http/log.ts';
-import type { Bindings } from '../kit/rooms/bindings.ts';
-import { pluggedOne, singleSeam } from '../kit/rooms/rooms.ts';
+import type { Bindings } from '../kit/plugins/bindings.ts';
+import { contribution } from '../kit/plugins/plugins.ts';
 
 /** What the alarms of objects repeat. */
 export const RETRIED_TASKS = [
@@ -47,8 +47,12 @@ export interface FailingTask {
   failures: number;
 }
 
-/** Reports a failing task to the operator. Without a plugin that does, failures are only logged. */
-export const FAILING_TASKS = singleSeam<(env: Bindings, failing: FailingTask) => Promise<void>>()('failingTasks');
+declare module '../kit/plugins/plugins.ts' {
+  interface Plugin {
+    /** Reports a task that keeps failing to the operator. Without it, failures are only logged. Only one plugin may have it. */
+    readonly failingTasks?: (env: Bindings, failing: FailingTask) => Promise<void>;
+  }
+}
 
 interface Failing {
   since: number;
@@ -115,7 +119,7 @@ export class Retries {
     const { since, unreported: failures, reportedAt } = failing;
     failing.reportedAt = this.#around.now();
     try {
-      await pluggedOne(FAILING_TASKS)?.(this.#around.env, { task, since, failures });
+      await contribution('failingTasks')?.(this.#around.env, { task, since, failures });
       failing.unreported -= failures;
     } catch {
       failing.reportedAt = reportedAt;

@@ -1,9 +1,9 @@
 import type { Settings } from '../config/settings.ts';
 import { getOrMake } from '../kit/cache/get-or-make.ts';
 import { LruCache } from '../kit/cache/lru.ts';
-import type { AccountBinding, Bindings } from '../kit/rooms/bindings.ts';
+import type { AccountBinding, Bindings } from '../kit/plugins/bindings.ts';
 
-declare module '../kit/rooms/bindings.ts' {
+declare module '../kit/plugins/bindings.ts' {
   interface Bindings {
     POOL: DurableObjectNamespace<Rpc.DurableObjectBranded>;
   }

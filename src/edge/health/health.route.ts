@@ -8,11 +8,10 @@ import type { UpstreamPool } from '../claude/upstreams/pool.ts';
 import type { Settings } from '../config/settings.ts';
 import { unreadSettings } from '../config/unread-settings.ts';
 import { isoTimeOrNull } from '../kit/http/times.ts';
-import { missingBindings } from '../kit/rooms/needed-bindings.ts';
-import { pluggedInto, pluginNames } from '../kit/rooms/rooms.ts';
+import { missingBindings } from '../kit/plugins/needed-bindings.ts';
+import { contributions, pluginNames } from '../kit/plugins/plugins.ts';
 import { checkRevoked } from '../money/admission/refuse-revoked.ts';
 import type { HealthAnswer } from './health-answers.schema.ts';
-import { HEALTH } from './told.ts';
 
 /** Tells whether the settings are valid, and which upstream answers; for admins, with `?upstreams`, how each upstream is. */
 export const HEALTH_ROUTES = [
@@ -38,7 +37,7 @@ export const HEALTH_ROUTES = [
     const isDown = refused.length > 0 && refused.length === keys.length;
     const warnings = [...warningsOf(c.get('settings')), ...missingBindings(c.env), ...unreadSettings(c.env)];
     if (warnings.length > 0) answer.warnings = warnings;
-    for (const tell of pluggedInto(HEALTH)) Object.assign(answer, tell(c.get('settings')));
+    for (const tell of contributions('health')) Object.assign(answer, tell(c.get('settings')));
     if (tellsUpstreams) answer.upstreams = pool ? statesOf(pool, Date.now()) : [];
     return c.json(answer, isDown && c.req.query('strict') !== undefined ? 503 : 200);
   }),

@@ -1,7 +1,7 @@
 import { count, time } from '../kit/http/fields.ts';
 import * as z from '../kit/http/zod.ts';
 
-/** What is broken. Members of rooms that are not in use are absent. */
+/** What is broken. Members of plugins that are not in use are absent. */
 export const overviewAnswer = z.object({
   type: z.literal('overview'),
   requests: z.optionally(

@@ -1,18 +1,25 @@
-/** Where rooms plug in what they tell the operator. */
+/** What plugins report to the operator. */
 
 import type { Context } from 'hono';
 import type { AppEnv } from '../auth/context.ts';
 import type { UpstreamPool } from '../claude/upstreams/pool.ts';
 import type { Settings } from '../config/settings.ts';
-import { seam } from '../kit/rooms/rooms.ts';
 import type { HealthAnswer } from './health-answers.schema.ts';
 import type { Overview } from './overview-answers.schema.ts';
 
-/** @returns further members of what `GET /health` answers */
-export const HEALTH = seam<(settings: Settings) => Partial<HealthAnswer>>()('health');
+declare module '../kit/plugins/plugins.ts' {
+  interface Plugin {
+    /** Returns further members of the response to `GET /health`. */
+    readonly health?: (settings: Settings) => Partial<HealthAnswer>;
+  }
+}
 
-/** @returns members of what `GET /overview` answers */
-export const OVERVIEW = seam<(c: Context<AppEnv>) => Promise<Partial<Overview>>>()('overview');
+declare module '../kit/plugins/plugins.ts' {
+  interface Plugin {
+    /** Returns members of the response to `GET /overview`. */
+    readonly overview?: (c: Context<AppEnv>) => Promise<Partial<Overview>>;
+  }
+}
 
 /** A number of a family, with what tells it from the others. Without a suffix its name is the family's. */
 export interface Sample {
@@ -30,6 +37,9 @@ export interface Family {
   samples: readonly Sample[];
 }
 
-/** @returns further metrics for who scrapes them, also while what they are asked of cannot be reached */
-export const METRICS =
-  seam<(c: Context<AppEnv>, upstreams: UpstreamPool | undefined) => Promise<readonly Family[]>>()('metrics');
+declare module '../kit/plugins/plugins.ts' {
+  interface Plugin {
+    /** Returns further metric families. It must not fail when an object that it reads cannot be reached. */
+    readonly metrics?: (c: Context<AppEnv>, upstreams: UpstreamPool | undefined) => Promise<readonly Family[]>;
+  }
+}

@@ -2,7 +2,7 @@ import { countFields, defaultedRequest, messageParam, messagesRequest } from '..
 import { isOpenTo, memberSchemas } from '../claude/request/members.ts';
 import { turnSchema } from '../conversations/object/conversations.reference.ts';
 import * as z from '../kit/http/zod.ts';
-import { ofRooms } from '../kit/rooms/rooms.ts';
+import { memoizeByPlugins } from '../kit/plugins/plugins.ts';
 import { jsonAnswer } from '../openapi/answers.ts';
 import { eventStream } from '../openapi/event-stream.ts';
 import { type Content, type Resource, words } from '../openapi/resource.ts';
@@ -22,7 +22,7 @@ const ask = {
 };
 
 /** Members that Sluice checks or adds. Anthropic describes the others, which go up unchanged. */
-const body = ofRooms(() =>
+const body = memoizeByPlugins(() =>
   z.withMeta(
     z.described(
       z.safeExtend(defaultedRequest, {
@@ -50,7 +50,7 @@ const body = ofRooms(() =>
     { id: 'MessagesRequest' },
   ),
 );
-/** Made when it is read: the rooms must be known. */
+/** Made when it is read: the plugins must be known. */
 const members = {
   get schema() {
     return body();
@@ -114,7 +114,7 @@ const requestHeaders = z.object({
 const answer = {
   description: 'The message, whole or as events. A stream that breaks ends with an `error` event.',
   headers,
-  isOfRooms: true,
+  hasPluginHeaders: true,
 };
 
 /** With `background`: the turn, which goes on by itself. */
@@ -170,7 +170,7 @@ export const messages: Resource = {
   }),
 };
 
-const countBody = ofRooms(() =>
+const countBody = memoizeByPlugins(() =>
   z.withMeta(
     z.extend(countFields, {
       model: z.optional(messagesRequest.shape.model),

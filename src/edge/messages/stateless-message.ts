@@ -53,7 +53,7 @@ export const NOTHING_INHERITED = { system: undefined, tools: undefined };
  *
  * @param fallback the agent of a request that names neither an agent nor a prefix
  * @returns undefined if it names none
- * @throws ApiError 400 for a prefix beside it, and for tools of no agent; 403 for what a bound token may not ask; 404 for an
+ * @throws ApiError 400 for a prefix beside it, and for tools of no agent; 403 for what a restricted token may not ask; 404 for an
  *   unknown agent
  */
 export async function agentAsked(
@@ -77,7 +77,7 @@ export async function agentAsked(
   return found;
 }
 
-/** @throws ApiError 400 for messages that are none; 403 for those that a bound token may not send */
+/** @throws ApiError 400 for messages that are none; 403 for those that a restricted token may not send */
 export function checkStatelessMessages({ only }: Identity, body: Json): void {
   const { messages } = validate(defaultedRequest, body);
   if (only) guard().checkMessages(messages as SentMessage[], new Set());
@@ -87,7 +87,7 @@ export function checkStatelessMessages({ only }: Identity, body: Json): void {
  * Puts a message without a conversation behind the agent that it names: what goes up is what the first turn of a conversation
  * of that agent would send. A message that names none does not change.
  *
- * @throws ApiError 400 for what needs a conversation, and for what the agent does not allow; 403 for what a bound token may not
+ * @throws ApiError 400 for what needs a conversation, and for what the agent does not allow; 403 for what a restricted token may not
  *   ask; 404 for an unknown agent
  */
 export async function statelessMessage(
@@ -110,7 +110,7 @@ export async function statelessMessage(
   const { agent, stored } = found;
   c.get('entry').line.agent = refOf(agent);
   const read = withOneReading(sent, 'everywhere');
-  // A bound token sends no breakpoints of its own.
+  // A restricted token sends no breakpoints of its own.
   const { used, breakpoints } = breakpointsFor(isBound ? '' : read.text);
   const secrets = c.get('settings');
   const lay = (model?: string) => {
@@ -140,7 +140,7 @@ export async function statelessMessage(
   };
 }
 
-/** @returns a request that asks no agent, without what it says to rooms: that never goes up */
+/** @returns a request that asks no agent, without what it says to plugins: that never goes up */
 export function withoutAsked(sent: JsonBody): JsonBody {
   const { ofMessage } = withoutMembers();
   if (!Object.keys(ofMessage).some((name) => Object.hasOwn(sent.json, name))) return sent;

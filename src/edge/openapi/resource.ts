@@ -25,8 +25,8 @@ export interface Answer {
   /** Absent if there is no body; several if the request decides which one it gets. */
   content?: readonly Content[];
   headers?: readonly string[];
-  /** Whether rooms add their headers to it. */
-  isOfRooms?: boolean;
+  /** Whether plugins add their headers to it. */
+  hasPluginHeaders?: boolean;
 }
 
 /** The words for a body whose schema the route has. */
@@ -69,7 +69,7 @@ export interface Described extends RouteTexts, Pick<AnyRoute, 'needs'> {
 /** The routes of one resource, by method and path as the router has them. */
 export interface Resource {
   tag: string;
-  /** Absent for the routes that a room adds to a resource of the core. */
+  /** Absent for the routes that a plugin adds to a resource of the core. */
   description?: string;
   /** The parameters of its paths, with an example of each. */
   parameters?: Readonly<Record<string, { description: string; example: string }>>;

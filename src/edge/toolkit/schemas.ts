@@ -5,7 +5,7 @@ import {
   ledgerRequestSchema as requestOfCore,
   ledgerRowSchema as rowOfCore,
 } from '../money/account/usage-answers.schema.ts';
-import { OF_CHOICE } from '../rooms/agents/choice/chosen-by.schema.ts';
+import { OF_CHOICE } from '../plugins/agents/choice/chosen-by.schema.ts';
 
 export const ledgerRowSchema = z.extend(rowOfCore, OF_CHOICE.shown);
 export const ledgerRequestSchema = z.extend(requestOfCore, {
@@ -51,12 +51,12 @@ export {
 export { type Limits, limitsSchema } from '../money/budget/limits.schema.ts';
 export { mintRequest } from '../money/credentials/tokens.schema.ts';
 export { type MintedTokenAnswer, mintedToken } from '../money/credentials/tokens-answers.schema.ts';
+export { putAgent } from '../plugins/agents/agents.schema.ts';
+export { type AgentContent, agentContent } from '../plugins/agents/agents-answers.schema.ts';
+export { forkRequest } from '../plugins/transfer/transfer.schema.ts';
 export { putPrefix } from '../registry/prefixes/prefixes.schema.ts';
 export {
   type PrefixAnswer,
   prefixAnswer,
 } from '../registry/prefixes/prefixes-answers.schema.ts';
 export { type NamedRow, nameRow, type VersionRow, versionRow } from '../registry/versions/versions-answers.schema.ts';
-export { putAgent } from '../rooms/agents/agents.schema.ts';
-export { type AgentContent, agentContent } from '../rooms/agents/agents-answers.schema.ts';
-export { forkRequest } from '../rooms/transfer/transfer.schema.ts';

@@ -1,6 +1,6 @@
 /**
  * Exports what another Worker imports from `sluice`. Only a list of names: a bundler takes only the modules that are used, so the
- * rooms that a Worker names are those that it has.
+ * plugins that a Worker names are those that it has.
  */
 
 export type { AppOptions } from '../app.ts';
@@ -14,28 +14,28 @@ export { type HmacOptions, hmac } from '../kit/delivery/hmac.ts';
 export type { SignatureScheme, Verify } from '../kit/delivery/signature.ts';
 export { verifyStandard } from '../kit/delivery/standard-webhooks.ts';
 export { ApiError } from '../kit/http/errors.ts';
-export type { Bindings } from '../kit/rooms/bindings.ts';
+export type { Bindings } from '../kit/plugins/bindings.ts';
 export { Account } from '../money/account/account.ts';
-export { agentsRoom } from '../rooms/agents/room.ts';
-export { Batch } from '../rooms/batches/batch.ts';
-export { batchesRoom } from '../rooms/batches/room.ts';
-export { cloudsRoom } from '../rooms/clouds/room.ts';
-export { evaluationRoom } from '../rooms/evaluation/room.ts';
-export { filesRoom } from '../rooms/files/room.ts';
-export { operatorRoom } from '../rooms/operator/room.ts';
-export { Pool } from '../rooms/pools/pool.ts';
-export { poolsRoom } from '../rooms/pools/room.ts';
-export type { Room } from '../rooms/room.ts';
-export { runsRoom } from '../rooms/runs/room.ts';
-export type { ToolContext, ToolSchema, WorkerTool, WorkerTools } from '../rooms/runs/tools/worker-tools.ts';
-export { summariesRoom } from '../rooms/summaries/room.ts';
-export { transferRoom } from '../rooms/transfer/room.ts';
-export { visitorsRoom } from '../rooms/visitors/room.ts';
-export { Inbox } from '../rooms/webhooks/inbox/inbox.ts';
-export { webhooksRoom } from '../rooms/webhooks/room.ts';
-export { shippedWebhooks } from '../rooms/webhooks/shipped-sources.ts';
-export { type Deliver, defineWebhook, type Webhook } from '../rooms/webhooks/sources/define-webhook.ts';
-export { type ConsumerOptions, createConsumer } from '../rooms/webhooks/webhook-job.ts';
-export { ROOMS as allRooms } from '../rooms.ts';
+export { agents } from '../plugins/agents/plugin.ts';
+export { Batch } from '../plugins/batches/batch.ts';
+export { batches } from '../plugins/batches/plugin.ts';
+export { clouds } from '../plugins/clouds/plugin.ts';
+export { evaluation } from '../plugins/evaluation/plugin.ts';
+export { files } from '../plugins/files/plugin.ts';
+export { operator } from '../plugins/operator/plugin.ts';
+export type { Plugin } from '../plugins/plugin.ts';
+export { pools } from '../plugins/pools/plugin.ts';
+export { Pool } from '../plugins/pools/pool.ts';
+export { runs } from '../plugins/runs/plugin.ts';
+export type { ToolContext, ToolSchema, WorkerTool, WorkerTools } from '../plugins/runs/tools/worker-tools.ts';
+export { summaries } from '../plugins/summaries/plugin.ts';
+export { transfer } from '../plugins/transfer/plugin.ts';
+export { visitors } from '../plugins/visitors/plugin.ts';
+export { Inbox } from '../plugins/webhooks/inbox/inbox.ts';
+export { webhooks } from '../plugins/webhooks/plugin.ts';
+export { shippedWebhooks } from '../plugins/webhooks/shipped-sources.ts';
+export { type Deliver, defineWebhook, type Webhook } from '../plugins/webhooks/sources/define-webhook.ts';
+export { type ConsumerOptions, createConsumer } from '../plugins/webhooks/webhook-job.ts';
+export { PLUGINS as allPlugins } from '../plugins.ts';
 export { createApp } from './create-app.ts';
 export * as schemas from './schemas.ts';

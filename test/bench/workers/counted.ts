@@ -1,13 +1,13 @@
 import { createApp } from '#edge/app.ts';
 import { openDevelopment } from '#edge/config/settings.ts';
 import { Conversation as RealConversation } from '#edge/conversations/object/conversation.ts';
-import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { Account as RealAccount } from '#edge/money/account/account.ts';
-import { Batch as RealBatch } from '#edge/rooms/batches/batch.ts';
-import { Pool as RealPool } from '#edge/rooms/pools/pool.ts';
-import { Inbox as RealInbox } from '#edge/rooms/webhooks/inbox/inbox.ts';
-import { createConsumer } from '#edge/rooms/webhooks/webhook-job.ts';
-import { ROOMS } from '#edge/rooms.ts';
+import { Batch as RealBatch } from '#edge/plugins/batches/batch.ts';
+import { Pool as RealPool } from '#edge/plugins/pools/pool.ts';
+import { Inbox as RealInbox } from '#edge/plugins/webhooks/inbox/inbox.ts';
+import { createConsumer } from '#edge/plugins/webhooks/webhook-job.ts';
+import { PLUGINS } from '#edge/plugins.ts';
 import { labelled } from './labelled.ts';
 
 // Only in development a tool may be on the same machine.
@@ -173,7 +173,7 @@ function countEnv(env: Bindings): Bindings {
 
 const counting = new WeakMap<Bindings, Bindings>();
 
-const app = createApp({ rooms: ROOMS });
+const app = createApp({ plugins: PLUGINS });
 const consume = createConsumer({ fetch: labelled });
 
 export default {

@@ -1,5 +1,5 @@
 import { createApp } from '#edge/app.ts';
-import { ROOMS } from '#edge/rooms.ts';
+import { PLUGINS } from '#edge/plugins.ts';
 
 /** The edge without accounts: what relaying alone costs. */
-export default { fetch: createApp({ rooms: ROOMS, isUnmetered: true }).fetch };
+export default { fetch: createApp({ plugins: PLUGINS, isUnmetered: true }).fetch };

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { Client } from '#client/index.ts';
-import type { AgentContent } from '#edge/rooms/agents/agents-answers.schema.ts';
+import type { AgentContent } from '#edge/plugins/agents/agents-answers.schema.ts';
 import { barriersOn } from '#test/support/axe.ts';
 import { noBrowser } from '#test/support/browser.ts';
 import { answered, ask, servedPage } from '#test/support/page.ts';

@@ -1,6 +1,6 @@
 import type { Page } from 'playwright-core';
 import { describe, expect, test } from 'vitest';
-import type { AnyRoom } from '#edge/kit/rooms/rooms.ts';
+import type { Plugin } from '#edge/kit/plugins/plugins.ts';
 import { barriersOn } from '#test/support/axe.ts';
 import { noBrowser } from '#test/support/browser.ts';
 import { bundleWorker } from '#test/support/bundle-worker.ts';
@@ -14,25 +14,25 @@ const QUICK = {
   GITHUB_WEBHOOK_SECRET: 'secret of the tests',
 };
 // The list's types are the runtime's, which tests in Node do not have.
-const list: string = `${root}src/edge/rooms.ts`;
-const { ROOMS } = (await import(list)) as { ROOMS: readonly AnyRoom[] };
+const list: string = `${root}src/edge/plugins.ts`;
+const { PLUGINS } = (await import(list)) as { PLUGINS: readonly Plugin[] };
 
 /** @returns the names of plugins, and of those that they need */
 function withNeeds(...names: string[]): string[] {
   const found = new Set<string>();
   const add = (name: string) => {
     found.add(name);
-    for (const needed of ROOMS.find((one) => one.name === name)?.needs ?? []) add(needed.name);
+    for (const needed of PLUGINS.find((one) => one.name === name)?.needs ?? []) add(needed.name);
   };
   names.forEach(add);
-  return ROOMS.flatMap(({ name }) => (found.has(name) ? name : []));
+  return PLUGINS.flatMap(({ name }) => (found.has(name) ? name : []));
 }
 
 const SETS: [title: string, plugins: readonly string[]][] = [
   ['no plugin', []],
-  ...ROOMS.map(({ name }): (typeof SETS)[number] => [`${name} and what it needs`, withNeeds(name)]),
+  ...PLUGINS.map(({ name }): (typeof SETS)[number] => [`${name} and what it needs`, withNeeds(name)]),
   ['webhooks and agents', withNeeds('webhooks', 'agents')],
-  ['all plugins', ROOMS.map(({ name }) => name)],
+  ['all plugins', PLUGINS.map(({ name }) => name)],
 ];
 const worker = noBrowser() ? '' : await bundleWorker('test/fixtures/chosen-worker.ts');
 

@@ -6,8 +6,8 @@
 import fc from 'fast-check';
 import { beforeEach, expect, test, vi } from 'vitest';
 import { createApp } from '#edge/app.ts';
-import { Inbox } from '#edge/rooms/webhooks/inbox/inbox.ts';
-import { defineWebhook } from '#edge/rooms/webhooks/sources/define-webhook.ts';
+import { Inbox } from '#edge/plugins/webhooks/inbox/inbox.ts';
+import { defineWebhook } from '#edge/plugins/webhooks/sources/define-webhook.ts';
 import { bodyOf, type TestApp, testApp } from '#test/support/app.ts';
 import { simulate } from '#test/support/conversations.ts';
 import { simulatedUpstream } from '#test/support/prefixes.ts';

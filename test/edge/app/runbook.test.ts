@@ -2,7 +2,7 @@ import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { decodeJwt } from 'jose';
 import { afterEach, expect, test, vi } from 'vitest';
 import { RESOURCES } from '#edge/openapi.ts';
-import { Pool } from '#edge/rooms/pools/pool.ts';
+import { Pool } from '#edge/plugins/pools/pool.ts';
 import { type Sent, settledApps, type TestApp, testApp } from '#test/support/app.ts';
 import { atNoon } from '#test/support/calendar.ts';
 import { simulate, stubOf } from '#test/support/conversations.ts';

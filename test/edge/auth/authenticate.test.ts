@@ -4,7 +4,7 @@ import { describe, expect, test, vi } from 'vitest';
 import { createApp } from '#edge/app.ts';
 import { SCOPES, type Scope } from '#edge/auth/identity/identity.ts';
 import { mintToken } from '#edge/auth/mint.ts';
-import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { errorOf, testApp } from '#test/support/app.ts';
 import { runs, tryAsyncCases } from '#test/support/runs.ts';
 import { SMALL_MESSAGE } from '#test/support/small-message.ts';

@@ -7,7 +7,7 @@ import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
 
 const OWN = 'http://localhost:8787';
 const SHOP = 'https://shop.example';
-/** The whole list of what a bound token may ask. */
+/** The whole list of what a restricted token may ask. */
 const OPEN = new Set([
   'POST /messages',
   'POST /v1/messages',
@@ -27,7 +27,7 @@ const APPROVALS = ['GET /conversations/:id/approvals', 'POST /conversations/:id/
 const tokenWith = async (only: object) =>
   bearer(await tokenOf('alice', ['messages', 'classify'], { only: { agents: ['sky'], ...only } }));
 
-test('a bound token is refused by each route but those that say that they are open to it', async () => {
+test('a restricted token is refused by each route but those that say that they are open to it', async () => {
   const app = edge();
   const headers = await tokenWith({});
   const routes = createApp().routes.filter(({ method, path }) => method !== 'ALL' && !path.includes('*'));
@@ -45,7 +45,7 @@ test('a bound token is refused by each route but those that say that they are op
   expect(closed.length).toBeGreaterThan(50);
 });
 
-test('a bound token with origins is sent by their pages alone', async () => {
+test('a restricted token with origins is sent by their pages alone', async () => {
   const app = edge({ ALLOWED_ORIGINS: SHOP });
   const mayPass = async (only: object, sent: Record<string, string>) => {
     const response = await app.post('/messages', {}, { ...(await tokenWith(only)), ...sent });

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { EvaluationReport } from '#edge/rooms/evaluation/evaluation-answers.schema.ts';
+import type { EvaluationReport } from '#edge/plugins/evaluation/evaluation-answers.schema.ts';
 import { errorOf } from '#test/support/app.ts';
 import { type Caller, COST, caller, HAIKU, inputIn, LABELS, labelled, said } from '#test/support/classification.ts';
 import { bearer, tokenOf } from '#test/support/tokens.ts';

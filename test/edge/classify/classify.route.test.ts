@@ -723,7 +723,7 @@ function watching(look: (bound: Bound, answer: AdmissionDecision) => void): obje
   };
 }
 
-test('a bound token asks the classifiers that it names, as they are', async () => {
+test('a restricted token asks the classifiers that it names, as they are', async () => {
   const { app } = await caller(() => labelled('billing'));
   const root = bearer(await tokenOf('root', ['admin']));
   const put = { method: 'PUT', headers: { ...root, 'content-type': 'application/json' } };

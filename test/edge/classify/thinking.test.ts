@@ -40,7 +40,7 @@ const PUBLISHED = [
 ] as const;
 
 const ROOM = 4_096;
-/** Room for a label alone is far less than this. */
+/** Plugin for a label alone is far less than this. */
 const SHORT = 200;
 
 const bodyOf = ({ text }: Pick<Sent, 'text'>) => JSON.parse(text) as AskedUp;

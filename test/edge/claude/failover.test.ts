@@ -7,7 +7,7 @@ import { upstreamOf } from '#edge/claude/upstream.ts';
 import { type Settings, settingsOf } from '#edge/config/settings.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
 import { accountStub } from '#edge/durable/stubs.ts';
-import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { bodyOf, errorOf, type Sent, type TestApp, testApp } from '#test/support/app.ts';
 import { letClockGo, passTime, stopClock } from '#test/support/calendar.ts';
 import { NEXT_DOOR, namelessError, PUBLISHED, refusedBy, TOO_LONG } from '#test/support/foreign-gateway/errors.ts';

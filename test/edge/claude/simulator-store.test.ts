@@ -3,7 +3,7 @@ import Anthropic, { toFile } from '@anthropic-ai/sdk';
 import { expect, test } from 'vitest';
 import { upstreamOf } from '#edge/claude/upstream.ts';
 import { settingsOf } from '#edge/config/settings.ts';
-import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 
 const env = given as unknown as Bindings;
 

@@ -5,7 +5,7 @@ import { upstreamOf } from '#edge/claude/upstream.ts';
 import { type Settings, settingsOf } from '#edge/config/settings.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
 import { accountStub } from '#edge/durable/stubs.ts';
-import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { Account } from '#edge/money/account/account.ts';
 import { bodyOf, type Sent, settledApps, type TestApp, testApp } from '#test/support/app.ts';
 import { passTime, stopClock } from '#test/support/calendar.ts';

@@ -4,7 +4,7 @@ import { parseSettings } from '#edge/config/settings.ts';
 import type { Conversation } from '#edge/conversations/object/conversation.ts';
 import { accountStub, inboxStub } from '#edge/durable/stubs.ts';
 import type { Account } from '#edge/money/account/account.ts';
-import { Inbox } from '#edge/rooms/webhooks/inbox/inbox.ts';
+import { Inbox } from '#edge/plugins/webhooks/inbox/inbox.ts';
 import { admitAt, settleAt, worstCaseWith } from '#test/edge/money/account/admission-requests.ts';
 import { bindings, simulate, stubOf } from '#test/support/conversations.ts';
 import { bodyOf, say } from '#test/support/turns.ts';

@@ -2,8 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { parseSettings, settingsShape } from '#edge/config/settings.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
-import { SHIPPED_SOURCES, shippedWebhooks } from '#edge/rooms/webhooks/shipped-sources.ts';
-import { sourcesOf } from '#edge/rooms/webhooks/source-settings.ts';
+import { SHIPPED_SOURCES, shippedWebhooks } from '#edge/plugins/webhooks/shipped-sources.ts';
+import { sourcesOf } from '#edge/plugins/webhooks/source-settings.ts';
 import { tryCases } from '#test/support/runs.ts';
 
 /** The error that these settings raise, which must be the operator's. */

@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { type FailingTask, Retries } from '#edge/durable/retries.ts';
 import { notFound } from '#edge/kit/http/errors.ts';
-import type { Bindings } from '#edge/kit/rooms/bindings.ts';
-import { poolsRoom } from '#edge/rooms/pools/room.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
+import { pools } from '#edge/plugins/pools/plugin.ts';
 
 const MINUTE_MS = 60_000;
 const reports: FailingTask[] = [];
@@ -15,7 +15,7 @@ const failingTasks = async (_: unknown, failing: FailingTask) => {
 beforeEach(() => {
   isReachable = true;
   reports.length = 0;
-  vi.spyOn(poolsRoom, 'failingTasks').mockImplementation(failingTasks);
+  vi.spyOn(pools, 'failingTasks').mockImplementation(failingTasks);
 });
 afterEach(() => void vi.restoreAllMocks());
 

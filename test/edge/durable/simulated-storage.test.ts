@@ -1,7 +1,7 @@
 import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { expect, test, vi } from 'vitest';
 import { inboxStub } from '#edge/durable/stubs.ts';
-import { Inbox } from '#edge/rooms/webhooks/inbox/inbox.ts';
+import { Inbox } from '#edge/plugins/webhooks/inbox/inbox.ts';
 import { ALARMS, COMMANDS } from '#test/simulation/commands.ts';
 import { bindings } from '#test/support/conversations.ts';
 

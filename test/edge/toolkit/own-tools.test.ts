@@ -4,10 +4,10 @@ import { afterEach, describe, expect, expectTypeOf, onTestFinished, test, vi } f
 import * as z from 'zod';
 import { createApp } from '#edge/app.ts';
 import { keepSecrets } from '#edge/kit/http/secrets.ts';
-import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
+import { callOwnTool } from '#edge/plugins/runs/call-own-tool.ts';
+import type { ToolContext } from '#edge/plugins/runs/tools/worker-tools.ts';
 import { edgeToolsIn } from '#edge/registry/tools/edge-tools.ts';
-import { callOwnTool } from '#edge/rooms/runs/call-own-tool.ts';
-import type { ToolContext } from '#edge/rooms/runs/tools/worker-tools.ts';
 import { errorOf, testApp } from '#test/support/app.ts';
 import { rowsOf, stubOf } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';

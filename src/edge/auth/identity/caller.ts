@@ -18,7 +18,7 @@ export interface Identity {
   tags?: string | undefined;
   /** A hash of the end user that the request names. */
   user?: string | undefined;
-  /** What a bound token may ask; absent for any other credential. */
+  /** What a restricted token may ask; absent for any other credential. */
   only?: Only | undefined;
 }
 

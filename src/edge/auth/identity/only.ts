@@ -1,4 +1,4 @@
-/** What a bound token may ask: agents and classifiers by name, in its own conversations. Whoever holds it cannot do more. */
+/** What a restricted token may ask: agents and classifiers by name, in its own conversations. Whoever holds it cannot do more. */
 
 import { isOrigin } from '../../kit/http/headers/hosts.ts';
 import * as z from '../../kit/http/zod.ts';
@@ -72,14 +72,14 @@ export function scopesOfBound(scopes: readonly Scope[], only: Only | undefined):
   return only ? scopes.filter((scope) => BOUND_SCOPES.includes(scope)) : scopes;
 }
 
-/** What a bound token means by a name: who must own it, and the version that the token lists. */
+/** What a restricted token means by a name: who must own it, and the version that the token lists. */
 export interface BoundName {
   owner: string;
   listed: readonly string[];
 }
 
 /**
- * Finds what a bound token means by the name in a request, which has no mark.
+ * Finds what a restricted token means by the name in a request, which has no mark.
  *
  * @returns undefined if it may not ask this name, or not this version of it
  */
@@ -92,7 +92,7 @@ export function boundName(names: readonly string[] = [], account: string, ref: s
   return undefined;
 }
 
-/** @returns whether a bound token may ask what a conversation was begun with, in whatever version it was then. */
+/** @returns whether a restricted token may ask what a conversation was begun with, in whatever version it was then. */
 export function allowsStored(
   names: readonly string[] = [],
   account: string,
@@ -105,7 +105,7 @@ export function allowsStored(
   });
 }
 
-/** @returns whether a bound token may use the conversation with this id. */
+/** @returns whether a restricted token may use the conversation with this id. */
 export function allowsConversation({ conversations }: Only, id: string): boolean {
   if (conversations === undefined) return true;
   return conversations.some((one) => (one.endsWith('*') ? id.startsWith(one.slice(0, -1)) : id === one));
@@ -116,7 +116,7 @@ export function hidesTools(only: Only | undefined): boolean {
   return only !== undefined && only.tools !== 'shown';
 }
 
-/** @returns what a bound token may ask, to be told to its holder. */
+/** @returns what a restricted token may ask, to be told to its holder. */
 export function namesTold(names: readonly string[] = []): string {
   return names.map(nameIn).join(', ') || 'none';
 }

@@ -34,7 +34,7 @@ const CACHE_SECONDS = 3_600;
 /**
  * Finds the classifier and the prefix, and prepares the parts that all inputs share.
  *
- * @param bound whose classifier a bound token means
+ * @param bound whose classifier a restricted token means
  * @throws ApiError 400 for what cannot be a classifier, 404 for an unknown name, 503 while what is stored cannot be read
  */
 export async function taskOf(

@@ -43,7 +43,7 @@ export function withoutVersion(url: string): string {
   return url.replace(/\/v1$/, '');
 }
 
-/** Makes the schema of a name that a table of the rooms in use has. */
+/** Makes the schema of a name that a table of the plugins in use has. */
 export function oneOf(table: () => Readonly<Record<string, unknown>>) {
   return z.custom<string>((name) => typeof name === 'string' && Object.hasOwn(table(), name), {
     error: () => `must be one of ${Object.keys(table()).join(', ')}`,

@@ -1,20 +1,25 @@
 /** The kinds of upstream that an entry of UPSTREAMS can name. */
 
-import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
+import { contributions, memoizeByPlugins } from '../../kit/plugins/plugins.ts';
 import { anthropicKind } from './anthropic.ts';
 import type { Kind } from './kind.ts';
 
-/** Further kinds of upstream, by their names. */
-export const KINDS = seam<Readonly<Record<string, Kind>>>()('kinds');
+declare module '../../kit/plugins/plugins.ts' {
+  interface Plugin {
+    /** Kinds of upstream that an entry of `UPSTREAMS` can name. */
+    readonly providers?: Readonly<Record<string, Kind>>;
+  }
+}
 
 let added: Readonly<Record<string, Kind>> = {};
 
-/** Adds kinds that no room has: the simulator's, which is for development alone. Called before a kind is looked for. */
+/** Adds kinds that no plugin has: the simulator's, which is for development alone. Called before a kind is looked for. */
 export function addKinds(more: Readonly<Record<string, Kind>>): void {
   added = more;
 }
 
 /** All kinds by their names. */
-export const kinds = ofRooms(
-  (): Readonly<Record<string, Kind>> => Object.assign({ anthropic: anthropicKind }, ...pluggedInto(KINDS), added),
+export const kinds = memoizeByPlugins(
+  (): Readonly<Record<string, Kind>> =>
+    Object.assign({ anthropic: anthropicKind }, ...contributions('providers'), added),
 );

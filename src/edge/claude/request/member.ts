@@ -2,7 +2,6 @@ import { invalidRequest } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
 import type * as z from '../../kit/http/zod.ts';
 import type { Json } from '../../kit/json/object.ts';
-import { seam } from '../../kit/rooms/rooms.ts';
 
 /** A member of a request that is for the edge alone: it never goes up. This is the one place that says what it is. */
 export interface RequestMember<T = unknown> {
@@ -17,7 +16,7 @@ export interface RequestMember<T = unknown> {
   /** Whether it changes the length of the prompt. */
   inPrompt?: boolean;
   /**
-   * Who may say it: a bound token, the caller of an agent, an item of a batch. A count without a conversation is laid out by
+   * Who may say it: a restricted token, the caller of an agent, an item of a batch. A count without a conversation is laid out by
    * those that are open to `count`, and leaves out the others.
    */
   open?: readonly ('bound' | 'agent' | 'item' | 'count')[];
@@ -48,8 +47,12 @@ export interface MemberValues {
 export type RequestMembers = { readonly [name: string]: RequestMember } & KnownMembers;
 export type KnownMembers = { readonly [Name in keyof MemberValues]?: RequestMember<MemberValues[Name]> };
 
-/** What rooms add to requests. */
-export const MEMBERS = seam<RequestMembers>()('members');
+declare module '../../kit/plugins/plugins.ts' {
+  interface Plugin {
+    /** Request fields that are for the edge: each with its schema, its description and the callers that may set it. */
+    readonly members?: RequestMembers;
+  }
+}
 
 /**
  * Reads a member of a request: from its body, or from its header.

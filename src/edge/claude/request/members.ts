@@ -1,31 +1,24 @@
-/** All members of a request that are for the edge alone: the core's, and those of the rooms in use. Everything reads this list. */
+/** All members of a request that are for the edge alone: the core's, and those of the plugins in use. Everything reads this list. */
 
 import { CONVERSATION_MEMBER } from '../../conversations/object/conversations.schema.ts';
 import { SHOW_MEMBER } from '../../conversations/views/show.schema.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
 import type { Json } from '../../kit/json/object.ts';
-import { ofRooms, pluggedInto } from '../../kit/rooms/rooms.ts';
+import { contributions, memoizeByPlugins } from '../../kit/plugins/plugins.ts';
 import { PREFIX_MEMBER } from '../../registry/prefixes/prefixes.schema.ts';
-import {
-  type KnownMembers,
-  MEMBERS,
-  type MemberValues,
-  type RequestMember,
-  type RequestMembers,
-  saidOf,
-} from './member.ts';
+import { type KnownMembers, type MemberValues, type RequestMember, type RequestMembers, saidOf } from './member.ts';
 
-const allMembers = ofRooms(() => {
+const allMembers = memoizeByPlugins(() => {
   let all: RequestMembers = { conversation: CONVERSATION_MEMBER, prefix: PREFIX_MEMBER, show: SHOW_MEMBER };
-  for (const members of pluggedInto(MEMBERS)) all = { ...all, ...members };
+  for (const members of contributions('members')) all = { ...all, ...members };
   return all;
 });
-const ofBodies = ofRooms(() => Object.entries(allMembers()).filter(([, { ofHeader }]) => !ofHeader));
+const ofBodies = memoizeByPlugins(() => Object.entries(allMembers()).filter(([, { ofHeader }]) => !ofHeader));
 
 /** Headers of requests that no member has. */
 const OTHER_HEADERS = ['sluice-tags', 'sluice-simulate'];
 /** Headers of requests that something in this edge reads: only these may begin with `sluice-`. */
-export const headersRead = ofRooms(
+export const headersRead = memoizeByPlugins(
   (): ReadonlySet<string> => new Set([...OTHER_HEADERS, ...memberHeaders(() => true)]),
 );
 
@@ -50,7 +43,7 @@ export function memberNames(which: (member: RequestMember) => boolean = () => tr
 }
 
 /** Members that are limits of a run, with their names. */
-export const limitsOfRun = ofRooms(() => ofBodies().filter(([, { isLimit }]) => isLimit));
+export const limitsOfRun = memoizeByPlugins(() => ofBodies().filter(([, { isLimit }]) => isLimit));
 
 /** @returns the headers that say members of which this holds */
 export function memberHeaders(which: (member: RequestMember) => boolean): string[] {
@@ -62,7 +55,7 @@ export function memberSchemas(which: (member: RequestMember) => boolean = () => 
   return Object.fromEntries(ofBodies().flatMap(([name, member]) => (which(member) ? [[name, member.schema]] : [])));
 }
 
-/** Reads a member as `saidOf` does. @returns undefined, too, where its room is absent. @throws ApiError 400 as that does */
+/** Reads a member as `saidOf` does. @returns undefined, too, where its plugin is absent. @throws ApiError 400 as that does */
 export function askedMember<Name extends keyof MemberValues>(
   name: Name,
   headers: Headers | undefined,
@@ -99,7 +92,7 @@ export function refuseWithoutAgent(body: Json): void {
  * What takes members of a request away, by `edit`: of a message that asks no agent (a prefix is put before it by itself), of a turn, of
  * a message behind its agent (all), and of a count. Limits stay where nothing runs.
  */
-export const withoutMembers = ofRooms(() => {
+export const withoutMembers = memoizeByPlugins(() => {
   const without = (names: readonly string[]) => Object.fromEntries(names.map((name) => [name, undefined]));
   const removing = (which?: (member: RequestMember) => boolean) => without(memberNames(which));
   return {

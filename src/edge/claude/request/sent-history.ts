@@ -58,7 +58,7 @@ export class SentHistory {
       parts.push(sent === text ? bytes : encoder.encode(sent));
     }
     const used = lengthOf(parts);
-    // Room for the turn that is about to begin: a copy of a long history would cost more.
+    // Plugin for the turn that is about to begin: a copy of a long history would cost more.
     const bytes = new Uint8Array(roomyLength(used));
     setPieces(bytes, parts);
     return new SentHistory({ bytes, used }, used, findings);

@@ -1,4 +1,4 @@
-/** An agent as the core uses it. What it is made of, only its room knows. */
+/** An agent as the core uses it. What it is made of, only its plugin knows. */
 
 import type { RequestContext } from '../../auth/context.ts';
 import type { Upstream } from '../../claude/upstream.ts';

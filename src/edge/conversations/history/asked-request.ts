@@ -91,7 +91,7 @@ export function readAsked(
   const system = isWithoutSystem && defaults?.system !== undefined ? JSON.stringify(defaults.system) : undefined;
   const inherited = { ...inheritedParts(sent, frozen), ...(system !== undefined && { system }) };
   // The caller's breakpoints come before the results that a step adds. The API allows four in all.
-  // A bound token sends none of its own, and what it resends does not go up.
+  // A restricted token sends none of its own, and what it resends does not go up.
   const { used, breakpoints } = isBound ? breakpointsFor() : breakpointsFor(text, inherited.system, inherited.tools);
   const laid = agent
     ? withoutOmittedTools(agent.lay(sent, inherited, { breakpoints, counts, secrets, model }), transcript)

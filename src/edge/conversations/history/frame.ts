@@ -1,8 +1,8 @@
 import { memberNames } from '../../claude/request/members.ts';
-import { ofRooms } from '../../kit/rooms/rooms.ts';
+import { memoizeByPlugins } from '../../kit/plugins/plugins.ts';
 
 /** Members of a request that do not change the length of the prompt. */
-const outsideThePrompt = ofRooms(
+const outsideThePrompt = memoizeByPlugins(
   (): ReadonlySet<string> =>
     new Set([
       ...['messages', 'stream', 'max_tokens', 'metadata', 'stop_sequences', 'temperature', 'top_p', 'top_k'],

@@ -2,7 +2,7 @@ import type { BoundCaller } from '../../auth/identity/caller.ts';
 import { allowsConversation } from '../../auth/identity/only.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { type ApiError, closedToBound } from '../../kit/http/errors.ts';
-import { ofRooms, pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
+import { contribution, memoizeByPlugins } from '../../kit/plugins/plugins.ts';
 import type { SentMessage } from './continuation.ts';
 import type { Profile, RetainedAgent } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
@@ -19,7 +19,7 @@ export interface AskedAgent {
   agent_listed?: readonly string[] | undefined;
 }
 
-/** What bound tokens may ask of messages and conversations. Where no room says it, no bound token is taken. */
+/** What restricted tokens may ask of messages and conversations. Where no plugin says it, no restricted token is taken. */
 export interface Guard {
   /** @returns the headers of a request that count. @throws ApiError 403 for one that would add to the prompt */
   headers(headers: Headers): Headers;
@@ -48,15 +48,22 @@ export interface Guard {
   ): ApiError | undefined;
 }
 
-/** The name is that of `GUARDS`, by which tokens are taken or not. */
-export const GUARD = singleSeam<Guard>()('guard');
+declare module '../../kit/plugins/plugins.ts' {
+  interface Plugin {
+    /** Checks that a restricted token requests only what it names. Without it, restricted tokens are rejected. Only one plugin may have it. */
+    readonly guard?: Guard;
+  }
+}
 
-const guardInUse = ofRooms(() => pluggedOne(GUARD));
+const guardInUse = memoizeByPlugins(() => contribution('guard'));
 
-/** @returns the guard of bound tokens. @throws ApiError 403 where there is none */
+/** @returns the guard of restricted tokens. @throws ApiError 403 where there is none */
 export function guard(): Guard {
   const found = guardInUse();
-  if (!found) throw closedToBound('This edge has no room for bound tokens.');
+  if (!found)
+    throw closedToBound(
+      'Restricted tokens need the plugin `agents`, which this deployment does not include. Ask its operator.',
+    );
   return found;
 }
 
@@ -65,12 +72,12 @@ export function boundCaller({ account, only }: BoundCaller): BoundCaller | undef
   return only && { account, only };
 }
 
-/** @returns whose agent a request names. @throws ApiError 403 for one that a bound token may not ask */
+/** @returns whose agent a request names. @throws ApiError 403 for one that a restricted token may not ask */
 export function agentMeant(by: BoundCaller, ref: string | undefined): AskedAgent {
   return by.only && ref !== undefined ? guard().agentNamed(by, ref) : { agent: ref };
 }
 
-/** @throws ApiError 403 for a conversation that a bound token may not use, by its id alone; the id of none is empty */
+/** @throws ApiError 403 for a conversation that a restricted token may not use, by its id alone; the id of none is empty */
 export function refuseOtherConversation({ only }: BoundCaller, id: string): void {
   if (only && !allowsConversation(only, id)) {
     throw closedToBound(
@@ -79,13 +86,13 @@ export function refuseOtherConversation({ only }: BoundCaller, id: string): void
   }
 }
 
-/** @returns the 403 for a bound token that may not read, follow or stop this conversation; undefined for whoever may */
+/** @returns the 403 for a restricted token that may not read, follow or stop this conversation; undefined for whoever may */
 export function refusedToBound(by: BoundCaller | undefined, transcript: Transcript): ApiError | undefined {
   const { profile } = transcript;
   return by && profile ? guard().refusalOfTurn(by, transcript, profile, undefined) : undefined;
 }
 
-/** @returns what a bound token is told of a conversation, as JSON text: its title and metadata may be the server's own */
+/** @returns what a restricted token is told of a conversation, as JSON text: its title and metadata may be the server's own */
 export function toldToBound({ id }: Pick<Profile, 'id'>, turn?: string): string {
   return JSON.stringify({ type: 'conversation', id, state: turn ? 'running' : 'idle', turn: turn ?? null });
 }

@@ -1,5 +1,5 @@
 import * as z from '../../kit/http/zod.ts';
-import { pluggedInto, seam } from '../../kit/rooms/rooms.ts';
+import { contributions } from '../../kit/plugins/plugins.ts';
 
 /** What a turn begins with is read, compared and stored in one piece, while others wait. An import is stored in steps. */
 export const MOST_IN_A_TURN = 5_000;
@@ -35,13 +35,17 @@ export const historySetting = z
   );
 export type HistorySetting = z.output<typeof historySetting>;
 
-/** The strategies of the setting that rooms carry out. */
-export const STRATEGIES = seam<'summarize'>()('strategy');
+declare module '../../kit/plugins/plugins.ts' {
+  interface Plugin {
+    /** The `history.strategy` that the plugin implements. */
+    readonly strategy?: 'summarize';
+  }
+}
 
 /** The same as a caller sets it, and takes it away again. */
 export const history = z.nullable(historySetting).check(
-  z.refine((setting) => setting?.strategy !== 'summarize' || pluggedInto(STRATEGIES).includes(setting.strategy), {
+  z.refine((setting) => setting?.strategy !== 'summarize' || contributions('strategy').includes(setting.strategy), {
     path: ['strategy'],
-    error: 'this edge has no room "summaries", which carries out `summarize`',
+    error: '`summarize` needs the plugin `summaries`, which this deployment does not include',
   }),
 );

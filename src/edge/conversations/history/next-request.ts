@@ -16,7 +16,7 @@ import { validate } from '../../kit/http/validate.ts';
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
-import type { Slots } from '../../kit/rooms/slots.ts';
+import type { ContextValues } from '../../kit/plugins/context-values.ts';
 import { type EdgeTools, edgeToolsIn, NO_EDGE_TOOLS } from '../../registry/tools/edge-tools.ts';
 import { type RunLimits, runLimits } from '../../registry/tools/run-limits.schema.ts';
 import type { AgentInUse } from './agent-in-use.ts';
@@ -72,8 +72,8 @@ export interface NextRequest {
   defaults: { model: string; maxTokens: number; system: string | undefined; tools: string | undefined };
   /** What an agent's answer may cost if it is not a run; undefined if that is not limited. */
   most: Nanodollars | undefined;
-  /** What rooms remember of a turn that begins; absent for a later step. */
-  memory?: Slots;
+  /** What plugins remember of a turn that begins; absent for a later step. */
+  memory?: ContextValues;
   /** The tools that the edge calls, and the limits of the run; absent if the turn is not a run. */
   run?: PlannedRun | undefined;
 }

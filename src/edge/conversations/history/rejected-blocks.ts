@@ -79,7 +79,7 @@ function isCited({ citations }: Json): boolean {
 }
 
 /** @returns the blocks of a content; a text is one block */
-export function contentBlocks(content: unknown): Json[] {
+function contentBlocks(content: unknown): Json[] {
   if (typeof content === 'string') return content === '' ? [] : [{ type: 'text', text: content }];
   return Array.isArray(content) ? content.filter(isObject) : [];
 }

@@ -2,7 +2,7 @@
 import { invalidRequest } from '../../kit/http/errors.ts';
 import type { HistorySetting } from './history.schema.ts';
 import { FILLED } from './shares.ts';
-import type { StandIn } from './storage/room-rows.ts';
+import type { StandIn } from './storage/plugin-rows.ts';
 import type { Profile } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { turnSizes } from './storage/turn-queries.ts';

@@ -3,7 +3,7 @@
 import { type CachesByUpstream, unexpired, withAnswer } from '../../claude/upstreams/pool.ts';
 import { HOUR_MS } from '../../kit/async/durations.ts';
 import { toApiError } from '../../kit/http/errors.ts';
-import { Slots } from '../../kit/rooms/slots.ts';
+import { ContextValues } from '../../kit/plugins/context-values.ts';
 import { refuseRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { type About, OF_PREFIX, say } from '../../money/contracts/about.ts';
 import type { AgentInUse } from '../history/agent-in-use.ts';
@@ -28,7 +28,7 @@ import type { ConversationState } from './conversation-state.ts';
 import { failedResult, receivedText } from './crossing-answer.ts';
 import { type Beginning, layerOf, retainedAgent, takeNamed, withdrawnFrom } from './named-beginning.ts';
 import { accountRequestOf } from './object-context.ts';
-import type { AskedTurn, OpenConversation, OpenPart } from './parts.ts';
+import type { AskedTurn, ConversationContext, ConversationHooks } from './parts.ts';
 import { startConversation } from './profile-changes.ts';
 import { checkRetained, layRetained } from './retained-prefix.ts';
 
@@ -45,7 +45,11 @@ const READ_BY_UPSTREAM: readonly TurnStatus[] = ['complete', 'interrupted', 'sto
  * @throws ApiError 400 for messages that do not continue the history, and for a run where nothing runs; 413 for a request that is
  *   too large to go up
  */
-export function planTurn(conversation: OpenConversation, present: Profile | undefined, turn: AskedTurn): NextRequest {
+export function planTurn(
+  conversation: ConversationContext,
+  present: Profile | undefined,
+  turn: AskedTurn,
+): NextRequest {
   const { request, beginning } = turn;
   leaveLostCode(conversation.transcript, request.body, conversation.now());
   if (present) checkNamed(present, request.asked);
@@ -61,10 +65,10 @@ export function planTurn(conversation: OpenConversation, present: Profile | unde
   );
 }
 
-/** Plans a turn, or a prompt that is counted, as a room does that has a way of its own. */
+/** Plans a turn, or a prompt that is counted, as a plugin does that has a way of its own. */
 function planByParts(
-  { parts }: OpenConversation,
-  turn: Parameters<NonNullable<OpenPart['plan']>>[0],
+  { parts }: ConversationContext,
+  turn: Parameters<NonNullable<ConversationHooks['plan']>>[0],
   agent: AgentInUse | undefined,
   plan: (model?: string) => NextRequest,
 ): NextRequest {
@@ -84,7 +88,7 @@ function checkNamed(retained: Profile, { prefix, agent }: AskedBeginning): void 
  *
  * @throws ApiError if the deployment has no upstream; nothing is stored then
  */
-export function beginTurn(conversation: OpenConversation, turn: AskedTurn, planned: NextRequest): Runner {
+export function beginTurn(conversation: ConversationContext, turn: AskedTurn, planned: NextRequest): Runner {
   const { transcript, maintenance } = conversation;
   const { beginning } = turn;
   let { request } = turn;
@@ -117,7 +121,7 @@ export function beginTurn(conversation: OpenConversation, turn: AskedTurn, plann
 
 /** Makes the runner of a turn that is not a run. */
 export function runnerOfTurn(
-  conversation: OpenConversation,
+  conversation: ConversationContext,
   request: BegunRequest,
   turn: Turn,
   planned: NextRequest,
@@ -139,7 +143,7 @@ export function runnerOfTurn(
 
 /** Starts a conversation with the defaults that its first turn sets for all later turns. */
 function startWithDefaults(
-  conversation: OpenConversation,
+  conversation: ConversationContext,
   { place, parent }: TurnRequest,
   { defaults: { model, maxTokens, system, tools } }: NextRequest,
   beginning: Beginning | undefined,
@@ -167,7 +171,7 @@ function startWithDefaults(
  * does not exist yet, but its profile already has the defaults.
  */
 export function planAgain(
-  conversation: OpenConversation,
+  conversation: ConversationContext,
   request: BegunRequest,
   body: string,
   options: { isStep?: boolean; isAgain?: boolean },
@@ -188,7 +192,7 @@ export function planAgain(
 
 /** Stores the row of a turn, or of a step, and its messages. @param long notes that only its stored row has */
 export function storeTurn(
-  { transcript }: OpenConversation,
+  { transcript }: ConversationContext,
   row: TurnRow,
   planned: NextRequest,
   { long = {}, ...options }: Omit<TurnOptions, 'newMessages' | 'recovered'> & { long?: TurnNotes } = {},
@@ -225,7 +229,7 @@ export function storeTurn(
 
 /** Makes the runner of a stored turn or step. */
 export function runnerOf(
-  conversation: OpenConversation,
+  conversation: ConversationContext,
   { place, call, caller: identity, query, asked }: BegunRequest,
   turn: Turn,
   planned: NextRequest,
@@ -330,7 +334,7 @@ export async function promptToCount(
     if (!present()?.exists && !only) return undefined;
     const body = present()?.turns ? sent : await withoutEdgeBlocks(sent);
     const profile = present();
-    // A bound token is told only what a turn of its own would come to: the object looks at it all.
+    // A restricted token is told only what a turn of its own would come to: the object looks at it all.
     const beginning =
       only && !profile ? await takeNamed(state, request.place, request.asked, request.caller) : undefined;
     return await buildPrompt(state, { ...request, body }, beginning);
@@ -362,7 +366,7 @@ async function buildPrompt(
   const profile = allowed();
   const agent = profile ? retainedAgent(state) : beginning?.agent && beginning.stored;
   const isBound = identity.only !== undefined;
-  const planned = planByParts(state, { memory: new Slots() }, agent, (model) =>
+  const planned = planByParts(state, { memory: new ContextValues() }, agent, (model) =>
     nextRequest(body, state.transcript, state.settings(), {
       ...{ agent, counts: true, isBound, model },
       defaults: agent ? undefined : asked.defaults,

@@ -2,7 +2,7 @@
 
 import { logFailure } from '../../kit/http/log.ts';
 import { damageIn } from '../history/storage/damaged-row.ts';
-import type { OpenConversation, OpenPart } from './parts.ts';
+import type { ConversationContext, ConversationHooks } from './parts.ts';
 
 /** Hooks whose errors are logged. An error in any other one rejects the turn. */
 type LoggedHook = 'headers' | 'about' | 'tell' | 'ended' | 'settle' | 'alarm' | 'by' | 'isOpen' | 'stop';
@@ -15,9 +15,9 @@ type LoggedHook = 'headers' | 'about' | 'tell' | 'ended' | 'settle' | 'alarm' | 
  * @throws DamagedRow if stored rows cannot be read, which ends more than this hook
  */
 export function callHooks<T>(
-  conversation: Pick<OpenConversation, 'transcript' | 'parts'>,
+  conversation: Pick<ConversationContext, 'transcript' | 'parts'>,
   hook: LoggedHook,
-  call: (part: OpenPart) => T,
+  call: (part: ConversationHooks) => T,
 ): T[] {
   return conversation.parts.flatMap((part) => {
     try {
@@ -31,8 +31,8 @@ export function callHooks<T>(
 
 /** Stops what one plugin has under way. An error is logged. @returns undefined if it has nothing to stop */
 export function stopPart(
-  conversation: Pick<OpenConversation, 'transcript'>,
-  part: OpenPart,
+  conversation: Pick<ConversationContext, 'transcript'>,
+  part: ConversationHooks,
 ): Promise<void> | undefined {
   const [stopping] = callHooks({ transcript: conversation.transcript, parts: [part] }, 'stop', ({ stop }) =>
     stop?.call(part),
@@ -40,7 +40,7 @@ export function stopPart(
   return stopping?.catch((thrown: unknown) => logHook(conversation, 'stop', thrown));
 }
 
-function logHook({ transcript }: Pick<OpenConversation, 'transcript'>, hook: LoggedHook, thrown: unknown): void {
+function logHook({ transcript }: Pick<ConversationContext, 'transcript'>, hook: LoggedHook, thrown: unknown): void {
   if (damageIn(thrown)) throw thrown;
   logFailure({ conversation: transcript.readable?.id ?? '', hook }, thrown);
 }

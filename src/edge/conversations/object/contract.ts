@@ -6,7 +6,7 @@ import type { ParentCall } from '../history/storage/rows.ts';
 import type { PackedAnswer, WireError } from '../views/turn-answer.ts';
 import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
 
-declare module '../../kit/rooms/bindings.ts' {
+declare module '../../kit/plugins/bindings.ts' {
   interface Bindings {
     CONVERSATION: DurableObjectNamespace<ConversationObject>;
   }
@@ -24,7 +24,7 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   turnReport(id: string): Result<CrossingText>;
   turnOutcome(key: string, isAwaited: boolean): Promise<TurnOutcome | undefined>;
   cancel(turn: string): Promise<Result<CrossingText>>;
-  part<T>(room: string, method: string, ...args: readonly unknown[]): Promise<Result<T>>;
+  part<T>(plugin: string, method: string, ...args: readonly unknown[]): Promise<Result<T>>;
   messages(page: HistoryQuery, by?: BoundCaller): Result<ReadableStream<Uint8Array>>;
   export(view?: View): Promise<Result<ReadableStream<Uint8Array>>>;
   create(

@@ -28,7 +28,7 @@ import { crossingText, failedResult, turnInterrupted, unknownConversation } from
 import { Maintenance } from './maintenance.ts';
 import { withdrawnFrom } from './named-beginning.ts';
 import { accountRequestOf } from './object-context.ts';
-import { type OpenConversation, type OpenPart, partsInUse } from './parts.ts';
+import { type ConversationContext, type ConversationHooks, conversationPlugins } from './parts.ts';
 
 /** How long a stop or a deletion waits for the turn to end; milliseconds. */
 export const STOP_MS = 10_000;
@@ -37,10 +37,10 @@ export const STOP_MS = 10_000;
 const ORPHANED_MS = 15 * MINUTE_MS;
 
 /** The state of a conversation's object in memory. */
-export class ConversationState implements OpenConversation {
+export class ConversationState implements ConversationContext {
   readonly transcript: Transcript;
   readonly maintenance: Maintenance;
-  readonly parts: OpenPart[] = [];
+  readonly parts: ConversationHooks[] = [];
   readonly alarm: CallingSurroundings['alarm'];
   readonly now: CallingSurroundings['now'];
   readonly settings: CallingSurroundings['settings'];
@@ -78,7 +78,7 @@ export class ConversationState implements OpenConversation {
       this.transcript.firstOf(({ isBusy }) => isBusy || undefined) === true;
     const isOpen = () => callHooks(this, 'isOpen', (part) => part.isOpen?.()).some((one) => one);
     this.maintenance = new Maintenance({ ...around, transcript: this.transcript, isBusy, isOpen, erase });
-    for (const { open } of partsInUse()) if (open) this.parts.push(open(this));
+    for (const { createHooks: open } of conversationPlugins()) if (open) this.parts.push(open(this));
   }
 
   get env(): CallingSurroundings['env'] {
@@ -150,7 +150,7 @@ export class ConversationState implements OpenConversation {
     return this.present();
   };
 
-  /** @returns the 403 for a bound token that may not use this conversation; undefined for whoever may */
+  /** @returns the 403 for a restricted token that may not use this conversation; undefined for whoever may */
   refusalOf(by: BoundCaller | undefined): ApiError | undefined {
     return refusedToBound(by, this.transcript);
   }
@@ -205,7 +205,7 @@ export class ConversationState implements OpenConversation {
 
   /** Why no turn may begin while calls wait for a decision; undefined while none waits. */
   get awaited(): ApiError | undefined {
-    for (const { refusal } of partsInUse()) {
+    for (const { refusal } of conversationPlugins()) {
       const refused = refusal?.(this.transcript);
       if (refused) return refused;
     }
@@ -239,8 +239,8 @@ export class ConversationState implements OpenConversation {
     if (all.length > 0) await this.stopParts(() => true);
   }
 
-  /** Stops what rooms have under way, and waits for its end a while. */
-  async stopParts(isMeant = (part: OpenPart) => part.by?.() !== undefined): Promise<void> {
+  /** Stops what plugins have under way, and waits for its end a while. */
+  async stopParts(isMeant = (part: ConversationHooks) => part.by?.() !== undefined): Promise<void> {
     const meant = callHooks(this, 'by', (part) => (isMeant(part) ? [part] : [])).flat();
     const stopping = meant.map((part) => stopPart(this, part));
     if (stopping.some((one) => one)) await within(Promise.all(stopping), STOP_MS).catch(() => undefined);
@@ -271,7 +271,7 @@ export class ConversationState implements OpenConversation {
  * @param isLastTry whether a run whose plugin throws is ended without its plugin
  */
 function endCrashedTurns(
-  conversation: OpenConversation,
+  conversation: ConversationContext,
   { goesOn, isLastTry }: { goesOn: (runner: Runner) => void; isLastTry: boolean },
 ): void {
   const { transcript, maintenance } = conversation;
@@ -294,7 +294,10 @@ function endCrashedTurns(
  * @returns what the first plugin makes that goes on; undefined if none does
  * @throws what a plugin has thrown, after the others were asked
  */
-function byParts({ parts }: OpenConversation, goOn: (part: OpenPart) => Runner | undefined): Runner | undefined {
+function byParts(
+  { parts }: ConversationContext,
+  goOn: (part: ConversationHooks) => Runner | undefined,
+): Runner | undefined {
   const errors: unknown[] = [];
   for (const part of parts) {
     try {
@@ -310,7 +313,7 @@ function byParts({ parts }: OpenConversation, goOn: (part: OpenPart) => Runner |
 }
 
 /** Ends a run that was interrupted, unless it goes on. */
-function resumeOrEndRun(conversation: OpenConversation, row: TurnRow, isLastTry: boolean): Runner | undefined {
+function resumeOrEndRun(conversation: ConversationContext, row: TurnRow, isLastTry: boolean): Runner | undefined {
   const { transcript, now } = conversation;
   try {
     return byParts(conversation, (part) => part.resume?.(row));
@@ -329,14 +332,14 @@ function resumeOrEndRun(conversation: OpenConversation, row: TurnRow, isLastTry:
 }
 
 /** Settles the hold of a step that has ended unread. If that fails, the account settles it at its deadline. */
-function settleInterrupted({ maintenance, now, waitUntil, retries }: OpenConversation, step: TurnRow): void {
+function settleInterrupted({ maintenance, now, waitUntil, retries }: ConversationContext, step: TurnRow): void {
   const outcome = unanswered({ sentAt: step.sentAt ?? step.beganAt }, now());
   const { done } = maintenance.settlements.meterOf(step).settle(outcome);
   waitUntil(done.catch((thrown: unknown) => retries.failed('settlement', thrown, now() + ORPHANED_MS)));
 }
 
 /** Ends a turn that was interrupted, unless it begins again. */
-function endOrBegin(conversation: OpenConversation, row: TurnRow): Runner | undefined {
+function endOrBegin(conversation: ConversationContext, row: TurnRow): Runner | undefined {
   const { transcript, now, waitUntil, maintenance } = conversation;
   let error = turnInterrupted();
   try {

@@ -4,9 +4,9 @@ import type { BoundCaller } from '../../auth/identity/caller.ts';
 import { hidesTools } from '../../auth/identity/only.ts';
 import { CallingObject } from '../../claude/calling-object.ts';
 import { inSteps } from '../../kit/async/in-steps.ts';
-import { needsRoom } from '../../kit/http/errors.ts';
-import type { Bindings } from '../../kit/rooms/bindings.ts';
-import { pluggedInto } from '../../kit/rooms/rooms.ts';
+import { needsPlugin } from '../../kit/http/errors.ts';
+import type { Bindings } from '../../kit/plugins/bindings.ts';
+import { contributions } from '../../kit/plugins/plugins.ts';
 import { guard, toldToBound } from '../history/guard.ts';
 import { rewindTo } from '../history/rewind.ts';
 import type { PackedAnswer } from '../views/turn-answer.ts';
@@ -40,7 +40,7 @@ import {
 import { eraseConversation } from './erase.ts';
 import { CONFIRM_AGAIN_MS } from './maintenance.ts';
 import { type Beginning, takeNamed } from './named-beginning.ts';
-import { CONVERSATION_PARTS, type ImportedHistory, partsInUse } from './parts.ts';
+import { conversationPlugins, type ImportedHistory } from './parts.ts';
 import { changesOf, storeCreated } from './profile-changes.ts';
 import { resumeTurn } from './resume-turn.ts';
 import { releaseUnused } from './retained-prefix.ts';
@@ -136,17 +136,17 @@ export class Conversation extends CallingObject implements ConversationObject {
   /** Stops a turn, and keeps what has come. A turn that has ended stays as it is. @returns what the turn did */
   async cancel(turn: string): Promise<Result<CrossingText>> {
     await this.stop({ turn });
-    for (const { cancel } of partsInUse()) cancel?.(this.#state.transcript, turn, this.now());
+    for (const { cancel } of conversationPlugins()) cancel?.(this.#state.transcript, turn, this.now());
     this.#state.maintenance.notePaused();
     return this.turnReport(turn);
   }
 
-  /** Calls a method of what a room has in this object. @returns what it returns */
-  async part<T>(room: string, method: string, ...args: readonly unknown[]): Promise<Result<T>> {
-    const parts = pluggedInto(CONVERSATION_PARTS, room).flat();
+  /** Calls a method of what a plugin has in this object. @returns what it returns */
+  async part<T>(plugin: string, method: string, ...args: readonly unknown[]): Promise<Result<T>> {
+    const parts = contributions('conversation', plugin).flat();
     const called = parts.flatMap(({ methods = {} }) => (Object.hasOwn(methods, method) ? methods[method] : [])).at(0);
-    if (!called) throw new TypeError(`The room ${room} has no method ${method} in a conversation.`);
-    // The room types its method, and the caller what it awaits, as with every call of an object.
+    if (!called) throw new TypeError(`The plugin ${plugin} has no method ${method} in a conversation.`);
+    // The plugin types its method, and the caller what it awaits, as with every call of an object.
     return (await called(this.#state, ...args)) as Result<T>;
   }
 
@@ -254,9 +254,9 @@ export class Conversation extends CallingObject implements ConversationObject {
   }
 }
 
-/** @throws ApiError 400 as the room says, and where it is not in use */
+/** @throws ApiError 400 as the plugin says, and where it is not in use */
 async function readImport(messages: string): Promise<ImportedHistory> {
-  const { imports } = partsInUse().find((part) => part.imports) ?? {};
-  if (!imports) throw needsRoom('transfer', 'messages: a history is brought in');
+  const { imports } = conversationPlugins().find((part) => part.imports) ?? {};
+  if (!imports) throw needsPlugin('transfer', 'messages: a history is brought in');
   return await inSteps(imports(messages));
 }

@@ -92,8 +92,8 @@ export const turnExample = {
 };
 
 const rowSchema = z.withMeta(conversationRow, { id: 'ConversationRow' });
-const ofRooms = Object.assign({}, ...dimensions().map(({ shownInMessage }) => shownInMessage));
-const messageSchema = z.withMeta(z.extend(messageRow, ofRooms), { id: 'ConversationMessage' });
+const ofPlugins = Object.assign({}, ...dimensions().map(({ shownInMessage }) => shownInMessage));
+const messageSchema = z.withMeta(z.extend(messageRow, ofPlugins), { id: 'ConversationMessage' });
 export const conversationList = namedList('ConversationList', rowSchema);
 
 /** A turn in the reference. A request in the background is answered with it too. */

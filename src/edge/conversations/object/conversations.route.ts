@@ -219,7 +219,7 @@ export function idOf(c: Context<AppEnv>): string {
   return id;
 }
 
-/** The same on a route that is open to bound tokens. @throws ApiError 403 for one that such a token may not use */
+/** The same on a route that is open to restricted tokens. @throws ApiError 403 for one that such a token may not use */
 export function boundIdOf(c: Context<AppEnv>): string {
   const id = idOf(c);
   refuseOtherConversation(c.get('identity'), id);

@@ -24,7 +24,7 @@ const CLOSE_MS = 30_000;
 interface Maintained extends SettlingObject {
   /** Whether a turn or a copy is running, so that nothing may be deleted. */
   isBusy(): boolean;
-  /** Whether a room has something under way for which only a watch wakes the object. */
+  /** Whether a plugin has something under way for which only a watch wakes the object. */
   isOpen(): boolean;
 }
 
@@ -293,7 +293,7 @@ export class Maintenance {
   }
 }
 
-/** @returns when the next of what rooms have to tell is due; undefined if there is nothing */
+/** @returns when the next of what plugins have to tell is due; undefined if there is nothing */
 function nextTold(transcript: Transcript): number | undefined {
   return transcript.firstOf(({ nextAt }) => nextAt);
 }

@@ -2,10 +2,10 @@
 import type { Identity } from '../../auth/identity/caller.ts';
 import { DEPLOYMENT } from '../../auth/identity/identity.ts';
 import type { Settings } from '../../config/settings.ts';
-import { invalidRequest, needsRoom } from '../../kit/http/errors.ts';
+import { invalidRequest, needsPlugin } from '../../kit/http/errors.ts';
 import type { Json } from '../../kit/json/object.ts';
-import type { Bindings } from '../../kit/rooms/bindings.ts';
-import { ofRooms, pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
+import type { Bindings } from '../../kit/plugins/bindings.ts';
+import { contribution, memoizeByPlugins } from '../../kit/plugins/plugins.ts';
 import { PREFIXES } from '../../registry/prefixes/prefix-kind.ts';
 import { memoryOf, refuseWithdrawn, requireStored, type StoredKind } from '../../registry/versions/find-stored.ts';
 import type { AgentInUse } from '../history/agent-in-use.ts';
@@ -110,15 +110,19 @@ export interface AgentKind<T extends AgentInUse = AgentInUse> extends StoredKind
   /** Reads the copy of a conversation. */
   ofText(text: string): T;
 }
-/** Agents themselves, of their room. */
-export const AGENT_KIND = singleSeam<AgentKind>()('agents');
+declare module '../../kit/plugins/plugins.ts' {
+  interface Plugin {
+    /** How agents are stored and read. Only one plugin may have it. */
+    readonly agents?: AgentKind;
+  }
+}
 
-const plugged = ofRooms(() => pluggedOne(AGENT_KIND));
+const agentKindInUse = memoizeByPlugins(() => contribution('agents'));
 
-/** @returns how agents are stored. @throws ApiError 400 where no room stores them */
+/** @returns how agents are stored. @throws ApiError 400 where no plugin stores them */
 export function agentKind(): AgentKind {
-  const kind = plugged();
-  if (!kind) throw needsRoom('agents', 'agent: an agent should answer');
+  const kind = agentKindInUse();
+  if (!kind) throw needsPlugin('agents', 'agent: an agent should answer');
   return kind;
 }
 
@@ -134,7 +138,7 @@ export interface FoundAgent {
  * @param by who has stored what names the agent: an account, or what stands for the deployment. Only their agents and the
  * deployment's count then, so that nobody can put an agent of theirs in the place of one that an admin's agent calls
  * @param listed the versions that the caller's token lists
- * @throws ApiError 400 where no room stores agents, 404 for what does not exist, 503 while it cannot be asked for
+ * @throws ApiError 400 where no plugin stores agents, 404 for what does not exist, 503 while it cannot be asked for
  */
 export async function findAgent(
   { env, settings }: { env: Bindings; settings: Settings },

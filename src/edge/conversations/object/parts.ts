@@ -1,8 +1,8 @@
 import type { BoundCaller, Identity } from '../../auth/identity/caller.ts';
 import type { Steps } from '../../kit/async/in-steps.ts';
 import type { ApiError } from '../../kit/http/errors.ts';
-import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
-import type { Slots } from '../../kit/rooms/slots.ts';
+import type { ContextValues } from '../../kit/plugins/context-values.ts';
+import { contributions, memoizeByPlugins } from '../../kit/plugins/plugins.ts';
 import type { About } from '../../money/contracts/about.ts';
 import type { AgentInUse } from '../history/agent-in-use.ts';
 import type { NextRequest } from '../history/next-request.ts';
@@ -25,8 +25,8 @@ export interface AskedTurn {
   readonly request: ReadRequest;
   /** What a new conversation begins with. */
   readonly beginning: Beginning | undefined;
-  /** What rooms remember of it from one look at it to the next. */
-  readonly memory: Slots;
+  /** What plugins remember of it from one look at it to the next. */
+  readonly memory: ContextValues;
 }
 
 /** What must be waited for before a turn can begin. Once it is done, everything is looked at again. */
@@ -37,10 +37,10 @@ export interface Wait {
 }
 
 /**
- * What a room has in the memory of one conversation's object: the phases of a turn, and the work of the room itself. All are
- * called in the order of the list of rooms.
+ * What a plugin has in the memory of one conversation's object: the phases of a turn, and the work of the plugin itself. All are
+ * called in the order of the list of plugins.
  */
-export interface OpenPart {
+export interface ConversationHooks {
   /**
    * Plans a turn, or a prompt that is counted, in a way of its own. Writes nothing.
    *
@@ -55,7 +55,7 @@ export interface OpenPart {
   /** @returns what must be waited for; undefined if the turn can begin. @throws ApiError if it must not begin */
   before?(turn: AskedTurn, planned: NextRequest): Wait | undefined;
   /**
-   * Stores what the room keeps of a turn, in the step that takes the lock. May change the row, which is stored behind it.
+   * Stores what the plugin keeps of a turn, in the step that takes the lock. May change the row, which is stored behind it.
    *
    * @returns long notes, which the stored row of a turn that is no run has until its end, but the row in memory has not
    */
@@ -71,12 +71,12 @@ export interface OpenPart {
   /** Begins a turn again that a crash has kept from going up. @returns undefined if it cannot. @throws ApiError if it must not */
   beginAgain?(row: TurnRow): Runner | undefined;
   /** @returns what a request of the conversation is about. @param memory of a turn that begins; absent for a later step */
-  about?(memory: Slots | undefined): About;
+  about?(memory: ContextValues | undefined): About;
   /** @returns headers of a turn's answer. @param hides whether the caller is not told how the agent works */
   headers?(turn: string, hides: boolean): Record<string, string>;
   /** Settles what a crash has interrupted of its own work, and what was not confirmed. Called at a wake, and by each alarm. */
   settle?(): void;
-  /** Stores what the room tells of a turn's end. Called in the step that stores the end. */
+  /** Stores what the plugin tells of a turn's end. Called in the step that stores the end. */
   tell?(turn: RunningTurn): void;
   /** Does what is due. Called by each alarm. */
   alarm?(): void;
@@ -90,13 +90,13 @@ export interface OpenPart {
   stop?(): Promise<void>;
 }
 
-/** A conversation in the memory of its object. What rooms have in the object gets it, and nothing else. */
-export interface OpenConversation extends ObjectContext {
+/** A conversation in the memory of its object. What plugins have in the object gets it, and nothing else. */
+export interface ConversationContext extends ObjectContext {
   readonly maintenance: Maintenance;
-  readonly parts: readonly OpenPart[];
+  readonly parts: readonly ConversationHooks[];
   /** @returns the profile; undefined if the conversation does not exist. Ends first what a crash has interrupted */
   profile(): Profile | undefined;
-  /** @returns the profile; the 404 if there is none, and the 403 for a bound token that may not use this conversation */
+  /** @returns the profile; the 404 if there is none, and the 403 for a restricted token that may not use this conversation */
   allowed(by: BoundCaller | undefined): Result<Profile>;
   /** @returns the 409 for a conversation whose prefix or agent was withdrawn; undefined for any other */
   withdrawal(): Promise<unknown>;
@@ -118,15 +118,15 @@ export interface OpenConversation extends ObjectContext {
   storing(stored: Promise<void>): Promise<Result<CrossingText>>;
 }
 
-/** A method as its room types it: its arguments come from a call of the object. */
-interface PartMethod {
-  call(object: OpenConversation, ...args: readonly unknown[]): unknown;
+/** A method as its plugin types it: its arguments come from a call of the object. */
+interface PluginMethod {
+  call(object: ConversationContext, ...args: readonly unknown[]): unknown;
 }
 
-/** What a room has inside the object of a conversation. Its rows are in the tables of the conversation. */
-export interface ConversationPart {
+/** What a plugin has inside the object of a conversation. Its rows are in the tables of the conversation. */
+export interface ConversationPlugin {
   /** Makes what it has in memory, when the object wakes. */
-  open?(conversation: OpenConversation): OpenPart;
+  createHooks?(conversation: ConversationContext): ConversationHooks;
   /** @returns why no turn may begin while calls wait for a decision; undefined if that is not for this room */
   refusal?(transcript: Transcript): ApiError | undefined;
   /** Ends what waits of a turn that is cancelled. */
@@ -134,12 +134,17 @@ export interface ConversationPart {
   /** Checks messages that a new conversation begins with. @param list their JSON text @throws ApiError 400 that says what is wrong */
   imports?(list: string): Steps<ImportedHistory>;
   /** What is called by `part` of the object, by name. */
-  methods?: Readonly<Record<string, PartMethod['call']>>;
+  methods?: Readonly<Record<string, PluginMethod['call']>>;
 }
-export const CONVERSATION_PARTS = seam<readonly ConversationPart[]>()('conversation');
+declare module '../../kit/plugins/plugins.ts' {
+  interface Plugin {
+    /** What the plugin does in the object of a conversation: the phases of a turn, and its own work. */
+    readonly conversation?: readonly ConversationPlugin[];
+  }
+}
 
-/** @returns the parts of all rooms in use. Every turn asks */
-export const partsInUse = ofRooms(() => pluggedInto(CONVERSATION_PARTS).flat());
+/** @returns the parts of all plugins in use. Every turn asks */
+export const conversationPlugins = memoizeByPlugins(() => contributions('conversation').flat());
 
 /** A history that was made elsewhere, before it is stored. */
 export interface ImportedHistory {

@@ -8,7 +8,7 @@ import type { ConversationPlace } from './contract.ts';
 import type { ConversationFields, ConversationPatch } from './conversations.schema.ts';
 import { CONFIRM_AGAIN_MS } from './maintenance.ts';
 import type { Beginning } from './named-beginning.ts';
-import type { ImportedHistory, OpenConversation } from './parts.ts';
+import type { ConversationContext, ImportedHistory } from './parts.ts';
 import { releaseInBackground } from './retained-prefix.ts';
 
 /**
@@ -18,7 +18,7 @@ import { releaseInBackground } from './retained-prefix.ts';
  * @param watchMs when the alarm looks after it at the latest, if the object dies. It is armed before the first row is written
  */
 export function startConversation(
-  conversation: OpenConversation,
+  conversation: ConversationContext,
   place: ConversationPlace,
   watchMs: number,
   fields: Partial<Profile> = {},
@@ -74,7 +74,7 @@ function newProfile(place: ConversationPlace, now: number, version: number): Pro
  * @throws ApiError 500 if it was deleted meanwhile
  */
 export async function storeCreated(
-  conversation: OpenConversation,
+  conversation: ConversationContext,
   place: ConversationPlace,
   fields: Omit<ConversationFields, 'system' | 'tools' | 'messages'>,
   begins: { system: string | undefined; tools: string | undefined; history: ImportedHistory | undefined },
@@ -106,7 +106,7 @@ export function notWhole(): ApiError {
 
 /** Deletes what was stored of a conversation, and throws why. */
 export function leaveNothing(
-  conversation: OpenConversation,
+  conversation: ConversationContext,
   retained: RetainedPrefix | undefined,
   thrown: unknown,
 ): never {
@@ -118,7 +118,7 @@ export function leaveNothing(
 }
 
 /** Deletes everything but the profile: the account must still learn of the deletion. */
-export function storeDeletion({ transcript, now }: OpenConversation, profile: Profile): void {
+export function storeDeletion({ transcript, now }: ConversationContext, profile: Profile): void {
   transcript.together(() => {
     transcript.drop();
     const version = Math.max(profile.version + 1, now());
@@ -128,7 +128,10 @@ export function storeDeletion({ transcript, now }: OpenConversation, profile: Pr
 }
 
 /** Deletes a conversation that cannot be read, and reports that to the account. */
-export async function eraseDamaged(conversation: OpenConversation, { account, id }: ConversationPlace): Promise<void> {
+export async function eraseDamaged(
+  conversation: ConversationContext,
+  { account, id }: ConversationPlace,
+): Promise<void> {
   const { transcript, maintenance, now, alarm } = conversation;
   const prefix = transcript.readable?.prefix;
   await conversation.deleteAll();

@@ -1,6 +1,6 @@
 /** Takes up a turn: looks whether it may begin, waits for what it needs before it, and begins it. */
 import { hidesTools } from '../../auth/identity/only.ts';
-import { Slots } from '../../kit/rooms/slots.ts';
+import { ContextValues } from '../../kit/plugins/context-values.ts';
 import { refuseRevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { guard } from '../history/guard.ts';
 import type { NextRequest } from '../history/next-request.ts';
@@ -35,7 +35,7 @@ export async function takeTurn(state: ConversationState, turn: TurnRequest): Pro
         : undefined;
     try {
       const { only } = request.caller;
-      const answer = await goThrough(state, { request, beginning, memory: new Slots() });
+      const answer = await goThrough(state, { request, beginning, memory: new ContextValues() });
       const withHeaders = withTold(state, answer, only !== undefined);
       return hiddenAnswer(withHeaders, hidesTools(only) && !request.parent, state.runner?.turn.log);
     } finally {
@@ -114,7 +114,7 @@ function firstWait(state: ConversationState, turn: AskedTurn, planned: NextReque
   return undefined;
 }
 
-/** @throws ApiError 403 for a bound token that may not use this conversation */
+/** @throws ApiError 403 for a restricted token that may not use this conversation */
 function checkBound(state: ConversationState, { request, beginning }: AskedTurn): void {
   if (!request.caller.only || request.parent) return;
   const present = state.present();
@@ -124,7 +124,7 @@ function checkBound(state: ConversationState, { request, beginning }: AskedTurn)
   if (refused) throw refused;
 }
 
-/** @returns the answer with what rooms tell in its headers. @param hides whether the caller is not told how the agent works */
+/** @returns the answer with what plugins tell in its headers. @param hides whether the caller is not told how the agent works */
 function withTold(state: ConversationState, answer: TurnAnswer, hides: boolean): TurnAnswer {
   if (answer.kind === 'error') return answer;
   const headers = callHooks(state, 'headers', (part) => part.headers?.(answer.turn, hides));

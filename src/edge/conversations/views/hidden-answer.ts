@@ -1,5 +1,5 @@
 /**
- * Answers who does not see all of an answer. To a bound token that does not see its tools each event and message is the same but
+ * Answers who does not see all of an answer. To a restricted token that does not see its tools each event and message is the same but
  * for what its hidden blocks say. Where only text is shown, blocks are left out, and the others are numbered anew.
  */
 

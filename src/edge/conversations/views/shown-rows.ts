@@ -7,7 +7,7 @@ import { readBlock } from '../../kit/json/block-texts.ts';
 import { itemTexts } from '../../kit/json/edit.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, parseObject } from '../../kit/json/object.ts';
-import type { EdgeCall } from '../history/storage/room-rows.ts';
+import type { EdgeCall } from '../history/storage/plugin-rows.ts';
 import type { MessageOutline, MessageRow, TurnStatus } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 import { firstStepOf, pauseOf, turnAt } from '../history/storage/turn-queries.ts';

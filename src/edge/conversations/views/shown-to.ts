@@ -1,6 +1,6 @@
 /**
  * Says what somebody sees of an answer. `show: "text"` shows the blocks that every client reads: some clients were made before the
- * API had the others. Most bound tokens see that a tool was called, but not what it was given and gave back.
+ * API had the others. Most restricted tokens see that a tool was called, but not what it was given and gave back.
  */
 
 import { isObject, type Json } from '../../kit/json/object.ts';

@@ -2,7 +2,7 @@
 
 import { invalidRequest } from '../http/errors.ts';
 import { deliverFault } from '../http/headers/hosts.ts';
-import type { Bindings } from '../rooms/bindings.ts';
+import type { Bindings } from '../plugins/bindings.ts';
 import { type DeliverySettings, deliver, type Target } from './deliver.ts';
 import { pauseAfter, SCHEDULE } from './schedule.ts';
 

@@ -2,7 +2,7 @@
 
 import { deliverFault } from '../http/headers/hosts.ts';
 import { writeJson } from '../json/kept-text.ts';
-import type { Bindings } from '../rooms/bindings.ts';
+import type { Bindings } from '../plugins/bindings.ts';
 import { signStandard } from './standard-webhooks.ts';
 
 /** The settings of a deployment that deliveries go by. */

@@ -1,14 +1,18 @@
-import type { Bindings } from '../rooms/bindings.ts';
-import { pluggedOne, singleSeam } from '../rooms/rooms.ts';
+import type { Bindings } from '../plugins/bindings.ts';
+import { contribution } from '../plugins/plugins.ts';
 
-type Consume = (batch: MessageBatch<string>, env: Bindings, ctx: ExecutionContext) => Promise<void>;
+export type Consume = (batch: MessageBatch<string>, env: Bindings, ctx: ExecutionContext) => Promise<void>;
 
-/** Consumes the queue of the Worker. */
-export const QUEUE = singleSeam<Consume>()('queue');
+declare module '../plugins/plugins.ts' {
+  interface Plugin {
+    /** Consumes the Worker's queue. Only one plugin may have it. */
+    readonly queue?: Consume;
+  }
+}
 
-/** Has a room consume the queue. What nobody consumes comes again, and ends in the second queue. */
+/** Has a plugin consume the queue. What nobody consumes comes again, and ends in the second queue. */
 export const consumeQueue: Consume = async (batch, env, ctx) => {
-  const consume = pluggedOne(QUEUE);
+  const consume = contribution('queue');
   if (consume) await consume(batch, env, ctx);
   else batch.retryAll();
 };

@@ -86,17 +86,19 @@ export function finalError(type: ErrorType, message: string, options?: ErrorOpti
   return new ApiError(type, message, { ...options, headers: { ...DO_NOT_RETRY, ...options?.headers } });
 }
 
-/** @returns the 400 for what this edge cannot do without a room. @param what names the member, and says what needs the room */
-export function needsRoom(room: string, what: string): ApiError {
-  return invalidRequest(`${what}, and this edge has no room "${room}".`);
+/** @returns the 400 for a request that needs a plugin which is not registered. @param what the field, and what needs the plugin */
+export function needsPlugin(plugin: string, what: string): ApiError {
+  return invalidRequest(
+    `${what}, and this deployment does not include the plugin \`${plugin}\`. Ask its operator to add it.`,
+  );
 }
 
-/** @returns the 403 for what a bound token may not do. */
+/** @returns the 403 for what a restricted token may not do. */
 export function closedToBound(message: string): ApiError {
   return finalError('permission_error', `${message} (The token of this request is bound.)`);
 }
 
-/** @throws ApiError 403 for the first of a bound token's members that is none of these. @param by who decides all others */
+/** @throws ApiError 403 for the first of a restricted token's members that is none of these. @param by who decides all others */
 export function refuseOtherMembers(names: Iterable<string>, allowed: ReadonlySet<string>, by: string): void {
   for (const name of names) if (!allowed.has(name)) throw closedToBound(`${name}: only the ${by} decides this.`);
 }

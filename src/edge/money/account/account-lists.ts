@@ -1,7 +1,7 @@
 import type { ConversationRow } from '../../conversations/object/conversations-answers.schema.ts';
 import { EdgeObject } from '../../durable/edge-object.ts';
 import type { ConversationPage, Page, PageOf } from '../../durable/page.ts';
-import type { Bindings } from '../../kit/rooms/bindings.ts';
+import type { Bindings } from '../../kit/plugins/bindings.ts';
 import type { VersionRow } from '../../registry/versions/versions-answers.schema.ts';
 import type { AccountObject, NameRow, NewVersion, PointedVersion, PutAnswer, VersionId } from '../contracts/account.ts';
 import type {
@@ -16,12 +16,12 @@ import type { ConversationReport } from '../contracts/settlement.ts';
 import { conversationsOf } from '../ledger/queries.ts';
 import type { MessageBatch } from '../lists/batches-answers.schema.ts';
 import { AccountState, ALARM_GRAIN_MS } from './account-state.ts';
-import { answerByRoom } from './parts.ts';
+import { answerByPlugin } from './parts.ts';
 import { endUpload } from './tend-files.ts';
 
 /**
  * What an account has lists of: the methods of its object about names and their versions, conversations, batches, inboxes, and what
- * it has made at upstreams. What only a room can do is answered by its part.
+ * it has made at upstreams. What only a plugin can do is answered by its part.
  */
 export abstract class AccountLists extends EdgeObject {
   protected state: AccountState;
@@ -146,27 +146,27 @@ export abstract class AccountLists extends EdgeObject {
    * @returns the time up to which the inbox must erase what came, because the account was erased; 0 for never
    */
   noteInbox(source: string): { erasedUntil: number } {
-    return answerByRoom('noteInbox', this.state, source);
+    return answerByPlugin('noteInbox', this.state, source);
   }
 
   /** Decides on a batch, and sets aside the most that its items can cost. With JSON texts, like `admitJson`. */
   admitBatchJson(order: string): ReturnType<AccountObject['admitBatchJson']> {
-    return answerByRoom('admitBatchJson', this.state, order);
+    return answerByPlugin('admitBatchJson', this.state, order);
   }
 
   /** Replaces the holds of a batch by what it cost. A repeated call changes nothing. */
   settleBatchJson(settlement: string): void {
-    answerByRoom('settleBatchJson', this.state, settlement);
+    answerByPlugin('settleBatchJson', this.state, settlement);
   }
 
   /** Notes the state of a batch; null if it was deleted. */
   noteBatch(id: string, report: MessageBatch | null): void {
-    answerByRoom('noteBatch', this.state, id, report);
+    answerByPlugin('noteBatch', this.state, id, report);
   }
 
   /** @returns a page of the account's batches, newest first. */
   batches(page: PageOf): Page<MessageBatch> {
-    return answerByRoom('batches', this.state, page);
+    return answerByPlugin('batches', this.state, page);
   }
 
   /** @returns the given ids that belong to the account, each with the upstream where it is. */
@@ -183,7 +183,7 @@ export abstract class AccountLists extends EdgeObject {
 
   /** Sets bytes aside for a file. Repeating it for the same request changes nothing. */
   beginUpload(upload: UploadRequest): UploadDecision {
-    return answerByRoom('beginUpload', this.state, upload);
+    return answerByPlugin('beginUpload', this.state, upload);
   }
 
   endUpload(report: UploadReport): void {
@@ -193,12 +193,12 @@ export abstract class AccountLists extends EdgeObject {
 
   /** @returns a page of the account's files, newest first. */
   files(page: PageOf): Page<FileRow> {
-    return answerByRoom('files', this.state, page);
+    return answerByPlugin('files', this.state, page);
   }
 
   /** Notes what the upstream says about a file that a tool has made. */
   describeFile(file: FileDescription): void {
-    answerByRoom('describeFile', this.state, file);
+    answerByPlugin('describeFile', this.state, file);
   }
 
   /** Notes that a file, container or thread is no longer there. */

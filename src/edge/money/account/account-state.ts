@@ -2,8 +2,8 @@ import { retentionOf } from '../../config/retention.ts';
 import { type Settings, settingsOf } from '../../config/settings.ts';
 import type { Alarm } from '../../durable/alarm.ts';
 import type { Surroundings } from '../../durable/edge-object.ts';
-import type { Bindings } from '../../kit/rooms/bindings.ts';
-import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
+import type { Bindings } from '../../kit/plugins/bindings.ts';
+import { contribution } from '../../kit/plugins/plugins.ts';
 import { AlertOutbox } from '../alerts/alert-outbox.ts';
 import { AnswerLengths } from '../budget/answer-lengths.ts';
 import { addHold, advance, type Budget, emptyBudget, windowsOfGroup } from '../budget/state.ts';
@@ -32,9 +32,12 @@ const CONFIGURED_AT = 'configured_at';
 /** Alarm times are rounded up to multiples of this, except for work that must not wait so long. */
 export const ALARM_GRAIN_MS = 60_000;
 
-/** What makes the budgets that an account shares. Without a room for them, what they would pay for is refused. */
-export const SHARED_BUDGETS =
-  singleSeam<(state: AccountState, around: Surroundings) => SharedBudgets>()('sharedBudgets');
+declare module '../../kit/plugins/plugins.ts' {
+  interface Plugin {
+    /** Creates the budgets that an account shares. Without it, requests that a shared budget should pay for are rejected. Only one plugin may have it. */
+    readonly sharedBudgets?: (state: AccountState, around: Surroundings) => SharedBudgets;
+  }
+}
 
 /** Holds what the parts of an account's object share: its rows, its budget in memory, its alarm and its clock. */
 export class AccountState {
@@ -107,7 +110,7 @@ export class AccountState {
     this.limits = new LimitsInForce(ledger);
     this.visit = new Visit(ledger, { account: ctx.id.name, alarm: this.alarm });
     this.#group = ledger.meta('group');
-    this.shared = pluggedOne(SHARED_BUDGETS)?.(this, around);
+    this.shared = contribution('sharedBudgets')?.(this, around);
     this.payers = [
       ownBudget(budget, this.limits, this.credits),
       this.limitedTokens,

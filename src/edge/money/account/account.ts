@@ -21,7 +21,7 @@ import { AccountState } from './account-state.ts';
 import { refuse } from './ask-payers.ts';
 import { decideAdmission, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
 import { continueRows, endVisit, eraseAccount, eraseInOtherObjects, pruneLedger } from './erasure.ts';
-import { answerByRoom, doWhatIsDue, lookAtSums } from './parts.ts';
+import { answerByPlugin, doWhatIsDue, lookAtSums } from './parts.ts';
 import { settleOrphans, settleRequest } from './settle-hold.ts';
 import { noteEnded, tellEnded } from './tell-ended.ts';
 import { tendFiles } from './tend-files.ts';
@@ -249,12 +249,12 @@ export class Account extends AccountLists implements AccountObject {
 
   /** @returns the backup of the account, as JSON. @param id how callers name the account */
   backupJson(id: string): string {
-    return answerByRoom('backupJson', this.state, id);
+    return answerByPlugin('backupJson', this.state, id);
   }
 
   /** Restores a backup. @param merges whether the account may have been used. Then of each sum the larger one counts */
   restoreJson(backup: string, digest: string, merges: boolean): AccountRestored {
-    const outcome = answerByRoom('restoreJson', this.state, backup, digest, merges);
+    const outcome = answerByPlugin('restoreJson', this.state, backup, digest, merges);
     if (this.state.isReplaced) {
       this.#recall();
       this.state.shared?.noteRestored();

@@ -71,7 +71,7 @@ export const accounts: Resource = {
       operation: 'getAccount',
       summary: 'See where an account stands',
       description:
-        'One’s own, or as an admin any. A bound token is told of its own account alone, which share of each limit in USD is used and when that begins anew: `{"type": "account", "id": "alice", "hour": null, "day": {"used": 0.5, "resets_at": "…"}, "week": null, "month": null, "total": null, "token": null}`.',
+        'One’s own, or as an admin any. A restricted token is told of its own account alone, which share of each limit in USD is used and when that begins anew: `{"type": "account", "id": "alice", "hour": null, "day": {"used": 0.5, "resets_at": "…"}, "week": null, "month": null, "total": null, "token": null}`.',
       answer: jsonAnswer('Its limits, and every window and bucket.', standing, quotaExample),
     },
     'PUT /accounts/:id/limits': {

@@ -12,7 +12,7 @@ import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { erasures } from '../../kit/kv/erasure-list.ts';
 import { accountList } from '../../kit/kv/name-list.ts';
-import { pluggedOne } from '../../kit/rooms/rooms.ts';
+import { contribution } from '../../kit/plugins/plugins.ts';
 import { shareUsed } from '../admission/budget-left.ts';
 import { readJson } from '../admission/read-body.ts';
 import { tightestFirst } from '../budget/binding.ts';
@@ -20,7 +20,6 @@ import { defaultLimits } from '../budget/default-limits.ts';
 import { creditRequest, limitsPatch, limitsSchema } from '../budget/limits.schema.ts';
 import { unpaidSearches } from '../budget/unpaid-searches.ts';
 import { byPeriod, CALENDAR } from '../budget/windows.ts';
-import { ALL_ACCOUNTS } from '../contracts/all-accounts.ts';
 import { accountOf } from '../contracts/call-account.ts';
 import { listNamedAccount } from '../lists/list-account.ts';
 import { absentQuery, erasureRequest } from './usage.schema.ts';
@@ -31,7 +30,7 @@ const LONGEST_KEY = 256;
 const MOST_AHEAD_MS = 60_000;
 
 /**
- * The routes of one account (the list of all is in `rooms/pools/`). An admin sees and changes any; everybody else sees only their own
+ * The routes of one account (the list of all is in `plugins/pools/`). An admin sees and changes any; everybody else sees only their own
  * status.
  */
 export const ACCOUNT_ROUTES = [
@@ -124,7 +123,7 @@ async function accountAnswerOf(c: Context<AppEnv>, id: string) {
   const defaults = defaultLimits(id, c.get('settings'));
   const standing = await accountOf(c, id)((object) => object.standing(defaults, jti));
   // What others have spent is for admins.
-  const all = hasScope(c.get('identity'), 'admin') ? pluggedOne(ALL_ACCOUNTS) : undefined;
+  const all = hasScope(c.get('identity'), 'admin') ? contribution('allAccounts') : undefined;
   const shared = (await all?.sharedLimits(c, standing.group)) ?? [];
   return { type: 'account', id, ...standing, binds: tightestFirst([...standing.binds, ...shared]) };
 }
@@ -183,7 +182,7 @@ export async function requireKnown(c: Context<AppEnv>, id: string): Promise<void
   if (validate(absentQuery, c.req.query()).if_absent) return;
   if (await accountOf(c, id)((object) => object.isKnown())) return;
   if (await accountList.has(c.env.STORE, id)) return;
-  const all = pluggedOne(ALL_ACCOUNTS);
+  const all = contribution('allAccounts');
   if (!(await all?.knows(c, id))) throw notFound('There is no such account. GET /accounts lists all.');
 }
 

@@ -48,7 +48,7 @@ export function shortOf(
   return lacking.length > 0 ? { outcome: 'short', leases: lacking, demand: { ...demand, most } } : undefined;
 }
 
-/** @returns the decision on a request for which a shared budget should pay that this Worker has no room for; undefined for any other */
+/** @returns the decision on a request for which a shared budget should pay although no plugin provides one; undefined for any other */
 export function withoutPayer(state: AccountState, want: Want): { outcome: 'unpayable' } | undefined {
   const isShared = want.pools?.deployment || state.groupOf(want) !== undefined;
   return isShared && !state.shared ? { outcome: 'unpayable' } : undefined;

@@ -9,7 +9,7 @@ import type { Erasure } from '../contracts/account.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { Listed } from '../lists/listed-rows.ts';
 import type { AccountState } from './account-state.ts';
-import { listKeptBy, partsOfAccounts } from './parts.ts';
+import { accountPlugins, listKeptBy } from './parts.ts';
 import { noteEnded } from './tell-ended.ts';
 
 /** How soon the alarm goes on with what is left; milliseconds. */
@@ -61,8 +61,8 @@ async function listErasure(state: AccountState): Promise<void> {
 
 /** @returns how much of what was made up to a time is left elsewhere: in other objects, and at upstreams */
 function countOthers(state: AccountState, until: number): number {
-  const ofRooms = partsOfAccounts().flatMap((part) => listKeptBy(state, part) ?? []);
-  const lists: Listed[] = [state.conversations, state.belongings, ...ofRooms];
+  const ofPlugins = accountPlugins().flatMap((part) => listKeptBy(state, part) ?? []);
+  const lists: Listed[] = [state.conversations, state.belongings, ...ofPlugins];
   return lists.reduce((sum, list) => sum + list.count(until), 0);
 }
 
@@ -122,7 +122,7 @@ export async function eraseInOtherObjects(state: AccountState, until = state.era
     // It answers whether it was there. One that was gone already is done, too.
     return erased.then(() => true);
   });
-  for (const part of partsOfAccounts()) {
+  for (const part of accountPlugins()) {
     const list = listKeptBy(state, part);
     const erase = (id: string) => part.erase?.(state, { account: accountId, id }, until) ?? Promise.resolve(false);
     if (list && part.erase) await eraseSome(state, until, list, erase);

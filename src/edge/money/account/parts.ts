@@ -1,13 +1,13 @@
-/** What rooms have inside the object of an account. Their rows are in its tables. */
+/** What plugins have inside the object of an account. Their rows are in its tables. */
 
 import { MINUTE_MS } from '../../kit/async/durations.ts';
 import { logFailure } from '../../kit/http/log.ts';
-import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
+import { contributions, memoizeByPlugins } from '../../kit/plugins/plugins.ts';
 import type { AccountObject } from '../contracts/account.ts';
 import type { Listed } from '../lists/listed-rows.ts';
 import type { AccountState } from './account-state.ts';
 
-export interface AccountPart {
+export interface AccountPlugin {
   /** Its methods of the object. */
   methods?: {
     readonly [M in keyof AccountObject]?: (
@@ -15,7 +15,7 @@ export interface AccountPart {
       ...args: Parameters<AccountObject[M]>
     ) => ReturnType<AccountObject[M]>;
   };
-  /** @returns what objects of the room keep for the account: each is erased with it, by `erase` */
+  /** @returns what objects of the plugin keep for the account: each is erased with it, by `erase` */
   listKept?(state: AccountState): Listed;
   /** Looks at sums that have changed. @param overHold the id of a request that has just cost more than its hold */
   summed?(state: AccountState, overHold?: string): void;
@@ -29,27 +29,32 @@ export interface AccountPart {
   erase?(state: AccountState, place: { account: string; id: string }, until: number): Promise<boolean>;
 }
 
-export const ACCOUNT_PARTS = seam<AccountPart>()('account');
+declare module '../../kit/plugins/plugins.ts' {
+  interface Plugin {
+    /** What the plugin does in the object of an account. */
+    readonly account?: AccountPlugin;
+  }
+}
 
-/** @returns the parts of all rooms in use. Every settlement asks */
-export const partsOfAccounts = ofRooms(() => pluggedInto(ACCOUNT_PARTS));
+/** @returns the parts of all plugins in use. Every settlement asks */
+export const accountPlugins = memoizeByPlugins(() => contributions('account'));
 
 /** Has the room that has a method of the object answer it. Only routes of this room call it. */
-export function answerByRoom<M extends keyof AccountObject>(
+export function answerByPlugin<M extends keyof AccountObject>(
   method: M,
   state: AccountState,
   ...args: Parameters<AccountObject[M]>
 ): ReturnType<AccountObject[M]> {
-  for (const { methods } of partsOfAccounts()) {
+  for (const { methods } of accountPlugins()) {
     const answer = methods?.[method];
     if (answer) return answer(state, ...args);
   }
-  throw new TypeError(`No room answers ${method}.`);
+  throw new TypeError(`No plugin answers ${method}.`);
 }
 
-/** Has rooms look at the sums of an account, which have changed. @param overHold as for a part */
+/** Has plugins look at the sums of an account, which have changed. @param overHold as for a part */
 export function lookAtSums(state: AccountState, overHold?: string): void {
-  for (const part of partsOfAccounts()) {
+  for (const part of accountPlugins()) {
     try {
       part.summed?.(state, overHold);
     } catch (thrown) {
@@ -60,7 +65,7 @@ export function lookAtSums(state: AccountState, overHold?: string): void {
 
 /** Has plugins do what is due. One that throws is called again by a later alarm, and the others are called now. */
 export async function doWhatIsDue(state: AccountState): Promise<void> {
-  for (const part of partsOfAccounts()) {
+  for (const part of accountPlugins()) {
     try {
       await part.due?.(state);
     } catch (thrown) {
@@ -72,7 +77,7 @@ export async function doWhatIsDue(state: AccountState): Promise<void> {
 }
 
 /** @returns what objects of a plugin keep for the account; undefined for a plugin that has none, or throws */
-export function listKeptBy(state: AccountState, part: AccountPart): Listed | undefined {
+export function listKeptBy(state: AccountState, part: AccountPlugin): Listed | undefined {
   try {
     return part.listKept?.(state);
   } catch (thrown) {

@@ -1,4 +1,4 @@
-import type { Bindings } from '../../kit/rooms/bindings.ts';
+import type { Bindings } from '../../kit/plugins/bindings.ts';
 import { OF_NO_ACCOUNT, sendAlert } from '../alerts/alert-outbox.ts';
 import { diskFullAlert } from '../budget/thresholds.ts';
 

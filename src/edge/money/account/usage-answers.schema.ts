@@ -102,7 +102,7 @@ const usedSchema = z.nullable(z.object({ used: z.described(z.number(), 'The shar
 
 const usedInWindow = z.nullable(z.object({ used: z.number(), resets_at: time }));
 
-/** An account as a page's bound token sees it: shares and times, and no amount. null: no limit in USD. */
+/** An account as a page's restricted token sees it: shares and times, and no amount. null: no limit in USD. */
 export const boundAccountAnswer = z.extend(accountRow, {
   hour: usedInWindow,
   day: usedInWindow,

@@ -70,8 +70,8 @@ const row = {
   batch: null,
   outcomes: null,
 };
-const ofRooms = Object.assign({}, ...dimensions().map(({ shown }) => shown));
-const rowSchema = z.withMeta(z.extend(ledgerRowSchema, ofRooms), { id: 'LedgerRow' });
+const ofPlugins = Object.assign({}, ...dimensions().map(({ shown }) => shown));
+const rowSchema = z.withMeta(z.extend(ledgerRowSchema, ofPlugins), { id: 'LedgerRow' });
 const listedSchema = z.withMeta(
   z.extend(rowSchema, { account: listedRequestSchema.shape.account, refusal: listedRequestSchema.shape.refusal }),
   {

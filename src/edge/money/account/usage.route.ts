@@ -11,10 +11,10 @@ import { markIn } from '../../kit/http/headers/request-id.ts';
 import { readPage } from '../../kit/http/page.ts';
 import { validate } from '../../kit/http/validate.ts';
 import { accountList } from '../../kit/kv/name-list.ts';
-import { pluggedOne } from '../../kit/rooms/rooms.ts';
+import { contribution } from '../../kit/plugins/plugins.ts';
 import { spanId } from '../budget/windows.ts';
 import type { Days } from '../contracts/account.ts';
-import { ALL_ACCOUNTS, allAccounts } from '../contracts/all-accounts.ts';
+import { allAccounts } from '../contracts/all-accounts.ts';
 import { accountOf } from '../contracts/call-account.ts';
 import { ownOrAny, requireKnown } from './accounts.route.ts';
 import { requestsOfAll } from './requests-of-all.ts';
@@ -131,7 +131,7 @@ async function failureAtUpstream(c: Context<AppEnv>, upstreamId: string): Promis
   const own = await requestOfAccount(c, c.get('identity').account, upstreamId);
   if (own) return own;
   const query = { outcome: 'failed', from: 0, after: undefined, limit: MOST_SEARCHED } as const;
-  const searched = (await pluggedOne(ALL_ACCOUNTS)?.lastOf(c, query)) ?? [];
+  const searched = (await contribution('allAccounts')?.lastOf(c, query)) ?? [];
   for (let at = 0; at < searched.length; at += SEARCHED_AT_ONCE) {
     const some = searched.slice(at, at + SEARCHED_AT_ONCE);
     const rows = await Promise.all(

@@ -1,17 +1,17 @@
 import { time } from '../../kit/http/fields.ts';
 import { mostListed } from '../../kit/http/page.ts';
 import * as z from '../../kit/http/zod.ts';
-import { ofRooms } from '../../kit/rooms/rooms.ts';
+import { memoizeByPlugins } from '../../kit/plugins/plugins.ts';
 import { summedBy } from '../contracts/about.ts';
 
 const OWN_GROUPS = ['day', 'model', 'token', 'user', 'tag', 'conversation', 'prefix'] as const;
 const LAST_GROUPS = ['upstream', 'tool', 'account', 'group'] as const;
 
-/** What usage can be grouped by. Those of rooms have any names. */
-export const usageGroupSchema = ofRooms(() => {
+/** What usage can be grouped by. Those of plugins have any names. */
+export const usageGroupSchema = memoizeByPlugins(() => {
   const own: readonly string[] = [...OWN_GROUPS, ...LAST_GROUPS];
-  const ofRoom = summedBy().flatMap(({ group }) => (own.includes(group) ? [] : [group]));
-  return z.enum([...OWN_GROUPS, ...ofRoom, ...LAST_GROUPS]);
+  const ofPlugin = summedBy().flatMap(({ group }) => (own.includes(group) ? [] : [group]));
+  return z.enum([...OWN_GROUPS, ...ofPlugin, ...LAST_GROUPS]);
 });
 
 const TIME_FAULT = 'Input should be a day, YYYY-MM-DD, or a time such as 2026-11-20T10:14:00Z';
@@ -61,7 +61,7 @@ export const requestsQuery = z.object({
   ...absentQuery.shape,
 });
 
-export const usageQuery = ofRooms(() =>
+export const usageQuery = memoizeByPlugins(() =>
   z.object({
     ...daysQuery.shape,
     group_by: z._default(usageGroupSchema(), 'day'),

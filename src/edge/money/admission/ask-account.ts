@@ -151,7 +151,7 @@ export function grantedBy(answer: AdmissionDecision): Extract<AdmissionDecision,
       throw storageError(answer);
     case 'unpayable':
       throw misconfigured(
-        'DEPLOYMENT_LIMITS and groups need the room `pools`, and this Worker was made without it: put it into the list.',
+        'DEPLOYMENT_LIMITS and groups need the plugin `pools`, and this Worker was made without it: put it into the list.',
       );
     case 'unreachable':
       throw new ObjectUnreachable('pool', answer.damage && new Error(answer.damage));

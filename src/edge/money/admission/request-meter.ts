@@ -10,10 +10,9 @@ import { cancelStopsAt, isClaudeApi, pricesAt } from '../../claude/upstreams/pri
 import { learnedAnswersOf } from '../../claude/usage/learned-answers.ts';
 import { speedsOf } from '../../claude/usage/writing-speeds.ts';
 import type { Settings } from '../../config/settings.ts';
-import { pluggedOne } from '../../kit/rooms/rooms.ts';
+import { contribution } from '../../kit/plugins/plugins.ts';
 import { ABANDONED_STAGE } from '../budget/state.ts';
 import type { AdmissionDecision } from '../contracts/admission.ts';
-import { ALL_ACCOUNTS } from '../contracts/all-accounts.ts';
 import { callAccount, sendSettlement } from '../contracts/call-account.ts';
 import type { Settlement } from '../contracts/settlement.ts';
 import { type StoredGrant, settlementOf, UNKNOWN_GRANT } from './book-outcome.ts';
@@ -77,7 +76,7 @@ export function tellOfKeys(place: TellingPlace, upstream: Upstream): void {
   if (!place.accounts.POOL) return;
   for (const [name, key] of keyHealths(upstream)) {
     if (!key.hasNews) continue;
-    const all = pluggedOne(ALL_ACCOUNTS);
+    const all = contribution('allAccounts');
     if (all) place.waitUntil?.(key.tell((news) => all.tellOfKey(place, news, name)));
   }
 }

@@ -11,8 +11,8 @@ import type { Tables } from '../../durable/tables.ts';
 import { within } from '../../kit/async/timeout.ts';
 import type { Target } from '../../kit/delivery/deliver.ts';
 import { sha256Hex, utf8 } from '../../kit/http/bytes.ts';
-import type { Bindings } from '../../kit/rooms/bindings.ts';
-import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
+import type { Bindings } from '../../kit/plugins/bindings.ts';
+import { contribution } from '../../kit/plugins/plugins.ts';
 import { ALERT_SOURCE } from './alert-source.ts';
 import type { Alert, AlertBody } from './alerts-answers.schema.ts';
 
@@ -44,8 +44,12 @@ interface SentAlert {
   digest: string;
 }
 
-/** Takes an alert into the inbox of all. Without a room that has one, alerts are forgotten. */
-export const ALERT_INBOX = singleSeam<(env: Bindings, alert: SentAlert) => Promise<void>>()('alertInbox');
+declare module '../../kit/plugins/plugins.ts' {
+  interface Plugin {
+    /** Stores an alert and delivers it. Without it, alerts are dropped. Only one plugin may have it. */
+    readonly alertInbox?: (env: Bindings, alert: SentAlert) => Promise<void>;
+  }
+}
 
 interface Stored {
   /** Alerts to send, each with the account with which it is erased. */
@@ -119,7 +123,7 @@ export class AlertOutbox {
 
 /** Sends an alert to the inbox of all, which keeps each key once. @param account with which it is erased */
 export async function sendAlert(env: Bindings, { key, alert, account }: Stored['due'][number]): Promise<void> {
-  const keep = pluggedOne(ALERT_INBOX);
+  const keep = contribution('alertInbox');
   if (!keep) return;
   const id = `${ALERT_SOURCE}_${(await sha256Hex(utf8(key))).slice(0, 32)}`;
   const body: AlertBody = { type: 'alert', event_id: id, ...alert };

@@ -4,7 +4,7 @@ import type { Identity } from '../../auth/identity/caller.ts';
 import { readTags } from '../../auth/identity/tags.ts';
 import { ANY_VALUE } from '../../claude/pricing/usage-sums.ts';
 import type * as z from '../../kit/http/zod.ts';
-import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
+import { contributions, memoizeByPlugins } from '../../kit/plugins/plugins.ts';
 import type { OutcomeCounts } from '../lists/batches-answers.schema.ts';
 
 /** Plain values by the names of dimensions. A name that nobody knows here is kept and passed on: a newer Worker has said it. */
@@ -28,8 +28,8 @@ export interface Dimension<T = unknown> {
   readonly shownInMessage?: Readonly<Record<string, z.ZodMiniType>>;
 }
 
-/** What rooms show in rows and messages: where a room declares a dimension, it adds the members here. */
-// biome-ignore lint/suspicious/noEmptyInterface: rooms fill it
+/** What plugins show in rows and messages: where a plugin declares a dimension, it adds the members here. */
+// biome-ignore lint/suspicious/noEmptyInterface: plugins fill it
 export interface ShownAbout {}
 
 /** What each row shows of it. */
@@ -42,7 +42,12 @@ interface CommonAbout {
   tags: Record<string, string>;
 }
 
-export const DIMENSIONS = seam<readonly Dimension[]>()('dimensions');
+declare module '../../kit/plugins/plugins.ts' {
+  interface Plugin {
+    /** Values of a request by which `GET /usage` groups and filters. */
+    readonly dimensions?: readonly Dimension[];
+  }
+}
 
 /** The version of a prefix, name@version. */
 export const OF_PREFIX: Dimension<string> = { name: 'prefix', group: 'prefix', isVersion: true };
@@ -56,9 +61,9 @@ export const OF_TAGS: Dimension<string> = {
 /** A hash of the end user that the request names. */
 const OF_USER: Dimension<string> = { name: 'user', group: 'user', ofCaller: ({ user }) => user };
 
-/** All dimensions, those of rooms first. */
-export const dimensions = ofRooms((): readonly Dimension[] => [
-  ...pluggedInto(DIMENSIONS).flat(),
+/** All dimensions, those of plugins first. */
+export const dimensions = memoizeByPlugins((): readonly Dimension[] => [
+  ...contributions('dimensions').flat(),
   OF_USER,
   OF_PREFIX,
   OF_TAGS,
@@ -78,7 +83,7 @@ export interface SummedBy {
 }
 
 /** All that is summed up by, beside days and models. */
-export const summedBy = ofRooms((): readonly SummedBy[] => {
+export const summedBy = memoizeByPlugins((): readonly SummedBy[] => {
   const own = (group: string): SummedBy => ({ group, sql: group, hasSeveral: false, valuesIn: (cell) => [cell] });
   return [
     own('token'),

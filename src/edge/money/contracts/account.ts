@@ -16,7 +16,7 @@ import type { CredentialUse, KeptHold } from './admission.ts';
 import type { Belonging, FileDescription, FileRow, UploadDecision, UploadReport, UploadRequest } from './belongings.ts';
 import type { ConversationReport } from './settlement.ts';
 
-declare module '../../kit/rooms/bindings.ts' {
+declare module '../../kit/plugins/bindings.ts' {
   interface Bindings {
     ACCOUNT: DurableObjectNamespace<AccountObject>;
   }

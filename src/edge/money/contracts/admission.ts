@@ -89,7 +89,7 @@ export type AdmissionDecision =
       unlisted: boolean;
     }
   | ({ outcome: 'full' } & StorageRefusal)
-  /** A group's or the deployment's budget should pay, too, and this Worker has no room for such. */
+  /** A group's or the deployment's budget should pay too, and no plugin provides shared budgets. */
   | { outcome: 'unpayable' }
   /** A pool must be asked, but could not be reached. */
   | { outcome: 'unreachable'; damage?: string | undefined }

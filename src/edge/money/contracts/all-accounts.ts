@@ -3,8 +3,8 @@
 import type { Context, MiddlewareHandler } from 'hono';
 import type { AppEnv } from '../../auth/context.ts';
 import type { KeyNews } from '../../claude/upstreams/key-health.ts';
-import { needsRoom } from '../../kit/http/errors.ts';
-import { pluggedOne, singleSeam } from '../../kit/rooms/rooms.ts';
+import { needsPlugin } from '../../kit/http/errors.ts';
+import { contribution } from '../../kit/plugins/plugins.ts';
 import type { UsageReport, UsedLimit } from '../account/usage-answers.schema.ts';
 import type { ListedOutcome, UsageQuery } from './account.ts';
 import type { AccountRequest } from './call-account.ts';
@@ -34,7 +34,7 @@ export interface SharedUsageQuery extends UsageQuery {
   limit?: number | undefined;
 }
 
-/** Who is told by all accounts, and tells the operator: the room of the budgets that they share. */
+/** Who is told by all accounts, and tells the operator: the plugin of the budgets that they share. */
 export interface AllAccounts {
   usage(c: Context<AppEnv>, query: SharedUsageQuery): Promise<UsageReport>;
   /** @returns the accounts of which a request was refused, or failed, since a time; the newest first */
@@ -49,11 +49,16 @@ export interface AllAccounts {
   beforeSpending: MiddlewareHandler<AppEnv>;
 }
 
-export const ALL_ACCOUNTS = singleSeam<AllAccounts>()('allAccounts');
+declare module '../../kit/plugins/plugins.ts' {
+  interface Plugin {
+    /** Lists and sums all accounts, and alerts the operator. Only one plugin may have it. */
+    readonly allAccounts?: AllAccounts;
+  }
+}
 
 /** @returns who is told by all accounts. @throws ApiError 400 if nobody is */
 export function allAccounts(): AllAccounts {
-  const all = pluggedOne(ALL_ACCOUNTS);
-  if (!all) throw needsRoom('pools', 'account: all accounts are summed by the budget that they share');
+  const all = contribution('allAccounts');
+  if (!all) throw needsPlugin('pools', 'account: all accounts are summed by the budget that they share');
   return all;
 }

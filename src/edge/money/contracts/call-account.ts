@@ -6,7 +6,7 @@ import type { Settings } from '../../config/settings.ts';
 import { callObject, type Remote } from '../../durable/call-object.ts';
 import { accountStub } from '../../durable/stubs.ts';
 import { notFound } from '../../kit/http/errors.ts';
-import type { AccountBinding } from '../../kit/rooms/bindings.ts';
+import type { AccountBinding } from '../../kit/plugins/bindings.ts';
 import type { AccountObject } from './account.ts';
 import type { Settled } from './settlement.ts';
 

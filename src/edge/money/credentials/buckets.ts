@@ -14,7 +14,7 @@ export class MemoryBuckets {
   /** The streams that were resumed, and how often each still may be for nothing. */
   readonly #resumed = new LruCache<string, { until: number; left: number }>({ most: MOST_BUCKETS });
 
-  /** Counts a request that asks no model. Bound tokens have a bucket of their own: a page stops no server. @returns the refusal of one too many */
+  /** Counts a request that asks no model. Restricted tokens have a bucket of their own: a page stops no server. @returns the refusal of one too many */
   read({ bound, most, stream }: CountedRead, now: number): Refusal | undefined {
     const resumed = stream === undefined ? undefined : this.#resumed.get(stream);
     if (resumed && now < resumed.until && resumed.left > 0) {

@@ -11,7 +11,7 @@ export const mintedToken = z.object({
   scopes: z.array(z.enum(SCOPES)),
   expires_at: z.nullable(z.iso.datetime()),
   limits: z.described(z.nullable(tokenLimits), 'Limits of this token alone; null where it has those of its account.'),
-  only: z.described(z.nullable(onlySchema), 'What a bound token may ask; null where it is not bound.'),
+  only: z.described(z.nullable(onlySchema), 'What a restricted token may ask; null where it is not bound.'),
 });
 
 /** A token in the place of the one that asked. That one stays valid until its end. */

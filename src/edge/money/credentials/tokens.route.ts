@@ -34,7 +34,7 @@ export const TOKEN_ROUTES = [
         ? undefined
         : { end: Math.floor(Date.now() / 1_000) + sessionSeconds, seconds: expiresIn };
     if (only && !takesBound())
-      throw invalidRequest('only: this edge takes no bound tokens: it is without the room agents.');
+      throw invalidRequest('only: restricted tokens need the plugin `agents`, which this deployment does not include.');
     const other = only && unknownOrigin(only, settings, new URL(c.req.url).origin);
     if (other !== undefined)
       throw invalidRequest(`only.origins: ${other} is none of ALLOWED_ORIGINS, so its pages could not use the token.`);

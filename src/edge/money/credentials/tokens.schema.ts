@@ -36,7 +36,7 @@ export const mintRequest = z
     ),
     only: z.optionally(
       onlySchema,
-      'Makes a bound token, safe in a page: it may ask these agents and classifiers, and do nothing else.',
+      'Makes a restricted token, safe in a page: it may ask these agents and classifiers, and do nothing else.',
     ),
   })
   .check(
@@ -49,7 +49,7 @@ export const mintRequest = z
     ),
     z.refine(({ scopes, only }) => !only || scopes.every((scope) => BOUND_SCOPES.includes(scope)), {
       path: ['scopes'],
-      error: `a bound token (\`only\`) has no scopes but ${BOUND_SCOPES.join(' and ')}`,
+      error: `a restricted token (\`only\`) has no scopes but ${BOUND_SCOPES.join(' and ')}`,
     }),
   );
 

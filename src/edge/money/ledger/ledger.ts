@@ -7,7 +7,7 @@
  */
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { addSums, type UsageSums } from '../../claude/pricing/usage-sums.ts';
-import { TablesOfRooms } from '../../durable/room-tables.ts';
+import { PluginTables } from '../../durable/plugin-tables.ts';
 import { makeTables, readMeta } from '../../durable/schema.ts';
 import { Tables } from '../../durable/tables.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
@@ -40,7 +40,7 @@ function isPlain({ tokens, saved, estimated, overHold, late, errorType }: Closin
 
 export class Ledger extends Tables {
   readonly rollups: Rollups;
-  readonly #tablesOfRooms: TablesOfRooms;
+  readonly #pluginTables: PluginTables;
   #fold: Fold;
   #unfolded = 0;
   /** The content of the table `meta` when the object woke; undefined after the wake, or after a write to it. */
@@ -57,8 +57,8 @@ export class Ledger extends Tables {
       onMade();
     };
     super(storage, meta ? undefined : make, abort);
-    this.#tablesOfRooms = new TablesOfRooms(storage, this);
-    this.#tablesOfRooms.recall(meta?.keys() ?? []);
+    this.#pluginTables = new PluginTables(storage, this);
+    this.#pluginTables.recall(meta?.keys() ?? []);
     // One read serves all parts that wake.
     this.#metaAtWake = meta ?? new Map();
     const stored = this.meta('fold');
@@ -71,13 +71,13 @@ export class Ledger extends Tables {
     this.#metaAtWake = undefined;
   }
 
-  /** @returns the tables of a room. @param statements make them, where they do not exist */
-  ofRoom(room: string, statements: string): Tables {
-    return this.#tablesOfRooms.of(room, statements);
+  /** @returns the tables of a plugin. @param statements make them, where they do not exist */
+  ofPlugin(plugin: string, statements: string): Tables {
+    return this.#pluginTables.of(plugin, statements);
   }
 
   override together<T>(change: () => T): T {
-    return this.#tablesOfRooms.together(() => super.together(change));
+    return this.#pluginTables.together(() => super.together(change));
   }
 
   override meta(key: string): string | undefined {

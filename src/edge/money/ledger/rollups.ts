@@ -19,7 +19,7 @@ import {
 import { Rows } from '../../durable/rows.ts';
 import type { Tables } from '../../durable/tables.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
-import { ofRooms } from '../../kit/rooms/rooms.ts';
+import { memoizeByPlugins } from '../../kit/plugins/plugins.ts';
 import { summedBy } from '../contracts/about.ts';
 import { ERASED_MODEL, IMPORTED_MODEL, ROLLUP_MODEL } from './tables.ts';
 
@@ -34,7 +34,7 @@ const VALUES_A_DAY = 200;
 type LedgerGroup = Record<string, SqlStorageValue> & UsageSums & { day: number; pool_group: string };
 
 /** What of a row is summed by, in SQL. */
-const selected = ofRooms(() => {
+const selected = memoizeByPlugins(() => {
   const cells = summedBy().map(({ sql }, at) => ({ as: `by_${at}`, sql }));
   return {
     cells: cells.map(({ as, sql }) => `${sql} as ${as}`).join(', '),

@@ -56,7 +56,9 @@ export function checkTools(tools: unknown, sender: ToolSender): void {
 /** @throws ApiError 403 for a caller who may not send such tools */
 function faultOfRun(tool: Json, sender: ToolSender): string | undefined {
   const kind = toolKindOf(tool.run);
-  return kind ? kind.fault(tool, sender) : 'run: this edge has no room "runs", which calls tools.';
+  return kind
+    ? kind.fault(tool, sender)
+    : 'run: tools that the edge calls need the plugin `runs`, which this deployment does not include.';
 }
 
 /** @returns why the API would refuse a tool that the client runs, as far as it is known here */

@@ -4,7 +4,7 @@ import type { Identity } from '../../auth/identity/caller.ts';
 import type { Settings } from '../../config/settings.ts';
 import type * as z from '../../kit/http/zod.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
-import { ofRooms, pluggedInto, seam } from '../../kit/rooms/rooms.ts';
+import { contributions, memoizeByPlugins } from '../../kit/plugins/plugins.ts';
 
 /** How a tool is called: its member `run`, as far as all kinds have the same in it. */
 export interface ToolRun {
@@ -53,14 +53,19 @@ export interface ToolKind {
   /** Brings its tools into their stored form. */
   stored?(tools: unknown[], settings: Settings, storing: StoringTools): Promise<unknown[]>;
 }
-export const TOOL_KINDS = seam<readonly ToolKind[]>()('tools');
+declare module '../../kit/plugins/plugins.ts' {
+  interface Plugin {
+    /** Kinds of tools that requests and agents can name. */
+    readonly tools?: readonly ToolKind[];
+  }
+}
 
-export const toolKinds = ofRooms(() => pluggedInto(TOOL_KINDS).flat());
+export const toolKinds = memoizeByPlugins(() => contributions('tools').flat());
 
 /** What names the kind of tools that are called at an address. A tool that names no other kind is one of these. */
 const AT_ADDRESS = 'url';
 
-/** @returns the kind that a tool names; undefined where no room in use calls such tools. @param run its own */
+/** @returns the kind that a tool names; undefined where no plugin in use calls such tools. @param run its own */
 export function kindNamed<Kind extends { readonly member: string }>(
   kinds: readonly Kind[],
   run: unknown,

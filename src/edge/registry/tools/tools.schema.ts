@@ -1,9 +1,9 @@
 import { fieldError } from '../../kit/http/validate.ts';
 import * as z from '../../kit/http/zod.ts';
-import { ofRooms } from '../../kit/rooms/rooms.ts';
+import { memoizeByPlugins } from '../../kit/plugins/plugins.ts';
 import { toolKinds } from './tool-kind.ts';
 
-const namesInRun = ofRooms(() => new Set(toolKinds().flatMap((kind) => kind.names())));
+const namesInRun = memoizeByPlugins(() => new Set(toolKinds().flatMap((kind) => kind.names())));
 /** Refuses in the tool around a `run` what belongs into it: it goes up, where the API refuses these in each request. */
 export function besideRun({ value, issues }: z.core.ParsePayload<{ run: unknown; [name: string]: unknown }>): void {
   const name = Object.keys(value).find((one) => namesInRun().has(one));

@@ -5,7 +5,7 @@ import type { Settings } from '../../config/settings.ts';
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import { type ApiError, notFound } from '../../kit/http/errors.ts';
 import { parseRef, type VersionRef } from '../../kit/kv/version-ref.ts';
-import type { AccountBinding } from '../../kit/rooms/bindings.ts';
+import type { AccountBinding } from '../../kit/plugins/bindings.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
 import {
   type Found,

@@ -1,22 +1,22 @@
 import { afterAll, beforeEach, expect, test, vi } from 'vitest';
 import * as z from '#edge/kit/http/zod.ts';
-import type { Room } from '#edge/rooms/room.ts';
+import type { Plugin } from '#edge/plugins/plugin.ts';
 
-// The rooms hold for the whole isolate: each test has the modules anew.
+// The plugins hold for the whole isolate: each test has the modules anew.
 let members: typeof import('#edge/claude/request/members.ts');
-let rooms: readonly Room[];
-let use: (rooms: readonly Room[]) => void;
+let plugins: readonly Plugin[];
+let use: (plugins: readonly Plugin[]) => void;
 beforeEach(async () => {
   vi.resetModules();
-  ({ ROOMS: rooms } = await import('#edge/rooms.ts'));
-  ({ shareRooms: use } = await import('#edge/kit/rooms/rooms.ts'));
+  ({ PLUGINS: plugins } = await import('#edge/plugins.ts'));
+  ({ registerPlugins: use } = await import('#edge/kit/plugins/plugins.ts'));
   members = await import('#edge/claude/request/members.ts');
 });
-// The next file has all rooms.
+// The next file has all plugins.
 afterAll(() => void vi.resetModules());
 
-test('a header of ours that nothing reads is refused by its name: those of the rooms in use are read, and all others pass', () => {
-  use(rooms.filter(({ name, needs = [] }) => name !== 'agents' && !needs.some((one) => one.name === 'agents')));
+test('a header of ours that nothing reads is refused by its name: those of the plugins in use are read, and all others pass', () => {
+  use(plugins.filter(({ name, needs = [] }) => name !== 'agents' && !needs.some((one) => one.name === 'agents')));
   const read = ['sluice-conversation', 'sluice-prefix', 'sluice-show', 'sluice-tags', 'sluice-simulate', 'x-own'];
   members.refuseUnreadHeaders(new Headers(read.map((name) => [name, 'x'])));
   for (const name of ['sluice-agent', 'Sluice-Model', 'sluice-turn', 'sluice-x']) {
@@ -28,13 +28,13 @@ test('a header of ours that nothing reads is refused by its name: those of the r
   }
 });
 
-test('a member of a new room is everywhere by its declaration alone', () => {
+test('a member of a new plugin is everywhere by its declaration alone', () => {
   const mood = {
     schema: z.string(),
     header: 'sluice-mood',
     open: ['bound'],
   } as const;
-  use([...rooms, { name: 'moods', members: { mood } }]);
+  use([...plugins, { name: 'moods', members: { mood } }]);
   members.refuseUnreadHeaders(new Headers({ 'sluice-mood': 'good' }));
   expect(members.memberNames(members.isOpenTo('bound'))).toContain('mood');
   expect(members.memberHeaders(members.isOpenTo('bound'))).toContain('sluice-mood');

@@ -12,8 +12,8 @@ import { eventsOf } from '#edge/conversations/turn/message-events.ts';
 import { utf8 } from '#edge/kit/http/bytes.ts';
 import { type Json, memberOf, parseObject } from '#edge/kit/json/object.ts';
 import { FrameReader } from '#edge/kit/sse/frames.ts';
-import { labelLines } from '#edge/rooms/batches/label-results.ts';
-import { readResults } from '#edge/rooms/batches/read-results.ts';
+import { labelLines } from '#edge/plugins/batches/label-results.ts';
+import { readResults } from '#edge/plugins/batches/read-results.ts';
 import {
   AS_THE_API,
   USAGE_FORMS,

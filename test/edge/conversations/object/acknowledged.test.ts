@@ -2,7 +2,7 @@ import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { accountStub } from '#edge/durable/stubs.ts';
-import { checkedLines } from '#edge/rooms/transfer/checked-backup.ts';
+import { checkedLines } from '#edge/plugins/transfer/checked-backup.ts';
 import { bindings, readOf, rowsOf, stubOf, turnNow } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
 import { tryAsyncCases } from '#test/support/runs.ts';

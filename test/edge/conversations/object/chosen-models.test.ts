@@ -184,7 +184,7 @@ test('a fork and a rewind go on with the model of the turns that they have', asy
   expect((await question(app, bob, 'hard', { conversation: 'restored' })).chosen).toContain('why=step_up');
 });
 
-test('a request names one of the models where the agent allows it, for that request alone; a bound token does not', async () => {
+test('a request names one of the models where the agent allows it, for that request alone; a restricted token does not', async () => {
   const { app, root, bob, up, labels } = await edgeWithRouter({ choice: { overridable: true } });
   const asks = (model: string) => ({ ...bob, 'sluice-model': model });
   const { chosen } = await question(app, asks(MIDDLE), 'easy', { model: LARGE });

@@ -5,7 +5,7 @@ import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
 import { accountStub } from '#edge/durable/stubs.ts';
 import { Account } from '#edge/money/account/account.ts';
-import { copyLines } from '#edge/rooms/transfer/forks.ts';
+import { copyLines } from '#edge/plugins/transfer/forks.ts';
 import {
   atRest,
   bindings,

@@ -100,7 +100,7 @@ function said(kinds: readonly string[], id: string, isLast: boolean): Scripted {
   return { content: [...own.flatMap((kind) => KINDS[kind]?.(id) ?? []), ...page], stop_reason: 'tool_use' };
 }
 
-test('a bound token reads nothing that a tool was given or gave back, on no route', async () => {
+test('a restricted token reads nothing that a tool was given or gave back, on no route', async () => {
   const script: { steps: string[][] } = { steps: [] };
   let name = '';
   const { app, page, bodies } = await edgeWith((turn, at) => {
@@ -221,7 +221,7 @@ test('who approves sees the input of the call that waits, and nothing of it afte
   expect(JSON.stringify(history.body)).not.toContain(SECRET);
 });
 
-test('the conversation of a subagent is not there for a bound token, even where it may ask that agent', async () => {
+test('the conversation of a subagent is not there for a restricted token, even where it may ask that agent', async () => {
   const { app, page } = await edgeWith((_, at) => (at === 0 ? said(['agent'], 'x', false) : undefined));
   await ask(app, 'POST', '/v1/messages', page, { agent: 'sky', conversation: 'web-1', messages: [question()] });
   await app.settled();

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { Json } from '#edge/kit/json/object.ts';
-import { importing } from '#edge/rooms/transfer/imported-turns.ts';
+import { importing } from '#edge/plugins/transfer/imported-turns.ts';
 import { type TestApp, testApp } from '#test/support/app.ts';
 import { simulate } from '#test/support/conversations.ts';
 import { bringIn as bringRowsIn, rowsBy, WAYS } from '#test/support/rows-by-ways.ts';

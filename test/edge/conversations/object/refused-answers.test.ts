@@ -84,7 +84,7 @@ const QUOTING = [
   SECRET,
 ];
 
-test('a bound token is told nothing that a refusal quotes, in whatever form it comes', async () => {
+test('a restricted token is told nothing that a refusal quotes, in whatever form it comes', async () => {
   const { app } = await edgeWithSky(SKY, 'none');
   const only = { agents: ['sky'], conversations: ['web-*'] };
   const caller = bearer(await tokenOf('bob', ['messages'], { only }));

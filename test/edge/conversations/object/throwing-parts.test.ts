@@ -1,34 +1,34 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import type { Conversation } from '#edge/conversations/object/conversation.ts';
-import type { ConversationPart, OpenPart } from '#edge/conversations/object/parts.ts';
+import type { ConversationHooks, ConversationPlugin } from '#edge/conversations/object/parts.ts';
 import { accountStub } from '#edge/durable/stubs.ts';
-import { shareRooms } from '#edge/kit/rooms/rooms.ts';
-import { operatorRoom } from '#edge/rooms/operator/room.ts';
-import { backgroundPart } from '#edge/rooms/runs/background/part.ts';
-import { runsPart } from '#edge/rooms/runs/part.ts';
-import { ROOMS } from '#edge/rooms.ts';
+import { registerPlugins } from '#edge/kit/plugins/plugins.ts';
+import { operator } from '#edge/plugins/operator/plugin.ts';
+import { backgroundPart } from '#edge/plugins/runs/background/part.ts';
+import { runsPart } from '#edge/plugins/runs/part.ts';
+import { PLUGINS } from '#edge/plugins.ts';
 import { atRest, bindings, readOf, rowsOf, simulate, stubOf } from '#test/support/conversations.ts';
 import { answeringBy, call, calls, says, servingTools, weather } from '#test/support/scripted-runs.ts';
 import { ask, bodyOf, requestOf, say, textOf, turnOf } from '#test/support/turns.ts';
 
-type Phase = keyof OpenPart;
+type Phase = keyof ConversationHooks;
 
-/** Has the last room in conversations throw in a phase of a turn. @returns what mends it */
+/** Has the last plugin in conversations throw in a phase of a turn. @returns what mends it */
 async function throwingIn(phase: Phase): Promise<() => void> {
   let isBroken = true;
   const fail = () => {
     if (isBroken) throw new Error(`broken in ${phase}`);
   };
-  const open = (): OpenPart => ({
+  const open = (): ConversationHooks => ({
     [phase]: fail,
   });
-  const plugs: { conversation: ConversationPart[] } = { conversation: [{ open }] };
-  Object.assign(operatorRoom, plugs);
-  shareRooms([...ROOMS]);
+  const plugs: { conversation: ConversationPlugin[] } = { conversation: [{ createHooks: open }] };
+  Object.assign(operator, plugs);
+  registerPlugins([...PLUGINS]);
   onTestFinished(() => {
-    Reflect.deleteProperty(operatorRoom, 'conversation');
-    shareRooms([...ROOMS]);
+    Reflect.deleteProperty(operator, 'conversation');
+    registerPlugins([...PLUGINS]);
   });
   await abortAllDurableObjects();
   return () => {
@@ -49,7 +49,7 @@ const countsOf = async () =>
 const PHASES = ['plan', 'before', 'begin', 'run'] as const;
 const TURNS = PHASES.flatMap((phase) => [
   { phase, what: 'a turn', more: {} },
-  // The room of runs begins a run, and asks no other.
+  // The plugin of runs begins a run, and asks no other.
   ...(phase === 'run' ? [] : [{ phase, what: 'a run', more: { tools: [weather()] } }]),
 ]);
 
@@ -119,12 +119,15 @@ test.each(
 });
 
 /** Has a part of the edge throw in a phase, from the next wake on. */
-async function breaking(part: ConversationPart, phase: Phase): Promise<void> {
-  const { open } = part;
+async function breaking(part: ConversationPlugin, phase: Phase): Promise<void> {
+  const { createHooks } = part;
   const fail = () => {
     throw new Error(`broken in ${phase}`);
   };
-  vi.spyOn(part, 'open').mockImplementation((conversation) => ({ ...open?.(conversation), [phase]: fail }));
+  vi.spyOn(part, 'createHooks').mockImplementation((conversation) => ({
+    ...createHooks?.(conversation),
+    [phase]: fail,
+  }));
   await abortAllDurableObjects();
 }
 

@@ -6,7 +6,7 @@ import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
 import { turnAt } from '#edge/conversations/history/storage/turn-queries.ts';
 import { TurnSettlements } from '#edge/conversations/object/turn-settlements.ts';
 import { accountStub } from '#edge/durable/stubs.ts';
-import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { bodyOf as streamOf } from '#test/support/app.ts';
 import { atRest, bindings, conversationsReach, passingTime, simulate, stubOf } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';

@@ -7,7 +7,7 @@ import type { HistoryQuery } from '#edge/conversations/object/conversations.sche
 import { MessageBuilder } from '#edge/conversations/turn/message-builder.ts';
 import { describe as describeOne } from '#edge/conversations/views/views.ts';
 import type { Json } from '#edge/kit/json/object.ts';
-import { BLANK_SUMMARY, summariesIn } from '#edge/rooms/summaries/summary-rows.ts';
+import { BLANK_SUMMARY, summariesIn } from '#edge/plugins/summaries/summary-rows.ts';
 import { type Row, rowsOf, stubOf } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
 import { answeringBy, call, calls, says, servingTools, weather } from '#test/support/scripted-runs.ts';

@@ -3,11 +3,11 @@ import { describe, expect, test, vi } from 'vitest';
 import { parseSettings } from '#edge/config/settings.ts';
 import { deliver } from '#edge/kit/delivery/deliver.ts';
 import { hmac } from '#edge/kit/delivery/hmac.ts';
-import type { Bindings } from '#edge/kit/rooms/bindings.ts';
-import { shippedWebhooks } from '#edge/rooms/webhooks/shipped-sources.ts';
-import { defineWebhook, type Webhook } from '#edge/rooms/webhooks/sources/define-webhook.ts';
-import { targetOf } from '#edge/rooms/webhooks/target.ts';
-import type { Delivered } from '#edge/rooms/webhooks/webhooks-answers.schema.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
+import { shippedWebhooks } from '#edge/plugins/webhooks/shipped-sources.ts';
+import { defineWebhook, type Webhook } from '#edge/plugins/webhooks/sources/define-webhook.ts';
+import { targetOf } from '#edge/plugins/webhooks/target.ts';
+import type { Delivered } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
 import { webhookVars } from '#test/support/webhook-vars.ts';
 import { labelled, WEBHOOK_SECRET } from '#test/support/webhooks.ts';
 

@@ -5,7 +5,7 @@ import { describe, expect, test, vi } from 'vitest';
 import { type HmacOptions, hmac } from '#edge/kit/delivery/hmac.ts';
 import type { SignatureScheme } from '#edge/kit/delivery/signature.ts';
 import { signStandard, standardHeaders, verifyStandard } from '#edge/kit/delivery/standard-webhooks.ts';
-import { verifyGithub, verifySlack, verifyStripe } from '#edge/rooms/webhooks/sources/signatures.ts';
+import { verifyGithub, verifySlack, verifyStripe } from '#edge/plugins/webhooks/sources/signatures.ts';
 import { signGithub, signHmac, signSlack, signStripe } from '../../../../scripts/sign-webhook.ts';
 
 interface Vector {

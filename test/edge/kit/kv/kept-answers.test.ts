@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
 import { answerHash, forgetAnswers, keepAnswer, recallAnswer } from '#edge/kit/kv/kept-answers.ts';
-import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 
 const { STORE } = env as unknown as Bindings;
 const ANSWER = { label: 'bug', confidence: null, fields: null };

@@ -2,9 +2,9 @@ import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, test, vi } from 'vitest';
 import { accountStub } from '#edge/durable/stubs.ts';
-import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
-import type { BatchDecision, BatchOrder } from '#edge/rooms/batches/contracts/batch.ts';
+import type { BatchDecision, BatchOrder } from '#edge/plugins/batches/contracts/batch.ts';
 import { alarmsByHand } from '#test/support/in-flight.ts';
 import { MODEL } from '#test/support/small-message.ts';
 import { NOON } from './admission-requests.ts';
@@ -16,7 +16,7 @@ const stub = () => accountStub(bindings, {}, 'alice') as unknown as DurableObjec
 const inside = <T>(run: (account: Account) => T | Promise<T>) => runInDurableObject(stub(), run);
 const ring = () => inside((account) => account.alarm());
 
-/** An account that has something in objects of rooms. @returns what moves its clock */
+/** An account that has something in objects of plugins. @returns what moves its clock */
 async function fill(): Promise<(milliseconds: number) => number> {
   let clock = NOON;
   alarmsByHand();
@@ -38,7 +38,7 @@ async function fill(): Promise<(milliseconds: number) => number> {
   };
 }
 
-test('objects of rooms are asked to erase what they keep, and what is not done yet stays listed', async () => {
+test('objects of plugins are asked to erase what they keep, and what is not done yet stays listed', async () => {
   const pass = await fill();
   const asked: unknown[] = [];
   let left = 1;

@@ -7,7 +7,7 @@ import type { Alarm } from '#edge/durable/alarm.ts';
 import type { Tables } from '#edge/durable/tables.ts';
 import { LimitsInForce } from '#edge/money/account/limits-in-force.ts';
 import { Visit } from '#edge/money/account/visit.ts';
-import { LeaseIdentity } from '#edge/rooms/pools/leases/lease-identity.ts';
+import { LeaseIdentity } from '#edge/plugins/pools/leases/lease-identity.ts';
 
 /** Tables of which only `meta` has rows. @param failures how many writes fail, from the next one on */
 function metaTables(stored: Record<string, string> = {}) {

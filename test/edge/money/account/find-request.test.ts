@@ -5,7 +5,7 @@ import * as z from 'zod/mini';
 import { accountStub } from '#edge/durable/stubs.ts';
 import { markIn } from '#edge/kit/http/headers/request-id.ts';
 import { accountList } from '#edge/kit/kv/name-list.ts';
-import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import {
   type ListedRequest,

@@ -3,7 +3,7 @@ import { env } from 'cloudflare:workers';
 import { decodeJwt } from 'jose';
 import { describe, expect, test } from 'vitest';
 import { accountStub } from '#edge/durable/stubs.ts';
-import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import { errorOf, type TestApp } from '#test/support/app.ts';
 import { bearer, tokenOf } from '#test/support/tokens.ts';

@@ -2,10 +2,10 @@ import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } fro
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
 import { accountStub } from '#edge/durable/stubs.ts';
-import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { ListedRequest } from '#edge/money/account/usage-answers.schema.ts';
-import { poolStub } from '#edge/rooms/pools/call-pool.ts';
-import { DEPLOYMENT_POOL } from '#edge/rooms/pools/pool-name.ts';
+import { poolStub } from '#edge/plugins/pools/call-pool.ts';
+import { DEPLOYMENT_POOL } from '#edge/plugins/pools/pool-name.ts';
 import { type Sent, type TestApp, testApp } from '#test/support/app.ts';
 import { atNoon, passTime } from '#test/support/calendar.ts';
 import { alarmsByHand } from '#test/support/in-flight.ts';

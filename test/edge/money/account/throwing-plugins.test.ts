@@ -1,15 +1,15 @@
 import { afterEach, expect, test, vi } from 'vitest';
 import type { AccountState } from '#edge/money/account/account-state.ts';
-import { type AccountPart, doWhatIsDue, listKeptBy, lookAtSums } from '#edge/money/account/parts.ts';
-import { operatorRoom } from '#edge/rooms/operator/room.ts';
-import { webhooksRoom } from '#edge/rooms/webhooks/room.ts';
+import { type AccountPlugin, doWhatIsDue, listKeptBy, lookAtSums } from '#edge/money/account/parts.ts';
+import { operator } from '#edge/plugins/operator/plugin.ts';
+import { webhooks } from '#edge/plugins/webhooks/plugin.ts';
 
 const fail = () => {
   throw new RangeError('broken');
 };
 
 /** Replaces a hook of a plugin's part in accounts. */
-function replace(part: AccountPart | undefined, hook: 'due' | 'summed', by: () => void): void {
+function replace(part: AccountPlugin | undefined, hook: 'due' | 'summed', by: () => void): void {
   if (!part) throw new Error('This plugin has no part in accounts.');
   const before = part[hook];
   Object.assign(part, { [hook]: by });
@@ -35,8 +35,8 @@ function accountState() {
 const isCalled = (name: string, heard: unknown[]) => () => void heard.push(name);
 
 test.each([
-  [operatorRoom, webhooksRoom],
-  [webhooksRoom, operatorRoom],
+  [operator, webhooks],
+  [webhooks, operator],
 ])('calls the other plugins when one throws in `due`, and has the alarm call it again', async (broken, other) => {
   const { heard, state } = accountState();
   replace(broken.account, 'due', fail);
@@ -48,8 +48,8 @@ test.each([
 });
 
 test.each([
-  [operatorRoom, webhooksRoom],
-  [webhooksRoom, operatorRoom],
+  [operator, webhooks],
+  [webhooks, operator],
 ])('logs what a plugin throws in `summed`, and calls the others', (broken, other) => {
   const { heard, state } = accountState();
   const logging = vi.spyOn(console, 'error').mockImplementation(() => {});

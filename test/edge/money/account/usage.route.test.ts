@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import * as z from 'zod/mini';
 import { accountStub } from '#edge/durable/stubs.ts';
 import { accountList } from '#edge/kit/kv/name-list.ts';
-import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import { ledgerRequestSchema, usageReportSchema } from '#edge/money/account/usage-answers.schema.ts';
 import { errorOf } from '#test/support/app.ts';

@@ -5,7 +5,7 @@ import { ModelTable } from '#edge/claude/models/models.ts';
 import { mostTokensOf } from '#edge/claude/pricing/most-tokens.ts';
 import { worstCaseOf } from '#edge/claude/pricing/worst-case.ts';
 import { accountStub } from '#edge/durable/stubs.ts';
-import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import type { LedgerRow } from '#edge/money/account/usage-answers.schema.ts';
 import type { Limits } from '#edge/money/budget/limits.schema.ts';

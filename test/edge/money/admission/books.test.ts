@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
 import { mostTokensOf } from '#edge/claude/pricing/most-tokens.ts';
 import { accountStub } from '#edge/durable/stubs.ts';
-import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Limits } from '#edge/money/budget/limits.schema.ts';
 import { createSimulator } from '#edge/toolkit/simulator.ts';
 import firstPrompt from '#test/fixtures/claude-code/first-prompt.json';

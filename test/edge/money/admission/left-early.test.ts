@@ -4,7 +4,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { ModelTable } from '#edge/claude/models/models.ts';
 import { computeCost } from '#edge/claude/pricing/cost.ts';
 import { accountStub } from '#edge/durable/stubs.ts';
-import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { bodyOf, testApp } from '#test/support/app.ts';
 import { stopClock } from '#test/support/calendar.ts';
 import { conversationsReach, simulate } from '#test/support/conversations.ts';

@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { expect, test, vi } from 'vitest';
 import { settingsOf } from '#edge/config/settings.ts';
-import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { Account } from '#edge/money/account/account.ts';
 import { askForAdmission } from '#edge/money/admission/ask-account.ts';
 import { type AccountRequest, callAccount, sendSettlement } from '#edge/money/contracts/call-account.ts';

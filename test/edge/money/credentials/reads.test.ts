@@ -2,7 +2,7 @@ import { abortAllDurableObjects } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { MINUTE_MS } from '#edge/kit/async/durations.ts';
-import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import type { AdmissionRequest } from '#edge/money/contracts/admission.ts';
 import { ask } from '#test/support/agents.ts';
@@ -29,7 +29,7 @@ async function readsOf(app: TestApp, path: string, headers: Record<string, strin
   return statuses;
 }
 
-/** An edge where a bound token may read four times in a minute, another one six times. */
+/** An edge where a restricted token may read four times in a minute, another one six times. */
 async function edge(vars: Record<string, unknown> = {}): Promise<TestApp> {
   const app = smallEdge({ BOUND_READS_PER_MINUTE: '4', READS_PER_MINUTE: '6', ...vars });
   const root = bearer(await tokenOf('root', ['admin']));
@@ -40,7 +40,7 @@ async function edge(vars: Record<string, unknown> = {}): Promise<TestApp> {
 const MESSAGES = '/conversations/c1/messages?if_absent=empty';
 const STREAM = '/conversations/c1/stream?if_absent=empty';
 
-test('the bound tokens of an account read so often in a minute, and are told when they may again, without a further call', async () => {
+test('the restricted tokens of an account read so often in a minute, and are told when they may again, without a further call', async () => {
   const { bindings, calls } = countedBindings();
   const app = await edge(bindings);
   const [page, another, third] = [await bound(), await bound(), await bound()];

@@ -5,7 +5,7 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import * as z from 'zod/mini';
 import { SCOPES } from '#edge/auth/identity/identity.ts';
 import { accountStub } from '#edge/durable/stubs.ts';
-import type { Bindings } from '#edge/kit/rooms/bindings.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import { tokenRowSchema } from '#edge/money/account/usage-answers.schema.ts';
 import { MOST_MINTED } from '#edge/money/credentials/credentials.ts';
@@ -41,7 +41,7 @@ async function list(app: TestApp, account: string, query = ''): Promise<List> {
 const ONLY = { agents: ['sky', 'own:cloud'], classifiers: ['tickets'] };
 
 describe('minting', () => {
-  test('makes a bound token, whose claim says what it may ask', async () => {
+  test('makes a restricted token, whose claim says what it may ask', async () => {
     const only = { ...ONLY, conversations: ['web-*', 'one'] };
     const minted = await mint(smallEdge(), { account: 'alice', scopes: ['messages', 'classify'], only });
     expect(minted.only).toEqual(only);
@@ -92,9 +92,13 @@ describe('minting', () => {
     ['an end between seconds', { account: 'a', scopes: ['messages'], expires_in: 1.5 }, /^expires_in: /],
     ['an end beyond any time', { account: 'a', scopes: ['messages'], expires_in: 1e12 }, /^expires_in: /],
     ['a label of any length', { account: 'a', scopes: ['messages'], label: 'x'.repeat(257) }, /^label: /],
-    ['a bound token with scopes of its own', { account: 'a', scopes: ['messages', 'tools'], only: ONLY }, /^scopes: /],
-    ['a bound token for everything', { account: 'a', scopes: ['admin'], only: ONLY }, /^scopes: /],
-    ['a bound token for nothing', { account: 'a', scopes: ['messages'], only: {} }, /^only: must name agents or/],
+    [
+      'a restricted token with scopes of its own',
+      { account: 'a', scopes: ['messages', 'tools'], only: ONLY },
+      /^scopes: /,
+    ],
+    ['a restricted token for everything', { account: 'a', scopes: ['admin'], only: ONLY }, /^scopes: /],
+    ['a restricted token for nothing', { account: 'a', scopes: ['messages'], only: {} }, /^only: must name agents or/],
     ['an empty list', { account: 'a', scopes: ['messages'], only: { agents: [] } }, /^only\.agents: /],
     ['no name', { account: 'a', scopes: ['messages'], only: { agents: ['a b'] } }, /^only\.agents\.0: /],
     ['half a version', { account: 'a', scopes: ['messages'], only: { agents: ['own:sky@12'] } }, /^only\.agents\.0: /],

@@ -1,9 +1,9 @@
 /**
- * What copies, backups and rewinds of a conversation know of its rows: one list, which rooms go on with. Turns and messages are
+ * What copies, backups and rewinds of a conversation know of its rows: one list, which plugins go on with. Turns and messages are
  * not in it, because all others stand before or behind them.
  */
 
-import { ofRooms, pluggedInto, seam } from '../../../kit/rooms/rooms.ts';
+import { contributions, memoizeByPlugins } from '../../../kit/plugins/plugins.ts';
 import type { Profile, TurnRow } from './rows.ts';
 import type { Transcript } from './transcript.ts';
 
@@ -51,10 +51,15 @@ const frozen: CopiedRows = {
   }),
 };
 
-export const COPIED = seam<CopiedRows>()('copied');
+declare module '../../../kit/plugins/plugins.ts' {
+  interface Plugin {
+    /** Which rows of the plugin a fork, an export and a backup contain. */
+    readonly copied?: CopiedRows;
+  }
+}
 
 /** @returns the list, in the order of lines */
-export const copiedRows = ofRooms(() => [frozen, ...pluggedInto(COPIED)]);
+export const copiedRows = memoizeByPlugins(() => [frozen, ...contributions('copied')]);
 
 /** @returns what all in the list have as members of the profile, for the turns that are kept */
 export function keptMembers(profile: Partial<Profile>, turns: TurnsKept): Partial<Profile> {

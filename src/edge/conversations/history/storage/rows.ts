@@ -178,7 +178,7 @@ export interface TurnRow {
   run: number | null;
   /** 1 for a turn in the background: its end is sent as an event. */
   background: 1 | null;
-  /** What rooms note of it; in the row of a step, what is shown of its run. */
+  /** What plugins note of it; in the row of a step, what is shown of its run. */
   notes: TurnNotes | null;
 }
 

@@ -7,7 +7,7 @@
  */
 
 import { columnsOf, type RawRow } from '../../../durable/columns.ts';
-import { TablesOfRooms } from '../../../durable/room-tables.ts';
+import { PluginTables } from '../../../durable/plugin-tables.ts';
 import { makeTables, readMeta } from '../../../durable/schema.ts';
 import { Tables } from '../../../durable/tables.ts';
 import { getOrMake } from '../../../kit/cache/get-or-make.ts';
@@ -18,7 +18,14 @@ import { LogRows } from './log-rows.ts';
 import { MessageRows } from './message-rows.ts';
 import { PIECE_CHARACTERS } from './message-text.ts';
 import { OF_SHOWN, ownersIn, readDivided, writeDivided } from './pieces.ts';
-import { type EdgeCalls, NO_EDGE_CALLS, type RoomRows, type RowsKind, rowsInUse, type StandIns } from './room-rows.ts';
+import {
+  type EdgeCalls,
+  NO_EDGE_CALLS,
+  type PluginRows,
+  type RowsKind,
+  rowsInUse,
+  type StandIns,
+} from './plugin-rows.ts';
 import { type NewMessage, type Profile, seldomOf, type TurnRow, type TurnStatus, turnOf } from './rows.ts';
 import { COMMITTED, CONVERSATION_TABLES, OF_UNSETTLED_RUN } from './tables.ts';
 import { shownNotes } from './turn-notes.ts';
@@ -43,9 +50,9 @@ export class Transcript extends Tables {
   readonly log: LogRows;
   readonly messages: MessageRows;
   readonly #key = {};
-  /** The rows of rooms, by their kinds. */
-  readonly #rows = new Map<RowsKind, RoomRows>();
-  readonly #tablesOfRooms: TablesOfRooms;
+  /** The rows of plugins, by their kinds. */
+  readonly #rows = new Map<RowsKind, PluginRows>();
+  readonly #pluginTables: PluginTables;
   #profile: Profile | undefined;
   /** Why nothing of it can be used, not even its profile. */
   damage: DamagedRow | undefined;
@@ -62,7 +69,7 @@ export class Transcript extends Tables {
 
   constructor(storage: DurableObjectStorage) {
     super(storage);
-    this.#tablesOfRooms = new TablesOfRooms(storage, this);
+    this.#pluginTables = new PluginTables(storage, this);
     this.log = new LogRows(this);
     this.messages = new MessageRows(this);
     this.#isEmpty = false;
@@ -93,19 +100,19 @@ export class Transcript extends Tables {
     historyCache.set(this.#key, history);
   }
 
-  /** @returns the rows of a room */
-  rowsOf<Of extends RoomRows>(kind: RowsKind<Of>): Of {
+  /** @returns the rows of a plugin */
+  rowsOf<Of extends PluginRows>(kind: RowsKind<Of>): Of {
     // The only cast: what is kept of a kind was made by it.
-    return getOrMake(this.#rows, kind, () => kind.open(this.#tablesOfRooms.of(kind.name, kind.tables), this)) as Of;
+    return getOrMake(this.#rows, kind, () => kind.open(this.#pluginTables.of(kind.name, kind.tables), this)) as Of;
   }
 
-  get #ofRooms(): RoomRows[] {
+  get #ofPlugins(): PluginRows[] {
     return rowsInUse().map((kind) => this.rowsOf(kind));
   }
 
-  /** @returns what the first room tells that has something to tell; undefined if none has */
-  firstOf<T>(tell: (rows: RoomRows) => T | null | undefined): T | undefined {
-    for (const rows of this.#ofRooms) {
+  /** @returns what the first plugin tells that has something to tell; undefined if none has */
+  firstOf<T>(tell: (rows: PluginRows) => T | null | undefined): T | undefined {
+    for (const rows of this.#ofPlugins) {
       const found = tell(rows);
       if (found !== undefined && found !== null) return found;
     }
@@ -123,7 +130,7 @@ export class Transcript extends Tables {
   }
 
   override together<T>(change: () => T): T {
-    return this.#tablesOfRooms.together(() => super.together(change));
+    return this.#pluginTables.together(() => super.together(change));
   }
 
   /** The number of the newest turn, whatever its status is; 0 if there is none. */
@@ -157,7 +164,7 @@ export class Transcript extends Tables {
     this.damage = undefined;
     this.#size = undefined;
     this.#isEmpty = true;
-    this.#tablesOfRooms.forget();
+    this.#pluginTables.forget();
     this.#rows.clear();
   }
 
@@ -273,7 +280,7 @@ export class Transcript extends Tables {
 
   /** Deletes what says how a turn goes on, since that cannot be read. */
   dropDamaged(turn: number): void {
-    for (const rows of this.#ofRooms) rows.dropDamaged?.(turn);
+    for (const rows of this.#ofPlugins) rows.dropDamaged?.(turn);
   }
 
   /** Stores turns that have ended elsewhere and have the same columns, without their messages. */
@@ -299,12 +306,12 @@ export class Transcript extends Tables {
     this.log.noteEnd(turn);
   }
 
-  /** Deletes the turns that meet a condition on their columns, and what rooms and texts behind them belong to them. */
+  /** Deletes the turns that meet a condition on their columns, and what plugins and texts behind them belong to them. */
   deleteTurns(where: string, ...bindings: SqlStorageValue[]): void {
     this.#forgetHistory();
     const turns = `select seq from turns where ${where}`;
     this.write(`delete from pieces where ${ownersIn(turns)}`, ...bindings);
-    for (const rows of this.#ofRooms) rows.deleteOf?.(turns, ...bindings);
+    for (const rows of this.#ofPlugins) rows.deleteOf?.(turns, ...bindings);
     this.write(`delete from turns where ${where}`, ...bindings);
   }
 
@@ -373,28 +380,28 @@ export class Transcript extends Tables {
   empty(): void {
     this.#forgetHistory();
     for (const table of ['messages', 'pieces', 'log']) this.write(`delete from ${table}`);
-    for (const rows of this.#ofRooms) rows.clear();
+    for (const rows of this.#ofPlugins) rows.clear();
     this.write(`delete from turns where settled = 1 and not ${OF_UNSETTLED_RUN}`);
   }
 
-  /** Deletes what rooms still have to tell of it, too: it is deleted. */
+  /** Deletes what plugins still have to tell of it, too: it is deleted. */
   drop(): void {
     this.empty();
-    for (const rows of this.#ofRooms) rows.drop?.();
+    for (const rows of this.#ofPlugins) rows.drop?.();
   }
 
   /** Deletes what an interrupted copy has left. Keeps a failed first turn, so that it can be resumed. */
   dropUnborn(): void {
     this.#forgetHistory();
     for (const table of ['messages', 'pieces']) this.write(`delete from ${table}`);
-    for (const rows of this.#ofRooms) rows.clear();
+    for (const rows of this.#ofPlugins) rows.clear();
     this.write(`delete from turns where status in ${COMMITTED}`);
   }
 
   /** @param meta undefined if its table is lost @throws DamagedRow */
   #open(meta: Map<string, string> | undefined): void {
     if (!meta) throw new DamagedTable('its tables');
-    this.#tablesOfRooms.recall(meta.keys());
+    this.#pluginTables.recall(meta.keys());
     const profile = meta.get('profile');
     // Tables without a row are nobody's.
     if (profile === undefined && !this.has('turns')) return;

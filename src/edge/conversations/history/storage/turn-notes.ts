@@ -1,12 +1,12 @@
 /**
- * What rooms note of a turn when it begins: values by name, in one column of its row. Once it has ended, and in its copies, only
+ * What plugins note of a turn when it begins: values by name, in one column of its row. Once it has ended, and in its copies, only
  * those are left that a dimension of the same name shows in messages.
  */
 
 import { parseObject } from '../../../kit/json/object.ts';
 import { dimensions } from '../../../money/contracts/about.ts';
 
-/** Plain values by name. A room checks what it reads, since a row may be damaged. */
+/** Plain values by name. A plugin checks what it reads, since a row may be damaged. */
 export type TurnNotes = Readonly<Record<string, unknown>>;
 
 interface Noted {

@@ -1,10 +1,11 @@
 /** The headers of answers that are the edge's own. A page of another origin may read each. */
 
-import { type Plugged, seam } from '../../rooms/rooms.ts';
-
-/** What rooms add to answers. */
-export const HEADERS = seam<readonly `sluice-${string}`[]>()('headers');
-export type HeadersPlugged = Plugged<typeof HEADERS>;
+declare module '../../plugins/plugins.ts' {
+  interface Plugin {
+    /** The `sluice-` response headers that the plugin sets. Pages of other origins may read them. */
+    readonly headers?: readonly `sluice-${string}`[];
+  }
+}
 
 /** The core's own. */
 export const CORE_HEADERS = [

@@ -6,7 +6,7 @@ const chosen_by = { label: 'easy', classifier: 'difficulty@1', arm: 'chosen', wh
 const deliver_url = 'https://hooks.example.com/own';
 const blank = (): Pick<TurnRow, 'notes'> => ({ notes: null });
 
-test('what rooms note of a turn stands beside what others have noted', () => {
+test('what plugins note of a turn stands beside what others have noted', () => {
   const row = blank();
   addNotes(row, { deliver_url });
   addNotes(row, { chosen_by });

@@ -1,0 +1,3 @@
+import type { Plugin } from '../src/edge/kit/plugins/plugins.ts';
+
+export declare const PLUGINS: readonly Plugin[];

@@ -1,0 +1,117 @@
+/** What plugins store in the object of a conversation: rows in tables of their own, which are made with the first of them. */
+
+import type { Tables } from '../../../durable/tables.ts';
+import type * as z from '../../../kit/http/zod.ts';
+import { contributions, memoizeByPlugins } from '../../../kit/plugins/plugins.ts';
+import type { CalledTool } from '../../../money/contracts/settlement.ts';
+import type { conversationReport, turnReport } from '../../object/conversations-answers.schema.ts';
+import type { ReadableTables } from './rows.ts';
+
+/** A call of a tool by the edge. */
+export interface EdgeCall {
+  /** The number of the turn whose answer called it. */
+  readonly turn: number;
+  /** The id of its `tool_use`. */
+  readonly id: string;
+  /** Milliseconds since 1970; null while it runs, and if a crash has hidden whether it was made. */
+  readonly endedAt: number | null;
+}
+
+/** The calls that the edge has made: their results go up with the next message, and are shown with their answer. */
+export interface EdgeCalls {
+  /** The ids of all of them. */
+  readonly ids: ReadonlySet<string>;
+  /** @returns the calls of a turn, in their order */
+  of(turn: number): readonly EdgeCall[];
+  /** @returns the `tool_result` blocks of a turn's calls as JSON texts, by the ids of the calls */
+  results(turn: number): Map<string, string>;
+  /** Changes the result of a call that has ended. @param result the `tool_result` block as JSON text, which is short */
+  changeResult(turn: number, id: string, result: string): void;
+  /** @returns how often the tools of a turn were called; undefined if none was */
+  toolsOf(turn: number): Record<string, CalledTool> | undefined;
+  /** Describes the calls of a turn. @param inputsIn reads their inputs, by the ids of the calls */
+  shown(turn: number, inputsIn: (turn: number) => ReadonlyMap<string, unknown>): ShownCalls;
+}
+type ShownCalls = z.output<typeof turnReport>['steps'][number]['calls'];
+
+/** The calls of an edge that makes none. */
+export const NO_EDGE_CALLS: EdgeCalls = {
+  ids: new Set(),
+  of: () => [],
+  results: () => new Map(),
+  changeResult() {},
+  toolsOf: () => undefined,
+  shown: () => [],
+};
+
+/** What goes up in the place of a history's beginning. Turns name by its id, below zero, what they were sent behind. */
+export interface StandIn {
+  readonly id: number;
+  /** The number of the last message in whose place it stands. */
+  readonly until: number;
+  /** The message, as JSON text. */
+  readonly text: string | null;
+  readonly tokens: number;
+}
+
+/** What can stand in the place of a history's beginning. */
+export interface StandIns {
+  /** @returns the one that covers most */
+  latest(): StandIn | undefined;
+  /** @returns the one with an id, if it can go up */
+  find(id: number): StandIn | undefined;
+  /**
+   * Describes them, as they are shown with their conversation.
+   *
+   * @param endsAt finds the ids of the last messages up to a number
+   * @returns undefined if none was begun
+   */
+  shown(endsAt: (until: number) => Pick<ShownSummary, 'until' | 'until_shown'>): ShownSummary[] | undefined;
+}
+type ShownSummary = NonNullable<z.output<typeof conversationReport>['summaries']>[number];
+
+/** What the rows of a plugin say of their conversation, and what becomes of them with it. */
+export interface PluginRows {
+  /** Why no turn may begin; null while one may. */
+  readonly paused?: 'approval' | null;
+  /** Until when they keep the conversation; milliseconds since 1970. */
+  readonly keptUntil?: number | undefined;
+  readonly calls?: EdgeCalls;
+  /** Absent while there are none. */
+  readonly standIns?: StandIns | undefined;
+  /** Whether something of them is not settled, or under way. */
+  readonly isBusy?: boolean;
+  /** @returns why a turn has paused before its end; null if it has not, or if that is not known */
+  pauseOf?(turn: number): string | null;
+  /** @returns the number of the turn that one goes on with, or that goes on with it */
+  before?(turn: number): number | undefined;
+  after?(turn: number): number | undefined;
+  /** Deletes those of turns. @param turns a query of their numbers */
+  deleteOf?(turns: string, ...bindings: SqlStorageValue[]): void;
+  /** Deletes what says how a turn goes on, since that cannot be read. */
+  dropDamaged?(turn: number): void;
+  /** When the next of what they still have to tell is due; milliseconds since 1970. */
+  readonly nextAt?: number | undefined;
+  /** Deletes all that belong to the history. */
+  clear(): void;
+  /** Deletes what they still have to tell, since the conversation is deleted. */
+  drop?(): void;
+}
+
+/** The rows of one plugin. */
+export interface RowsKind<Of extends PluginRows = PluginRows> {
+  readonly name: string;
+  /** The statements that make its tables. */
+  readonly tables: string;
+  /** @param tables its own @param all those of the conversation, for texts of any length */
+  open(tables: Tables, all: ReadableTables): Of;
+}
+declare module '../../../kit/plugins/plugins.ts' {
+  interface Plugin {
+    /** The rows that the plugin stores in the object of a conversation. */
+    readonly rows?: RowsKind;
+  }
+}
+
+/** @returns the rows of all plugins in use. Every turn asks */
+export const rowsInUse = memoizeByPlugins(() => contributions('rows'));

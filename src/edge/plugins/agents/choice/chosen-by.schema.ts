@@ -1,0 +1,22 @@
+import { type ChosenBy, chosenBySchema } from '../../../conversations/history/storage/chosen-by.schema.ts';
+import * as z from '../../../kit/http/zod.ts';
+import type { Dimension } from '../../../money/contracts/about.ts';
+
+declare module '../../../money/contracts/about.ts' {
+  interface ShownAbout {
+    chosen_by?: ChosenBy;
+  }
+}
+
+/** How the model was chosen. A label has the place of the request that it is for. */
+export const OF_CHOICE = {
+  name: 'chosen_by',
+  placeOf: ({ request_id }) => request_id,
+  shown: { chosen_by: z.optionally(chosenBySchema, 'Where its agent chooses its model: how it was chosen.') },
+  shownInMessage: {
+    chosen_by: z.optionally(
+      chosenBySchema,
+      'Of an answer whose agent chooses its model: how it was chosen. A restricted token is not told.',
+    ),
+  },
+} satisfies Dimension<ChosenBy>;

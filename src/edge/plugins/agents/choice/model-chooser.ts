@@ -1,0 +1,205 @@
+/** Chooses the models of a conversation's turns, where its agent chooses. */
+
+import type { ModelByLabel } from '../../../classify/model-by-label.schema.ts';
+import type { AgentInUse } from '../../../conversations/history/agent-in-use.ts';
+import type { NextRequest } from '../../../conversations/history/next-request.ts';
+import type { ChosenBy } from '../../../conversations/history/storage/chosen-by.schema.ts';
+import type {
+  Chosen,
+  ChosenTurn,
+  RetainedAgent,
+  TurnRow,
+  TurnStatus,
+} from '../../../conversations/history/storage/rows.ts';
+import type { Transcript } from '../../../conversations/history/storage/transcript.ts';
+import { addNotes } from '../../../conversations/history/storage/turn-notes.ts';
+import { turnWithId } from '../../../conversations/history/storage/turn-queries.ts';
+import type { TurnRequest } from '../../../conversations/object/contract.ts';
+import { isChoosing } from '../../../conversations/object/crossing-answer.ts';
+import type { ObjectContext } from '../../../conversations/object/object-context.ts';
+import type { AskedTurn, ConversationHooks, Wait } from '../../../conversations/object/parts.ts';
+import { getOrMake } from '../../../kit/cache/get-or-make.ts';
+import { parseObject } from '../../../kit/json/object.ts';
+import { type ContextValues, contextKey } from '../../../kit/plugins/context-values.ts';
+import { type About, say } from '../../../money/contracts/about.ts';
+import { Agent } from '../agent.ts';
+import {
+  aboutChoice,
+  choiceOf,
+  chooseModel,
+  chosenHeader,
+  isDearer,
+  mayStepUp,
+  modelAsked,
+  questionIn,
+} from './choose-model.ts';
+import { OF_CHOICE } from './chosen-by.schema.ts';
+
+/** How the model of a turn was chosen before it begins. */
+const GIVEN = contextKey<Chosen>('given');
+/** How the model is chosen with which a turn is planned, and what is still to be chosen. */
+const PLANNED = contextKey<{ chosen: Chosen | undefined; toChoose?: ToChoose | undefined }>('planned');
+/** What a turn is for its conversation. */
+const PART = contextKey<ChosenBy['part']>('part');
+
+/** What chooses a model, and how the present one was chosen. */
+interface ToChoose {
+  choice: ModelByLabel;
+  before: Chosen | undefined;
+}
+
+/** Chooses models. It holds no lock: what was chosen counts once a turn has begun with it. */
+export class ModelChooser implements ConversationHooks {
+  readonly #conversation: ObjectContext;
+  /** The choices on their way, by the hashes of their requests. */
+  readonly #running = new Map<string, Promise<Chosen>>();
+
+  constructor(conversation: ObjectContext) {
+    this.#conversation = conversation;
+  }
+
+  /** Plans a turn whose agent chooses its model. If the model is still to be chosen, `before` waits for that. */
+  plan(
+    { memory, request }: Parameters<NonNullable<ConversationHooks['plan']>>[0],
+    agent: AgentInUse | undefined,
+    plan: (model: string) => NextRequest,
+  ): NextRequest | undefined {
+    const { transcript, settings } = this.#conversation;
+    const { models } = settings();
+    const choice = agent instanceof Agent ? choiceOf(agent, models) : undefined;
+    if (!choice) return undefined;
+    const preset = memory.get(GIVEN);
+    const { chosen: before, isDecided } = presentChoice(transcript, request?.call.hash);
+    const named = modelAsked(choice, request?.asked.model, models);
+    // Meanwhile another turn may have made a step up.
+    const isBehind = preset && before && isDearer(before.model, preset.model, models);
+    let chosen: Chosen | undefined = named ?? (isBehind ? before : (preset ?? before));
+    const model = chosen?.model ?? choice.otherwise;
+    let planned = plan(model);
+    if (planned.follows) {
+      // The results of calls go to the model that has made them.
+      chosen = transcript.profile?.choices?.at(-1);
+      const maker = chosen?.model ?? choice.otherwise;
+      if (maker !== model) planned = plan(maker);
+    }
+    const isChosen =
+      named ?? preset ?? (isDecided || planned.follows || (before && !mayStepUp(choice, before, models)));
+    memory.set(PLANNED, { chosen, toChoose: isChosen ? undefined : { choice, before } });
+    return planned;
+  }
+
+  /** @throws ApiError while the model of another request is being chosen */
+  before({ request, beginning, memory }: AskedTurn, { messages }: NextRequest): Wait | undefined {
+    const { profile } = this.#conversation.transcript;
+    const agent = profile?.exists ? profile.agent : beginning?.agent;
+    const toChoose = memory.get(PLANNED)?.toChoose;
+    if (!toChoose || !agent) return undefined;
+    if (this.#running.size > 0 && !this.#running.has(request.call.hash)) throw isChoosing();
+    const work = this.#choose(request, agent, toChoose, messages).then((chosen) => memory.set(GIVEN, chosen));
+    return { work };
+  }
+
+  begin({ memory }: AskedTurn, _: NextRequest, row: TurnRow): undefined {
+    const { chosen } = memory.get(PLANNED) ?? {};
+    if (!chosen) return;
+    addNotes(row, say(OF_CHOICE, chosen.by));
+    memory.set(PART, storeChoice(this.#conversation.transcript, row, chosen));
+  }
+
+  about(memory: ContextValues | undefined): About {
+    const { agent, choices } = this.#conversation.transcript.profile ?? {};
+    return agent ? aboutChoice(agent.owner, choices?.at(-1), memory?.get(PART)) : {};
+  }
+
+  headers(turn: string, hides: boolean): Record<string, string> {
+    const chosen = choiceOfTurn(this.#conversation.transcript, turn);
+    return chosen ? chosenHeader(chosen, hides) : {};
+  }
+
+  /** Chooses the model for a request. The same request again waits for the same choice. */
+  #choose(
+    { place, call: { id: requestId, hash }, caller: identity }: Omit<TurnRequest, 'body'>,
+    agent: RetainedAgent,
+    { choice, before }: ToChoose,
+    messages: NextRequest['messages'],
+  ): Promise<Chosen> {
+    const { env, settings, upstream, waitUntil } = this.#conversation;
+    const question = messages.findLast(({ role }) => role === 'user');
+    return getOrMake(this.#running, hash, () =>
+      chooseModel(
+        choice,
+        {
+          agent,
+          text: question && questionIn([{ ...question, content: parseObject(question.text)?.content }]),
+          before,
+          conversation: place.id,
+        },
+        {
+          ...{ requestId, identity, accounts: env, store: env.STORE, settings: settings(), upstream: upstream() },
+          waitUntil,
+        },
+      ).finally(() => this.#running.delete(hash)),
+    );
+  }
+}
+
+/**
+ * @param hash that of the next request; without it, for no request
+ * @returns the choice in force, and whether it was made for this very request, whose turn did not come to its end
+ */
+function presentChoice(transcript: Transcript, hash?: string): { chosen: ChosenTurn | undefined; isDecided: boolean } {
+  const { choices = [] } = transcript.profile ?? {};
+  const last = choices.at(-1);
+  if (last && last.hash === hash && last.by.arm !== 'asked' && isTriedAgain(transcript.statusOf(last.turn)))
+    return { chosen: last, isDecided: true };
+  return { chosen: choices.findLast((one) => lasts(transcript, one)), isDecided: false };
+}
+
+/** @returns how the model of a turn was chosen; undefined if it was not */
+function choiceOfTurn(transcript: Transcript, id: string): ChosenTurn | undefined {
+  const { choices } = transcript.profile ?? {};
+  if (!choices) return undefined;
+  const seq = turnWithId(transcript, id)?.seq ?? Number.POSITIVE_INFINITY;
+  return choices.findLast(({ turn }) => turn <= seq);
+}
+
+/**
+ * Stores how the model of a turn that begins was chosen. Of the turns of one model the first and the last stay.
+ *
+ * @returns what the turn is for its conversation
+ */
+function storeChoice(
+  transcript: Transcript,
+  { seq, hash }: { seq: number; hash: string },
+  chosen: Chosen,
+): ChosenBy['part'] {
+  const { profile } = transcript;
+  if (!profile) return undefined;
+  const { choices: stored = [], asksAgain, ...others } = profile;
+  const choices = stored.filter((one) => one.turn < seq && lasts(transcript, one));
+  const isFirst = choices.length === 0;
+  const isNew = choices.at(-1) !== chosen;
+  const part = asksAgain ? 'again' : isFirst ? 'first' : isNew && chosen.by.why === 'step_up' ? 'step_up' : 'next';
+  if (isNew) {
+    const { model, by } = chosen;
+    if (choices.length > 1 && choices.slice(-2).every((one) => one.model === model)) choices.pop();
+    choices.push({ model, by, turn: seq, hash });
+  } else if (choices.length === stored.length && !asksAgain) return part;
+  transcript.save({ ...others, choices });
+  return part;
+}
+
+/** @returns whether a choice counts for later turns. What a request has named counts for that request alone */
+function lasts(transcript: Transcript, choice: ChosenTurn): boolean {
+  return choice.by.arm !== 'asked' && !isGone(transcript.statusOf(choice.turn));
+}
+
+/** @returns whether the same request again is another try, by the status of the turn that it began before */
+function isTriedAgain(status: TurnStatus | undefined): boolean {
+  return isGone(status) || status === 'interrupted';
+}
+
+/** @returns whether a turn is not in the history, by its status */
+function isGone(status: TurnStatus | undefined): boolean {
+  return status === undefined || status === 'failed';
+}

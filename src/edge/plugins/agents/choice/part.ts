@@ -1,0 +1,37 @@
+import type { RequestMembers } from '../../../claude/request/member.ts';
+import type { CopiedRows } from '../../../conversations/history/storage/copied-rows.ts';
+import type { ConversationPlugin } from '../../../conversations/object/parts.ts';
+import { commaSeparated } from '../../../kit/http/headers/comma-list.ts';
+import * as z from '../../../kit/http/zod.ts';
+import { fallbackModels } from '../../../money/budget/limits.schema.ts';
+import { ModelChooser } from './model-chooser.ts';
+
+/** What the choice of a model has in a conversation's object. */
+export const choicePart: ConversationPlugin = { createHooks: (conversation) => new ModelChooser(conversation) };
+
+/** How models were chosen, as a rewind leaves it, and a copy has it. */
+export const KEPT_CHOICES: CopiedRows = {
+  keep({ choices, asksAgain }, { last, isCut, shift }) {
+    if (!choices) return {};
+    const again = isCut ? choices.length > 0 : asksAgain;
+    const copied = choices.filter(({ turn }) => turn <= last).map((one) => ({ ...one, turn: one.turn + shift }));
+    return { choices: copied, ...(again && { asksAgain: true }) };
+  },
+};
+
+/** What a request says of the models of an agent. */
+export const MODEL_MEMBERS: RequestMembers = {
+  model: {
+    schema: z.string(),
+    header: 'sluice-model',
+    ofHeader: (text) => text,
+  },
+  // None: the request wants no fallback.
+  fallback_models: {
+    schema: z
+      .array(z.string())
+      .check(z.refine((names) => fallbackModels.safeParse(names).success, 'at most five models, separated by commas.')),
+    header: 'sluice-fallback-models',
+    ofHeader: commaSeparated,
+  },
+};

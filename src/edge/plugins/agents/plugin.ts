@@ -1,0 +1,46 @@
+import { OF_AGENT } from '../../conversations/history/agent-in-use.ts';
+import { refOf } from '../../conversations/history/storage/rows.ts';
+import type { ConversationPlugin } from '../../conversations/object/parts.ts';
+import { withoutUndefined } from '../../kit/json/object.ts';
+import { say } from '../../money/contracts/about.ts';
+import type { Plugin } from '../plugin.ts';
+import { AGENTS } from './agent.ts';
+import { AGENT_ROUTES } from './agents.route.ts';
+import { AGENT_MEMBERS } from './agents.schema.ts';
+import { OF_CHOICE } from './choice/chosen-by.schema.ts';
+import { choicePart, KEPT_CHOICES, MODEL_MEMBERS } from './choice/part.ts';
+import { boundGuard } from './page-tokens/bound-turn.ts';
+
+/** What agents have in a conversation's object: its answers and its requests name the agent. */
+const agentsPart: ConversationPlugin = {
+  createHooks({ transcript }) {
+    const named = () => {
+      const agent = transcript.profile?.agent;
+      return agent ? refOf(agent) : undefined;
+    };
+    return {
+      about: () => say(OF_AGENT, named()),
+      headers: () => withoutUndefined({ 'sluice-agent': named() }),
+    };
+  },
+};
+
+/** For the reference alone: no Worker has them in it. */
+export const AGENT_HEADER_WORDS = {
+  'sluice-agent': 'The agent that has answered: name@version.',
+  'sluice-model-chosen':
+    'Where the agent chooses its model: the one that it has chosen, then `arm`, `why`, the `label` (percent-encoded) and the version of the `classifier`.',
+};
+
+/** Agents: prompts, tools and models stored by name, how one chooses its model, and what a token bound to one may ask. */
+export const agents: Plugin = {
+  name: 'agents',
+  routes: AGENT_ROUTES,
+  conversation: [agentsPart, choicePart],
+  copied: KEPT_CHOICES,
+  headers: ['sluice-agent', 'sluice-model-chosen'],
+  members: { ...AGENT_MEMBERS, ...MODEL_MEMBERS },
+  dimensions: [OF_AGENT, OF_CHOICE],
+  agents: AGENTS,
+  guard: boundGuard,
+};

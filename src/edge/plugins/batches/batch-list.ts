@@ -1,0 +1,59 @@
+/** Lists the batches of an account, as they have reported themselves. */
+
+import type { Page, PageOf } from '../../durable/page.ts';
+import { DAY_MS } from '../../kit/async/durations.ts';
+import type { Ledger } from '../../money/ledger/ledger.ts';
+import type { MessageBatch } from '../../money/lists/batches-answers.schema.ts';
+import { ListedRows } from '../../money/lists/listed-rows.ts';
+
+/** If a create is sent again within this time, it finds the batch that was made. Milliseconds. */
+const ATTACHES_MS = DAY_MS;
+
+const BATCH_TABLE = `
+  create table if not exists batches (
+    id text primary key,
+    created_at integer not null,
+    key text,
+    digest text not null,
+    report text
+  ) strict, without rowid`;
+
+/** Keeps the rows of an account's batches. */
+export class BatchList extends ListedRows {
+  constructor(ledger: Ledger) {
+    super(ledger.ofPlugin('batches', BATCH_TABLE), 'batches');
+  }
+
+  /** Adds a batch, in the same step that sets aside its cost. */
+  begin({ id, key, digest }: { id: string; key: string | undefined; digest: string }, now: number): void {
+    this.tables.insert('batches', { id, created_at: now, key: key ?? null, digest });
+  }
+
+  /** @returns the batch of an earlier create: found by its key, or by its bytes if the client says that it retries. */
+  earlier(
+    { key, digest, repeats }: { key: string | undefined; digest: string; repeats: boolean },
+    now: number,
+  ): { id: string; isSame: boolean } | undefined {
+    const [row] = this.tables.read<{ id: string; digest: string }>(
+      `select id, digest from batches where created_at > ?1 and (key = ?2 or (?3 and digest = ?4))
+       order by key is ?2 desc, id desc limit 1`,
+      now - ATTACHES_MS,
+      key ?? '',
+      repeats ? 1 : 0,
+      digest,
+    );
+    return row && { id: row.id, isSame: row.digest === digest };
+  }
+
+  /** Stores what a batch reports, unless it is no longer in the list. */
+  note(report: MessageBatch): void {
+    this.tables.write('update batches set report = ? where id = ?', JSON.stringify(report), report.id);
+  }
+
+  /** @returns a page of the batches that the upstream has, or may have, newest first. */
+  page(page: PageOf): Page<MessageBatch> {
+    const select = 'id, report from batches where report is not null';
+    const rows = this.tables.page<{ id: string; report: string }>({ select, order: ['id'] }, page);
+    return { ...rows, data: rows.data.map(({ report }) => JSON.parse(report) as MessageBatch) };
+  }
+}

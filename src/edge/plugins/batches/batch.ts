@@ -1,0 +1,218 @@
+import { CallingObject } from '../../claude/calling-object.ts';
+import { UNREADABLE_MS } from '../../config/retention.ts';
+import { MINUTE_MS } from '../../kit/async/durations.ts';
+import type * as z from '../../kit/http/zod.ts';
+import type { Bindings } from '../../kit/plugins/bindings.ts';
+import { BatchRecord } from './batch-record.ts';
+import type { batchEnded } from './batches-answers.schema.ts';
+import type { BatchObject, BatchOpening, BatchState, CreateAnswer } from './contracts/batch.ts';
+import { deliverEnd } from './deliver-end.ts';
+import { batchOf, isOpen, type Journal } from './journal.ts';
+import { pollBatch } from './poll-batch.ts';
+import { dueAt, forgottenAt, tidyBatch } from './tidy-batch.ts';
+import { decideUnknown, isListed, listedNextAt } from './unknown-batch.ts';
+
+/**
+ * The most milliseconds between the journal and the last byte, with one call of the account. After that the maker has died.
+ */
+const PREPARED_MS = 5 * MINUTE_MS;
+/** How much longer than the upstream may take its answer to a create may take to arrive here. Milliseconds. */
+const ANSWER_MS = 30_000;
+/** Polls: a tenth of the batch's age, within these bounds. */
+const LEAST_POLL_MS = 5_000;
+const MOST_POLL_MS = 5 * MINUTE_MS;
+/** A request for the state asks the upstream, unless that was done less than this time ago. Milliseconds. */
+const ASKED_POLL_MS = 2_000;
+/** Milliseconds to pause after a failure without `retry-after`. */
+const FAILED_MS = 30_000;
+
+type BatchEnded = z.output<typeof batchEnded>;
+
+/**
+ * The object of one batch. It keeps the batch's journal, from before the bytes that make it a batch to its settlement. After
+ * any crash the alarm goes on from the journal.
+ *
+ * @example export { Batch } from 'sluice';
+ */
+export class Batch extends CallingObject implements BatchObject {
+  readonly #record: BatchRecord;
+  #polledAt = 0;
+
+  constructor(ctx: DurableObjectState, env: Bindings) {
+    super(ctx, env);
+    this.#record = new BatchRecord(ctx.storage, this.around);
+  }
+
+  prepare(opening: BatchOpening): void {
+    if (this.#journal) return;
+    this.#record.begin({ ...opening, phase: 'prepared', owes: [], createdAt: this.now() });
+    this.#record.wakeIn(PREPARED_MS);
+  }
+
+  closing(): boolean {
+    if (this.#journal?.phase === 'prepared') {
+      this.#record.enter('closing', { closingAt: this.now() });
+      this.#wakeForNext();
+    }
+    // A repeated call gets the same yes. Only the sender of the last byte asks, and asks again if the answer was lost.
+    return this.#journal?.phase === 'closing';
+  }
+
+  async answered(answer: CreateAnswer): Promise<BatchState> {
+    const journal = this.#journal;
+    if (journal && isUnanswered(journal)) {
+      if (answer.kind === 'made') {
+        const { id: upstreamId, expiresAt } = answer;
+        this.#record.enter('running', { upstreamId, expiresAt });
+      } else if (answer.kind === 'refused') this.#refuse(answer);
+      else if (journal.phase === 'closing') this.#record.enter('unknown');
+      this.#record.wakeIn(this.#journal?.phase === 'running' ? LEAST_POLL_MS : FAILED_MS);
+      if (answer.kind === 'doubtful') await this.#record.try(() => this.#decideDoubtful(answer));
+      await this.#record.try(() => tidyBatch(this.#record));
+    }
+    return this.#record.state;
+  }
+
+  async drop(isHeld: boolean): Promise<void> {
+    const journal = this.#journal;
+    if (!journal || !(journal.phase === 'prepared' || isUnanswered(journal))) return;
+    this.#record.enter('unsent', {}, isHeld ? undefined : []);
+    this.#record.wakeIn(0);
+    await this.#record.try(() => tidyBatch(this.#record));
+  }
+
+  read(): BatchState {
+    if (this.#journal?.phase === 'running' && this.now() - this.#polledAt > ASKED_POLL_MS) this.#record.wakeIn(0);
+    return this.#record.state;
+  }
+
+  async cancel(): Promise<BatchState> {
+    const journal = this.#journal;
+    const mayRun = journal && !journal.isErased && (isOpen(journal) || journal.phase === 'prepared');
+    if (mayRun && journal.cancelAt === undefined) {
+      this.#record.owe(isOpen(journal) ? ['cancel', 'report'] : ['cancel'], { cancelAt: this.now() });
+      this.#record.wakeIn(FAILED_MS);
+      await this.#record.try(() => tidyBatch(this.#record));
+    }
+    return this.#record.state;
+  }
+
+  async remove(): Promise<'removed' | 'running' | 'none'> {
+    const journal = this.#journal;
+    if (this.#record.state.kind !== 'known' || !journal) return 'none';
+    if (journal.phase !== 'ended') return 'running';
+    this.#record.owe([], { isErased: true });
+    this.#record.wakeIn(FAILED_MS);
+    // For the caller it is deleted now. If something fails, the alarm does it later.
+    await this.#record.try(() => tidyBatch(this.#record));
+    return 'removed';
+  }
+
+  async erase(): Promise<void> {
+    const journal = this.#journal;
+    if (!journal || journal.isErased) return;
+    const isCancelled = isOpen(journal) && journal.cancelAt === undefined;
+    this.#record.owe(isCancelled ? ['cancel'] : [], { isErased: true, ...(isCancelled && { cancelAt: this.now() }) });
+    // Its last byte will not be sent any more.
+    if (journal.phase === 'prepared') this.#record.enter('unsent');
+    this.#record.wakeIn(0);
+  }
+
+  /** Does the work that is due. It never throws, and sets the alarm again while anything is open. */
+  override async alarm(): Promise<void> {
+    this.around.alarm.fired();
+    await this.#record.try(() => this.#work());
+    await this.#record.try(() => this.#deliverEnd());
+    await this.#record.try(() => tidyBatch(this.#record));
+    this.#wakeForNext();
+  }
+
+  get #journal(): Journal | undefined {
+    return this.#record.journal;
+  }
+
+  async #work(): Promise<void> {
+    const journal = this.#journal;
+    switch (journal?.phase) {
+      case 'prepared':
+        if (this.now() >= journal.createdAt + PREPARED_MS) this.#record.enter('unsent');
+        return;
+      case 'closing':
+        if (this.now() < this.#answeredBy(journal)) return;
+        this.#record.enter('unknown');
+        return this.#record.wakeIn(0);
+      case 'unknown':
+        return await decideUnknown(this.#record, journal);
+      case 'running':
+        this.#polledAt = this.now();
+        return await pollBatch(this.#record, journal);
+      default:
+        return;
+    }
+  }
+
+  async #deliverEnd(): Promise<void> {
+    const journal = this.#journal;
+    if (!journal || journal.isErased) return;
+    await deliverEnd<BatchEnded>(this.#record, 'batch.ended', () => ({ batch: batchOf(journal, this.now()) }));
+  }
+
+  /** Reads the upstream's list after a failure that does not say whether the batch was made. */
+  async #decideDoubtful(answer: Extract<CreateAnswer, { kind: 'doubtful' }>): Promise<void> {
+    const journal = this.#journal;
+    if (journal?.phase !== 'unknown') return;
+    if ((await isListed(this.#record, journal)) === false && this.#journal?.phase === 'unknown') this.#refuse(answer);
+  }
+
+  #refuse({ kind: _, ...refusal }: Extract<CreateAnswer, { kind: 'refused' | 'doubtful' }>): void {
+    this.#record.enter('refused', { refusal, endedAt: this.now() });
+  }
+
+  #wakeForNext(): void {
+    const journal = this.#journal;
+    if (!journal) return;
+    const { alarm } = this.around;
+    const soon = this.now() + FAILED_MS;
+    for (const debt of journal.owes) {
+      const at = dueAt(debt, journal);
+      if (Number.isFinite(at)) alarm.wakeFor(Math.max(soon, at));
+    }
+    try {
+      alarm.wakeFor(this.#nextAt(journal, soon));
+    } catch {
+      // Unreadable settings are reported elsewhere.
+      alarm.wakeFor(this.now() + UNREADABLE_MS);
+    }
+  }
+
+  /** @returns when the phase of a batch goes on; milliseconds since 1970 @throws ApiError for unreadable settings */
+  #nextAt(journal: Journal, soon: number): number {
+    const { phase, createdAt, closingAt = createdAt, delivery, rereading, isErased } = journal;
+    const now = this.now();
+    switch (phase) {
+      case 'prepared':
+        return createdAt + PREPARED_MS;
+      case 'closing':
+        return this.#answeredBy(journal);
+      case 'unknown':
+        return listedNextAt(journal, now);
+      case 'running':
+        return Math.max(
+          now + Math.min(MOST_POLL_MS, Math.max(LEAST_POLL_MS, (now - closingAt) / 10)),
+          rereading?.nextAt ?? 0,
+        );
+      default:
+        return delivery && !isErased ? delivery.nextAt : Math.max(soon, forgottenAt(this.#record, journal));
+    }
+  }
+
+  /** @returns from when on nobody waits for the upstream's answer any more. @throws ApiError for unreadable settings */
+  #answeredBy({ createdAt, closingAt = createdAt }: Journal): number {
+    return closingAt + this.settings().UPSTREAM_TIMEOUT_MS + ANSWER_MS;
+  }
+}
+
+/** @returns whether the upstream's answer to the create may still come. */
+function isUnanswered({ phase }: Journal): boolean {
+  return phase === 'closing' || phase === 'unknown';
+}

@@ -1,0 +1,169 @@
+/** The contracts of a batch's object, and of an account's decisions about batches. */
+
+import type { classifierContent } from '../../../classify/classifiers-answers.schema.ts';
+import type { ModelPrices } from '../../../claude/models/models.ts';
+import type { Nanodollars } from '../../../claude/pricing/cost.ts';
+import type * as z from '../../../kit/http/zod.ts';
+import type { AdmissionCaller, AdmissionDecision } from '../../../money/contracts/admission.ts';
+import type { Tokens } from '../../../money/contracts/settlement.ts';
+import type { MessageBatch } from '../../../money/lists/batches-answers.schema.ts';
+
+declare module '../../../kit/plugins/bindings.ts' {
+  interface Bindings {
+    BATCH: DurableObjectNamespace<BatchObject>;
+  }
+}
+
+/** Asks an account to set aside the cost of a batch. */
+export interface BatchOrder extends AdmissionCaller {
+  /** The batch's id. */
+  batch: string;
+  /** The id of its first row in the ledger. The rows of other models have this id with a number after it. */
+  requestId: string;
+  items: number;
+  /** One entry for each model: the most that its items can cost, at half price. */
+  rows: BatchOrderRow[];
+  /** Every model that may be billed, each with all of its names. */
+  models: string[][];
+  /** Whether every model is in the price table. */
+  known: boolean;
+  /** A hash of the bytes of its body. */
+  digest: string;
+  /** A hash of the caller's `idempotency-key`. */
+  key?: string | undefined;
+  /** Whether the client says that it sends this again. */
+  repeats: boolean;
+  /** Whether only a decision is asked for, without setting anything aside. */
+  dryRun: boolean;
+}
+
+/** What the items of one model can cost. */
+export interface BatchOrderRow {
+  requestId: string;
+  model: string;
+  unpriced: boolean;
+  items: number;
+  cost: Nanodollars;
+}
+
+/** An account's decision about a batch. */
+export type BatchDecision =
+  | AdmissionDecision
+  /** The same was sent before, and this batch was made. */
+  | { outcome: 'attached'; batch: string }
+  /** The idempotency key was used for another body. */
+  | { outcome: 'mismatched' };
+
+/** What a batch has cost, by model. A repeated settlement changes nothing. */
+export interface BatchSettlement {
+  batch: string;
+  rows: BatchSettlementRow[];
+  /** When it was made, in milliseconds since 1970. */
+  startedAt: number;
+}
+
+export interface BatchSettlementRow {
+  requestId: string;
+  model: string;
+  status: string;
+  cost: Nanodollars;
+  saved?: Nanodollars | undefined;
+  estimated: boolean;
+  tokens: Partial<Tokens>;
+  /** How many of its items have ended in which way. */
+  outcomes: Readonly<Record<string, number>> | null;
+  upstream?: string | undefined;
+}
+
+/** What the answers of a batch are read by if they are labels. */
+export interface LabelTask {
+  classifier: Pick<z.output<typeof classifierContent>, 'labels' | 'multi' | 'allow_none'> & {
+    fields?: Record<string, unknown>;
+    schema?: Record<string, unknown>;
+    label_property?: string;
+  };
+  /** Whether they come as structured output. */
+  structured: boolean;
+  model: string;
+}
+
+/** A batch at its beginning. This is enough to bring it to its end after any crash. Plain JSON. */
+export interface BatchOpening {
+  id: string;
+  account: string;
+  /** The origin and path by which the caller reaches its results, for `results_url`. */
+  base: string;
+  /** One entry for each model, with the most that it can cost. */
+  rows: { requestId: string; model: string; hold: Nanodollars; items: number }[];
+  /** The prices of its models when it was admitted, by their ids. It is settled by these, whatever `PRICES` says then. */
+  prices: Record<string, ModelPrices>;
+  /** The longest cache lifetime that an item asks for. */
+  cacheTtl: '5m' | '1h';
+  /** Whether an answer may contain ids of things that it makes. */
+  makesThings: boolean;
+  /** If there are several upstreams: the name of the one that gets the batch. */
+  upstream?: string | undefined;
+  /** The headers that calls about it need: its version and betas. */
+  headers: Record<string, string>;
+  /** The address to which its end is reported; null for none. Default: BATCH_DELIVER_URL. */
+  deliverUrl?: string | null | undefined;
+  /** If it is a classification: a `LabelTask` as JSON. */
+  labels?: string | undefined;
+}
+
+/** The upstream's answer to a create. */
+export type CreateAnswer =
+  | { kind: 'made'; id: string; expiresAt: string }
+  /** It was not made. The answer is kept for callers who send the same again. */
+  | { kind: 'refused'; status: number; body: string; headers: Record<string, string> }
+  /** A failure that does not say whether it was made. If the upstream's list has none like it, it was refused. */
+  | { kind: 'doubtful'; status: number; body: string; headers: Record<string, string> }
+  /** The answer was lost, so it is not known. */
+  | { kind: 'lost' };
+
+/** How far a batch has come. */
+export type BatchState =
+  /** `isSent` is false until its last byte has gone up. Until then it may still come to nothing. */
+  | {
+      kind: 'known';
+      batch: MessageBatch;
+      upstream: UpstreamBatch | undefined;
+      isSent: boolean;
+      /** If it is a classification: a `LabelTask` as JSON. */
+      labels: string | undefined;
+    }
+  | { kind: 'refused'; status: number; body: string; headers: Record<string, string> }
+  | { kind: 'none' };
+
+/** Where the results of a batch are: at which upstream, under which id. */
+export interface UpstreamBatch {
+  id: string;
+  name: string | undefined;
+  headers: Record<string, string>;
+}
+
+export interface BatchObject extends Rpc.DurableObjectBranded {
+  /** Stores the batch, before anything is set aside for it. */
+  prepare(opening: BatchOpening): void;
+  /**
+   * Notes that the last byte goes up now.
+   *
+   * @returns false if the batch was given up meanwhile: then the last byte must not go up
+   */
+  closing(): boolean;
+  /** Takes the upstream's answer. */
+  answered(answer: CreateAnswer): Promise<BatchState>;
+  /**
+   * Gives up a batch whose last byte was not sent. Only its sender may call this, because only the sender knows that.
+   *
+   * @param isHeld whether something may have been set aside for it
+   */
+  drop(isHeld: boolean): Promise<void>;
+  read(): BatchState;
+  /** Asks the upstream to cancel the items that no model has begun to answer. */
+  cancel(): Promise<BatchState>;
+  /** Deletes the batch, here and at the upstream. */
+  remove(): Promise<'removed' | 'running' | 'none'>;
+  /** Erases the batch, because its account is erased. It is cancelled, settled and deleted. */
+  erase(): Promise<void>;
+}

@@ -1,0 +1,48 @@
+import { settingsOf } from '../../config/settings.ts';
+import { batchStub } from '../../durable/stubs.ts';
+import { type AccountPlugin, lookAtSums } from '../../money/account/parts.ts';
+import type { Plugin } from '../plugin.ts';
+import { OF_BATCH, OF_OUTCOMES } from './about-batch.ts';
+import { decideBatch } from './admit-batch.ts';
+import { BatchList } from './batch-list.ts';
+import { BATCH_ROUTES, CLASSIFICATION_ROUTES } from './batches.route.ts';
+import { classifyByBatch } from './classify-by-batch.ts';
+import type { BatchOrder, BatchSettlement } from './contracts/batch.ts';
+import { settleBatch } from './settle-batch.ts';
+
+/** What batches have in an account: they are admitted and settled there, and listed. */
+const batchesPart: AccountPlugin = {
+  methods: {
+    admitBatchJson: (state, order) => {
+      const decision = decideBatch(state, JSON.parse(order) as BatchOrder);
+      return decision instanceof Promise
+        ? decision.then((decided) => JSON.stringify(decided))
+        : JSON.stringify(decision);
+    },
+    settleBatchJson: (state, settlement) => {
+      if (settleBatch(state, JSON.parse(settlement) as BatchSettlement)) lookAtSums(state);
+    },
+    noteBatch: ({ ledger }, id, report) => {
+      const batches = new BatchList(ledger);
+      if (report) batches.note(report);
+      else batches.forget(id);
+    },
+    batches: ({ ledger }, page) => new BatchList(ledger).page(page),
+  },
+  listKept: ({ ledger }) => new BatchList(ledger),
+  // It only answers that it will be erased. If it runs at the upstream, it is cancelled, and settled when it has ended.
+  erase: ({ env }, place) =>
+    batchStub(env, settingsOf(env), place)
+      .erase()
+      .then(() => true),
+};
+
+/** Batches of messages, and classifications by batch. */
+export const batches: Plugin = {
+  name: 'batches',
+  routes: [...BATCH_ROUTES, ...CLASSIFICATION_ROUTES],
+  classifyByBatch,
+  bindings: { BATCH: 'Batch' },
+  account: batchesPart,
+  dimensions: [OF_BATCH, OF_OUTCOMES],
+};

@@ -1,0 +1,57 @@
+import { severalLabels } from '../../classify/classification.reference.ts';
+import * as z from '../../kit/http/zod.ts';
+import { type Resource, words } from '../../openapi/resource.ts';
+import { storedParameters } from '../../registry/versions/versions.reference.ts';
+import { EVALUATION_ROUTES } from './evaluation.route.ts';
+import { evaluationReport } from './evaluation-answers.schema.ts';
+
+const { version, usage, headers } = severalLabels;
+
+/** The figures of a label that was given `support` times, each time rightly. */
+const figuresOf = (label: string, support: 0 | 1) => ({
+  ...{ label, support, true_positives: support, false_positives: 0, false_negatives: 0 },
+  ...{ precision: support || null, recall: support || null, f1: support || null },
+});
+
+export const evaluations: Resource = {
+  tag: 'Classification',
+  parameters: storedParameters('tickets'),
+  routes: words(EVALUATION_ROUTES, {
+    'POST /classifiers/:name/evaluate': {
+      operation: 'evaluateClassifier',
+      summary: 'Try it on labelled examples',
+      description: `Accuracy, F1, precision and recall of each label, the confusion matrix, the cost of a thousand, the mistakes themselves. Nothing comes from the cache.\n\n${severalLabels.streams} Progress is told after each example.`,
+      body: {
+        id: 'EvaluateRequest',
+        example: { examples: [{ input: 'I was charged twice', label: 'billing' }] },
+      },
+      answer: {
+        description: 'The report.',
+        content: [
+          {
+            schema: z.withMeta(evaluationReport, { id: 'Evaluation' }),
+            example: {
+              type: 'evaluation',
+              name: 'tickets',
+              version,
+              model: 'claude-haiku-5-5',
+              examples: 1,
+              accuracy: 1,
+              macro_f1: 1,
+              labels: [figuresOf('billing', 1), figuresOf('bug', 0), figuresOf('other', 0)],
+              confusion: null,
+              mistakes: [],
+              skipped: [],
+              usage,
+              cost_usd: 0.0000304,
+              cost_per_thousand_usd: 0.0304,
+            },
+          },
+          ...severalLabels.contents,
+        ],
+        headers,
+      },
+      errors: [503],
+    },
+  }),
+};

@@ -1,0 +1,30 @@
+import type { AccountState } from '../../money/account/account-state.ts';
+import type { AccountPlugin } from '../../money/account/parts.ts';
+import type { UploadDecision, UploadRequest } from '../../money/contracts/belongings.ts';
+import type { Plugin } from '../plugin.ts';
+import { FILE_ROUTES } from './files.route.ts';
+
+/** What files have in an account: uploads begin there, and it lists them. */
+const filesPart: AccountPlugin = {
+  methods: {
+    beginUpload,
+    files: (state, page) => state.belongings.files(page, state.advance()),
+    describeFile: ({ belongings }, file) => belongings.describe(file),
+  },
+};
+
+/** Sets bytes aside for a file before any of it goes up: the announced number, or the most that is allowed. */
+function beginUpload(state: AccountState, upload: UploadRequest): UploadDecision {
+  const now = state.advance();
+  const { storage, limits, belongings, alarm } = state;
+  const begun = belongings.uploading(upload.id);
+  if (begun) return { outcome: 'admitted', left: begun.bytes, at: begun.at };
+  const { left, most } = storage.leftForFile(limits.limits, now);
+  const { bytes = Math.min(left, upload.most) } = upload;
+  if (bytes > left || left === 0) return { outcome: 'full', limit: 'stored_bytes', most };
+  alarm.wakeFor(belongings.begin(upload, bytes, now));
+  return { outcome: 'admitted', left: Math.min(bytes, upload.most), at: now };
+}
+
+/** Files of accounts. */
+export const files: Plugin = { name: 'files', routes: FILE_ROUTES, account: filesPart };

@@ -1,0 +1,37 @@
+import { route } from '../../auth/route.ts';
+import { upstreamFor } from '../../claude/upstream.ts';
+import type { Family } from '../../health/told.ts';
+import { contributions } from '../../kit/plugins/plugins.ts';
+import { isolateFamilies } from './isolate-families.ts';
+
+/** Metrics for Prometheus: what plugins tell, such as the sums of the deployment's pool, and the counts of this isolate. */
+export const METRICS_ROUTES = [
+  route('GET /metrics', { needs: 'admin' }, async (c) => {
+    const { pool } = upstreamFor(c);
+    const families = await Promise.all(contributions('metrics').map((tell) => tell(c, pool)));
+    return c.text(expositionOf([...families.flat(), ...isolateFamilies(pool, Date.now())]), 200, {
+      'content-type': OPEN_METRICS,
+    });
+  }),
+];
+
+const OPEN_METRICS = 'application/openmetrics-text; version=1.0.0; charset=utf-8';
+
+/** @returns the text of these metrics, each name of which must be there once */
+function expositionOf(families: readonly Family[]): string {
+  const lines = families.flatMap(({ name, type, help, samples }) => [
+    `# HELP ${name} ${escaped(help)}`,
+    `# TYPE ${name} ${type}`,
+    ...samples.map(({ suffix = '', labels = {}, value }) => `${name}${suffix}${labelsIn(labels)} ${value}`),
+  ]);
+  return `${lines.join('\n')}\n# EOF\n`;
+}
+
+function labelsIn(labels: Readonly<Record<string, string>>): string {
+  const pairs = Object.entries(labels).map(([name, value]) => `${name}="${escaped(value)}"`);
+  return pairs.length === 0 ? '' : `{${pairs.join(',')}}`;
+}
+
+function escaped(text: string): string {
+  return text.replace(/[\\"]/g, '\\$&').replaceAll('\n', '\\n');
+}

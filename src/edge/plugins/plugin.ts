@@ -1,0 +1,35 @@
+/**
+ * The page of everything that a plugin can contribute. Each file below declares its members of `Plugin` with their docstrings, and
+ * reads them with `contributions('routes')`, in the order of the list of plugins. The imports make all members visible to the users
+ * of the package. A member for which that order must not decide is listed in `SINGLE_MEMBERS` of `kit/plugins/plugins.ts`.
+ */
+
+// Apps: `routes`, `options`, `settings`, `bindings`, `queue`.
+import '../auth/route.ts';
+import '../config/settings.ts';
+import '../kit/plugins/needed-bindings.ts';
+import '../kit/delivery/queue.ts';
+// Requests and responses: `members`, `headers`, `classifyByBatch`, `providers`.
+import '../claude/request/member.ts';
+import '../kit/http/headers/answer-headers.ts';
+import '../classify/classify.route.ts';
+import '../claude/providers/kinds.ts';
+// Conversations: `conversation`, `rows`, `copied`, `strategy`, `agents`, `guard`, `tools`.
+import '../conversations/object/parts.ts';
+import '../conversations/history/storage/plugin-rows.ts';
+import '../conversations/history/storage/copied-rows.ts';
+import '../conversations/history/history.schema.ts';
+import '../conversations/object/named-beginning.ts';
+import '../conversations/history/guard.ts';
+import '../registry/tools/tool-kind.ts';
+// Accounts and budgets: `account`, `dimensions`, `sharedBudgets`, `allAccounts`, `alertInbox`.
+import '../money/account/parts.ts';
+import '../money/contracts/about.ts';
+import '../money/account/account-state.ts';
+import '../money/contracts/all-accounts.ts';
+import '../money/alerts/alert-outbox.ts';
+// Operations: `health`, `metrics`, `overview`, `failingTasks`.
+import '../health/told.ts';
+import '../durable/retries.ts';
+
+export type { Plugin } from '../kit/plugins/plugins.ts';

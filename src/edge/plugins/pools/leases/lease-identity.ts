@@ -1,0 +1,167 @@
+import type { Nanodollars } from '../../../claude/pricing/cost.ts';
+import { settingsOf } from '../../../config/settings.ts';
+import { Rows } from '../../../durable/rows.ts';
+import type { Tables } from '../../../durable/tables.ts';
+import type { Bindings } from '../../../kit/plugins/bindings.ts';
+import type { WindowTotal } from '../../../money/budget/state.ts';
+import { byPeriod, PERIODS, type Period, spanId } from '../../../money/budget/windows.ts';
+import { callPool } from '../call-pool.ts';
+import type { LeaseCall } from '../contracts/pool.ts';
+import { DEPLOYMENT_POOL, groupPool } from '../pool-name.ts';
+
+/** The entry in `meta` about an account's leases. */
+interface StoredIdentity {
+  /** Identifies its figures to pools. It is random, so that it may outlive the account's name. */
+  id: string;
+  incarnation: number;
+  /** The names of the pools that know it. */
+  pools: string[];
+  /** By pool and window: what pools count under ids that this account has had before. */
+  base: Record<string, Record<string, Nanodollars>>;
+  /** The leases of a visitor who has ended that are still to join the row of all such visitors. */
+  joining: JoiningLease[];
+}
+
+interface JoiningLease {
+  pool: string;
+  id: string;
+}
+
+/** The key in `meta` that says whether the account was used since its erasure. */
+const USED_SINCE_ERASURE = 'used_since_erasure';
+
+/** Keeps the id and the incarnation with which an account calls its pools. Both are stored before a pool gets them. */
+export class LeaseIdentity extends Rows {
+  #stored: StoredIdentity | undefined;
+  #isIncarnate = false;
+  #isNamed: boolean;
+
+  constructor(tables: Tables) {
+    super(tables);
+    const stored = tables.meta('lease');
+    this.#stored = stored === undefined ? undefined : (JSON.parse(stored) as StoredIdentity);
+    const wasErased = tables.meta('erasing') !== undefined || tables.meta('erased_at') !== undefined;
+    this.#isNamed = !wasErased || tables.meta(USED_SINCE_ERASURE) !== undefined;
+  }
+
+  /** @returns the names of the pools that know the account. */
+  get pools(): readonly string[] {
+    return this.#stored?.pools ?? [];
+  }
+
+  /** @returns the names of the pools that count what a group's requests have cost. */
+  payersOf(group: string | undefined): string[] {
+    if (group === undefined || !this.pools.includes(groupPool(group))) return [DEPLOYMENT_POOL];
+    return [DEPLOYMENT_POOL, groupPool(group)];
+  }
+
+  /** @returns whether the account has a name: it was never erased, or was used since. */
+  get isNamed(): boolean {
+    return this.#isNamed;
+  }
+
+  /** Notes that the account is used. An erased account gets its name again. */
+  name(): void {
+    if (this.#isNamed) return;
+    // Stored, because after a wake the object may report before it is used again.
+    this.tables.setMeta(USED_SINCE_ERASURE, '1');
+    this.#isNamed = true;
+  }
+
+  /** Notes that the account is erased. */
+  loseName(): void {
+    this.tables.setMeta(USED_SINCE_ERASURE, undefined);
+    this.#isNamed = false;
+  }
+
+  /** Takes a higher incarnation before the first call after a wake, and notes a pool before its first call. */
+  incarnate(pool: string): StoredIdentity {
+    const current = this.#stored ?? newIdentity();
+    const { incarnation, pools } = current;
+    if (this.#isIncarnate && pools.includes(pool)) return current;
+    const next = this.#isIncarnate ? incarnation : incarnation + 1;
+    const stored = this.#store({
+      ...current,
+      incarnation: next,
+      pools: pools.includes(pool) ? pools : [...pools, pool],
+    });
+    this.#isIncarnate = true;
+    return stored;
+  }
+
+  /** @returns the account's windows without what a pool counts under other ids. */
+  withoutBase(pool: string, windows: Record<Period, WindowTotal>): Record<Period, WindowTotal> {
+    const base = this.#stored?.base[pool];
+    if (base === undefined) return windows;
+    return byPeriod(PERIODS, (period) => {
+      const window = windows[period];
+      return { ...window, settled: window.settled - (base[spanId(period, window.start)] ?? 0) };
+    });
+  }
+
+  /** @returns whether a pool may still keep a lease that is to join the row of visitors who have ended. */
+  get isJoining(): boolean {
+    return (this.#stored?.joining ?? []).length > 0;
+  }
+
+  /** @returns whether all that was spent is counted under ids that the account has had before. */
+  get hasGivenUp(): boolean {
+    return this.pools.length === 0 && Object.keys(this.#stored?.base ?? {}).length > 0;
+  }
+
+  /**
+   * Takes another id. What is spent from now on is told under that one, and nothing that was told before.
+   *
+   * @param spent by pool and window: what is counted under the old id
+   * @param pools those that must know the new id, because something is held
+   * @param joins whether the old leases join the row of visitors who have ended
+   * @returns the old id, with the number of its last call
+   */
+  renew(
+    spent: ReadonlyMap<string, Readonly<Record<string, Nanodollars>>>,
+    { pools = [], joins = false }: { pools?: string[]; joins?: boolean } = {},
+  ): Pick<LeaseCall, 'lease' | 'incarnation' | 'seq'> {
+    const { id, incarnation, base, joining, pools: allPools } = this.#stored ?? newIdentity();
+    const counted = [...spent].map(([pool, windows]) => {
+      const sums = Object.entries(windows).map(([window, one]) => [window, one + (base[pool]?.[window] ?? 0)]);
+      return [pool, Object.fromEntries(sums) as Record<string, Nanodollars>];
+    });
+    this.#store({
+      ...{ id: crypto.randomUUID(), incarnation, pools },
+      base: { ...base, ...(Object.fromEntries(counted) as StoredIdentity['base']) },
+      joining: joins ? [...joining, ...allPools.map((pool) => ({ pool, id }))] : joining,
+    });
+    // No other call under the old id has a number as high, also where rows were put back to an earlier time.
+    return { lease: id, incarnation: Number.MAX_SAFE_INTEGER, seq: 1 };
+  }
+
+  /** Has the old leases of a visitor join the row of all. A pool that cannot be reached is called again by the next alarm. */
+  async join(pools: Bindings): Promise<void> {
+    const settings = settingsOf(pools);
+    const joined = new Set<JoiningLease>();
+    for (const lease of this.#stored?.joining ?? []) {
+      const { pool: name, id } = lease;
+      await callPool({ pools, settings, name }, (pool) => pool.joinVisitors(id)).then(
+        () => joined.add(lease),
+        () => {},
+      );
+    }
+    if (joined.size === 0 || !this.#stored) return;
+    this.#store({ ...this.#stored, joining: this.#stored.joining.filter((one) => !joined.has(one)) });
+  }
+
+  /** Takes a higher incarnation than one that a pool knows, because the account's rows were put back to an earlier time. */
+  outgrow(incarnation: number): void {
+    if (this.#stored) this.#store({ ...this.#stored, incarnation: incarnation + 1 });
+  }
+
+  #store(identity: StoredIdentity): StoredIdentity {
+    this.tables.setMeta('lease', JSON.stringify(identity));
+    this.#stored = identity;
+    return identity;
+  }
+}
+
+function newIdentity(): StoredIdentity {
+  return { id: crypto.randomUUID(), incarnation: 0, pools: [], base: {}, joining: [] };
+}

@@ -1,0 +1,41 @@
+import type { RequestMembers } from '../../../claude/request/member.ts';
+import type { ConversationPlugin } from '../../../conversations/object/parts.ts';
+import * as z from '../../../kit/http/zod.ts';
+import { noteAddress } from '../turn-events.ts';
+import { beginAgain, requestToKeep } from './begin-again.ts';
+
+const flag = z.boolean({ error: 'Input should be a valid boolean' });
+
+/** What turns in the background have in a conversation's object: nobody waits for one, and its end is sent to an address. */
+export const backgroundPart: ConversationPlugin = {
+  createHooks: (conversation) => ({
+    begin({ request }, planned, row) {
+      noteAddress(row, request);
+      return request.asked.background && !planned.run ? requestToKeep(request) : undefined;
+    },
+    beginAgain: (row) => beginAgain(conversation, row),
+  }),
+};
+
+/** What a request says of a turn in the background. */
+export const BACKGROUND_MEMBERS: RequestMembers = {
+  background: {
+    schema: z.optionally(
+      flag,
+      '`true`: the answer is 202 with the turn, which goes on by itself in its conversation; its end is told, errors too.',
+    ),
+    keeps: 'the answer',
+  },
+  retry: {
+    schema: z.optionally(
+      flag,
+      '`true`: if a crash interrupts a turn in the background, it goes up again, though it may have run. Each try is paid.',
+    ),
+  },
+  deliver_url: {
+    schema: z.optionally(
+      z.string({ error: 'Input should be a valid string' }),
+      'Where `turn.ended` of a turn in the background goes, signed; its host must be in DELIVER_HOSTS. Default: TURN_DELIVER_URL.',
+    ),
+  },
+};

@@ -1,0 +1,158 @@
+/** Begins a run, and goes on with one after a crash. */
+
+import type { PlainHeaders } from '../../claude/headers.ts';
+import type { NextRequest, PlannedRun } from '../../conversations/history/next-request.ts';
+import type { TurnRow } from '../../conversations/history/storage/rows.ts';
+import { shownNotes } from '../../conversations/history/storage/turn-notes.ts';
+import { newTurnRow, planAgain, runnerOf, storeTurn, WATCH_MS } from '../../conversations/object/begin-turn.ts';
+import type { BegunRequest, TurnRequest } from '../../conversations/object/contract.ts';
+import { ownerOfTool, retainedAgent } from '../../conversations/object/named-beginning.ts';
+import { accountRequestOf } from '../../conversations/object/object-context.ts';
+import type { ConversationContext } from '../../conversations/object/parts.ts';
+import { isRefused } from '../../conversations/turn/running-turn.ts';
+import { isRevokedCaller } from '../../money/admission/refuse-revoked.ts';
+import { resumedRun } from './calls-again.ts';
+import type { CrashedRun } from './crashed-run.ts';
+import { turnEventsOf } from './events-of.ts';
+import { Run } from './run.ts';
+import type { RunContext } from './run-context.ts';
+import { callRowsIn } from './run-rows.ts';
+import { type CarriedLimits, storedRunOf, withoutBody } from './stored-run.ts';
+
+/** Stores a run, and begins its first step. @returns undefined for a turn that is none */
+export function beginRun(
+  conversation: ConversationContext,
+  request: TurnRequest,
+  planned: NextRequest,
+  row: TurnRow,
+): Run | undefined {
+  const { transcript } = conversation;
+  const { run: common } = planned;
+  if (!common) return undefined;
+  const kept = withoutBody(request);
+  const run = { ...row, run: row.seq };
+  transcript.beginTurn(run, []);
+  callRowsIn(transcript).saveRequest(run.seq, JSON.stringify({ request: kept, rest: common.rest }));
+  return new Run(run, common, runContextOf(conversation, kept, run)).begin(planned);
+}
+
+/** Makes the context of a run. @param carried for a run that goes on after approvals: what the runs before it have used */
+function runContextOf(
+  conversation: ConversationContext,
+  request: BegunRequest,
+  run: TurnRow,
+  carried?: CarriedLimits,
+): RunContext {
+  const { transcript, maintenance, now } = conversation;
+  const { place, call, headers } = request;
+  const settings = conversation.settings();
+  return {
+    transcript,
+    settings,
+    env: conversation.env,
+    account: place.account,
+    conversation: place.id,
+    requestId: call.id,
+    caller: {
+      ...{ caller: request.caller, headers, query: request.query, route: request.call.route },
+      depth: request.parent?.depth ?? 1,
+      retentionSeconds: transcript.profile?.retentionSeconds ?? null,
+      ownerOf: (tool) => ownerOfTool(conversation, tool),
+    },
+    isStreaming: call.stream,
+    approvers: retainedAgent(conversation)?.definition.approvers ?? 'owner',
+    carried,
+    now,
+    isRevoked: () => isRevokedCaller(accountRequestOf(conversation, request.caller)),
+    plan: (body) => planAgain(conversation, request, body, { isStep: true }),
+    begin: (plan, step) => {
+      const own = {
+        requestId: step.requestId,
+        key: null,
+        id: `${run.id}_${step.number}`,
+        run: run.seq,
+        notes: shownNotes(run),
+        events: step.logged,
+        background: null,
+      };
+      const row = { ...newTurnRow(transcript, request, plan, now()), ...own };
+      const turn = storeTurn(conversation, row, plan, {
+        logOf: step.logOf,
+        callsIn: (content) => {
+          const calls = step.callsIn(content);
+          return calls.length === 0 ? undefined : () => callRowsIn(transcript).plan(row.seq, calls);
+        },
+        isLater: step.isLater,
+        isOfEdge: step.isOfEdge,
+        shownAs: step.run,
+      });
+      // Another model may step in only before the first step. All steps of a run have the same model.
+      const members = step.isLater ? { ...request.asked, fallback_models: [] } : request.asked;
+      return runnerOf(conversation, { ...request, call: { ...call, id: step.requestId }, asked: members }, turn, plan, {
+        headers: headersOfStep(headers, step.number),
+        most: step.most,
+        isLater: step.isLater,
+        onEnd: step.onEnd,
+        onBroken: conversation.broke,
+      });
+    },
+    settle: (step, settled) => maintenance.settlements.follow(step, settled),
+    tell: (event, members) => turnEventsOf(conversation).tell(run, event, members),
+    onEnd: (ended) => {
+      conversation.ended();
+      maintenance.noteEnd(ended);
+      if (!isRefused(transcript, ended)) turnEventsOf(conversation).noteEnd(ended);
+      maintenance.settlements.endRun(run);
+      maintenance.notePaused();
+      maintenance.reportSoon();
+    },
+    onBroken: conversation.broke,
+  };
+}
+
+/** @returns the headers of a step. Each step gets an idempotency key of its own: one key must not mean two requests. */
+function headersOfStep(headers: PlainHeaders, number: number): PlainHeaders {
+  const { 'idempotency-key': key, ...others } = headers;
+  if (key === undefined) return others;
+  return { ...others, 'idempotency-key': number === 1 ? key : `${key}-${number}` };
+}
+
+/** Resumes a run from what a crash has left of it. @returns undefined if it cannot be resumed */
+export function resumeRun(conversation: ConversationContext, crashed: CrashedRun): Run | undefined {
+  const { transcript, now } = conversation;
+  const { row } = crashed.turn;
+  const stored = storedRunOf(conversation, row);
+  if (!stored) return undefined;
+  const { request, planned, carried } = stored;
+  conversation.alarm.watch(now() + WATCH_MS);
+  conversation.maintenance.settlements.resumeRun(row);
+  const resumed = resumedRun(crashed, transcript);
+  const run = new Run(row, planned, runContextOf(conversation, request, row, carried), resumed);
+  return begunSoon(conversation, run, () => run.goOnAfterCrash(resumed));
+}
+
+/** A run that goes on with the decided calls of a step, and what the runs before it have used. */
+interface TakenUp {
+  request: BegunRequest;
+  planned: PlannedRun;
+  carried: CarriedLimits;
+  step: number;
+  take: Parameters<Run['takeUp']>[1];
+}
+
+/** Begins a stored run with the decided calls of a step. It runs without a listener. */
+export function takeUpRun(
+  conversation: ConversationContext,
+  row: TurnRow,
+  { request, planned, carried, step, take }: TakenUp,
+): Run {
+  conversation.alarm.watch(conversation.now() + WATCH_MS);
+  const run = new Run(row, planned, runContextOf(conversation, request, row, carried)).takeUp(step, take);
+  return begunSoon(conversation, run, () => run.continue());
+}
+
+/** Begins a moment later, because a run may end at once: before that the caller must have noted it as the running turn. */
+function begunSoon({ waitUntil }: ConversationContext, run: Run, begin: () => Promise<void>): Run {
+  waitUntil(Promise.resolve().then(begin));
+  return run;
+}

@@ -1,0 +1,47 @@
+/** What subagents have in their conversation's object: the run that has called one hears how it ends, and stops it. */
+
+import type { Result } from '../../../conversations/object/contract.ts';
+import type { ConversationContext, ConversationPlugin } from '../../../conversations/object/parts.ts';
+import { getOrMake } from '../../../kit/cache/get-or-make.ts';
+import { finalError } from '../../../kit/http/errors.ts';
+import { type SubagentOutcome, subagentOutcomeOf } from './subagent-outcome.ts';
+
+/** The idempotency keys of subagents that must not begin, because the run that called them has ended. */
+const stoppedKeys = new WeakMap<ConversationContext, Set<string>>();
+
+export const subagentsPart: ConversationPlugin = {
+  createHooks: (conversation) => ({
+    before({
+      request: {
+        parent,
+        call: { key = '' },
+      },
+    }) {
+      if (parent && stoppedKeys.get(conversation)?.has(key))
+        throw finalError('conflict_error', 'The run that has called this subagent has ended.');
+      return undefined;
+    },
+  }),
+  methods: { subagentOutcome: awaitOutcome, stopSubagent },
+};
+
+/** Waits until a subagent's turn has ended. @returns its outcome; undefined if no turn was begun with this key */
+async function awaitOutcome(
+  conversation: ConversationContext,
+  key: string,
+): Promise<Result<SubagentOutcome | undefined>> {
+  conversation.recover();
+  const { runner, transcript } = conversation;
+  if (runner?.turn.row.key === key) await runner.done;
+  return { ok: true, value: subagentOutcomeOf(transcript, key) };
+}
+
+/** Stops a subagent's turn. A turn that has not begun yet will not begin. */
+async function stopSubagent(
+  conversation: ConversationContext,
+  key: string,
+): Promise<Result<SubagentOutcome | undefined>> {
+  getOrMake(stoppedKeys, conversation, () => new Set()).add(key);
+  await conversation.stopTurn({ key });
+  return { ok: true, value: subagentOutcomeOf(conversation.transcript, key) };
+}

@@ -1,0 +1,116 @@
+/** Decides when summaries of a conversation are made: behind an answer, or before a turn that would be too long without one. */
+
+import type { Identity } from '../../auth/identity/caller.ts';
+import { withinMoment } from '../../claude/stream.ts';
+import type { NextRequest } from '../../conversations/history/next-request.ts';
+import { BEGINS, KEEPS } from '../../conversations/history/shares.ts';
+import { lastCommitted, latestTurn } from '../../conversations/history/storage/turn-queries.ts';
+import type { AskedTurn, ConversationContext, ConversationHooks, Wait } from '../../conversations/object/parts.ts';
+import { TurnAbort } from '../../conversations/turn/turn-abort.ts';
+import { anotherRequestId } from '../../kit/http/headers/request-id.ts';
+import { logFailure } from '../../kit/http/log.ts';
+import { edit } from '../../kit/json/edit.ts';
+import { contextKey } from '../../kit/plugins/context-values.ts';
+import { makeSummary, type SummaryCause } from './make-summary.ts';
+import { PaidSummaries } from './paid-summaries.ts';
+import { nextSummary, type PlannedSummary } from './summarize.ts';
+import { NEW_SUMMARY, type SummaryRow, summariesIn } from './summary-rows.ts';
+
+/** Whether a summary was tried before this turn. */
+const TRIED_BEFORE = contextKey<boolean>('summary');
+/** How long a turn waits for one; milliseconds. */
+const SUMMARY_WAIT_MS = 20_000;
+/** The most characters of a request that stay in memory for a summary behind its answer. A longer one waits for the next turn. */
+const LONGEST_REST = 262_144;
+
+/** Has summaries made. It holds no lock: turns go on meanwhile, and a summary that comes late serves the next one. */
+export class Summarizer implements ConversationHooks {
+  readonly #conversation: ConversationContext;
+  readonly #paid: PaidSummaries;
+  /** The request of the newest turn, whose prompt is in the cache. */
+  #cause: SummaryCause | undefined;
+  #running: { by: Identity; abort: TurnAbort; done: Promise<void> } | undefined;
+
+  constructor(conversation: ConversationContext) {
+    this.#conversation = conversation;
+    this.#paid = new PaidSummaries(conversation, conversation.maintenance.settlements);
+  }
+
+  /** Who has asked for the turn to which a summary belongs that is being made. */
+  by(): Identity | undefined {
+    return this.#running?.by;
+  }
+
+  /** Notes the request of a turn that begins. A summary has the same prompt, and its account pays. */
+  begin({ request: { body, ...request } }: AskedTurn, { run }: NextRequest): undefined {
+    const isWanted = this.#conversation.transcript.profile?.history?.strategy === 'summarize';
+    const text = isWanted ? (run?.rest ?? edit(body, { messages: '[]' })) : undefined;
+    this.#cause = text !== undefined && text.length <= LONGEST_REST ? { request, rest: text } : undefined;
+  }
+
+  /** Begins a summary behind an answer whose prompt was in the cache, where it costs a tenth. */
+  ended(): void {
+    const cause = this.#cause;
+    if (!cause) return;
+    try {
+      const last = latestTurn(this.#conversation.transcript);
+      if (last?.status === 'complete' && last.outcome?.usage?.cache_read_input_tokens) this.#makeNext(cause, BEGINS);
+    } catch (thrown) {
+      // The turn has ended well. What is damaged fails the next one, and says so.
+      logFailure({ conversation: cause.request.place.id }, thrown);
+    }
+  }
+
+  /** Has a turn that is too long without a summary wait for one. One that was tried already is not tried again. */
+  before({ request: { body, ...request }, memory }: AskedTurn, planned: NextRequest): Wait | undefined {
+    if (!planned.isTruncated || planned.follows || memory.get(TRIED_BEFORE)) return undefined;
+    memory.set(TRIED_BEFORE, true);
+    return { work: this.#makeBefore({ request, rest: edit(body, { messages: '[]' }) }), pings: true };
+  }
+
+  /** Makes a summary before a turn, and waits for it, or the one that is being made, for a while. */
+  async #makeBefore(cause: SummaryCause): Promise<void> {
+    // With its new messages the turn is longer than what is stored.
+    this.#makeNext(cause, KEEPS);
+    if (this.#running) await withinMoment(this.#running.done, SUMMARY_WAIT_MS);
+  }
+
+  settle(): void {
+    this.#paid.settle();
+  }
+
+  /** Ends what is being made. What it has cost is settled. */
+  async stop(): Promise<void> {
+    this.#running?.abort.stop();
+    await this.#running?.done;
+  }
+
+  #makeNext(cause: SummaryCause, filled: number): void {
+    const planned = this.#running ? undefined : nextSummary(this.#conversation.transcript, filled);
+    if (planned) this.#conversation.waitUntil(this.#make(cause, planned));
+  }
+
+  async #make(cause: SummaryCause, planned: PlannedSummary): Promise<void> {
+    const { transcript, now, maintenance } = this.#conversation;
+    const row: SummaryRow = {
+      ...NEW_SUMMARY,
+      id: summariesIn(transcript).given + 1,
+      until: planned.until,
+      turn: lastCommitted(transcript),
+      requestId: anotherRequestId(cause.request.call.id),
+      beganAt: now(),
+    };
+    const done = Promise.withResolvers<void>();
+    const abort = new TurnAbort();
+    this.#running = { by: cause.request.caller, abort, done: done.promise };
+    // Whatever fails: who waits for it must go on.
+    try {
+      const making = { planned, row, paid: this.#paid, abort };
+      await this.#paid.make(row, () => makeSummary(this.#conversation, cause, making));
+    } finally {
+      this.#running = undefined;
+      done.resolve();
+      maintenance.rest();
+    }
+  }
+}

@@ -1,0 +1,173 @@
+import type { RequestOutcome } from '../../claude/outcome.ts';
+import { toUsd } from '../../claude/pricing/cost.ts';
+import { parseStored } from '../../conversations/history/storage/damaged-row.ts';
+import type { PluginRows, RowsKind, StandIns } from '../../conversations/history/storage/plugin-rows.ts';
+import { summaryWords } from '../../conversations/history/storage/summary-message.ts';
+import type { Transcript } from '../../conversations/history/storage/transcript.ts';
+import { columnsOf, membersOf, type RawRow } from '../../durable/columns.ts';
+import { Rows } from '../../durable/rows.ts';
+import { isoTime } from '../../kit/http/times.ts';
+import type { StoredGrant } from '../../money/admission/book-outcome.ts';
+
+/** A summary of the beginning of a history. Times are milliseconds since 1970. */
+export interface SummaryRow {
+  id: number;
+  /** The number of the last message that it summarizes. */
+  until: number;
+  /** `void`: the history was rewound to before its end. */
+  status: 'running' | 'complete' | 'failed' | 'void';
+  /** The number of the newest turn of the history when it was begun. */
+  turn: number;
+  model: string;
+  /** The message that goes up in place of those that it summarizes, as JSON text; null while it is not complete. */
+  text: string | null;
+  /** The tokens of that message. */
+  tokens: number;
+  cost: number;
+  requestId: string;
+  beganAt: number;
+  /** When it went up. */
+  sentAt: number | null;
+  grant: StoredGrant | null;
+  /** How it has ended; null while it is running. */
+  outcome: RequestOutcome | null;
+  settled: boolean;
+}
+
+/** What a summary does not have that has no request yet, or whose request is the original's. */
+export const BLANK_SUMMARY = {
+  status: 'complete',
+  requestId: '',
+  sentAt: null,
+  grant: null,
+  outcome: null,
+  settled: true,
+} as const satisfies Partial<SummaryRow>;
+
+export const NEW_SUMMARY = {
+  ...BLANK_SUMMARY,
+  ...{ status: 'running', settled: false, model: '', text: null, tokens: 0, cost: 0 },
+} as const satisfies Partial<SummaryRow>;
+
+const TABLE = `
+  create table if not exists summaries (
+  id integer primary key, until integer not null, status text not null, turn integer not null, model text not null,
+  text text, tokens integer not null, cost integer not null, request_id text not null,
+  began_at integer not null, sent_at integer, grant text, outcome text, settled integer not null
+) strict`;
+
+/** One that can be sent: a backup may bring one that ends behind its last message. */
+const COMPLETE = "status = 'complete' and exists (select 1 from messages where seq = until)";
+
+/** The summaries of a conversation. Their ids are used only once: turns name by them what they were sent behind. */
+export class SummaryRows extends Rows implements PluginRows, StandIns {
+  /** The highest id that was given; 0 where there is none. */
+  get given(): number {
+    return this.tables.number('select max(id) from summaries');
+  }
+
+  get standIns(): StandIns | undefined {
+    return this.tables.areUnmade ? undefined : this;
+  }
+
+  get isBusy(): boolean {
+    return this.tables.has('summaries where settled = 0');
+  }
+
+  add(row: SummaryRow): void {
+    // What a copy has left that was not stored whole is nobody's.
+    this.tables.insert('summaries', columnsOf(row), 'insert or replace');
+  }
+
+  change(id: number, change: Partial<SummaryRow>): void {
+    this.tables.update('summaries', columnsOf(change), 'id = ?', id);
+  }
+
+  get(id: number): SummaryRow | undefined {
+    return this.#rows('id = ?', id)[0];
+  }
+
+  /** @returns the summary that covers most */
+  latest(): SummaryRow | undefined {
+    return this.#rows(`${COMPLETE} order by until desc, id desc limit 1`)[0];
+  }
+
+  /** @returns the summary that was begun last, whatever its status is */
+  newest(): SummaryRow | undefined {
+    return this.get(this.given);
+  }
+
+  /** @returns how many have come to nothing since the last one that is complete */
+  failedInARow(): number {
+    const last = "coalesce((select max(id) from summaries where status = 'complete'), 0)";
+    return this.tables.number(`select count(*) from summaries where status = 'failed' and id > ${last}`);
+  }
+
+  /** @returns the summaries of what is before a message, oldest first. @param last the number of that message */
+  complete(last = Number.MAX_SAFE_INTEGER): SummaryRow[] {
+    return this.#rows(`${COMPLETE} and until <= ? order by id`, last);
+  }
+
+  find(id: number): SummaryRow | undefined {
+    return this.#rows("id = ? and status = 'complete'", id)[0];
+  }
+
+  shown(endsAt: Parameters<StandIns['shown']>[0]): ReturnType<StandIns['shown']> {
+    if (this.given === 0) return undefined;
+    // One that is said in words now is still one.
+    const byEnd = new Map<number, SummaryRow>();
+    for (const row of this.complete())
+      byEnd.set(row.until, { ...row, cost: row.cost + (byEnd.get(row.until)?.cost ?? 0) });
+    return [...byEnd.values()].map((row) => ({
+      ...endsAt(row.until),
+      content: summaryWords(row),
+      model: row.model,
+      created_at: isoTime(row.beganAt),
+      cost_usd: toUsd(row.cost),
+    }));
+  }
+
+  unsettled(): SummaryRow[] {
+    return this.#rows('settled = 0 order by id');
+  }
+
+  /** Voids what summarizes messages that are deleted. @param cut the number of the first of them */
+  rewind(cut: number): void {
+    this.tables.update('summaries', { status: 'void', text: null }, 'until >= ?', cut);
+  }
+
+  /** Deletes those that are settled. */
+  clear(): void {
+    this.tables.write('delete from summaries where settled = 1');
+  }
+
+  #rows(where: string, ...bindings: SqlStorageValue[]): SummaryRow[] {
+    return this.tables.read(`select * from summaries where ${where}`, ...bindings).map(summaryOf);
+  }
+}
+
+/** @throws DamagedRow if it cannot be read */
+function summaryOf(row: RawRow): SummaryRow {
+  const members = membersOf(row) as unknown as SummaryRow;
+  const { text, grant, outcome } = row;
+  const json = <T>(name: string, stored: SqlStorageValue | undefined) =>
+    typeof stored === 'string' ? parseStored<T>(`the ${name} of a summary`, stored) : null;
+  return {
+    ...members,
+    text: typeof text === 'string' ? text : null,
+    grant: json<StoredGrant>('grant', grant),
+    outcome: json<RequestOutcome>('outcome', outcome),
+    settled: row.settled === 1,
+  };
+}
+
+export const SUMMARY_ROWS: RowsKind<SummaryRows> = {
+  name: 'summaries',
+  tables: TABLE,
+  open: (tables) => new SummaryRows(tables),
+};
+
+/** @returns the summaries of a conversation */
+export function summariesIn(transcript: Transcript): SummaryRows {
+  return transcript.rowsOf(SUMMARY_ROWS);
+}

@@ -1,0 +1,138 @@
+/** Makes the backup of an account, and restores it in another deployment. */
+
+import { SPENT_UP } from '../../claude/pricing/usage-sums.ts';
+import type { AccountState } from '../../money/account/account-state.ts';
+import type { AccountPlugin } from '../../money/account/parts.ts';
+import type { TokenLimits } from '../../money/budget/limits.schema.ts';
+import type { AccountRestored } from '../../money/contracts/account.ts';
+import { TokensWithLimits } from '../../money/credentials/token-limits.ts';
+import type { Ledger } from '../../money/ledger/ledger.ts';
+import type { AccountBackup } from './account-backup.schema.ts';
+
+/** The key in `meta` of the digest of the restored backup. */
+const RESTORED = 'restored';
+
+type BackupToken = Omit<AccountBackup['tokens'][number], 'limits'> & { limits: string | null };
+
+/** What backups have in an account: it makes its own, and takes one. */
+export const accountBackupPart: AccountPlugin = {
+  methods: {
+    backupJson: (state, id) => {
+      state.advance();
+      return JSON.stringify(backupOf(state, id));
+    },
+    restoreJson: (state, backup, digest, merges) => {
+      return restoreAccount(state, JSON.parse(backup) as AccountBackup, { digest, merges });
+    },
+  },
+};
+
+/** @returns the limits, group, credit, tokens and sums of an account. */
+function backupOf(state: AccountState, id: string): AccountBackup {
+  const { ledger, limits } = state;
+  // After the ledger is folded, the rows of tokens and days say what they have spent.
+  ledger.fold(true);
+  const tokens = ledger.read<Record<string, SqlStorageValue> & BackupToken>(
+    `select jti, label, scopes, minted_at, first_seen_at, expires_at, revoked_at, limits, spent from tokens order by jti`,
+  );
+  return {
+    type: 'account_backup',
+    id,
+    taken_at: state.now(),
+    limits: limits.own,
+    group: state.group ?? null,
+    revoked_before: Number(ledger.meta('revoked_before') ?? 0),
+    credits: ledger.read<Record<string, SqlStorageValue> & AccountBackup['credits'][number]>(
+      'select id, key, amount, spent, note, created_at, expires_at from credits order by created_at, id',
+    ),
+    tokens: tokens.map((row) => ({
+      ...row,
+      limits: row.limits === null ? null : (JSON.parse(row.limits) as TokenLimits),
+    })),
+    days: daysOf(ledger),
+  };
+}
+
+/** @returns what was spent on each day, the first day first */
+function daysOf(ledger: Ledger): AccountBackup['days'] {
+  return ledger.read<Record<string, SqlStorageValue> & AccountBackup['days'][number]>(
+    `select day, ${SPENT_UP} from rollups group by day order by day`,
+  );
+}
+
+/**
+ * Restores a backup: all of it, or nothing. What was spent keeps its day, and is marked as imported. The state is replaced then: it
+ * has the memory of an empty account, and a request that is waiting for a pool must not be admitted by it.
+ *
+ * @param by the digest of the backup, because the same one may come twice; and whether it is merged with what the account has
+ *   done here: of each sum the larger one counts, so it may be repeated
+ */
+function restoreAccount(
+  state: AccountState,
+  backup: AccountBackup,
+  { digest, merges }: { digest: string; merges: boolean },
+): AccountRestored {
+  const { ledger, limits, budget } = state;
+  // What was erased since must not come back.
+  if (backup.taken_at <= state.erasedUntil) return 'erased';
+  if (ledger.meta(RESTORED) === digest && !merges) return 'unchanged';
+  if (budget.holds.size > 0) return merges ? 'held' : 'used';
+  const isUsed = ['ledger', 'rollups', 'credits'].some((table) => ledger.has(`${table} where true`));
+  if (!merges && (isUsed || limits.own !== null || state.group !== undefined)) return 'used';
+  ledger.together(() => {
+    // Its rows of today must be in the sums, too.
+    ledger.fold(true);
+    // A backup without limits or group takes away none that the account has here.
+    limits.setOwn(backup.limits ?? limits.own);
+    state.setGroup(backup.group ?? state.group);
+    state.noteConfigured(backup.taken_at);
+    // A credential that was revoked here stays revoked, even if the backup does not know it.
+    const revokedBefore = Math.max(backup.revoked_before, Number(ledger.meta('revoked_before') ?? 0));
+    if (revokedBefore > 0) ledger.setMeta('revoked_before', String(revokedBefore));
+    restoreCredits(ledger, backup.credits);
+    restoreTokens(ledger, backup.tokens);
+    restoreDays(ledger, backup.days);
+    ledger.setMeta(RESTORED, digest);
+  });
+  state.isReplaced = true;
+  return 'restored';
+}
+
+function restoreCredits(ledger: Ledger, credits: AccountBackup['credits']): void {
+  ledger.insertAll('credits', credits, 'insert or ignore');
+  for (const { id, spent } of credits) {
+    ledger.write('update credits set spent = ? where id = ? and spent < ?', spent, id, spent);
+  }
+}
+
+/** Restores tokens. What either side has revoked stays revoked, and of what was spent the larger sum counts. */
+function restoreTokens(ledger: Ledger, tokens: AccountBackup['tokens']): void {
+  const here = ledger.read<{ jti: string; revoked_at: number | null; spent: number }>(
+    'select jti, revoked_at, spent from tokens',
+  );
+  const known = new Map(here.map((token) => [token.jti, token]));
+  const rows = tokens.map(({ limits, ...token }) => {
+    const own = known.get(token.jti);
+    const revoked_at = token.revoked_at ?? own?.revoked_at ?? null;
+    const spent = Math.max(token.spent, own?.spent ?? 0);
+    return { ...token, revoked_at, spent, limits: TokensWithLimits.textOf(limits ?? undefined) };
+  });
+  ledger.insertAll('tokens', rows, 'insert or replace');
+}
+
+/** Adds to each day what the backup has spent more than the account here. */
+function restoreDays(ledger: Ledger, days: AccountBackup['days']): void {
+  const here = new Map(daysOf(ledger).map((sums) => [sums.day, sums]));
+  for (const { day, ...sums } of days) {
+    const own = here.get(day);
+    const more = own ? mapValues(sums, (sum, column) => Math.max(0, sum - own[column])) : sums;
+    if (Object.values(more).some((sum) => sum !== 0)) ledger.rollups.addImported(day, more);
+  }
+}
+
+function mapValues<T extends Record<string, number>>(
+  values: T,
+  change: (value: number, key: keyof T & string) => number,
+): T {
+  return Object.fromEntries(Object.entries(values).map(([key, value]) => [key, change(value, key)])) as T;
+}

@@ -1,0 +1,240 @@
+/** Writes a conversation as lines, and stores the lines of another one. */
+
+import { type CopiedLine, copiedRows, keptMembers } from '../../conversations/history/storage/copied-rows.ts';
+import { DamagedRow, damageIn } from '../../conversations/history/storage/damaged-row.ts';
+import {
+  GRACE_MS,
+  type NewMessage,
+  type Profile,
+  type RetainedPrefix,
+  type TurnRow,
+} from '../../conversations/history/storage/rows.ts';
+import type { Transcript } from '../../conversations/history/storage/transcript.ts';
+import { shownNotes } from '../../conversations/history/storage/turn-notes.ts';
+import {
+  committedTurns,
+  countHistory,
+  lastCommitted,
+  turnAt,
+  turnsOfRun,
+} from '../../conversations/history/storage/turn-queries.ts';
+import { IMPORTED } from '../../conversations/history/thinking.ts';
+import type { ConversationPlace } from '../../conversations/object/contract.ts';
+import type { ConversationContext } from '../../conversations/object/parts.ts';
+import { leaveNothing, notWhole, startConversation } from '../../conversations/object/profile-changes.ts';
+import { retainPrefix } from '../../conversations/object/retained-prefix.ts';
+import { rowsBetween } from '../../conversations/views/message-json.ts';
+import { Pacer } from '../../kit/async/in-steps.ts';
+import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
+import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
+import { onOneLine } from './export-lines.ts';
+
+/** What a backup has and a fork begins anew. */
+const BACKED_UP = [
+  'createdAt',
+  'cost',
+  'inputTokens',
+  'outputTokens',
+  'parent',
+] as const satisfies readonly (keyof Profile)[];
+
+/**
+ * Writes a conversation as lines for a copy (a fork, or a backup): the profile, `system`, `tools`, the turns with their
+ * messages, and an end. `storeCopiedLines` reads them.
+ *
+ * @param at a message of the last turn to copy; without it all turns are copied
+ * @param more members of the profile to copy too: a fork begins without the cost of the original
+ * @returns undefined if there is no such message
+ */
+export function copyLines(
+  transcript: Transcript,
+  profile: Profile,
+  at: string | undefined,
+  more: Partial<Profile> = {},
+): ReadableStream<Uint8Array> | undefined {
+  const found = at === undefined ? undefined : transcript.messages.findMessage(at);
+  if (at !== undefined && !found) return undefined;
+  const { run = null } = found ? (turnAt(transcript, found.turn) ?? {}) : {};
+  const last = run === null ? found?.turn : turnsOfRun(transcript, run).at(-1)?.seq;
+  const until = last ?? lastCommitted(transcript);
+  const lastMessage = transcript.number('select max(seq) from messages where turn <= ?', until);
+  // A rewind during the copy makes the copy incomplete. Then the last line says so.
+  const { version } = profile;
+  function* lines(): Generator<string> {
+    const members = keptMembers(profile, { last: until, isCut: at !== undefined, shift: 0 });
+    yield line('profile', JSON.stringify(membersOfCopy(profile, { ...members, ...more })));
+    for (const { linesBefore } of copiedRows()) {
+      for (const extra of linesBefore?.(transcript, profile, lastMessage) ?? []) yield line(...extra);
+    }
+    // Looking for the messages of each turn would read all numbers for each.
+    const messages = rowsBetween(transcript, 0, lastMessage);
+    let message = messages.next().value;
+    for (const turn of committedTurns(transcript, until)) {
+      // A container belongs to the original, which goes on in it.
+      const outcome = turn.outcome && { ...turn.outcome, container: undefined };
+      yield line('turn', JSON.stringify({ ...turn, outcome, notes: shownNotes(turn), ...OWN_OF_TURN }));
+      for (const { linesOf } of copiedRows()) {
+        for (const extra of linesOf?.(transcript, turn) ?? []) yield line(...extra);
+      }
+      for (; message && message.turn <= turn.seq; message = messages.next().value) {
+        const { seq, turn, id, role, createdAt, text, shown, origin } = message;
+        const head = JSON.stringify({ seq, turn, id, role, createdAt, origin });
+        yield line('message', shown === null ? head : edit(head, { shown }), text);
+      }
+    }
+    const isSame = transcript.profile?.version === version || turnAt(transcript, until) !== undefined;
+    yield line(transcript.profile?.exists && isSame ? 'end' : 'changed', 'null');
+  }
+  return streamOfTexts(untilDamage(lines()));
+}
+
+/** Writes a conversation as the lines of a backup: with its cost, and with the call that it answers as a subagent. */
+export function backupLines(transcript: Transcript, profile: Profile): ReadableStream<Uint8Array> | undefined {
+  return copyLines(transcript, profile, undefined, Object.fromEntries(BACKED_UP.map((name) => [name, profile[name]])));
+}
+
+/** @returns the members of a profile that a copy has. @param more those of plugins, and of a backup */
+function membersOfCopy(profile: Profile, more: Partial<Profile>): object {
+  const { account, title, metadata, model, maxTokens, prefix = null, agent = null } = profile;
+  const { retentionSeconds, history, sentFrom, leftOut, thinkingFrom, betas, omittedTools } = profile;
+  return {
+    ...{ account, title, metadata, model, maxTokens, prefix, agent, retentionSeconds, history, sentFrom, leftOut },
+    ...{ thinkingFrom, betas, omittedTools },
+    ...more,
+  };
+}
+
+/** Yields lines up to damage, and then the line that tells of it. */
+function* untilDamage(lines: Iterable<string>): Generator<string> {
+  try {
+    yield* lines;
+  } catch (thrown) {
+    const damage = damageIn(thrown);
+    if (!damage) throw thrown;
+    yield line('damaged', JSON.stringify(damage.what));
+  }
+}
+
+/** What a turn has for the original alone. */
+const OWN_OF_TURN = { key: null, grant: null, settled: true, background: null };
+
+function line(...[kind, ...texts]: CopiedLine): string {
+  return `[${JSON.stringify(kind)},${onOneLine(texts.join(','))}]\n`;
+}
+
+/** @returns the row of a copied turn */
+function copyOfTurn(copied: TurnRow, shift: number) {
+  const { seq, id, requestId, hash, status, route, model, beganAt, endedAt, outcome, cost, tokens, frame } = copied;
+  const { sentFrom, follows, events, run } = copied;
+  const ended = { status, endedAt, outcome, cost, tokens, frame, events, settled: true, notes: shownNotes(copied) };
+  const began = { id, requestId, hash, route, model, beganAt, sentFrom, follows };
+  return { ...began, ...ended, seq: shift + seq, run: run === null ? null : shift + run };
+}
+
+/**
+ * Stores the lines of another conversation, those of a stretch in one transaction.
+ *
+ * @returns the copied profile; undefined if the copy is incomplete
+ */
+async function storeCopiedLines(
+  transcript: Transcript,
+  bytes: ReadableStream<Uint8Array>,
+): Promise<Partial<Profile> | undefined> {
+  let copied: Partial<Profile> = {};
+  let isOfOther = false;
+  // The numbers of turns that failed here are not used again.
+  let nextTurn = transcript.profile?.nextTurn ?? 1;
+  const shift = nextTurn - 1;
+  let nextMessage = 1;
+  const storing = copiedRows().flatMap(({ kinds = [], storing }) =>
+    storing ? [{ kinds, ...storing(transcript, shift) }] : [],
+  );
+  const ofKind = new Map(storing.flatMap((one) => one.kinds.map((kind) => [JSON.stringify(kind), one] as const)));
+  let isComplete = false;
+  const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
+  let parts: string[] = [];
+  const pacer = new Pacer();
+  let turns: Partial<TurnRow>[] = [];
+  let messages: NewMessage[] = [];
+  const write = () => {
+    transcript.addTurns(turns);
+    transcript.addMessages(messages);
+    [turns, messages] = [[], []];
+  };
+  for await (const piece of bytes) {
+    const pieces = decoder.decode(piece, { stream: true }).split('\n');
+    const rest = pieces.pop() ?? '';
+    for (const end of pieces) {
+      const text = [...parts, end].join('');
+      parts = [];
+      const next = pacer.before(text.length);
+      if (next !== undefined) {
+        write();
+        await next;
+      }
+      const [kind, first = 'null', second = ''] = itemTexts(text);
+      if (kind === '"profile"') {
+        const { account, ...rest } = JSON.parse(first) as Partial<Profile>;
+        copied = rest;
+        isOfOther = account !== transcript.profile?.account;
+      } else if (kind === '"turn"') {
+        const turn = copyOfTurn(JSON.parse(first) as TurnRow, shift);
+        turns.push(isOfOther ? { ...turn, route: IMPORTED } : turn);
+        nextTurn = turn.seq + 1;
+      } else if (kind === '"message"') {
+        const message = JSON.parse(first) as Omit<NewMessage, 'text'>;
+        const shown = message.shown ? (memberTexts(first).get('shown') ?? null) : null;
+        messages.push({ ...message, turn: shift + message.turn, text: second, shown });
+        nextMessage = message.seq + 1;
+      } else if (kind === '"damaged"') throw new DamagedRow(JSON.parse(first) as string);
+      else if (kind === '"end"' || kind === '"changed"') isComplete = kind === '"end"';
+      else if (kind !== undefined) {
+        const rows = ofKind.get(kind);
+        if (!rows) throw notWhole();
+        rows.add(kind.slice(1, -1), first, second);
+      }
+    }
+    parts.push(rest);
+  }
+  write();
+  if (!isComplete) return undefined;
+  const { sentFrom = 0 } = copied;
+  const members = keptMembers(copied, { last: Number.POSITIVE_INFINITY, isCut: false, shift });
+  for (const { end } of storing) Object.assign(members, end?.());
+  return {
+    ...copied,
+    ...members,
+    ...countHistory(transcript),
+    nextTurn,
+    nextMessage,
+    sentFrom: sentFrom >= nextMessage ? 0 : sentFrom,
+  };
+}
+
+/**
+ * Stores the copy of another conversation: all of it, or nothing.
+ *
+ * @param lines what `copyLines` of the other conversation wrote
+ * @throws ApiError 500 for a copy that is not complete
+ */
+export async function storeCopy(
+  conversation: ConversationContext,
+  place: ConversationPlace,
+  lines: ReadableStream<Uint8Array>,
+): Promise<void> {
+  const { transcript, maintenance } = conversation;
+  let retained: RetainedPrefix | undefined;
+  try {
+    // If the object crashes before the end, the alarm deletes what was written.
+    startConversation(conversation, place, GRACE_MS);
+    const copied = await storeCopiedLines(transcript, lines);
+    if (copied?.prefix) {
+      retained = await retainPrefix(conversation, place, copied.prefix);
+      copied.prefix = retained;
+    }
+    if (!copied || transcript.profile?.deleted) throw notWhole();
+    maintenance.change({ ...copied, exists: true });
+  } catch (thrown) {
+    leaveNothing(conversation, retained, thrown);
+  }
+}

@@ -1,0 +1,15 @@
+import { agents } from '../agents/plugin.ts';
+import type { Plugin } from '../plugin.ts';
+import { pools } from '../pools/plugin.ts';
+import { checkVisitors } from './visitor-settings.ts';
+import { VISITOR_ROUTES } from './visitors.route.ts';
+
+/** People without a login: tokens of their own, and one pool that pays for all of them. */
+export const visitors: Plugin = {
+  name: 'visitors',
+  // Their tokens are bound.
+  needs: [agents, pools],
+  routes: VISITOR_ROUTES,
+  bindings: { VISITOR_BRAKE: null },
+  settings: { check: checkVisitors },
+};

@@ -1,0 +1,185 @@
+/**
+ * Has an agent work on an event, in a conversation of its own. The turn has the event's id as its idempotency key. So a later
+ * attempt, after any crash, finds the turn that was begun, and continues a run that has paused since the upstream was too busy or
+ * the budget was spent.
+ */
+
+import { headersUp } from '../../claude/headers.ts';
+import type { Settings } from '../../config/settings.ts';
+import type { ConversationObject, TurnOutcome, TurnRequest } from '../../conversations/object/contract.ts';
+import { HOOK_ID } from '../../conversations/object/conversations.schema.ts';
+import { errorIn } from '../../conversations/turn/turn-ending.ts';
+import type { PackedAnswer } from '../../conversations/views/turn-answer.ts';
+import { callObject } from '../../durable/call-object.ts';
+import { conversationStub } from '../../durable/stubs.ts';
+import { within } from '../../kit/async/timeout.ts';
+import { sha256Hex, utf8 } from '../../kit/http/bytes.ts';
+import type { Bindings } from '../../kit/plugins/bindings.ts';
+import type { AgentTurn } from './contracts/inbox.ts';
+import type { AgentAnswer } from './webhooks-answers.schema.ts';
+
+/** An event on which an agent must work. */
+export interface AgentTask {
+  /** The agent, as the source names it. */
+  agent: string;
+  event: string;
+  account: string;
+  text: string;
+  /** The id of its turn, if it was begun before. */
+  turn: string | null;
+}
+
+export interface AgentContext {
+  env: Bindings;
+  settings: Settings;
+  requestId: string;
+  /** How many milliseconds a job waits for the end. After that the agent goes on without the job. */
+  waitMs: number;
+  /** Called with where the agent works, as soon as that is known. */
+  onBegun(turn: AgentTurn): Promise<void>;
+}
+
+/** How far an agent has come. */
+export type AgentProgress =
+  | { kind: 'ended'; answer: AgentAnswer }
+  | { kind: 'running' }
+  | { kind: 'failed'; error: AgentError };
+
+/** Why an agent has not worked on an event. The conversation has nothing of it, and the agent may be asked again. */
+export interface AgentError {
+  type: string;
+  message: string;
+  status: number;
+  headers: Record<string, string>;
+}
+
+const MOST_TEXT = 100_000;
+
+/**
+ * Begins an agent's turn, unless it was begun before, and waits for its end.
+ *
+ * @throws ApiError 503 while its conversation cannot be reached
+ */
+export async function workOnEvent(task: AgentTask, context: AgentContext): Promise<AgentProgress> {
+  const { env, settings, waitMs, onBegun } = context;
+  const until = Date.now() + waitMs;
+  // A hash of the event's id follows.
+  const id = HOOK_ID + (await sha256Hex(utf8(task.event))).slice(0, 32);
+  const place = { account: task.account, id };
+  const call = <T>(method: (object: DurableObjectStub<ConversationObject>) => PromiseLike<unknown>) =>
+    callObject('conversation', async () => (await method(conversationStub(env, settings, place))) as T);
+  const lookAt = (key: string, isAwaited = false) =>
+    call<TurnOutcome | undefined>((object) => object.turnOutcome(key, isAwaited));
+  const latest = await findLatestTurn(task.event, lookAt);
+  const { key, earlierUsd } = latest;
+  const look = (isAwaited: boolean) => lookAt(key, isAwaited);
+  let { outcome } = latest;
+  const isFirst = key === task.event;
+  // The conversation was deleted meanwhile. The agent's work must not be done a second time.
+  if (!outcome && isFirst && task.turn !== null) return { kind: 'failed', error: DELETED };
+  if (!outcome || outcome.status === 'failed') {
+    // Without a new message a paused run is continued.
+    const body = JSON.stringify({ messages: isFirst ? [{ role: 'user', content: task.text }] : [] });
+    const request = await requestOf({ key, asked: isFirst ? { agent: task.agent } : {} }, body, place, context);
+    const error = await call<PackedAnswer>((object) => object.turn(JSON.stringify(request), body)).then(errorOf);
+    if (error) return { kind: 'failed', error };
+    outcome = await look(false);
+  }
+  if (outcome && outcome.status !== 'failed') await onBegun({ conversation: id, turn: outcome.turn });
+  // If it takes longer, or its object dies, a later job checks again.
+  if (outcome?.status === 'running') {
+    outcome = await within(look(true), Math.max(0, until - Date.now())).catch(() => outcome);
+  }
+  const { status = 'failed' } = outcome ?? {};
+  // A turn that waits for a person may wait for days.
+  if (status === 'running' || outcome?.paused === 'approval') return { kind: 'running' };
+  if (!outcome || status === 'failed') {
+    return { kind: 'failed', error: { ...(outcome?.error ?? UNSAID), status: 500, headers: OF_A_TURN } };
+  }
+  const pause = outcome.paused === null ? undefined : PASSING_PAUSES[outcome.paused];
+  if (pause) return { kind: 'failed', error: pause };
+  const { text, ...rest } = { ...outcome, cost_usd: earlierUsd + outcome.cost_usd };
+  const answered_at = new Date().toISOString();
+  const answer = text.slice(0, MOST_TEXT).toWellFormed();
+  return { kind: 'ended', answer: { agent: task.agent, conversation: id, ...rest, status, text: answer, answered_at } };
+}
+
+const DELETED: AgentError = {
+  type: 'not_found_error',
+  message: 'The conversation in which the agent worked on this event was deleted. A replay begins a new one.',
+  status: 410,
+  headers: {},
+};
+/** A turn does not keep whose limit has ended it. As that of an upstream it counts as a failure, so that it is not tried for ever. */
+const OF_A_TURN = { 'sluice-limited-by': 'upstream' };
+const UNSAID = { type: 'api_error', message: 'The agent’s turn has failed before it said anything.' };
+
+/** Why a run has paused that nobody follows, where that passes: the run is continued later. */
+const PASSING_PAUSES: Readonly<Record<string, AgentError>> = {
+  upstream: {
+    type: 'overloaded_error',
+    message: 'The upstream was too busy for the next step of the agent’s run. The run is continued later.',
+    status: 529,
+    headers: { 'sluice-limited-by': 'upstream' },
+  },
+  budget: {
+    type: 'rate_limit_error',
+    message: 'The budget does not pay for the next step of the agent’s run. The run is continued when it does.',
+    status: 429,
+    // The account says until when, once the run is continued.
+    headers: { 'sluice-limited-by': 'account', 'retry-after': '60' },
+  },
+};
+
+/** How often a paused run is continued at most. */
+const MOST_CONTINUED = 100;
+
+/**
+ * Finds the last turn of an event: the first has the event's id as its key, and each that continues a paused run has a number
+ * behind it.
+ *
+ * @returns its key and what came of it, undefined for one that has not begun; and what the turns before it have cost
+ */
+async function findLatestTurn(
+  event: string,
+  lookAt: (key: string) => Promise<TurnOutcome | undefined>,
+): Promise<{ key: string; outcome: TurnOutcome | undefined; earlierUsd: number }> {
+  let key = event;
+  let earlierUsd = 0;
+  for (let number = 2; ; number += 1) {
+    const outcome = await lookAt(key);
+    const isPaused = outcome?.status !== 'running' && Object.hasOwn(PASSING_PAUSES, outcome?.paused ?? '');
+    if (!outcome || !isPaused || number > MOST_CONTINUED) return { key, outcome, earlierUsd };
+    earlierUsd += outcome.cost_usd;
+    key = `${event}#${number}`;
+  }
+}
+
+async function requestOf(
+  { key, asked }: { key: string; asked: TurnRequest['asked'] },
+  body: string,
+  place: TurnRequest['place'],
+  { settings, requestId }: AgentContext,
+): Promise<Omit<TurnRequest, 'body'>> {
+  const headers = headersUp(new Headers({ 'content-type': 'application/json' }), '', settings.FORWARD_HEADERS);
+  delete headers['x-api-key'];
+  return {
+    place,
+    call: {
+      ...{ id: requestId, route: 'webhook', hash: await sha256Hex(utf8(body)), key },
+      ...{ retried: false, again: false, stream: true },
+    },
+    caller: { account: place.account, scopes: [], token: undefined },
+    ...{ asked, headers, query: '' },
+  };
+}
+
+/** @returns why a turn has not begun, or has failed at once; undefined if it has begun */
+async function errorOf(answer: PackedAnswer): Promise<AgentError | undefined> {
+  if (typeof answer === 'string') return undefined;
+  if (answer.kind === 'error') return answer.error;
+  if (answer.kind === 'stream') await answer.body.cancel();
+  if (answer.kind !== 'whole' || answer.status < 400) return undefined;
+  const { status, headers } = answer;
+  return { ...errorIn(answer.body), status, headers };
+}

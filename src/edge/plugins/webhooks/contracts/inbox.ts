@@ -1,0 +1,81 @@
+import type { Page, PageOf } from '../../../durable/page.ts';
+import type { AlertRow } from '../../../money/alerts/alerts-answers.schema.ts';
+import type { EventState } from '../webhooks.schema.ts';
+import type { Attempt, EventReport, EventResult, EventRow } from '../webhooks-answers.schema.ts';
+
+declare module '../../../kit/plugins/bindings.ts' {
+  interface Bindings {
+    INBOX: DurableObjectNamespace<InboxObject>;
+  }
+}
+
+/** The methods of the inbox of a webhook source. The object says what each one does. */
+export interface InboxObject extends Rpc.DurableObjectBranded {
+  accept(event: NewEvent): { status: 'accepted' | 'duplicate'; queue: boolean; firstId?: string };
+  acceptAlert(event: NewEvent): void;
+  begin(id: string, leaseMs: number): Work;
+  noteTurn(id: string, place: AgentTurn): void;
+  record(id: string, result: EventResult, last?: { lease: number; attempt: Attempt }): EventResult | null;
+  conclude(id: string, conclusion: Conclusion): void;
+  list(page: EventPage): Page<EventRow>;
+  undelivered(): number;
+  alerts(page: PageOf): Page<AlertRow>;
+  read(id: string): EventReport | undefined;
+  replay(id: string): EventReport | undefined;
+  replayUndelivered(after: number): { scheduled: number; last: number | undefined };
+  erase(account: string, until: number): { remaining: number };
+}
+
+/** A page of a source's events. */
+export interface EventPage extends PageOf {
+  state?: EventState | undefined;
+  /** Whether only those are listed that were tried without success. */
+  undelivered?: boolean | undefined;
+}
+
+/** The work on an event. The lease identifies the job that has taken it. */
+export type Work =
+  | { kind: 'none' }
+  | {
+      kind: 'work' | 'deliver';
+      lease: number;
+      account: string;
+      text: string | null;
+      subject: string | null;
+      receivedAt: number;
+      result: EventResult | null;
+      /** The agent's turn that was begun for it. */
+      turn: string | null;
+      /** How often in a row the current stage (work or delivery) has failed. */
+      failures: number;
+    };
+
+/** How a job has ended. */
+export interface Conclusion {
+  lease: number;
+  attempt: Attempt;
+  to:
+    | { state: 'delivered' | 'classified' | 'answered' | 'parked' | 'failed' }
+    /** It has failed, and is tried again after a pause in milliseconds, but not before `notBefore`. */
+    | { state: 'again'; pause: number; notBefore: number | null }
+    /** It has not failed, and is tried again at a time. */
+    | { state: 'waiting' | 'running'; at: number };
+}
+
+/** Where an agent works on an event. */
+export interface AgentTurn {
+  conversation: string;
+  turn: string;
+}
+
+/** An event from a sender, with a verified signature. */
+export interface NewEvent {
+  id: string;
+  account: string;
+  /** The text; null if it is too long to be worked on. Then the event has failed. */
+  text: string | null;
+  subject: string | null;
+  digest: string;
+  /** Whether an event with the same body counts as this one, whatever its id is, because its sender signs only the body. */
+  sameBodySameEvent?: boolean;
+}

@@ -1,0 +1,346 @@
+import { MAX_INPUT_BYTES } from '../../../classify/classify.schema.ts';
+import { retentionOf } from '../../../config/retention.ts';
+import { settingsOf } from '../../../config/settings.ts';
+import { EdgeObject } from '../../../durable/edge-object.ts';
+import type { Page, PageOf } from '../../../durable/page.ts';
+import { HOUR_MS } from '../../../kit/async/durations.ts';
+import { within } from '../../../kit/async/timeout.ts';
+import type { Bindings } from '../../../kit/plugins/bindings.ts';
+import { AlertOutbox, hasAlertUrl, OF_NO_ACCOUNT } from '../../../money/alerts/alert-outbox.ts';
+import { ALERT_SOURCE } from '../../../money/alerts/alert-source.ts';
+import type { AlertRow } from '../../../money/alerts/alerts-answers.schema.ts';
+import { parkedAlert } from '../../../money/budget/thresholds.ts';
+import { callAccount } from '../../../money/contracts/call-account.ts';
+import type { AgentTurn, Conclusion, EventPage, InboxObject, NewEvent, Work } from '../contracts/inbox.ts';
+import type { EventState } from '../webhooks.schema.ts';
+import type { Attempt, EventReport, EventResult, EventRow } from '../webhooks-answers.schema.ts';
+import { EventStore, type StoredEvent } from './event-store.ts';
+
+/** After this time a message on the queue counts as lost. It is longer than any job takes, so it also covers crashed jobs. */
+const LOST_ON_QUEUE_MS = 4 * 60_000;
+const REPEAT_MS = 15_000;
+const CALL_MS = 30_000;
+const WAKE_GRAIN_MS = 1_000;
+/** How many events one alarm puts on the queue. */
+const ENQUEUED_AT_ONCE = 1_000;
+/** How many messages one call of the queue takes. */
+const BATCH = 100;
+/** How many waiting events are tried early when another event shows that the budget has room again. */
+const RELEASED_AT_ONCE = 10;
+/** How many undelivered events one call replays. */
+const REPLAYED_AT_ONCE = 1_000;
+const ERASED_AT_ONCE_ROWS = 5_000;
+/** The key `announced:<account>` says whether the account has confirmed that it knows this inbox: `pending` or `done`. */
+const ANNOUNCED = 'announced:';
+
+/**
+ * Keeps the events of one source of webhooks, each once, with its state and its result.
+ *
+ * The rows decide, and the queue only carries ids. If a message is lost in a crash, the alarm puts it on the queue again.
+ * Events that must wait are kept here, for any time. A job takes a lease on its event, so that a message that comes twice is
+ * not worked on twice. If there are two results, the first one is kept.
+ *
+ * @example export { Inbox } from 'sluice';
+ */
+export class Inbox extends EdgeObject implements InboxObject {
+  readonly #events: EventStore;
+  readonly #alerts: AlertOutbox;
+  /**
+   * When the lease of each event ends. It is not stored: after a crash the stored `due_at` counts, which is never earlier.
+   */
+  readonly #leases = new Map<string, number>();
+  /** Accounts that know this inbox, so that erasing them reaches it. */
+  readonly #announced = new Set<string>();
+  #erasures = 0;
+
+  constructor(ctx: DurableObjectState, env: Bindings) {
+    super(ctx, env, WAKE_GRAIN_MS);
+    this.#events = new EventStore(ctx.storage, ctx.id.name ?? '', this.around.abort);
+    this.#alerts = new AlertOutbox(this.#events, this.around);
+  }
+
+  /** Puts events on the queue; tests replace it. */
+  protected async enqueue(ids: readonly string[]): Promise<void> {
+    await this.env.QUEUE.sendBatch(ids.map((id) => ({ body: id, contentType: 'json' })));
+  }
+
+  /** @returns the milliseconds after which a message on the queue counts as lost. Tests replace it. */
+  protected patience(): number {
+    return LOST_ON_QUEUE_MS;
+  }
+
+  /**
+   * Stores an event once; from here on it cannot be lost. The caller puts it on the queue.
+   *
+   * @returns whether it belongs on the queue, and for a duplicate the id under which the event is stored
+   */
+  accept(event: NewEvent): { status: 'accepted' | 'duplicate'; queue: boolean; firstId?: string } {
+    const now = this.now();
+    const bytes = new TextEncoder().encode(event.text ?? '').length;
+    // A longer text cannot be classified, so it is not kept.
+    const stored = bytes <= MAX_INPUT_BYTES ? event : { ...event, text: null };
+    const place =
+      stored.text === null
+        ? { state: 'failed' as const, dueAt: null, failure: tooLong(now, bytes) }
+        : { state: 'accepted' as const, dueAt: now + this.patience() };
+    const firstId = this.#events.add(stored, now, place);
+    if (firstId !== undefined) return { status: 'duplicate', queue: false, firstId };
+    this.#wakeNext();
+    if (!this.#isAnnounced(event.account)) this.ctx.waitUntil(this.#announce(event.account));
+    return { status: 'accepted', queue: place.dueAt !== null };
+  }
+
+  /** Stores an alert once, and puts it on the queue. If that fails, the object's alarm does it later. */
+  acceptAlert(alert: NewEvent): void {
+    const enqueue = () =>
+      this.enqueue([alert.id]).catch((thrown: unknown) => {
+        this.around.retries.failed('webhook_queue', thrown, this.now() + this.patience());
+      });
+    if (this.accept(alert).queue) this.ctx.waitUntil(enqueue());
+  }
+
+  /**
+   * Gives an event to a job. Until the lease ends no other job gets it.
+   *
+   * @param leaseMs how long the job may take
+   */
+  begin(id: string, leaseMs: number): Work {
+    const now = this.now();
+    const event = this.#events.find(id);
+    if (!event || event.dueAt === null) return { kind: 'none' };
+    if (this.#isLeased(id, now) || (event.waits && event.dueAt > now)) return { kind: 'none' };
+    const lease = now + leaseMs;
+    this.#leases.set(id, lease);
+    if (event.dueAt < lease) {
+      this.#events.change(event, { dueAt: lease, waits: false });
+      this.around.alarm.wakeFor(lease);
+    }
+    const { account, text, subject, receivedAt, result, turn, failures } = event;
+    const kind = result === null ? 'work' : 'deliver';
+    return { kind, lease, account, text, subject, receivedAt, result, turn, failures };
+  }
+
+  /** Notes where an agent works on an event. */
+  noteTurn(id: string, place: AgentTurn): void {
+    const event = this.#events.find(id);
+    if (event && event.result === null) this.#events.change(event, { state: 'running', ...place });
+  }
+
+  /**
+   * Records the result of an event, if it has none yet.
+   *
+   * @param last the job's lease and attempt, if the job ends here because the result is not delivered
+   * @returns the first result, which counts; null if the event was erased, so that nothing is delivered
+   */
+  record(id: string, result: EventResult, last?: { lease: number; attempt: Attempt }): EventResult | null {
+    const now = this.now();
+    const event = this.#events.find(id);
+    if (!event) return null;
+    if (event.result === null) {
+      const ended = last ? this.#ended(event, last.attempt) : {};
+      const state: EventState = last ? stateWith(result) : 'delivering';
+      this.#events.change(event, { ...ended, state, result, failures: 0 });
+      if (last) this.#leases.delete(id);
+      if (this.#events.release(now, RELEASED_AT_ONCE) > 0) this.around.alarm.wakeFor(now);
+      return result;
+    }
+    if (last) this.conclude(id, { ...last, to: { state: stateWith(event.result) } });
+    return event.result;
+  }
+
+  /** Records how a job has ended. If another job has taken the event after its lease, only a success counts. */
+  conclude(id: string, { lease, attempt, to }: Conclusion): void {
+    const event = this.#events.find(id);
+    if (!event || event.dueAt === null) return;
+    const current = this.#leases.get(id);
+    if (current !== undefined && current !== lease && to.state !== 'delivered') return;
+    this.#leases.delete(id);
+    if (to.state === 'running') {
+      // Checking whether an agent is done does not count as an attempt.
+      this.#events.change(event, { state: 'running', dueAt: to.at, waits: true });
+      this.around.alarm.wakeFor(to.at);
+      return;
+    }
+    const { runs, attempts } = this.#ended(event, attempt);
+    if (to.state === 'again') {
+      const state = event.result === null ? 'accepted' : 'delivering';
+      const dueAt = Math.max(this.now() + to.pause, to.notBefore ?? 0);
+      this.#events.change(event, { state, runs, attempts, failures: event.failures + 1, dueAt, waits: true });
+      this.around.alarm.wakeFor(dueAt);
+    } else if (to.state === 'waiting') {
+      this.#events.change(event, { state: 'waiting', runs, attempts, dueAt: to.at, waits: true });
+      this.around.alarm.wakeFor(to.at);
+    } else {
+      this.#events.change(event, { state: to.state, runs, attempts, dueAt: null, waits: false });
+      if (to.state === 'parked') this.#raiseParked(event, runs);
+    }
+  }
+
+  /** @returns a page of the events, newest first. */
+  list(page: EventPage): Page<EventRow> {
+    return this.#events.list(page);
+  }
+
+  /** @returns how many events were tried in vain: they are tried again, or given up */
+  undelivered(): number {
+    return this.#events.undelivered();
+  }
+
+  /** @returns a page of the alerts, if this is their inbox, newest first. */
+  alerts(page: PageOf): Page<AlertRow> {
+    return this.#events.alerts(page);
+  }
+
+  /** @returns one event with its result and its attempts, or undefined */
+  read(id: string): EventReport | undefined {
+    return this.#events.report(id);
+  }
+
+  /**
+   * Starts work on an event again, in any state. If it has no result, it is worked on; otherwise the result is delivered
+   * under the same id. If a job works on it, nothing changes. The caller puts the event on the queue.
+   *
+   * @returns the event; undefined if there is none with this id
+   */
+  replay(id: string): EventReport | undefined {
+    const now = this.now();
+    const event = this.#events.find(id);
+    if (!event) return undefined;
+    if (!this.#isLeased(id, now)) {
+      const state = event.result === null ? 'accepted' : 'delivering';
+      // If the agent's turn still exists, it is found by the event's id.
+      const begun = event.result === null ? { conversation: null, turn: null } : {};
+      this.#events.change(event, { ...begun, state, failures: 0, waits: false, dueAt: now + this.patience() });
+      this.#wakeNext();
+    }
+    return this.#events.report(id);
+  }
+
+  /**
+   * Replays a page of the undelivered events. The alarm puts them on the queue.
+   *
+   * @param after the `last` of the page before. Without it, events that fail again at once would be replayed for ever
+   */
+  replayUndelivered(after: number): { scheduled: number; last: number | undefined } {
+    const now = this.now();
+    const leased = [...this.#leases.keys()].filter((id) => this.#isLeased(id, now));
+    const page = this.#events.replayUndelivered({ after, leased, now }, REPLAYED_AT_ONCE);
+    if (page.scheduled > 0) this.around.alarm.wakeFor(now);
+    return page;
+  }
+
+  /** Erases events of an account that were received up to a time, one page a call. @returns how many are left */
+  erase(account: string, until: number): { remaining: number } {
+    this.#erasures += 1;
+    this.#announced.delete(account);
+    const remaining = this.#events.erase(account, until, ERASED_AT_ONCE_ROWS);
+    // Events that came after the erasure began belong to the new account, which must be told of this inbox again.
+    const hasNewer = remaining === 0 && this.#events.hasAny(account);
+    this.#events.setMeta(ANNOUNCED + account, hasNewer ? 'pending' : undefined);
+    if (hasNewer) this.around.alarm.wakeFor(this.now() + REPEAT_MS);
+    return { remaining };
+  }
+
+  /** Puts due events on the queue, repeats unconfirmed announcements, and deletes events that are too old. */
+  override async alarm(): Promise<void> {
+    this.around.alarm.fired();
+    const now = this.now();
+    for (const [id, lease] of this.#leases) if (lease <= now) this.#leases.delete(id);
+    const isEnqueued = await this.#enqueueDue(now);
+    for (const account of this.#events.metaKeys(ANNOUNCED, 'pending')) await this.#announce(account);
+    await this.#alerts.send();
+    const retention = retentionOf(() => settingsOf(this.env));
+    if (retention !== undefined && this.#events.prune(now - retention, ERASED_AT_ONCE_ROWS) === ERASED_AT_ONCE_ROWS) {
+      this.around.alarm.wakeFor(now + WAKE_GRAIN_MS);
+    }
+    // If the queue failed, it is tried again after a pause.
+    this.#wakeNext(isEnqueued ? 0 : this.now() + REPEAT_MS);
+  }
+
+  /** @returns whether the queue has taken the events that are due */
+  async #enqueueDue(now: number): Promise<boolean> {
+    const due = this.#events.due(now, ENQUEUED_AT_ONCE);
+    for (let at = 0; at < due.length; at += BATCH) {
+      const some = due.slice(at, at + BATCH);
+      try {
+        await within(this.enqueue(some.map(({ id }) => id)), CALL_MS);
+      } catch (thrown) {
+        // Nothing is lost: the events are still due.
+        this.around.retries.failed('webhook_queue', thrown, this.now() + REPEAT_MS);
+        return false;
+      }
+      // If a job has taken an event meanwhile, the job has set its due time already.
+      const free = some.filter(({ id }) => !this.#isLeased(id, now)).map(({ seq }) => seq);
+      this.#events.enqueued(free, now + this.patience());
+    }
+    if (due.length > 0) this.around.retries.succeeded('webhook_queue');
+    return true;
+  }
+
+  /** Tells an account that this inbox has events of it, so that an erasure of the account reaches this inbox. */
+  async #announce(account: string): Promise<void> {
+    const erasures = this.#erasures;
+    this.#events.setMeta(ANNOUNCED + account, 'pending');
+    this.around.alarm.wakeFor(this.now() + REPEAT_MS);
+    try {
+      const request = { identity: { account }, accounts: this.env, settings: settingsOf(this.env) };
+      const source = this.ctx.id.name ?? '';
+      const noted = callAccount(request, (object) => object.noteInbox(source));
+      const { erasedUntil } = await within(noted, CALL_MS);
+      while (this.#events.erase(account, erasedUntil, ERASED_AT_ONCE_ROWS) > 0);
+      // An account that was erased meanwhile no longer knows this inbox.
+      if (erasures !== this.#erasures) return;
+      this.#events.setMeta(ANNOUNCED + account, 'done');
+      this.#announced.add(account);
+      this.around.retries.succeeded('inbox_announcement');
+    } catch (thrown) {
+      // The announcement stays pending, and the alarm repeats it.
+      const nextAt = this.now() + REPEAT_MS;
+      this.around.alarm.wakeFor(nextAt);
+      this.around.retries.failed('inbox_announcement', thrown, nextAt);
+    }
+  }
+
+  #isAnnounced(account: string): boolean {
+    if (account === OF_NO_ACCOUNT || this.#announced.has(account)) return true;
+    const isAnnounced = this.#events.meta(ANNOUNCED + account) !== undefined;
+    if (isAnnounced) this.#announced.add(account);
+    return isAnnounced;
+  }
+
+  #ended(event: StoredEvent, attempt: Attempt) {
+    return { runs: event.runs + 1, attempts: [...event.attempts, attempt], dueAt: null, waits: false };
+  }
+
+  /** Raises the alert that an event is not tried any more. It does not do so for an alert. */
+  #raiseParked({ id, account }: StoredEvent, runs: number): void {
+    const source = this.ctx.id.name ?? '';
+    if (source === ALERT_SOURCE || !hasAlertUrl(this.env)) return;
+    this.#alerts.raise([parkedAlert(source, id, runs, this.now())], account);
+  }
+
+  #isLeased(id: string, now: number): boolean {
+    return (this.#leases.get(id) ?? 0) > now;
+  }
+
+  /** @param earliest the earliest time of the alarm for due events */
+  #wakeNext(earliest = 0): void {
+    const due = this.#events.nextDue();
+    if (due !== undefined) this.around.alarm.wakeFor(Math.max(due, earliest));
+    const oldest = this.#events.oldestDone();
+    if (oldest !== undefined)
+      this.around.alarm.wakeFor(
+        Math.max(oldest + (retentionOf(() => settingsOf(this.env)) ?? 0), this.now() + HOUR_MS),
+      );
+  }
+}
+
+/** @returns the state of an event whose result is not delivered anywhere. */
+function stateWith(result: EventResult): 'answered' | 'classified' {
+  return 'agent' in result ? 'answered' : 'classified';
+}
+
+function tooLong(now: number, bytes: number): Attempt {
+  const message = `The text has ${bytes} bytes; at most ${MAX_INPUT_BYTES} can be classified.`;
+  return { at: new Date(now).toISOString(), ms: 0, error: { type: 'invalid_request_error', message } };
+}

@@ -1,0 +1,37 @@
+import { settingsOf } from '../../config/settings.ts';
+import { inboxStub } from '../../durable/stubs.ts';
+import { ALERT_SOURCE } from '../../money/alerts/alert-source.ts';
+import type { Plugin } from '../plugin.ts';
+import { ALERT_ROUTES } from './alerts.route.ts';
+import { InboxList } from './inbox-list.ts';
+import { sourcesOf, webhookSettings } from './source-settings.ts';
+import { undelivered, undeliveredFamilies } from './undelivered.ts';
+import { createConsumer } from './webhook-job.ts';
+import { takeSources, WEBHOOK_ROUTES } from './webhooks.route.ts';
+
+/** Webhooks: events that are classified or answered; and alerts, which are kept and delivered as they are. */
+export const webhooks: Plugin = {
+  name: 'webhooks',
+  routes: [...WEBHOOK_ROUTES, ...ALERT_ROUTES],
+  options: takeSources,
+  queue: createConsumer(),
+  overview: undelivered,
+  metrics: undeliveredFamilies,
+  alertInbox: (env, alert) => inboxStub(env, settingsOf(env), ALERT_SOURCE).acceptAlert(alert),
+  account: {
+    methods: {
+      noteInbox(state, source) {
+        new InboxList(state.ledger).note(source, state.advance());
+        return { erasedUntil: state.erasedUntil };
+      },
+    },
+    listKept: ({ ledger }) => new InboxList(ledger),
+    erase: async ({ env }, { account, id: source }, until) =>
+      (await inboxStub(env, settingsOf(env), source).erase(account, until)).remaining === 0,
+  },
+  bindings: { INBOX: 'Inbox', QUEUE: null },
+  settings: {
+    schema: webhookSettings,
+    check: sourcesOf,
+  },
+};

@@ -1,0 +1,182 @@
+import { isAccount, sourceAccount } from '../../../auth/identity/identity.ts';
+import { type TaskAsked, taskAsked } from '../../../classify/classify.schema.ts';
+import type { DeliverResult } from '../../../kit/delivery/deliver.ts';
+import { SCHEDULE, type Schedule } from '../../../kit/delivery/schedule.ts';
+import type { SignatureScheme, Verify } from '../../../kit/delivery/signature.ts';
+import { parseRef } from '../../../kit/kv/version-ref.ts';
+import { ALERT_SOURCE } from '../../../money/alerts/alert-source.ts';
+import type { Delivered, DeliveredAnswer } from '../webhooks-answers.schema.ts';
+
+/** A function that receives results. If it throws, the delivery has failed and is tried again. */
+export type Deliver<Result = Delivered> = DeliverResult<Result>;
+
+/** A request whose signature is verified. */
+export interface IncomingEvent<Body = Record<string, unknown>> {
+  headers: Headers;
+  /** The body as the sender documents it. Only one thing is checked: that it is a JSON object. */
+  body: Body;
+}
+
+/** The members that every source of webhooks has. */
+interface WebhookSource<Body> {
+  /** Its name: `POST /webhooks/<source>`, and `source` of its entry in the setting WEBHOOKS. */
+  source: string;
+  /** How the sender signs. A plain function is called when the body has been read, and counts as covering only the body. */
+  verify: SignatureScheme | Verify;
+  /** The largest body, in bytes; MAX_BODY_BYTES is a limit as well. Default 1 MB. */
+  maxBodyBytes?: number;
+  /** The sender's id of this event, the same each time it is sent; undefined: the digest of the body is the id. */
+  id?: (event: IncomingEvent<Body>) => string | undefined;
+  /**
+   * `id`: two requests with the same body are two events if their ids differ. Default: if the signature covers neither id nor
+   * time, they are one event, because anyone who has seen one request could send it again with another id.
+   */
+  dedupe?: 'id';
+  /** The text to label. If it returns undefined or throws, the event is ignored. */
+  text: (event: IncomingEvent<Body>) => string | undefined;
+  /** A URL or an id by which the receiver of the result finds the text at its sender. */
+  subject?: (event: IncomingEvent<Body>) => string | undefined;
+  /** The answer that the sender's protocol asks for, such as a challenge; undefined for an ordinary event. */
+  respond?: (event: IncomingEvent<Body>) => Response | undefined;
+  /** The account that pays. Default `webhook-<source>`. */
+  account?: string;
+  /** Changes to the default `SCHEDULE`. */
+  schedule?: Partial<Schedule>;
+}
+
+/**
+ * A source whose texts are labelled. How is said by the same members as in `POST /classify`: a stored `classifier`, or
+ * `labels` or a `schema` with `instructions`, `fields` and the rest.
+ */
+interface LabelledSource<Body> extends WebhookSource<Body>, TaskAsked {
+  agent?: undefined;
+  /**
+   * Where results go: a function, or a URL whose host is in `DELIVER_HOSTS`. Default: the setting. If the setting names an
+   * agent, the agent's answers go there.
+   */
+  deliver?: string | Deliver;
+}
+
+/** A source on whose texts an agent works, each in a conversation of its own. */
+interface AgentSource<Body> extends WebhookSource<Body> {
+  /** A stored agent: `name` or `name@version`. */
+  agent: string;
+  /** Where its answers go: a function, or a URL whose host is in `DELIVER_HOSTS`. Default: the setting. */
+  deliver?: string | Deliver<DeliveredAnswer>;
+}
+
+/** Defines a source of webhooks: what it sends, who works on it, and where the results go. */
+export type WebhookDefinition<Body> = LabelledSource<Body> | AgentSource<Body>;
+
+/** The members of a definition that the edge uses unchanged, or with their defaults. */
+type DefinedMembers = 'source' | 'maxBodyBytes' | 'id' | 'text' | 'subject' | 'respond' | 'account';
+
+/** A source of webhooks as the edge uses it. */
+export interface Webhook extends Required<Pick<WebhookSource<Record<string, unknown>>, DefinedMembers>> {
+  signature: Pick<SignatureScheme, 'verify'> & Partial<SignatureScheme>;
+  sameBodySameEvent: boolean;
+  deliver: string | Deliver<Delivered | DeliveredAnswer> | undefined;
+  schedule: Schedule;
+  /** The agent that works on its texts; undefined if they are labelled, or if the setting names the agent. */
+  agent: string | undefined;
+  /** How to label the texts; empty if `agent` is set. */
+  task: TaskAsked;
+}
+
+/** Labels for messages of any kind: the default for sources that define none. */
+export const MESSAGE_LABELS = [
+  { name: 'question', description: 'Somebody wants to know something.' },
+  { name: 'problem', description: 'Something does not work, or somebody complains.' },
+  { name: 'request', description: 'Somebody wants something to be done.' },
+  { name: 'other', description: 'None of the others.' },
+];
+
+/** The default limit of a body: more than any sender except GitHub sends. Even unverified bodies are read up to this size. */
+const MOST_BODY_BYTES = 1024 * 1024;
+
+/** Matches a source's name. It has no underscore, because in an event's id the source ends at the first one. */
+const SOURCE = /^[a-z][a-z0-9-]{0,39}$/;
+export const SOURCE_NAME_FAULT = `must have up to 40 lower-case letters, digits and hyphens, and not be ${ALERT_SOURCE}`;
+
+/** @returns whether a source that is not shipped can have this name. The edge’s own alerts have one already. */
+export function isSourceName(name: string): boolean {
+  return SOURCE.test(name) && name !== ALERT_SOURCE;
+}
+
+/**
+ * Defines a source of webhooks for `createApp({ webhooks: […] })` and `createConsumer({ webhooks: […] })`.
+ *
+ * @throws TypeError for a definition that could not work
+ * @example
+ * const tickets = defineWebhook<{ ticket: { id: string; text: string } }>({
+ *   source: 'tickets',
+ *   verify: hmac({ header: 'x-tickets-signature' }),
+ *   id: ({ body }) => body.ticket.id,
+ *   text: ({ body }) => body.ticket.text,
+ *   labels: ['billing', 'technical', 'other'],
+ * });
+ * export default createApp({ plugins: [webhooks], webhooks: [tickets] });
+ */
+export function defineWebhook<Body = Record<string, unknown>>(definition: WebhookDefinition<Body>): Webhook {
+  const { source, verify, maxBodyBytes = MOST_BODY_BYTES, dedupe, ...read } = definition;
+  const { id, text, subject, respond, account, deliver, schedule, agent, ...asked }: AnySource<Body> = read;
+  if (!SOURCE.test(source)) {
+    throw new TypeError(`A source is named by lower-case letters, digits and hyphens: ${source} is not.`);
+  }
+  if (source === ALERT_SOURCE)
+    throw new TypeError(`No source can be named ${ALERT_SOURCE}: the edge’s own alerts are.`);
+  const parts = [asked.classifier, asked.labels, asked.schema, agent].filter((part) => part !== undefined);
+  if (parts.length !== 1) {
+    throw new TypeError(`The webhook ${source} needs a classifier, labels, a schema or an agent: one of them.`);
+  }
+  if (agent !== undefined && parseRef(agent) === undefined) {
+    throw new TypeError(`The webhook ${source} has an agent that is no name: ${agent}.`);
+  }
+  const task = taskAsked.safeParse(asked);
+  if (!task.success) throw new TypeError(`The webhook ${source} cannot label: ${task.error.issues[0]?.message}`);
+  if (!Number.isSafeInteger(maxBodyBytes) || maxBodyBytes < 1) {
+    throw new TypeError(`The webhook ${source} has a maxBodyBytes that is no number of bytes.`);
+  }
+  const signature: Webhook['signature'] = typeof verify === 'function' ? { verify } : verify;
+  const payer = account ?? sourceAccount(source);
+  if (!isAccount(payer)) throw new TypeError(`The webhook ${source} has an account that is no name.`);
+  const none = () => undefined;
+  return {
+    source,
+    signature,
+    maxBodyBytes,
+    sameBodySameEvent: dedupe !== 'id' && signature.covers === undefined,
+    id: readingAs(id ?? none),
+    text: readingAs(text),
+    subject: readingAs(subject ?? none),
+    respond: readingAs(respond ?? none),
+    account: payer,
+    // Whether it gets labels or an agent's answer depends on `agent`.
+    deliver: deliver as Webhook['deliver'],
+    agent,
+    schedule: { ...SCHEDULE, ...schedule },
+    task: task.data,
+  };
+}
+
+/** A definition of either kind, with all members optional. */
+type AnySource<Body> = Partial<Omit<LabelledSource<Body>, 'agent' | 'deliver'>> &
+  Pick<WebhookSource<Body>, 'text'> & { agent?: string | undefined; deliver?: WebhookDefinition<Body>['deliver'] };
+
+/**
+ * Casts a function of a definition, so that it gets the body in the definition's own type. Only that it is an object is
+ * checked.
+ */
+function readingAs<Body, Result>(read: (event: IncomingEvent<Body>) => Result): (event: IncomingEvent) => Result {
+  return (event: IncomingEvent<unknown>) => read(event as IncomingEvent<Body>);
+}
+
+/**
+ * @returns the webhooks by their sources
+ * @throws TypeError if two have the same source
+ */
+export function webhooksBySource(webhooks: readonly Webhook[]): ReadonlyMap<string, Webhook> {
+  const found = new Map(webhooks.map((webhook) => [webhook.source, webhook]));
+  if (found.size < webhooks.length) throw new TypeError('Two webhooks have the same source.');
+  return found;
+}

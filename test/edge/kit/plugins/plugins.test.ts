@@ -1,0 +1,88 @@
+import { afterAll, beforeEach, expect, test, vi } from 'vitest';
+import type { Plugin } from '#edge/plugins/plugin.ts';
+
+// Registered plugins are state of the isolate: each test loads the module again.
+let kit: typeof import('#edge/kit/plugins/plugins.ts');
+beforeEach(async () => {
+  vi.resetModules();
+  kit = await import('#edge/kit/plugins/plugins.ts');
+});
+// The next file registers all plugins.
+afterAll(() => void vi.resetModules());
+
+const A: Plugin = { name: 'a', headers: ['sluice-a'] };
+const B: Plugin = { name: 'b', headers: ['sluice-b'] };
+const consume = async () => undefined;
+
+test('contributions are read in the order of the list', () => {
+  expect(kit.contributions('headers')).toEqual([]);
+  const list = [A, { name: 'silent' }, B];
+  kit.registerPlugins(list);
+  kit.registerPlugins([...list]);
+  expect(kit.contributions('headers')).toEqual([['sluice-a'], ['sluice-b']]);
+  expect(['a', 'silent', 'none'].map((plugin) => kit.contributions('headers', plugin))).toEqual([
+    [['sluice-a']],
+    [],
+    [],
+  ]);
+  expect(kit.contributionsByPlugin('headers')).toEqual([
+    ['a', ['sluice-a']],
+    ['b', ['sluice-b']],
+  ]);
+});
+
+test('a different list, a repeated name and a missing dependency are rejected with the name of the plugin', () => {
+  const tower = { name: 'tower' };
+  expect(() => kit.registerPlugins([{ name: 'clock', needs: [tower] }])).toThrow('clock needs tower');
+  expect(() => kit.registerPlugins([tower, { name: 'tower' }])).toThrow('two have the name tower');
+  kit.registerPlugins([{ name: 'clock', needs: [tower] }, tower]);
+  expect(() => kit.registerPlugins([tower])).toThrow('different plugins');
+});
+
+test('a single member is read, and rejected where a second plugin has it', () => {
+  const tower: Plugin = { name: 'tower', queue: consume };
+  expect(() => kit.registerPlugins([tower, { name: 'clock' }, { name: 'church', queue: consume }])).toThrow(
+    'tower and church both have `queue`. Remove one of them.',
+  );
+  expect(kit.contribution('queue')).toBeUndefined();
+  kit.registerPlugins([tower, { name: 'clock' }]);
+  expect(kit.contribution('queue')).toBe(consume);
+});
+
+test('a memoized value is computed once for each list', () => {
+  const compute = vi.fn(() => kit.contributions('headers').flat().join());
+  const headers = kit.memoizeByPlugins(compute);
+  expect(headers()).toBe('');
+  kit.registerPlugins([A]);
+  expect([headers(), headers()]).toEqual(['sluice-a', 'sluice-a']);
+  expect(compute).toHaveBeenCalledTimes(2);
+});
+
+test('mutating the registered list has no effect, and the next call throws', () => {
+  const list = [A];
+  kit.registerPlugins(list);
+  list.push(B);
+  expect(kit.contributions('headers')).toEqual([['sluice-a']]);
+  expect(() => kit.registerPlugins(list)).toThrow('different plugins');
+});
+
+const SINGLES = [
+  'queue',
+  'classifyByBatch',
+  'agents',
+  'guard',
+  'sharedBudgets',
+  'allAccounts',
+  'alertInbox',
+  'failingTasks',
+];
+
+test.each(SINGLES)('a custom plugin cannot replace the `%s` of a built-in one', async (member) => {
+  const { PLUGINS } = await import('#edge/plugins.ts');
+  const own = { name: 'own', [member]: {} };
+  for (const list of [
+    [own, ...PLUGINS],
+    [...PLUGINS, own],
+  ])
+    expect(() => kit.registerPlugins(list)).toThrow(`both have \`${member}\`. Remove one of them.`);
+});

@@ -1,0 +1,113 @@
+import { expect, test } from 'vitest';
+import type { Json } from '#edge/kit/json/object.ts';
+import { MAX_AGENT_BYTES } from '#edge/plugins/agents/agents.schema.ts';
+import { agentContent } from '#edge/plugins/agents/agents-answers.schema.ts';
+import { ask } from '#test/support/agents.ts';
+import { as, type SimulatedEdge, simulatedEdge } from '#test/support/prefixes.ts';
+import { TOOL_URL, TOOL_VARS, weather } from '#test/support/scripted-runs.ts';
+
+const LIMITS = { model: 'claude-opus-5-5', max_tokens: 64 };
+const PICK = { name: 'pick', description: 'Picks.', input_schema: { type: 'object' } };
+const PARTS = { system: [{ type: 'text', text: 'Be kind.' }], tools: [PICK] };
+const errorIn = ({ status, body }: { status: number; body: Json }) =>
+  `${status} ${(body.error as Json | undefined)?.message}`;
+
+/** Stores a prefix. @returns its version */
+async function store(app: SimulatedEdge, headers: Record<string, string>, parts: object = PARTS, name = 'support') {
+  const { status, body } = await ask(app, 'PUT', `/prefixes/${name}`, headers, parts);
+  expect(status, JSON.stringify(body)).toBe(200);
+  return String(body.version);
+}
+
+test('an agent takes the system and the tools of a prefix, and keeps them whatever becomes of the prefix', async () => {
+  const app = simulatedEdge(TOOL_VARS);
+  const alice = await as('alice');
+  const version = await store(app, alice, { ...PARTS, model: 'claude-haiku-5-5', description: 'Its own.' });
+  const put = await ask(app, 'PUT', '/agents/support', alice, { ...LIMITS, prefix: version });
+  expect(put.status, JSON.stringify(put.body)).toBe(200);
+  expect(agentContent.parse(put.body)).toMatchObject({ ...LIMITS, ...PARTS, prefix: version });
+  expect(put.body).not.toHaveProperty('description');
+  await store(app, alice, { system: 'Be brief.' });
+  const next = await ask(app, 'PUT', '/agents/brief', alice, { ...LIMITS, prefix: 'support' });
+  expect(next.body).toMatchObject({ system: [{ type: 'text', text: 'Be brief.' }], tools: [] });
+  expect((await ask(app, 'DELETE', `/prefixes/${version.replace('@', '/versions/')}`, alice)).status).toBe(200);
+  const { warnings: _, ...stored } = put.body;
+  expect((await ask(app, 'GET', '/agents/support', alice)).body).toEqual(stored);
+  // What was withdrawn makes no further agent.
+  expect(errorIn(await ask(app, 'PUT', '/agents/support', alice, { ...LIMITS, prefix: version }))).toMatch(
+    /^404 There is no prefix support@/,
+  );
+});
+
+test('a long prefix is taken with every word, and one that is too long for an agent is refused', async () => {
+  const app = simulatedEdge(TOOL_VARS);
+  const alice = await as('alice');
+  const long = 'Wörter. '.repeat(40_000);
+  await store(app, alice, { system: long, tools: [{ ...PICK, description: long.slice(0, 600) }] });
+  const { body } = await ask(app, 'PUT', '/agents/support', alice, { ...LIMITS, prefix: 'support' });
+  expect((body.system as Json[])[0]?.text).toBe(long);
+  expect((body.tools as Json[])[0]?.description).toBe(long.slice(0, 600));
+  await store(app, alice, { system: 'x'.repeat(MAX_AGENT_BYTES) });
+  expect(errorIn(await ask(app, 'PUT', '/agents/support', alice, { ...LIMITS, prefix: 'support' }))).toMatch(/^413 /);
+});
+
+test('the deployment’s agent takes the deployment’s prefix alone; an account takes its own before that', async () => {
+  const app = simulatedEdge(TOOL_VARS);
+  const [root, alice, bob] = [await as('root', 'admin'), await as('alice'), await as('bob')];
+  const systemOf = async (headers: Record<string, string>) => {
+    const put = await ask(app, 'PUT', '/agents/support', headers, { ...LIMITS, prefix: 'support' });
+    return put.status === 200 ? (put.body.system as Json[])[0]?.text : errorIn(put);
+  };
+  await store(app, alice, { system: 'Hers.' });
+  expect(await systemOf(bob)).toMatch(/^404 There is no prefix support\. Store one/);
+  // An admin's own account is no place for what the deployment's agent says.
+  const rootsOwn = await as('root', 'messages', 'prefixes');
+  await store(app, rootsOwn, { system: 'Of root.' });
+  expect(await systemOf(root)).toMatch(/^404 /);
+  await store(app, root, { system: 'Of all.' });
+  expect([await systemOf(root), await systemOf(alice), await systemOf(bob)]).toEqual(['Of all.', 'Hers.', 'Of all.']);
+});
+
+test('tools of a prefix need the scopes that they need in an agent, and show nobody the deployment’s addresses', async () => {
+  const app = simulatedEdge(TOOL_VARS);
+  const root = await as('root', 'admin');
+  const plain = await as('alice');
+  const trusted = await as('alice', 'messages', 'prefixes', 'tools');
+  await store(app, root, { tools: [weather()] }, 'sky');
+  await store(app, trusted, { tools: [weather()] }, 'mine');
+  const take = (headers: Record<string, string>, prefix: string) =>
+    ask(app, 'PUT', '/agents/sky', headers, { ...LIMITS, prefix });
+  expect(errorIn(await take(plain, 'mine'))).toMatch(/^403 .*the scope `tools`/);
+  for (const who of [plain, trusted]) {
+    const refused = await take(who, 'sky');
+    expect(errorIn(refused)).toMatch(/^403 prefix: only admins see how its tools are called/);
+    expect(JSON.stringify(refused.body)).not.toContain(TOOL_URL);
+  }
+  expect((await take(trusted, 'mine')).body.tools).toEqual([weather()]);
+  expect((await take(root, 'sky')).body.tools).toEqual([weather()]);
+  // Nor which agents its tools are, which would be another account's.
+  await store(app, root, { tools: [{ name: 'sky', run: { agent: 'sky' } }] }, 'editor');
+  const editor = await ask(app, 'PUT', '/agents/editor', trusted, { ...LIMITS, prefix: 'editor' });
+  expect(errorIn(editor)).toMatch(/^403 prefix: only admins/);
+  const page = { name: 'pick', input_schema: { type: 'object' } };
+  await store(app, root, { tools: [page] }, 'picker');
+  const picker = await ask(app, 'PUT', '/agents/picker', plain, { ...LIMITS, prefix: 'picker' });
+  expect(picker.body.tools).toEqual([page]);
+});
+
+test.each([
+  [{ system: 'Be brief.' }, /^400 prefix: not allowed with system or tools/],
+  [{ tools: [] }, /^400 prefix: not allowed with system or tools/],
+  [{ prefix: 'with messages' }, /^400 prefix: Input should be the name/],
+  [{ prefix: null }, /^400 prefix: Input should be a string/],
+  [{ prefix: 'talk' }, /^400 prefix: this one has messages/],
+  [{ prefix: 'nobody' }, /^404 There is no prefix nobody/],
+  [{ model: undefined }, /^400 model: Field required/],
+])('what no agent can be made of is refused: %j', async (fields, words) => {
+  const app = simulatedEdge(TOOL_VARS);
+  const alice = await as('alice');
+  await store(app, alice);
+  await store(app, alice, { messages: [{ role: 'user', content: 'Hello' }] }, 'talk');
+  const answer = await ask(app, 'PUT', '/agents/support', alice, { ...LIMITS, prefix: 'support', ...fields });
+  expect(errorIn(answer)).toMatch(words);
+});

@@ -1,0 +1,163 @@
+/** What items name, and what their answers give out: files, containers, threads, by prefixes too. */
+import { env } from 'cloudflare:workers';
+import { beforeEach, expect, test } from 'vitest';
+import type { Scope } from '#edge/auth/identity/identity.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
+import type { MessageBatch } from '#edge/money/lists/batches-answers.schema.ts';
+import { errorOf, type Sent, type TestApp, testApp } from '#test/support/app.ts';
+import { type FakeBatchApi, fakeBatchApi } from '#test/support/batch-api.ts';
+import { batchesReach, endBatch } from '#test/support/batch-objects.ts';
+import { SMALL_MESSAGE } from '#test/support/small-message.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+
+const bindings = env as unknown as Bindings;
+const PATH = '/v1/messages/batches';
+
+let api: FakeBatchApi;
+let app: TestApp;
+
+beforeEach(() => {
+  api = fakeBatchApi();
+});
+/** An edge before upstreams that have batches, files and counts. */
+function start(vars: Record<string, string> = {}): void {
+  const answer = ({ method, url, text }: Pick<Sent, 'method' | 'url' | 'text'>) => {
+    if (url.pathname === '/v1/files') return Response.json(FILE);
+    if (url.pathname.endsWith('/count_tokens')) return Response.json({ input_tokens: 20 });
+    if (url.pathname.startsWith(PATH)) return api.handle(method, url.pathname + url.search, text);
+    return Response.json({ ...SMALL_MESSAGE, model: (JSON.parse(text) as { model: string }).model });
+  };
+  app = testApp(answer, { ...DEPLOYED, UPSTREAM_MAX_RETRIES: '0', ...vars });
+  batchesReach(async (to, { method = '', body }) => {
+    const text = await new Response(body ?? '').text();
+    return answer({ method, url: new URL(to), text });
+  }, vars);
+}
+
+const FILE = {
+  id: 'file_uploaded',
+  type: 'file',
+  filename: 'a.txt',
+  mime_type: 'text/plain',
+  size_bytes: 3,
+  created_at: '2026-11-20T12:00:00Z',
+  downloadable: false,
+};
+const upstreams = (...names: string[]) => ({
+  UPSTREAMS: JSON.stringify(names.map((name) => ({ name, kind: 'anthropic', base_url: `https://${name}.test` }))),
+  ...Object.fromEntries(names.map((name) => [`UPSTREAM_${name.toUpperCase()}_KEY`, 'key'])),
+});
+
+const object = (account: string) => accountStub(bindings, {}, account);
+const as = async (account: string, scopes: Scope[] = ['messages', 'prefixes']) =>
+  bearer(await tokenOf(account, scopes));
+const document = (file_id: string) => ({ type: 'document', source: { type: 'file', file_id } });
+const says = (content: unknown, more: object = {}) => ({
+  model: 'claude-sonnet-5-5',
+  max_tokens: 100,
+  messages: [{ role: 'user', content }],
+  ...more,
+});
+const item = (custom_id: string, params: object) => ({ custom_id, params });
+const CODE = { tools: [{ type: 'code_execution_20250825', name: 'code_execution' }] };
+
+async function make(account: string, ...requests: object[]): Promise<string> {
+  const response = await app.post(PATH, { requests }, await as(account));
+  expect(response.status, await response.clone().text()).toBe(200);
+  return ((await response.json()) as MessageBatch).id;
+}
+
+async function putPrefix(name: string, content: object, account = 'alice', scopes?: Scope[]): Promise<void> {
+  const headers = { 'content-type': 'application/json', ...(await as(account, scopes)) };
+  const response = await app.fetch(`/prefixes/${name}`, { method: 'PUT', headers, body: JSON.stringify(content) });
+  expect(response.status, await response.text()).toBe(200);
+}
+
+/** Where the last create has gone. */
+const goneTo = () => app.sent.findLast(({ method, url }) => method === 'POST' && url.pathname === PATH)?.url.host;
+
+test('what a batch’s answers give out is its account’s, once it has ended', async () => {
+  start();
+  const id = await make('alice', item('coding', says('Plot it.', CODE)), item('plain', says('Hi')));
+  const made = ['file_coding', 'container_coding'];
+  expect(await object('alice').belongings(made)).toEqual([]);
+  await endBatch(api, id, 'alice');
+  expect(await object('alice').belongings([...made, 'file_other'])).toEqual([
+    { id: 'container_coding', kind: 'container', upstream: '' },
+    { id: 'file_coding', kind: 'file', upstream: '' },
+  ]);
+  const naming = says([document('file_coding')], { container: 'container_coding' });
+  expect((await app.post('/v1/messages', naming, await as('alice'))).status).toBe(200);
+  expect((await app.post('/v1/messages', naming, await as('bob'))).status).toBe(404);
+  await make('alice', item('next', naming));
+});
+
+test('more ids than are noted at once are all noted', async () => {
+  start();
+  const ids = Array.from({ length: 450 }, (_, nth) => `item${nth}`);
+  const id = await make('alice', ...ids.map((custom_id) => item(custom_id, says('Plot it.', CODE))));
+  await endBatch(api, id, 'alice');
+  const files = ids.map((one) => `file_${one}`);
+  expect(await object('alice').belongings(files)).toHaveLength(ids.length);
+});
+
+test('no id is read where no item can make anything', async () => {
+  start();
+  const id = await make('alice', item('plain', says('Hi')));
+  await endBatch(api, id, 'alice');
+  expect(await object('alice').belongings(['msg_plain'])).toEqual([]);
+});
+
+test('a file that was uploaded is named by batches and messages at the upstream that has it', async () => {
+  start(upstreams('second'));
+  const form = new FormData();
+  form.append('file', new File(['abc'], 'a.txt'));
+  const uploaded = await app.fetch('/v1/files', { method: 'POST', headers: await as('alice'), body: form });
+  expect(uploaded.status, await uploaded.text()).toBe(200);
+  // The operator adds another one, and prefers it.
+  start(upstreams('main', 'second'));
+  await make('alice', item('plain', says('Hi')));
+  expect(goneTo()).toBe('main.test');
+  await make('alice', item('named', says([document(FILE.id)])));
+  expect(goneTo()).toBe('second.test');
+  expect((await app.post('/v1/messages', says([document(FILE.id)]), await as('alice'))).status).toBe(200);
+  expect(app.sent.at(-1)?.url.host).toBe('second.test');
+});
+
+test('a prefix is laid before an item, and one that is unknown is told with the item’s place', async () => {
+  start();
+  await putPrefix('support', { system: 'Be kind.', model: 'claude-haiku-5-5', max_tokens: 50 });
+  const asks = { prefix: 'support', messages: [{ role: 'user', content: 'Hi' }] };
+  await make('alice', item('a', asks), item('b', says('Hi')));
+  const [batch] = [...api.batches.values()];
+  expect(batch?.items.map(({ model }) => model)).toEqual(['claude-haiku-5-5', 'claude-sonnet-5-5']);
+  expect(batch?.items[0]?.params).toMatchObject({ max_tokens: 50, system: [{ type: 'text', text: 'Be kind.' }] });
+  expect(batch?.items[0]?.params).not.toHaveProperty('prefix');
+  const response = await app.post(PATH, { requests: [item('a', asks), item('b', asks)] }, await as('bob'));
+  expect(response.status).toBe(404);
+  expect((await errorOf(response)).message).toMatch(/^requests\.0.*\(custom_id a\)$/);
+});
+
+test('a batch goes where the files are that its first item’s prefix names', async () => {
+  start(upstreams('main', 'second'));
+  await object('alice').noteMade([{ kind: 'file', id: 'file_there', upstream: 'second' }]);
+  await putPrefix('manual', { messages: [{ role: 'user', content: [document('file_there')] }] });
+  const asks = { ...says('Hi'), prefix: 'manual' };
+  await make('alice', item('a', asks), item('b', says('Hi')));
+  expect(goneTo()).toBe('second.test');
+  const late = await app.post(PATH, { requests: [item('a', says('Hi')), item('b', asks)] }, await as('alice'));
+  expect(late.status).toBe(400);
+  expect((await errorOf(late)).message).toContain('items name what second has');
+  expect(api.creates).toBe(1);
+});
+
+test('what a prefix of the deployment names is not asked for in the caller’s own list', async () => {
+  start(upstreams('main', 'second'));
+  await object('admin').noteMade([{ kind: 'file', id: 'file_shared', upstream: 'main' }]);
+  await putPrefix('shared', { messages: [{ role: 'user', content: [document('file_shared')] }] }, 'admin', ['admin']);
+  await make('bob', item('a', { ...says('Hi'), prefix: 'shared' }));
+  expect(goneTo()).toBe('main.test');
+  const named = await app.post(PATH, { requests: [item('a', says([document('file_shared')]))] }, await as('bob'));
+  expect(named.status).toBe(404);
+});

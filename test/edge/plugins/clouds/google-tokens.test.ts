@@ -1,0 +1,144 @@
+import { generateKeyPairSync } from 'node:crypto';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { KeyFault } from '#edge/claude/providers/kind.ts';
+import { ApiError } from '#edge/kit/http/errors.ts';
+import { GoogleTokens } from '#edge/plugins/clouds/google-tokens.ts';
+
+const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+const ACCOUNT = {
+  private_key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+  client_email: 'edge@my-project.iam.gserviceaccount.com',
+  token_uri: 'https://oauth2.example/token',
+};
+const MINUTE = 60_000;
+
+beforeEach(() => {
+  vi.useFakeTimers({ now: Date.UTC(2026, 10, 20), toFake: ['Date'] });
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+/** Google, which numbers its tokens. Each request asks by itself, as requests of an isolate do. */
+function google(answer: (number: number) => Response | Promise<Response> = good) {
+  const tokens = new GoogleTokens(JSON.stringify(ACCOUNT));
+  let asked = 0;
+  const behind: Promise<unknown>[] = [];
+  const token = () =>
+    tokens.token({
+      signal: new AbortController().signal,
+      waitUntil: (work) => behind.push(work),
+      fetch: async () => {
+        asked += 1;
+        return await answer(asked);
+      },
+    });
+  return { tokens, token, asked: () => asked, settled: () => Promise.all(behind.splice(0)), behind };
+}
+
+function good(number: number): Response {
+  return Response.json({ access_token: `token-${number}`, expires_in: 3_600 });
+}
+
+test('a token is asked for once, and used until five minutes before its end', async () => {
+  const { token, asked, behind } = google();
+  expect(await token()).toBe('token-1');
+  vi.setSystemTime(Date.now() + 54 * MINUTE);
+  expect(await token()).toBe('token-1');
+  expect([asked(), behind.length]).toEqual([1, 0]);
+});
+
+test('from then on one request renews it behind its answer, and the others go on with the old one', async () => {
+  let release = () => {};
+  const held = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const { token, asked, behind, settled } = google(async (number) => {
+    if (number > 1) await held;
+    return good(number);
+  });
+  await token();
+  vi.setSystemTime(Date.now() + 56 * MINUTE);
+  // Nobody waits for the renewal: these come while it has not ended.
+  expect(await Promise.all(Array.from({ length: 20 }, token))).toEqual(Array(20).fill('token-1'));
+  await vi.waitFor(() => expect(asked()).toBe(2));
+  expect(behind).toHaveLength(1);
+  release();
+  await settled();
+  expect(await token()).toBe('token-2');
+  expect(asked()).toBe(2);
+});
+
+test('a renewal that fails, or is never heard of again, is tried again, and the old token holds until its end', async () => {
+  const { token, asked, settled, behind } = google((number) => {
+    if (number === 2) return Response.json({}, { status: 503 });
+    return number === 3 ? new Promise(() => {}) : good(number);
+  });
+  await token();
+  vi.setSystemTime(Date.now() + 56 * MINUTE);
+  expect(await token()).toBe('token-1');
+  await settled();
+  expect(await token()).toBe('token-1');
+  expect(asked()).toBe(2);
+  vi.setSystemTime(Date.now() + MINUTE);
+  expect(await token()).toBe('token-1');
+  await vi.waitFor(() => expect(asked()).toBe(3));
+  behind.length = 0;
+  vi.setSystemTime(Date.now() + MINUTE);
+  expect(await token()).toBe('token-1');
+  await vi.waitFor(() => expect(asked()).toBe(4));
+  await settled();
+  expect(await token()).toBe('token-4');
+});
+
+test('where there is no token, none waits for another request', async () => {
+  const hangs = google((number) => (number === 1 ? new Promise(() => {}) : good(number)));
+  void hangs.token().catch(() => undefined);
+  await vi.waitFor(() => expect(hangs.asked()).toBe(1));
+  expect(await hangs.token()).toBe('token-2');
+});
+
+test('a token that has ended is not used', async () => {
+  const { token } = google();
+  await token();
+  vi.setSystemTime(Date.now() + 60 * MINUTE);
+  expect(await token()).toBe('token-2');
+});
+
+test('a refused account is the operator’s trouble; what does not answer is another', async () => {
+  const refused = google(() => Response.json({ error: 'invalid_grant' }, { status: 400 }));
+  await expect(refused.token()).rejects.toMatchObject({ status: 500, logged: 'upstream_auth' });
+  for (const status of [200, 429, 302, 500]) {
+    const down = google(() => Response.json({ error: 'x' }, { status }));
+    const thrown = await down.token().catch((error: unknown) => error);
+    expect(thrown).toBeInstanceOf(Error);
+    expect(thrown).not.toBeInstanceOf(ApiError);
+  }
+});
+
+test('a key that cannot be read is named by none of its parts', async () => {
+  const broken = { ...ACCOUNT, private_key: '-----BEGIN PRIVATE KEY-----\nsecretsecret\n-----END PRIVATE KEY-----\n' };
+  const tokens = new GoogleTokens(JSON.stringify(broken));
+  const by = { signal: new AbortController().signal, waitUntil: () => undefined };
+  const thrown = await tokens.token(by).catch((error: unknown) => error);
+  expect(thrown).toMatchObject({ logged: 'upstream_auth' });
+  expect(thrown).not.toHaveProperty('cause');
+});
+
+test.each([
+  '',
+  'AIza-an-api-key',
+  '{}',
+  JSON.stringify({ ...ACCOUNT, private_key: 'x' }),
+  JSON.stringify({ ...ACCOUNT, token_uri: 'http://example.com/token' }),
+  JSON.stringify({ ...ACCOUNT, client_email: undefined }),
+])('%j is no service account', (secret) => {
+  expect(() => new GoogleTokens(secret)).toThrow(KeyFault);
+});
+
+test('a token that was refused is not used again', async () => {
+  const { tokens, token, asked } = google();
+  expect(await token()).toBe('token-1');
+  tokens.forget();
+  expect([await token(), asked()]).toEqual(['token-2', 2]);
+});

@@ -1,0 +1,254 @@
+import { runInDurableObject } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { accountStub } from '#edge/durable/stubs.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
+import type { Account } from '#edge/money/account/account.ts';
+import { errorOf, type Sent, settledApps, type TestApp, testApp } from '#test/support/app.ts';
+import { passTime } from '#test/support/calendar.ts';
+import { type Draw, drawing } from '#test/support/draw.ts';
+import { resetAll } from '#test/support/reset.ts';
+import { rounds } from '#test/support/rounds.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { apart, end, message as messageOf, refusal, sse, start, textBlock } from '#test/support/wire.ts';
+import dashboard from '../../../../docs/grafana.json';
+import { metricsIn, namesIn, sumOf } from './open-metrics.ts';
+
+declare const METRICS_REQUESTS: string;
+
+const bindings = env as unknown as Bindings;
+const MODELS = ['claude-haiku-5-5', 'claude-opus-5-5', 'claude-fable-0'];
+const ACCOUNTS = ['alice', 'bob', 'carol', 'poor'];
+const KINDS = ['whole', 'stream', 'cut', 'overloaded', 'invalid', 'left', 'unreachable'] as const;
+type Kind = (typeof KINDS)[number];
+
+/** An edge whose upstream answers as the text of the prompt says. After the test it is settled, and emptied. */
+function mixedEdge(vars: Record<string, unknown> = {}): TestApp {
+  const app = testApp(answerTo, { ...DEPLOYED, UPSTREAM_MAX_RETRIES: '0', ...vars });
+  onTestFinished(async () => {
+    await settledApps();
+    await resetAll();
+  });
+  return app;
+}
+
+function answerTo({ text, signal }: Sent): Response {
+  const { model, messages } = JSON.parse(text) as { model: string; messages: [{ content: string }] };
+  const [kind, input, output, cached] = messages[0].content.split(' ') as [Kind, string, string, string];
+  const usage = { input_tokens: Number(input), output_tokens: 1, cache_read_input_tokens: Number(cached) };
+  if (kind === 'unreachable') throw new TypeError('Network connection lost.');
+  if (kind === 'overloaded') return refusal(529, 'overloaded_error');
+  if (kind === 'invalid') return refusal(400, 'invalid_request_error');
+  const ended = { ...usage, output_tokens: Number(output) };
+  if (kind === 'whole') return Response.json(messageOf({ model, content: [], usage: ended }));
+  const events = apart(start({ model, usage }) + textBlock(['Hello there. ']) + end(ended)).map((event) =>
+    new TextEncoder().encode(event),
+  );
+  const body = new ReadableStream({
+    type: 'bytes',
+    async start(controller) {
+      signal?.addEventListener('abort', () => controller.error(signal.reason));
+      const [first, ...others] = events;
+      controller.enqueue(first as Uint8Array<ArrayBuffer>);
+      // Time passes in every stream once its first event was seen, so that it has a speed.
+      await rounds(3);
+      passTime(2);
+      if (signal?.aborted) return;
+      for (const event of kind === 'stream' ? others : others.slice(0, 2)) {
+        controller.enqueue(event as Uint8Array<ArrayBuffer>);
+      }
+      // Whoever leaves does so in a silence.
+      if (kind === 'stream') controller.close();
+      else if (kind === 'cut') controller.error(new Error('cut'));
+    },
+  });
+  return sse(body);
+}
+
+async function ask(app: TestApp, draw: Draw, headers: Record<string, string>): Promise<string> {
+  const kind = KINDS[draw(KINDS.length)] ?? 'whole';
+  const content = `${kind} ${draw(5_000)} ${1 + draw(900)} ${draw(2) * draw(9_000)}`;
+  const stream = ['stream', 'cut', 'left'].includes(kind);
+  const body = { model: MODELS[draw(MODELS.length)], max_tokens: 1_000, stream, messages: [{ role: 'user', content }] };
+  const leaving = new AbortController();
+  const response = await app.fetch('/v1/messages', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...headers },
+    body: JSON.stringify(body),
+    signal: leaving.signal,
+  });
+  if (kind === 'left' && response.ok) {
+    const reader = response.body?.getReader();
+    await reader?.read();
+    leaving.abort();
+    await reader?.cancel();
+  } else await response.text();
+  return `${response.status}`;
+}
+
+const SUMS = ['count(*) as requests', 'count(error_type) as failed', 'count(first_event_ms) as timed']
+  .concat(['cost', 'input_tokens', 'output_tokens', 'cache_read_tokens'].map((name) => `sum(${name}) as ${name}`))
+  .concat('sum(first_event_ms) as first_ms', 'count(*) filter (where first_event_ms <= 500) as within_500')
+  .join(', ');
+
+/** @returns what the ledgers say by model, after every account has told it */
+async function ledgers(accounts = ACCOUNTS): Promise<Map<string, Record<string, number>>> {
+  const sums = new Map<string, Record<string, number>>();
+  for (const account of accounts) {
+    await runInDurableObject(accountStub(bindings, {}, account), async (object: Account, { storage }) => {
+      const { held } = storage.sql.exec("select count(*) as held from ledger where status = 'held'").one();
+      expect(held, `${account} has requests that run`).toBe(0);
+      for (const { model, ...row } of storage.sql.exec(`select model, ${SUMS} from ledger group by model`)) {
+        const key = String(model) === 'claude-fable-0' ? '(other)' : String(model);
+        const before = sums.get(key) ?? {};
+        sums.set(
+          key,
+          Object.fromEntries(Object.entries(row).map(([name, n]) => [name, (before[name] ?? 0) + Number(n)])),
+        );
+      }
+      await object.reportTo('deployment');
+    });
+  }
+  return sums;
+}
+
+describe('the metrics', () => {
+  test('agree with the ledgers and the answers, to the request and the nanodollar', async () => {
+    const app = mixedEdge();
+    const admin = bearer(await tokenOf('root', ['admin']));
+    await app.fetch('/accounts/poor/limits', {
+      method: 'PUT',
+      headers: { ...admin, 'content-type': 'application/json' },
+      body: JSON.stringify({ usd_per_day: 0.000001 }),
+    });
+    const scrape = async () => metricsIn(await (await app.fetch('/metrics', { headers: admin })).text());
+    const draw = drawing(44);
+    const before = await scrape();
+    const logged = app.log.length;
+    const statuses: string[] = [];
+    const each = Number(METRICS_REQUESTS) / 20;
+    await Promise.all(
+      Array.from({ length: 20 }, async () => {
+        for (let done = 0; done < each; done += 1) {
+          const headers = bearer(await tokenOf(ACCOUNTS[draw(ACCOUNTS.length)] ?? 'alice'));
+          statuses.push(await ask(app, draw, headers));
+        }
+      }),
+    );
+    await app.settled();
+    const booked = await ledgers();
+    const after = await scrape();
+    expect(booked.size).toBe(3);
+    for (const [model, row] of booked) {
+      const of = { model };
+      expect({
+        requests: sumOf(after, 'sluice_requests_total', of),
+        failed: sumOf(after, 'sluice_failed_requests_total', of),
+        cost: Math.round(sumOf(after, 'sluice_cost_usd_total', of) * 1e9),
+        input_tokens: sumOf(after, 'sluice_tokens_total', { ...of, kind: 'input' }),
+        output_tokens: sumOf(after, 'sluice_tokens_total', { ...of, kind: 'output' }),
+        cache_read_tokens: sumOf(after, 'sluice_tokens_total', { ...of, kind: 'cache_read' }),
+        timed: sumOf(after, 'sluice_time_to_first_event_seconds_count', of),
+        first_ms: Math.round(sumOf(after, 'sluice_time_to_first_event_seconds_sum', of) * 1e3),
+        within_500: sumOf(after, 'sluice_time_to_first_event_seconds_bucket', { ...of, le: '0.5' }),
+      }).toEqual(row);
+      expect(row.timed).toBeGreaterThan(0);
+      expect(sumOf(after, 'sluice_streamed_tokens_total', of)).toBeGreaterThan(0);
+    }
+    const grown = (name: string, of: Record<string, string> = {}) => sumOf(after, name, of) - sumOf(before, name, of);
+    for (const status of new Set(statuses)) {
+      // The scrape before ended with a 200 of its own, as did the one that it was.
+      const own = status === '200' ? 1 : 0;
+      const answered = statuses.filter((one) => one === status).length;
+      expect(grown('sluice_isolate_requests_total', { status }), status).toBe(answered + own);
+    }
+    const errors = app.log
+      .slice(logged)
+      .map(({ error_type }) => error_type)
+      .filter((type) => type !== undefined);
+    expect(grown('sluice_isolate_errors_total')).toBe(errors.length);
+    const refused = app.log.slice(logged).filter(({ limited_by }) => limited_by === 'account').length;
+    expect(refused).toBeGreaterThan(0);
+    expect(grown('sluice_isolate_refusals_total', { limited_by: 'account' })).toBe(refused);
+    // A caller who has left may still wait inside; those of files before, whose Worker was taken as dead, do for ever.
+    const waiting = 'sluice_isolate_waiting_requests';
+    await expect.poll(async () => sumOf(await scrape(), waiting)).toBeLessThanOrEqual(sumOf(before, waiting));
+    expect(sumOf(after, 'sluice_budget_held_usd')).toBe(0);
+  });
+
+  test('name the same families whatever has happened, have a bounded number of labels, and cost four calls of the pool', async () => {
+    const upstreams = ['first', 'second'].map((name) => ({ name, kind: 'anthropic', base_url: 'https://a.test' }));
+    const app = mixedEdge({
+      UPSTREAMS: JSON.stringify(upstreams),
+      UPSTREAM_FIRST_KEY: 'key-1',
+      UPSTREAM_SECOND_KEY: 'key-2',
+      DEPLOYMENT_LIMITS: '{"alerts": [0.5]}',
+    });
+    const admin = bearer(await tokenOf('root', ['admin']));
+    const headers = bearer(await tokenOf('alice'));
+    for (let at = 0; at < 70; at += 1) {
+      const body = { model: `invented-${at}`, max_tokens: 10, messages: [{ role: 'user', content: 'invalid 1 1 0' }] };
+      await app.post('/v1/messages', body, headers);
+    }
+    await app.post(
+      '/v1/messages',
+      { model: 'claude-haiku-5-5', max_tokens: 10, messages: [{ role: 'user', content: 'whole 9 9 0' }] },
+      headers,
+    );
+    await app.settled();
+    await ledgers(['alice']);
+    const response = await app.fetch('/metrics', { headers: admin });
+    expect(response.headers.get('content-type')).toBe('application/openmetrics-text; version=1.0.0; charset=utf-8');
+    const text = await response.text();
+    const read = metricsIn(text);
+    const valuesOf = (label: string) => new Set(read.flatMap(({ labels }) => labels[label] ?? []));
+    expect([...valuesOf('model')].filter((model) => model.startsWith('invented'))).toEqual([]);
+    for (const label of ['model', 'type', 'status']) expect(valuesOf(label).size, label).toBeLessThanOrEqual(51);
+    expect(sumOf(read, 'sluice_upstream_requests_total', { upstream: 'first' })).toBeGreaterThan(0);
+    expect(sumOf(read, 'sluice_isolate_breaker_state', { upstream: 'first', model: 'claude-haiku-5-5' })).toBe(0);
+    expect(sumOf(read, 'sluice_budget_spent_usd', { window: 'day' })).toBeGreaterThan(0);
+    expect(sumOf(read, 'sluice_pool_up')).toBe(1);
+    expect(app.log.filter(({ model }) => model === 'claude-haiku-5-5')).toEqual([
+      expect.objectContaining({
+        'gen_ai.operation.name': 'chat',
+        'gen_ai.provider.name': 'anthropic',
+        'gen_ai.request.model': 'claude-haiku-5-5',
+        'gen_ai.usage.input_tokens': 9,
+        'gen_ai.usage.output_tokens': 9,
+      }),
+    ]);
+    // What the dashboard asks for is there, and what is there is asked for.
+    const names = namesIn(text);
+    const asked = dashboard.panels.flatMap(({ targets }) =>
+      targets.flatMap(({ expr }) => [...expr.matchAll(/sluice_\w+/g)]),
+    );
+    const askedNames = new Set(asked.map(([name]) => name));
+    expect([...askedNames].filter((name) => !names.has(name))).toEqual([]);
+    const familyOf = (name: string) => name.replace(/_(total|bucket|count|sum)$/, '');
+    const shown = new Set([...askedNames].map(familyOf));
+    const ofUpstreams = ['tokens', 'thinking_tokens', 'web_searches'].map((name) => `sluice_upstream_${name}`);
+    const left = new Set([...names].map(familyOf).filter((name) => !shown.has(name)));
+    expect([...left].sort()).toEqual(['sluice_isolate_start_time_seconds', ...ofUpstreams].sort());
+    for (const { targets } of dashboard.panels) {
+      for (const { expr } of targets) {
+        for (const [, labels = ''] of expr.matchAll(/by \(([^)]*)\)/g)) {
+          const known = read.filter(({ name }) => expr.includes(name)).map((one) => Object.keys(one.labels));
+          if (known.length > 0) expect(known.flat(), expr).toEqual(expect.arrayContaining(labels.split(', ')));
+        }
+      }
+    }
+  });
+
+  test('are for admins alone, and tell of the isolate while the pool cannot be reached', async () => {
+    const app = mixedEdge({ POOL: { idFromName: () => ({}), get: () => ({}) } });
+    expect((await errorOf(await app.fetch('/metrics'))).type).toBe('authentication_error');
+    const headers = bearer(await tokenOf('alice'));
+    expect((await errorOf(await app.fetch('/metrics', { headers }))).type).toBe('permission_error');
+    const read = metricsIn(
+      await (await app.fetch('/metrics', { headers: bearer(await tokenOf('root', ['admin'])) })).text(),
+    );
+    expect(sumOf(read, 'sluice_pool_up')).toBe(0);
+    expect(sumOf(read, 'sluice_isolate_requests_total', { status: '403' })).toBeGreaterThan(0);
+    expect(read.filter(({ name }) => name === 'sluice_requests_total')).toEqual([]);
+  });
+});

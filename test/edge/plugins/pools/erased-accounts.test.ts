@@ -1,0 +1,170 @@
+import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { addSums, packSums } from '#edge/claude/pricing/usage-sums.ts';
+import { DAY_MS, MINUTE_MS } from '#edge/kit/async/durations.ts';
+import type { LeaseCall } from '#edge/plugins/pools/contracts/pool.ts';
+import type { Pool } from '#edge/plugins/pools/pool.ts';
+import { type Sent, type TestApp, testApp } from '#test/support/app.ts';
+import { atNoon, passTime } from '#test/support/calendar.ts';
+import { resetAll } from '#test/support/reset.ts';
+import { restSooner } from '#test/support/rests.ts';
+import { MODEL, SMALL_MESSAGE } from '#test/support/small-message.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { told } from './lease-calls.ts';
+
+atNoon();
+
+const pools = env as unknown as { POOL: DurableObjectNamespace<Pool> };
+const pool = (name: string) => pools.POOL.get(pools.POOL.idFromName(name));
+const ask = { model: MODEL, max_tokens: 300, messages: [{ role: 'user', content: 'Hi' }] };
+// In nanodollars: 20 tokens at $1 and 100 at $5 for a million.
+const COST = 520_000;
+const NOON = Date.UTC(2026, 10, 20, 12);
+const BOTH = ['deployment', 'group:red'];
+
+beforeEach(restSooner);
+afterEach(async () => {
+  vi.restoreAllMocks();
+  await resetAll();
+  await abortAllDurableObjects();
+});
+
+const message = ({ url }: Sent) =>
+  Response.json(url.pathname.endsWith('/count_tokens') ? { input_tokens: 20 } : SMALL_MESSAGE);
+
+async function admin(app: TestApp, method: string, path: string): Promise<void> {
+  const response = await app.fetch(path, { method, headers: bearer(await tokenOf('root', ['admin'])) });
+  expect(response.ok, `${method} ${path}: ${response.status}`).toBe(true);
+  await response.text();
+}
+
+/** Has an account spend `COST`, and waits until it is settled. */
+async function spend(app: TestApp, account: string): Promise<void> {
+  const response = await app.post('/v1/messages', ask, bearer(await tokenOf(account)));
+  expect(response.status).toBe(200);
+  await response.text();
+  await app.settled();
+}
+
+/** @returns the accounts of the leases that a pool has */
+const leasesOf = async (name: string) =>
+  await runInDurableObject(pool(name), (_, { storage }) =>
+    storage.sql
+      .exec<{ account: string | null }>('select account from leases order by account')
+      .toArray()
+      .map(({ account }) => account),
+  );
+
+const spentIn = async (name: string) => {
+  const { total } = await pool(name).standing();
+  return Math.round(total.spent_usd * 1e9);
+};
+
+/** @returns what each account has spent, as the deployment's pool tells it */
+const spentBy = async () => {
+  const { data } = await pool('deployment').usage({ group_by: 'account' });
+  return Object.fromEntries(data.map(({ key, cost_usd }) => [key, Math.round(cost_usd * 1e9)]));
+};
+
+test('a lease loses the name of an erased account and keeps its sums, and the name begins anew if it comes back', async () => {
+  const app = testApp(message, { ...DEPLOYED, DEPLOYMENT_LIMITS: '{"usd_per_day": 1}' });
+  for (const account of ['alice', 'bob', 'dan']) {
+    await admin(app, 'PUT', `/groups/red/accounts/${account}`);
+    await spend(app, account);
+  }
+  for (const account of ['alice', 'bob']) await admin(app, 'DELETE', `/accounts/${account}`);
+  for (const name of BOTH) await expect.poll(() => leasesOf(name)).toEqual([null, null, 'dan']);
+  for (const name of BOTH) expect(await spentIn(name)).toBe(3 * COST);
+  await expect.poll(spentBy).toEqual({ '(erased)': 2 * COST, dan: COST });
+
+  // A token of the second of its account's end is refused.
+  passTime(1_000);
+  await spend(app, 'alice');
+  await expect.poll(() => leasesOf('deployment')).toEqual([null, null, 'alice', 'dan']);
+  await expect.poll(() => spentIn('deployment')).toBe(4 * COST);
+  expect(await spentIn('group:red')).toBe(3 * COST);
+  await expect.poll(spentBy).toEqual({ '(erased)': 2 * COST, alice: COST, dan: COST });
+
+  await admin(app, 'DELETE', '/accounts/alice');
+  await expect.poll(() => leasesOf('deployment')).toEqual([null, null, null, 'dan']);
+  await expect.poll(spentBy).toEqual({ '(erased)': 3 * COST, dan: COST });
+  expect(await spentIn('deployment')).toBe(4 * COST);
+});
+
+test('a request that outlives the erasure of its account is counted all the time, and once', async () => {
+  let answer = () => {};
+  const app = testApp(
+    async (sent) => {
+      if (sent.url.pathname.endsWith('/count_tokens')) return message(sent);
+      await new Promise<void>((resolve) => {
+        answer = resolve;
+      });
+      return message(sent);
+    },
+    { ...DEPLOYED, DEPLOYMENT_LIMITS: '{"usd_per_day": 1}' },
+  );
+  const standing = async () => {
+    const { day } = await pool('deployment').standing();
+    return Math.round((day.spent_usd + day.leased_usd) * 1e9);
+  };
+  await pool('deployment').setLimits({ usd_per_day: 1 });
+  const asked = app.post('/v1/messages', ask, bearer(await tokenOf('alice')));
+  try {
+    await expect.poll(() => app.sent.filter(({ url }) => !url.pathname.endsWith('/count_tokens')).length).toBe(1);
+    expect(await standing()).toBeGreaterThan(COST);
+    await admin(app, 'DELETE', '/accounts/alice');
+    await expect.poll(() => leasesOf('deployment')).toEqual([null, 'alice']);
+    expect(await standing()).toBeGreaterThan(COST);
+  } finally {
+    answer();
+  }
+  await (await asked).text();
+  await app.settled();
+  await expect.poll(() => leasesOf('deployment')).toEqual([null, null, null]);
+  await expect.poll(spentBy).toEqual({ '(erased)': COST });
+  expect([await standing(), await spentIn('deployment')]).toEqual([COST, COST]);
+});
+
+test('a repeat of the last report of a visitor changes nothing, nor one of an erased account', async () => {
+  const day = Math.floor(NOON / DAY_MS);
+  const row = { day, group: '', value: MODEL, sums: packSums({ ...addSums([]), requests: 1, cost: 100 }) };
+  const sums = { since: -1, seq: 1, rows: [{ ...row, dimension: 'model' as const }], whole: [] };
+  const tagged = [{ ...row, dimension: 'tag' as const, value: 'customer=1' }];
+  const ofVisitor: LeaseCall = { ...told('~one', 1, 100, NOON), sums };
+  const ofAlice: LeaseCall = { ...told('alice', 1, 100, NOON), sums: { ...sums, rows: [...sums.rows, ...tagged] } };
+  const { account: _, ...nameless } = ofAlice;
+  const last: LeaseCall = { ...nameless, incarnation: 2, nameless: true, isLast: true, sums: { ...sums, since: 7 } };
+  await runInDurableObject(pool('deployment'), async (object: Pool) => {
+    let now = NOON;
+    Object.assign(object, { now: () => now });
+    const tell = (call: LeaseCall) => object.leaseJson(JSON.stringify(call));
+    const seen = () => [
+      object.standing().day.spent_usd,
+      ...(['account', 'model', 'tag'] as const).map((group_by) =>
+        object.usage({ group_by }).data.map(({ key, requests }) => [key, requests]),
+      ),
+    ];
+    for (const call of [ofVisitor, ofAlice, last]) tell(call);
+    object.joinVisitors(ofVisitor.lease);
+    const before = seen();
+    expect(before).toEqual([
+      2e-7,
+      [
+        ['(erased)', 1],
+        ['(visitors)', 1],
+      ],
+      [[MODEL, 2]],
+      [[null, 2]],
+    ]);
+    for (const call of [ofVisitor, ofAlice, last]) tell(call);
+    object.joinVisitors(ofVisitor.lease);
+    expect(seen()).toEqual(before);
+    // Its lease is forgotten once no call of it can be on its way; then it may be asked to join once more.
+    now += 11 * MINUTE_MS;
+    await object.alarm();
+    object.joinVisitors(ofVisitor.lease);
+    expect(seen()).toEqual(before);
+  });
+  expect(await leasesOf('deployment')).toHaveLength(2);
+});

@@ -1,0 +1,29 @@
+import { expect, test } from 'vitest';
+import { SharedCall } from '#edge/plugins/pools/leases/shared-call.ts';
+
+test('all who ask while a call is under way share one that begins after they have asked', async () => {
+  const ends: (() => void)[] = [];
+  let begun = 0;
+  const shared = new SharedCall(async () => {
+    begun += 1;
+    await new Promise<void>((end) => ends.push(end));
+  });
+  const first = shared.make();
+  const later = [shared.make(), shared.make(), shared.make()];
+  expect(begun).toBe(1);
+  expect(shared.isRunning).toBe(true);
+  ends[0]?.();
+  await first;
+  await expect.poll(() => begun).toBe(2);
+  ends[1]?.();
+  await Promise.all(later);
+  expect(begun).toBe(2);
+  expect(shared.isRunning).toBe(false);
+});
+
+test('a call that fails does so for those alone who share it', async () => {
+  const calls = [() => Promise.reject(new Error('lost')), () => Promise.resolve()];
+  const shared = new SharedCall(() => calls.shift()?.() ?? Promise.resolve());
+  const [first, next] = await Promise.allSettled([shared.make(), shared.make()]);
+  expect([first.status, next.status]).toEqual(['rejected', 'fulfilled']);
+});

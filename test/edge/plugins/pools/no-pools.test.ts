@@ -1,0 +1,162 @@
+import { runInDurableObject } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { expect, test } from 'vitest';
+import type { Surroundings } from '#edge/durable/edge-object.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
+import type { Account } from '#edge/money/account/account.ts';
+import { AccountState } from '#edge/money/account/account-state.ts';
+import { decideAdmission } from '#edge/money/account/decide-admission.ts';
+import { settleHold } from '#edge/money/account/settle-hold.ts';
+import { grantedBy } from '#edge/money/admission/ask-account.ts';
+import type { AdmissionDecision } from '#edge/money/contracts/admission.ts';
+import { decideBatch } from '#edge/plugins/batches/admit-batch.ts';
+import { settleInside, worstCaseWith } from '#test/edge/money/account/admission-requests.ts';
+import { testApp } from '#test/support/app.ts';
+import { bindings, countRows } from '#test/support/conversations.ts';
+import { alarmsByHand } from '#test/support/in-flight.ts';
+import { MODEL, SMALL_MESSAGE } from '#test/support/small-message.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+
+const ask = { model: MODEL, max_tokens: 300, messages: [{ role: 'user', content: 'Hi' }] };
+const answer = () => Response.json(SMALL_MESSAGE);
+
+type Counted = Record<'ACCOUNT' | 'POOL', string[]>;
+
+/** A binding whose objects note the methods that are called. */
+function counting(binding: keyof Counted, calls: Counted) {
+  const namespace = (env as unknown as Record<keyof Counted, DurableObjectNamespace>)[binding];
+  return {
+    idFromName: (name: string) => namespace.idFromName(name),
+    get: (id: DurableObjectId) =>
+      new Proxy(namespace.get(id), {
+        get: (object, method) => {
+          const value: unknown = Reflect.get(object, method);
+          if (typeof value !== 'function' || typeof method !== 'string') return value;
+          return (...args: unknown[]): unknown => {
+            calls[binding].push(method);
+            return Reflect.apply(value, object, args);
+          };
+        },
+      }),
+  };
+}
+
+const account = () => accountStub(bindings, {}, 'alice') as unknown as DurableObjectStub<Account>;
+
+/** What the third request of an account costs, and what its object asks pools from the first on. */
+async function costOf(vars: Record<string, string>) {
+  const calls: Counted = { ACCOUNT: [], POOL: [] };
+  const app = testApp(answer, { ...DEPLOYED, ...vars, ACCOUNT: counting('ACCOUNT', calls) });
+  await runInDurableObject(account(), (object) => {
+    const inside = object as unknown as { env: object };
+    inside.env = { ...inside.env, POOL: counting('POOL', calls) };
+  });
+  // A credential that was not seen before would be a row.
+  const credential = bearer(await tokenOf('alice'));
+  const post = async () => {
+    const response = await app.post('/v1/messages', ask, credential);
+    expect(response.status).toBe(200);
+    await response.text();
+    await app.settled();
+  };
+  await post();
+  const rows = await countRows(account());
+  await post();
+  const before = rows();
+  calls.ACCOUNT.length = 0;
+  await post();
+  return { calls, rows: rows() - before };
+}
+
+test('a metered request costs two calls and two rows where no budget is shared, and no pool is asked', async () => {
+  alarmsByHand();
+  const { calls, rows } = await costOf({});
+  expect(calls).toEqual({ ACCOUNT: ['admitJson', 'settleJson'], POOL: [] });
+  expect(rows).toBe(2);
+  await runInDurableObject(account(), (_, { storage }) => {
+    expect(storage.sql.exec("select key from meta where key = 'lease'").toArray()).toEqual([]);
+  });
+});
+
+test('what was spent is told by the alarm: in one call a minute, and again once a pool could not be reached', async () => {
+  alarmsByHand();
+  const { calls } = await costOf({});
+  let now = Date.now();
+  let isDown = false;
+  await runInDurableObject(account(), (object) => {
+    const inside = object as unknown as { env: { POOL: object }; now: () => number };
+    const { POOL } = inside.env;
+    const down = { get: () => ({ leaseJson: () => Promise.reject(new Error('internal error')) }) };
+    inside.env = Object.defineProperty({ ...inside.env }, 'POOL', {
+      get: () => (isDown ? { ...POOL, ...down } : POOL),
+    });
+    inside.now = () => now;
+  });
+  const ring = async () => {
+    calls.POOL.length = 0;
+    const rows = await countRows(account());
+    await runInDurableObject(account(), (object) => object.alarm());
+    return { calls: calls.POOL.length, rows: rows() };
+  };
+  const spend = async () => {
+    await runInDurableObject(account(), (object) => {
+      settleInside(object, { requestId: `req_unheld_${now}`, status: 'complete', cost: 5, startedAt: now });
+    });
+  };
+  // The first call after a wake asks what the pool knows, under a number that is stored first. The other row is the next alarm.
+  expect(await ring()).toEqual({ calls: 2, rows: 2 });
+  await spend();
+  now += 59_000;
+  expect((await ring()).calls).toBe(0);
+  now += 1_000;
+  expect(await ring()).toEqual({ calls: 1, rows: 1 });
+  now += 60_000;
+  expect((await ring()).calls).toBe(0);
+  await spend();
+  isDown = true;
+  expect((await ring()).calls).toBe(0);
+  isDown = false;
+  now += 60_000;
+  expect((await ring()).calls).toBe(1);
+});
+
+test('a request costs as much where the deployment shares a budget, but for what is leased', async () => {
+  const { calls, rows } = await costOf({ DEPLOYMENT_LIMITS: '{"usd_per_day":1}' });
+  expect(calls.ACCOUNT).toEqual(['admitJson', 'settleJson']);
+  expect(calls.POOL.length).toBeGreaterThan(0);
+  expect(rows).toBe(2);
+});
+
+test('in a Worker without a plugin for shared budgets the account pays, and what one would pay for, too, is refused', async () => {
+  await runInDurableObject(account(), (object, ctx) => {
+    const { around } = object as unknown as { around: Surroundings };
+    const state = new AccountState(ctx, around);
+    const payers = state.payers.filter(({ leases }) => leases === undefined);
+    expect(payers.flatMap(({ owners }) => owners)).toEqual(['account', 'token']);
+    Object.assign(state, { shared: undefined, payers });
+    let asked = 0;
+    const decide = (pools?: { deployment: boolean; group?: string }) => {
+      asked += 1;
+      const requestId = `req_${asked}`;
+      return decideAdmission(state, { requestId, route: 'messages', model: MODEL, bound: worstCaseWith(), pools });
+    };
+    const row = { requestId: 'req_batch', model: MODEL, unpriced: false, items: 1, cost: 1 };
+    const order = { batch: 'msgbatch_1', requestId: 'req_batch', items: 1, rows: [row], models: [[MODEL]] };
+    const more = { known: true, digest: 'one', repeats: false, dryRun: false, pools: { deployment: true } };
+    const unpayable = { outcome: 'unpayable' };
+    expect(decide({ deployment: true })).toEqual(unpayable);
+    expect(decide({ deployment: false, group: 'team' })).toEqual(unpayable);
+    expect(decideBatch(state, { ...order, ...more })).toEqual(unpayable);
+    state.setGroup('team');
+    expect(decide()).toEqual(unpayable);
+    expect(state.budget.holds.size).toBe(0);
+    state.setGroup(undefined);
+    const admitted = decide() as Extract<AdmissionDecision, { outcome: 'admitted' }>;
+    expect(state.budget.windows.day).toMatchObject({ settled: 0, held: admitted.hold });
+    settleHold(state, { requestId: `req_${asked}`, status: 'complete', cost: 7 });
+    expect(state.budget.windows.day).toMatchObject({ settled: 7, held: 0 });
+  });
+  expect(() => grantedBy({ outcome: 'unpayable' })).toThrow(
+    expect.objectContaining({ status: 500, message: expect.stringContaining('`pools`') }),
+  );
+});

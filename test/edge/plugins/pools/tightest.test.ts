@@ -1,0 +1,378 @@
+import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { HOUR_MS } from '#edge/kit/async/durations.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
+import type { Account } from '#edge/money/account/account.ts';
+import type { BlockingLimit } from '#edge/money/budget/limits.schema.ts';
+import type { LeaseCall } from '#edge/plugins/pools/contracts/pool.ts';
+import type { Pool } from '#edge/plugins/pools/pool.ts';
+import type { AccountSpendRow } from '#edge/plugins/pools/pools-answers.schema.ts';
+import { type Sent, type TestApp, testApp } from '#test/support/app.ts';
+import { atNoon, passTime } from '#test/support/calendar.ts';
+import { resetAll } from '#test/support/reset.ts';
+import { restSooner } from '#test/support/rests.ts';
+import { MODEL, SMALL_MESSAGE } from '#test/support/small-message.ts';
+import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
+import { told } from './lease-calls.ts';
+
+atNoon();
+
+const bindings = env as unknown as Omit<Bindings, 'POOL' | 'ACCOUNT'> & {
+  POOL: DurableObjectNamespace<Pool>;
+  ACCOUNT: DurableObjectNamespace<Account>;
+};
+const pool = () => bindings.POOL.getByName('deployment');
+const ask = { model: MODEL, max_tokens: 300, messages: [{ role: 'user', content: 'Hi' }] };
+// 20 tokens at $1 and 100 at $5 for a million.
+const COST_USD = 0.00052;
+type Tightest = NonNullable<AccountSpendRow['tightest']>;
+const LISTS = ['/accounts', '/accounts?sort=spent'];
+
+beforeEach(() => {
+  restSooner();
+  atNoon();
+});
+afterEach(async () => {
+  vi.restoreAllMocks();
+  await resetAll();
+  await abortAllDurableObjects();
+});
+
+const message = ({ url }: Sent) =>
+  Response.json(url.pathname.endsWith('/count_tokens') ? { input_tokens: 20 } : SMALL_MESSAGE);
+const shared = (vars: Record<string, unknown> = {}) =>
+  testApp(message, { ...DEPLOYED, DEPLOYMENT_LIMITS: '{}', ...vars });
+
+async function admin<T>(app: TestApp, method: string, path: string, body?: unknown): Promise<T> {
+  const init = { method, headers: { 'content-type': 'application/json', ...bearer(await tokenOf('root', ['admin'])) } };
+  const response = await app.fetch(path, body === undefined ? init : { ...init, body: JSON.stringify(body) });
+  expect(response.ok, `${method} ${path}: ${response.status}`).toBe(true);
+  return (await response.json()) as T;
+}
+
+async function spend(app: TestApp, token: string): Promise<void> {
+  const response = await app.post('/v1/messages', ask, bearer(token));
+  expect(response.status).toBe(200);
+  await response.text();
+  await app.settled();
+}
+
+const mint = async (app: TestApp, usd_total: number, expires_in?: number) =>
+  await admin<{ token: string; jti: string }>(app, 'POST', '/tokens', {
+    ...{ account: 'alice', scopes: ['messages'], limits: { usd_total } },
+    ...(expires_in === undefined ? {} : { expires_in }),
+  });
+
+async function rowOf(app: TestApp, path: string, account = 'alice'): Promise<AccountSpendRow | undefined> {
+  const { data } = await admin<{ data: AccountSpendRow[] }>(app, 'GET', path);
+  return data.find(({ id }) => id === account);
+}
+
+/** Waits until both lists have this of an account. */
+async function expectRow(app: TestApp, row: Partial<AccountSpendRow>, account = 'alice'): Promise<void> {
+  for (const path of LISTS) {
+    await expect.poll(() => rowOf(app, path, account)).toMatchObject(row);
+  }
+}
+
+/** @returns what a row says of a limit of the account itself */
+const ofAccount = (limit: Tightest['limit'], limit_usd: number, used_usd: number, resets_at: string | null = null) => ({
+  tightest: expect.objectContaining({ by: 'account', id: null, limit, limit_usd, used_usd, resets_at }),
+});
+const [HOUR_END, NEXT_HOUR_END, DAY_END] = ['2026-11-20T13', '2026-11-20T14', '2026-11-21T00'].map(
+  (hour) => `${hour}:00:00.000Z`,
+) as [string, string, string];
+
+test('the tightest limit is the one of which the greatest share is used, until its window is over', async () => {
+  const app = shared({ DEFAULT_LIMITS: '{"usd_per_hour": 0.01}' });
+  await spend(app, await tokenOf('alice'));
+  await expectRow(app, ofAccount('usd_per_hour', 0.01, COST_USD, HOUR_END));
+  // Nobody asks: what changes is told at once.
+  await admin(app, 'PATCH', '/accounts/alice/limits', { usd_per_day: 0.009 });
+  await expectRow(app, ofAccount('usd_per_day', 0.009, COST_USD, DAY_END));
+  await admin(app, 'PATCH', '/accounts/alice/limits', { usd_per_hour: 0.008 });
+  await expectRow(app, ofAccount('usd_per_hour', 0.008, COST_USD, HOUR_END));
+  passTime(HOUR_MS);
+  await expectRow(app, ofAccount('usd_per_day', 0.009, COST_USD, DAY_END));
+  await admin(app, 'PATCH', '/accounts/alice/limits', { usd_per_day: null });
+  await expectRow(app, ofAccount('usd_per_hour', 0.008, 0, NEXT_HOUR_END));
+});
+
+test('a limit in all counts with credit', async () => {
+  const app = shared();
+  await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 1, usd_total: 0.01 });
+  await spend(app, await tokenOf('alice'));
+  await expectRow(app, { ...ofAccount('usd_total', 0.01, COST_USD), blocked_by: null });
+  await admin(app, 'POST', '/accounts/alice/credit', { usd: 0.5 });
+  await expectRow(app, ofAccount('usd_total', 0.51, COST_USD));
+  await admin(app, 'POST', '/accounts/alice/credit', { usd: 5 });
+  await expectRow(app, ofAccount('usd_per_day', 1, COST_USD, DAY_END));
+  // What is prepaid and has no credit is used up, which is not the same as blocked.
+  await admin(app, 'PUT', '/accounts/bob/limits', { usd_total: 0 });
+  await app.settled();
+  await runDurableObjectAlarm(bindings.ACCOUNT.getByName('bob'));
+  const prepaid = (limit_usd: number) => ({
+    tightest: expect.objectContaining({ limit: 'usd_total', limit_usd, prepaid: true }),
+    blocked_by: null,
+  });
+  await expectRow(app, prepaid(0), 'bob');
+  await admin(app, 'POST', '/accounts/bob/credit', { usd: COST_USD });
+  await expectRow(app, prepaid(COST_USD), 'bob');
+  expect(await admin(app, 'GET', '/accounts/bob')).toMatchObject({ binds: [{ limit_usd: COST_USD, prepaid: true }] });
+  expect((await rowOf(app, '/accounts'))?.tightest).not.toHaveProperty('prepaid');
+});
+
+test("a token's own limit may be the tightest, while the token is valid", async () => {
+  const app = shared();
+  await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 1 });
+  const [phone, tablet] = [await mint(app, 0.01), await mint(app, 0.02, 600)];
+  await spend(app, phone.token);
+  const ofToken = (jti: string, limit_usd: number, used_usd: number) => ({
+    tightest: expect.objectContaining({ by: 'token', id: jti, limit_usd, used_usd }),
+  });
+  await expectRow(app, ofToken(phone.jti, 0.01, COST_USD));
+  await spend(app, phone.token);
+  await expectRow(app, ofToken(phone.jti, 0.01, 2 * COST_USD));
+  await spend(app, tablet.token);
+  await admin(app, 'DELETE', `/accounts/alice/tokens/${phone.jti}`);
+  await expectRow(app, ofToken(tablet.jti, 0.02, COST_USD));
+  // An object that has woken reads it from its rows.
+  await abortAllDurableObjects();
+  await admin(app, 'PATCH', '/accounts/alice/limits', { usd_per_day: 2 });
+  await expectRow(app, { ...ofToken(tablet.jti, 0.02, COST_USD), limit_usd: { day: 2, week: null, month: null } });
+  passTime(600_000);
+  await expectRow(app, ofAccount('usd_per_day', 2, 0.00156, DAY_END));
+  const other = await mint(app, 0.002);
+  await spend(app, other.token);
+  await expectRow(app, ofToken(other.jti, 0.002, COST_USD));
+  await admin(app, 'DELETE', '/accounts/alice/tokens');
+  await expectRow(app, ofAccount('usd_per_day', 2, 0.00208, DAY_END));
+});
+
+test('an account is blocked where a limit of 0 refuses all of its requests, and only then', async () => {
+  const app = shared();
+  const names: readonly BlockingLimit[] = [
+    'requests_per_minute',
+    'concurrent_requests',
+    'models',
+    'input_tokens_per_minute',
+    'output_tokens_per_minute',
+    'usd_per_hour',
+    'usd_per_day',
+    'usd_per_week',
+    'usd_per_month',
+  ];
+  for (const blocking of names) {
+    const limits = { [blocking]: blocking === 'models' ? [] : 0 };
+    await admin(app, 'PUT', '/accounts/alice/limits', limits);
+    await app.settled();
+    await runDurableObjectAlarm(bindings.ACCOUNT.getByName('alice'));
+    await expectRow(app, { blocked_by: blocking });
+    const response = await app.post('/v1/messages', ask, bearer(await tokenOf('alice')));
+    expect(response.ok, JSON.stringify(limits)).toBe(false);
+    await response.text();
+    await admin(app, 'PUT', '/accounts/alice/limits', { requests_per_minute: 9, count_requests_per_minute: 0 });
+    await expectRow(app, { blocked_by: null });
+  }
+  await spend(app, await tokenOf('alice'));
+});
+
+test('an erased account leaves nothing of its limits and tokens', async () => {
+  const app = shared();
+  const { token, jti } = await mint(app, 0.01);
+  await spend(app, token);
+  await expectRow(app, { tightest: expect.objectContaining({ id: jti }) });
+  const rows = async () =>
+    await runInDurableObject(pool(), (_: Pool, { storage }) =>
+      JSON.stringify(storage.sql.exec('select account, limits from leases').toArray()),
+    );
+  expect(await rows()).toContain(jti);
+  await admin(app, 'DELETE', '/accounts/alice');
+  await expect.poll(rows).not.toMatch(/alice|usd_|token/);
+  expect(await rowOf(app, '/accounts?sort=spent')).toBeUndefined();
+});
+
+test('of the limits that are told the tightest is shown: of some windows, of none, and of a token until it has expired', async () => {
+  const app = shared();
+  const tell = async (account: string, limits: LeaseCall['limits']) => {
+    const call = { ...told(account, 1, 520_000, Date.now()), limits };
+    await runInDurableObject(pool(), (object: Pool) => object.leaseJson(JSON.stringify(call)));
+  };
+  await tell('alice', { usd_per_day: 0.01, usd_per_week: 0.005 });
+  await tell('bob', { usd_per_month: 0, blockedBy: 'usd_per_month' });
+  await tell('carol', {});
+  await tell('dave', undefined);
+  const rows = Object.fromEntries(
+    (await admin<{ data: AccountSpendRow[] }>(app, 'GET', '/accounts?sort=used')).data.map((row) => [row.id, row]),
+  );
+  expect(Object.keys(rows)).toEqual(['bob', 'alice', 'carol', 'dave']);
+  const monday = '2026-11-23T00:00:00.000Z';
+  expect(rows.alice).toMatchObject({ ...ofAccount('usd_per_week', 0.005, COST_USD, monday), blocked_by: null });
+  expect(rows.bob).toMatchObject({ tightest: { limit: 'usd_per_month', limit_usd: 0 }, blocked_by: 'usd_per_month' });
+  const token = { jti: 'phone', limit_usd: 1, used_usd: 0.5, until: Date.now() + HOUR_MS };
+  await tell('erin', { token });
+  expect(await rowOf(app, '/accounts?sort=spent', 'erin')).toMatchObject({
+    tightest: { by: 'token', id: 'phone', used_usd: 0.5 },
+  });
+  passTime(HOUR_MS);
+  expect(await rowOf(app, '/accounts?sort=spent', 'erin')).toMatchObject({ tightest: null });
+  for (const id of ['carol', 'dave']) expect(rows[id]).toMatchObject({ tightest: null, blocked_by: null });
+});
+
+test("a group's list has the limits of its accounts with all that they have spent", async () => {
+  const app = shared();
+  await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_hour: 0.01 });
+  await spend(app, await tokenOf('alice'));
+  await admin(app, 'PUT', '/groups/red/accounts/alice');
+  await spend(app, await tokenOf('alice'));
+  await expectRow(app, ofAccount('usd_per_hour', 0.01, 2 * COST_USD, HOUR_END));
+  const row = await rowOf(app, '/groups/red/accounts');
+  expect(row).toMatchObject({
+    ...ofAccount('usd_per_hour', 0.01, 2 * COST_USD, HOUR_END),
+    spent_usd: { day: COST_USD },
+  });
+});
+
+test('a member of a spent group is told to be refused by it, first, in the list and of itself; only admins learn its figures', async () => {
+  const app = shared();
+  await admin(app, 'PUT', '/pools/deployment/limits', { usd_per_month: 100 });
+  await admin(app, 'PUT', '/groups/red/limits', { usd_per_day: 10 * COST_USD, alerts: [0.5] });
+  await admin(app, 'PUT', '/groups/red/accounts/alice');
+  await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_month: 2 });
+  await spend(app, await tokenOf('alice'));
+  await spend(app, await tokenOf('bob'));
+  await admin(app, 'PUT', '/accounts/bob/limits', { usd_per_month: 4 * COST_USD });
+  // What is set again is all that is set; what is changed leaves the rest.
+  expect(await admin(app, 'PATCH', '/groups/red/limits', { usd_per_day: COST_USD, usd_per_week: 1 })).toMatchObject({
+    limits: { usd_per_day: COST_USD, usd_per_week: 1, alerts: [0.5] },
+  });
+  expect(await admin(app, 'PATCH', '/groups/red/limits', { usd_per_week: null })).toMatchObject({
+    limits: { usd_per_day: COST_USD, alerts: [0.5] },
+  });
+  await expect
+    .poll(() => admin(app, 'GET', '/groups/red'))
+    .toMatchObject({ binds: [{ by: 'group', id: 'red', refuses: true }] });
+  const ofGroup = { by: 'group', id: 'red', limit: 'usd_per_day', limit_usd: COST_USD, used_usd: COST_USD };
+  await expectRow(app, { tightest: expect.objectContaining({ ...ofGroup, refuses: true }) });
+  const order = async () =>
+    (await admin<{ data: AccountSpendRow[] }>(app, 'GET', '/accounts?sort=used')).data.map(({ id }) => id);
+  await admin(app, 'PUT', '/accounts/closed/limits', { requests_per_minute: 0 });
+  await runInDurableObject(bindings.ACCOUNT.getByName('closed'), (account: Account) => account.reportTo('deployment'));
+  // Who can ask for nothing stands first.
+  await expect.poll(order).toEqual(['closed', 'alice', 'bob']);
+  // A group is looked at once a minute.
+  passTime(60_000);
+  expect(await admin(app, 'GET', '/overview')).toMatchObject({ accounts: { blocked: 1, spent: 1 } });
+  type Answer = { binds: { by: string; refuses: boolean }[]; group: string | null };
+  const told = await admin<Answer>(app, 'GET', '/accounts/alice');
+  expect(told.group).toBe('red');
+  expect(told.binds.map(({ by, refuses }) => [by, refuses])).toEqual([
+    ['group', true],
+    ['account', false],
+    ['deployment', false],
+  ]);
+  const own = (await (
+    await app.fetch('/accounts/alice', { headers: bearer(await tokenOf('alice')) })
+  ).json()) as Answer;
+  expect(own.binds.map(({ by }) => by)).toEqual(['account']);
+});
+
+test('once the budget of all accounts is spent, it is what binds each of them', async () => {
+  const app = shared();
+  await admin(app, 'PUT', '/pools/deployment/limits', { usd_per_day: 0.01 });
+  await spend(app, await tokenOf('alice'));
+  await admin(app, 'PUT', '/accounts/bob/limits', { usd_per_day: 4 * COST_USD });
+  await spend(app, await tokenOf('bob'));
+  const ofAll = { by: 'deployment', id: null, limit: 'usd_per_day', refuses: true };
+  await expectRow(app, { tightest: null });
+  expect(await admin(app, 'GET', '/overview')).toMatchObject({ accounts: { blocked: 0, spent: 0 } });
+  await admin(app, 'PUT', '/pools/deployment/limits', { usd_per_day: 2 * COST_USD });
+  await expectRow(app, { tightest: expect.objectContaining(ofAll) });
+  await expectRow(app, { tightest: expect.objectContaining(ofAll) }, 'bob');
+  expect(await admin(app, 'GET', '/overview')).toMatchObject({ accounts: { blocked: 0, spent: 2 } });
+  // Without the setting they stay stored, and hold no more.
+  const unshared = testApp(message, DEPLOYED);
+  await expectRow(unshared, { tightest: null });
+  expect(await admin(unshared, 'GET', '/overview')).toMatchObject({ accounts: { blocked: 0, spent: 0 } });
+});
+
+test('of the requests of a day it is told how many were refused, also by an object that has woken', async () => {
+  const app = shared();
+  await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 0, on_shortfall: 'refuse' });
+  const refused = async () =>
+    expect((await app.post('/v1/messages', ask, bearer(await tokenOf('alice')))).ok).toBe(false);
+  const tell = () =>
+    runInDurableObject(bindings.ACCOUNT.getByName('alice'), (account: Account) => account.reportTo('deployment'));
+  await refused();
+  // Those of one second share a row.
+  passTime(2_000);
+  await refused();
+  await tell();
+  await expectRow(app, { refused_today: 2, blocked_by: 'usd_per_day' });
+  await app.settled();
+  await abortAllDurableObjects();
+  passTime(2_000);
+  await refused();
+  await tell();
+  await expectRow(app, { refused_today: 3 });
+  expect(await admin(app, 'GET', '/overview')).toMatchObject({
+    type: 'overview',
+    requests: { requests: 0, failed: 0, refused: 3 },
+    accounts: { blocked: 1, spent: 0 },
+    undelivered_alerts: 0,
+  });
+  passTime(24 * HOUR_MS);
+  await expectRow(app, { refused_today: 0 });
+});
+
+test('an account was last seen when it asked last, also where that was refused, and its object has slept', async () => {
+  const app = shared();
+  const seenIn = async () => (await rowOf(app, '/accounts'))?.last_seen_at?.slice(0, 16);
+  await spend(app, await tokenOf('alice'));
+  passTime(HOUR_MS);
+  await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 0 });
+  expect((await app.post('/v1/messages', ask, bearer(await tokenOf('alice')))).ok).toBe(false);
+  await app.settled();
+  await abortAllDurableObjects();
+  passTime(HOUR_MS);
+  await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 3 });
+  await runInDurableObject(bindings.ACCOUNT.getByName('alice'), (account: Account) => account.reportTo('deployment'));
+  await expect.poll(seenIn).toBe('2026-11-20T13:00');
+});
+
+test('a change that the list does not show calls no pool', async () => {
+  const app = shared();
+  await mint(app, 0.01);
+  await spend(app, await tokenOf('alice'));
+  await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 1 });
+  await expectRow(app, { limit_usd: { day: 1, week: null, month: null } });
+  const account = bindings.ACCOUNT.getByName('alice');
+  const calls = await runInDurableObject(pool(), (object: Pool) =>
+    vi.spyOn(Object.getPrototypeOf(object) as Pool, 'leaseJson'),
+  );
+  await runInDurableObject(account, (object: Account) => {
+    object.setLimits({ usd_per_day: 1, stored_bytes: 9 });
+    // Nothing is spent of it, so it is not the tightest.
+    object.rememberToken({ jti: 'later', scopes: [], limits: { usd_total: 5 } });
+    object.revokeToken('unknown');
+  });
+  await runInDurableObject(pool(), () => {});
+  expect(calls).not.toHaveBeenCalled();
+  await runInDurableObject(account, (object: Account) => object.setLimits({ usd_per_day: 2 }));
+  await expectRow(app, { limit_usd: { day: 2, week: null, month: null } });
+  expect(calls).toHaveBeenCalled();
+  // The account is not in use, and its first alarm has told everything: now only the change itself tells of it.
+  await runInDurableObject(account, (object: Account) => object.alarm());
+  const revokes = {
+    one: (object: Account) => object.revokeToken('one'),
+    all: (object: Account) => object.revokeAll(),
+  };
+  for (const [jti, revoke] of Object.entries(revokes)) {
+    const empty = { jti, scopes: [], limits: { usd_total: 0 } };
+    await runInDurableObject(account, (object: Account) => object.rememberToken(empty));
+    await expectRow(app, { tightest: expect.objectContaining({ id: jti }) });
+    await runInDurableObject(account, revoke);
+    await expectRow(app, ofAccount('usd_per_day', 2, COST_USD, DAY_END));
+  }
+});

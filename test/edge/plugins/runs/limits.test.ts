@@ -1,0 +1,88 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { parseKept } from '#edge/kit/json/kept-text.ts';
+import { needsApproval } from '#edge/plugins/runs/approvals/owed-calls.ts';
+import { RunMeter } from '#edge/plugins/runs/limits.ts';
+import type { ToolRun } from '#edge/registry/tools/tool-kind.ts';
+import { tryCases } from '#test/support/runs.ts';
+
+const NANO = 1e9;
+const LIMITS = { max_turns: 1_000, max_usd: 1, max_seconds: 60, max_tool_calls: 1_000, parallel_tools: 4 };
+const spent = fc.record({ steps: fc.nat(20), calls: fc.nat(20), cost: fc.nat(NANO / 4) });
+const carried = fc.tuple(spent, fc.nat(59_000)).map(([before, ms]) => ({ ...before, ms }));
+const BEGAN = Date.UTC(2026, 10, 20, 12);
+
+test('what a run has used before a crash, and the runs before it, counts in each of its limits', () => {
+  tryCases(100, fc.option(spent, { nil: undefined }), fc.option(carried, { nil: undefined }), (own, before) => {
+    const used = { steps: 0, calls: 0, cost: 0 };
+    for (const one of [own, before]) {
+      if (one) for (const kind of ['steps', 'calls', 'cost'] as const) used[kind] += one[kind];
+    }
+    const meterOf = (limits: object) =>
+      new RunMeter({ ...LIMITS, ...limits }, BEGAN, { isStreaming: true, spent: own, carried: before });
+    expect(meterOf({}).most).toBe(NANO - used.cost);
+    expect(meterOf({}).spent).toBe(own?.cost ?? 0);
+    expect(meterOf({}).leftMs(BEGAN)).toBe(60_000 - (before?.ms ?? 0));
+    expect(meterOf({ max_turns: used.steps + 1 }).pause(BEGAN)).toBeUndefined();
+    expect(meterOf({ max_turns: used.steps }).pause(BEGAN)).toBe('max_turns');
+    const counting = meterOf({ max_tool_calls: used.calls + 1 });
+    expect([1, 2].map((input) => counting.addCall({ name: 'x', input }))).toEqual([true, false]);
+    expect(counting.pause(BEGAN)).toBe('max_tool_calls');
+    const paying = meterOf({});
+    paying.addStep(1_000, true);
+    paying.addSubagent(500);
+    expect(paying.most).toBe(NANO - used.cost - 1_500);
+  });
+});
+
+test('a third call that is the same ends a run, and one that differs does not', () => {
+  const meter = new RunMeter(LIMITS, BEGAN, { isStreaming: true });
+  for (const input of [1, 1, 2, 2]) meter.addCall({ name: 'x', input });
+  expect(meter.pause(BEGAN)).toBeUndefined();
+  meter.addCall({ name: 'x', input: 2 });
+  expect(meter.pause(BEGAN)).toBe('repeated_call');
+});
+
+test('a run that does not stream ends within nine minutes', () => {
+  const { max_seconds: _, ...limits } = LIMITS;
+  const meter = new RunMeter(limits, BEGAN, { isStreaming: false });
+  expect([meter.pause(BEGAN + 539_999), meter.pause(BEGAN + 540_000)]).toEqual([undefined, 'max_seconds']);
+  expect(new RunMeter(limits, BEGAN, { isStreaming: true }).pause(BEGAN + 540_000)).toBeUndefined();
+});
+
+test('a call needs an approval above its number, and where there is no number', () => {
+  const over: ToolRun = { worker: true, approval: { over: { field: 'amount', above: 100 } } } as ToolRun;
+  const inputs = [{ amount: 100 }, { amount: 100.01 }, { amount: '5' }, {}, null, Object.create({ amount: 1 })];
+  expect(inputs.map((input) => needsApproval(over, input))).toEqual([false, true, true, true, true, true]);
+  expect(needsApproval({ worker: true } as ToolRun, { amount: 1_000 })).toBe(false);
+  expect(needsApproval(undefined, {})).toBe(false);
+});
+
+test.each([
+  ...['{"amount":1}', '{"amount":1.0}', '{"amount":1E+2}', '{"amount":-0}', '{"amount":0.10}', '{"amount":1e-7}'].map(
+    (input) => [input, false] as const,
+  ),
+  ...['{"amount":0.00000012}', '{ "note": ["amount", {"amount": 1}], "amount": 99.99 }'].map(
+    (input) => [input, false] as const,
+  ),
+  // Another reader may read another of two, or has more digits.
+  ...['{"amount":5000,"amount":1}', '{"amount":1,"\\u0061mount":1}', '{"amount":1,"to":[{"a":1,"a":1}]}'].map(
+    (input) => [input, true] as const,
+  ),
+  ...[
+    '{"amount":99.99999999999999999}',
+    '{"amount":-9007199254740993}',
+    '{"amount":1e-400}',
+    '{"amount":-1e400}',
+    `{"amount":1.${'0'.repeat(99)}}`,
+  ].map((input) => [input, true] as const),
+])('an input of %s may be read in two ways, and so needs an approval: %s', (input, needs) => {
+  const over = { worker: true, approval: { over: { field: 'amount', above: 100 } } } as ToolRun;
+  expect(needsApproval(over, parseKept(input))).toBe(needs);
+});
+
+test('two calls whose inputs differ in their last digit are not the same', () => {
+  const meter = new RunMeter(LIMITS, BEGAN, { isStreaming: true });
+  for (const digit of [1, 2, 3]) meter.addCall({ name: 'x', input: parseKept(`{"id":251229204212100000${digit}}`) });
+  expect(meter.pause(BEGAN)).toBeUndefined();
+});

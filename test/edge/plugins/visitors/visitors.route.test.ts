@@ -1,0 +1,348 @@
+import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { decodeJwt } from 'jose';
+import { beforeEach, expect, test, vi } from 'vitest';
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '#edge/kit/async/durations.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
+import type { Account } from '#edge/money/account/account.ts';
+import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
+import { atNoon, passTime } from '#test/support/calendar.ts';
+import { restSooner } from '#test/support/rests.ts';
+import { answeringBy, says } from '#test/support/scripted-runs.ts';
+import { MODEL, SMALL_MESSAGE } from '#test/support/small-message.ts';
+import { bearer, tokenOf } from '#test/support/tokens.ts';
+import {
+  addressHeader,
+  countedBindings,
+  SHOP,
+  SOLVED,
+  settingsWithVisitors,
+  turnstileSays,
+} from '#test/support/visitors.ts';
+
+atNoon();
+
+beforeEach(restSooner);
+
+const { ACCOUNT, CONVERSATION, POOL } = env as unknown as Bindings;
+const message = () => Response.json(SMALL_MESSAGE);
+const AGENT = { model: MODEL, max_tokens: 300, system: 'You are Sky.' };
+
+/** An edge with the agent that visitors may ask, whose answers cost $0.00015 each. */
+async function edge(visiting: object = {}, vars: Record<string, unknown> = {}): Promise<TestApp> {
+  answeringBy(() => says('Sun.'));
+  const app = testApp(message, settingsWithVisitors(visiting, vars));
+  const root = bearer(await tokenOf('root', ['admin']));
+  const put = { method: 'PUT', headers: { ...root, 'content-type': 'application/json' }, body: JSON.stringify(AGENT) };
+  expect((await app.fetch('/agents/sky', put)).status).toBe(200);
+  return app;
+}
+
+const visit = (app: TestApp, body: object = { turnstile: 'solved' }, headers = addressHeader()) =>
+  app.post('/tokens/visitor', body, headers);
+
+async function visitor(app: TestApp, solved = crypto.randomUUID()) {
+  const response = await visit(app, { turnstile: solved });
+  expect(response.status).toBe(201);
+  const { account, token, ...rest } = (await response.json()) as {
+    account: string;
+    token: string;
+    session_ends_at: string;
+  };
+  return { account, headers: { ...bearer(token), origin: SHOP }, ...rest };
+}
+
+const say = (app: TestApp, headers: Record<string, string>, conversation = 'c1') =>
+  app.post('/v1/messages', { agent: 'sky', conversation, messages: [{ role: 'user', content: 'Hi' }] }, headers);
+
+/** @returns the tables of an object that are not the runtime's, and when its alarm comes */
+const leftOf = async (object: DurableObjectStub) =>
+  await runInDurableObject(object as DurableObjectStub<undefined>, async (_, { storage }) => ({
+    tables: storage.sql
+      .exec<{ name: string }>("select name from sqlite_master where name not glob '_cf_*' and name not glob 'sqlite_*'")
+      .toArray(),
+    alarm: await storage.getAlarm(),
+  }));
+const NOTHING_LEFT = { tables: [], alarm: null };
+
+const conversationOf = (account: string) =>
+  CONVERSATION.get(CONVERSATION.idFromName(JSON.stringify([account, 'c1']))) as unknown as DurableObjectStub;
+
+/** @returns the leases that both pools have */
+const rowsOfPools = async () =>
+  await Promise.all(
+    ['deployment', 'group:visitors'].map(async (name) => {
+      const pool = POOL.get(POOL.idFromName(name)) as unknown as DurableObjectStub<undefined>;
+      return await runInDurableObject(pool, (_, { storage }) =>
+        storage.sql.exec('select * from leases order by id').toArray(),
+      );
+    }),
+  );
+
+const accountNamed = (name: string) => ACCOUNT.get(ACCOUNT.idFromName(name)) as unknown as DurableObjectStub;
+
+test('a person on a page gets a restricted token, and the same one again for the same answer of the widget', async () => {
+  const asked = turnstileSays(() => ({ ...SOLVED, challenge_ts: new Date(Date.now() - MINUTE_MS).toISOString() }));
+  const { bindings, calls } = countedBindings();
+  const app = testApp(message, settingsWithVisitors({}, bindings));
+  const answers = [];
+  for (let times = 0; times < 2; times += 1) {
+    const response = await visit(
+      app,
+      { turnstile: 'solved' },
+      { ...addressHeader(), 'cf-connecting-ip': '2001:db8::7' },
+    );
+    expect(response.status).toBe(201);
+    answers.push((await response.json()) as Json);
+  }
+  expect(calls()).toBe(0);
+  const [first, second] = answers;
+  expect(asked[0]).toEqual(asked[1]);
+  expect(asked[0]).toEqual({
+    secret: 'the-secret-of-a-widget',
+    response: 'solved',
+    remoteip: '2001:db8::7',
+    idempotency_key: first?.jti,
+  });
+  expect(first?.account).toMatch(/^visitor:[0-9a-f]{32}$/);
+  expect([second?.account, second?.jti, second?.session_ends_at]).toEqual([
+    first?.account,
+    first?.jti,
+    first?.session_ends_at,
+  ]);
+  const claims = decodeJwt(String(first?.token));
+  expect(claims).toMatchObject({ sub: first?.account, only: { agents: ['sky'], origins: [SHOP] } });
+  // Both ends are counted from when the widget was solved.
+  expect(Number(claims.exp) - Number(claims.iat)).toBe(3_600 + 60);
+  expect(Date.parse(String(first?.session_ends_at)) / 1_000 - Number(claims.iat)).toBe(7_200);
+});
+
+test.each([
+  ['expired or used', { success: false, 'error-codes': ['timeout-or-duplicate'] }, 400, /has expired, was used before/],
+  ['is none', { success: false, 'error-codes': ['invalid-input-response'] }, 400, /Reset the widget/],
+  ['made elsewhere', { ...SOLVED, hostname: 'evil.example' }, 400, /made on another page/],
+  ['made for another action', { ...SOLVED, action: 'login' }, 400, /needs the action `sluice`/],
+  ['not judged', { success: false, 'error-codes': ['internal-error'] }, 503, /Send the same answer again/],
+  ['not judged by words', 'down for maintenance', 503, /Send the same answer again/],
+  ['refused with the secret', { success: false, 'error-codes': ['invalid-input-secret'] }, 500, /TURNSTILE_SECRET/],
+])('an answer of the widget that is %s makes no visitor', async (_, said, status, words) => {
+  turnstileSays(() => said);
+  const app = testApp(message, settingsWithVisitors());
+  const response = await visit(app);
+  expect([response.status, response.headers.get('retry-after')]).toEqual([status, status === 503 ? '5' : null]);
+  expect((await errorOf(response)).message).toMatch(words);
+});
+
+test('while Turnstile cannot be reached nobody is let in, and whoever sends no answer of it is told so', async () => {
+  turnstileSays(() => {
+    throw new TypeError('connection refused');
+  });
+  const app = testApp(message, settingsWithVisitors());
+  expect((await visit(app)).status).toBe(503);
+  const response = await visit(app, {});
+  expect([response.status, (await errorOf(response)).message]).toEqual([400, expect.stringContaining('turnstile')]);
+});
+
+test('a redirect of Turnstile is not followed: it would take the secret to another host', async () => {
+  const asked: RequestInit[] = [];
+  vi.spyOn(globalThis, 'fetch').mockImplementation(async (_, init) => {
+    asked.push(init ?? {});
+    return new Response(null, { status: 307, headers: { location: 'https://evil.example/' } });
+  });
+  expect((await visit(testApp(message, settingsWithVisitors()))).status).toBe(503);
+  expect(asked.map(({ redirect }) => redirect)).toEqual(['manual']);
+});
+
+test('without the setting there are no visitors, and no token for one holds', async () => {
+  const token = await tokenOf(`visitor:${'0'.repeat(32)}`, ['messages'], { only: { agents: ['sky'] } });
+  const app = testApp(message, settingsWithVisitors({}, { VISITORS: '' }));
+  expect((await visit(app)).status).toBe(404);
+  expect((await say(app, bearer(token))).status).toBe(401);
+  const root = bearer(await tokenOf('root', ['admin']));
+  const minted = await app.post('/tokens', { account: `visitor:${'0'.repeat(32)}`, scopes: ['messages'] }, root);
+  expect((await errorOf(minted)).message).toContain('POST /tokens/visitor');
+});
+
+test('one household is let in ten times a minute, and refused without a call of anything', async () => {
+  const asked = turnstileSays(() => SOLVED);
+  const { bindings, calls } = countedBindings();
+  const app = testApp(message, settingsWithVisitors({}, bindings));
+  const from = (index: number) => ({ ...addressHeader(), 'cf-connecting-ip': `2001:db8:aa:bb${index}::${index}` });
+  const statuses = [];
+  for (let index = 0; index < 12; index += 1) {
+    const response = await visit(app, { turnstile: `solved ${index}` }, from(index % 4));
+    statuses.push(response.status);
+    if (response.status === 429) expect(response.headers.get('retry-after')).toBe('60');
+    await response.text();
+  }
+  expect(statuses).toEqual([...Array<number>(10).fill(201), 429, 429]);
+  expect([asked.length, calls()]).toEqual([10, 0]);
+});
+
+test('a visitor asks what VISITORS says, pays by the pool of all, and is on no list', async () => {
+  turnstileSays(() => SOLVED);
+  const app = await edge();
+  const one = await visitor(app);
+  const answer = await say(app, one.headers);
+  expect(answer.status).toBe(200);
+  await answer.text();
+  expect((await app.post('/v1/messages', { model: MODEL, max_tokens: 5, messages: [] }, one.headers)).status).toBe(403);
+  await app.settled();
+  const root = bearer(await tokenOf('root', ['admin']));
+  const told = async (path: string) => (await (await app.fetch(path, { headers: root })).json()) as { data: Json[] };
+  expect((await told('/accounts')).data.map(({ id }) => id)).not.toContain(one.account);
+  await expect
+    .poll(async () => (await told('/groups/visitors/accounts')).data)
+    .toMatchObject([{ id: '(visitors)', spent_usd: { day: 0.00015 } }]);
+  expect((await told(`/accounts/${one.account}/tokens`)).data).toEqual([]);
+  const renewed = await app.fetch('/tokens/renew', { method: 'POST', headers: one.headers });
+  expect(await renewed.json()).toMatchObject({ session_ends_at: one.session_ends_at });
+});
+
+test('where the pool is spent a visitor’s request makes nothing, and soon asks nobody', async () => {
+  turnstileSays(() => SOLVED);
+  const { bindings, calls } = countedBindings();
+  const app = await edge({}, bindings);
+  const root = { ...bearer(await tokenOf('root', ['admin'])), 'content-type': 'application/json' };
+  const limit = async (usd: number) => {
+    const limits = { method: 'PUT', headers: root, body: JSON.stringify({ usd_per_day: usd }) };
+    expect((await app.fetch('/groups/visitors/limits', limits)).status).toBe(200);
+  };
+  await limit(1);
+  const first = await visitor(app);
+  for (let turns = 0; turns < 20; turns += 1) await (await say(app, first.headers)).text();
+  await app.settled();
+  // What was leased and not spent is given back.
+  await expect
+    .poll(async () => (await (await app.fetch('/groups/visitors', { headers: root })).json()) as { day: Json })
+    .toMatchObject({ day: { spent_usd: 0.003, leased_usd: 0 } });
+  await runDurableObjectAlarm(accountNamed(first.account));
+  await limit(0.003);
+  const late = await visitor(app);
+  const rows = await rowsOfPools();
+  // Another isolate has looked at nothing yet.
+  const other = testApp(message, settingsWithVisitors({}, bindings));
+  const refused = async (isolate = other) => {
+    const response = await say(isolate, late.headers);
+    const { type, message: said } = await errorOf(response);
+    return [response.status, type, said, Number(response.headers.get('retry-after')) > 3_600];
+  };
+  const before = calls();
+  const told = await refused();
+  expect(told).toEqual([
+    429,
+    'billing_error',
+    expect.stringMatching(/^The daily spend limit of this account’s group is reached. It resets at /),
+    true,
+  ]);
+  expect(calls()).toBeGreaterThan(before);
+  const asked = calls();
+  for (let times = 0; times < 5; times += 1) expect(await refused()).toEqual(told);
+  expect(calls()).toBe(asked);
+  await app.settled();
+  expect(await leftOf(accountNamed(late.account))).toEqual(NOTHING_LEFT);
+  expect(await leftOf(conversationOf(late.account))).toEqual(NOTHING_LEFT);
+  expect(await rowsOfPools()).toEqual(rows);
+  // One that has seen some money left learns by the first refusal.
+  expect(await refused(app)).toEqual(told);
+  expect(await refused(app)).toEqual(told);
+  const learnt = calls();
+  expect(await refused(app)).toEqual(told);
+  expect(calls()).toBe(learnt);
+});
+
+test('a visitor’s account ends a day after its last turn, and whoever asks for it then makes nothing', async () => {
+  turnstileSays(() => SOLVED);
+  const app = await edge();
+  const [one, other] = [await visitor(app), await visitor(app)];
+  for (const { headers } of [one, one, other]) {
+    const answer = await say(app, headers);
+    expect(answer.status).toBe(200);
+    await answer.text();
+  }
+  await app.settled();
+  const account = accountNamed(one.account);
+  const conversation = conversationOf(one.account);
+  const at = async (time: number) =>
+    await runInDurableObject(account as unknown as DurableObjectStub<Account>, async (object) => {
+      Object.assign(object, { now: () => time });
+      await object.alarm();
+    });
+  await at(Date.now() + DAY_MS - HOUR_MS);
+  for (const object of [account, conversation]) expect((await leftOf(object)).tables).not.toEqual([]);
+  const later = Date.now() + DAY_MS + MINUTE_MS;
+  for (let steps = 0; steps < 4; steps += 1) await at(later);
+  expect(await leftOf(account)).toEqual(NOTHING_LEFT);
+  expect(await leftOf(conversation)).toEqual(NOTHING_LEFT);
+
+  const root = bearer(await tokenOf('root', ['admin']));
+  for (const path of ['', '/tokens', '/credit', '/export', '/backup', '/conversations']) {
+    const response = await app.fetch(`/accounts/${one.account}${path}`, { headers: root });
+    // Nobody knows it any more.
+    expect(response.status, path).toBe(path === '' ? 404 : 200);
+    await response.text();
+  }
+  expect(await leftOf(account)).toEqual(NOTHING_LEFT);
+  const sums = async () => {
+    const response = await app.fetch('/usage?group_by=account', { headers: root });
+    return ((await response.json()) as { data: Json[] }).data;
+  };
+  await runDurableObjectAlarm(accountNamed(other.account));
+  await expect.poll(sums).toMatchObject([{ key: '(visitors)', requests: 3 }]);
+  for (const rows of await rowsOfPools()) {
+    const named = rows
+      .filter(({ joined_at }) => joined_at === null)
+      .map(({ id, account: of }) => (id === 'visitors' ? id : of));
+    expect(named.sort()).toEqual(['visitors', other.account].sort());
+  }
+});
+
+test('whoever is revoked before the first request stays revoked, and their account ends all the same', async () => {
+  turnstileSays(() => SOLVED);
+  const app = await edge();
+  const one = await visitor(app);
+  const root = bearer(await tokenOf('root', ['admin']));
+  const revoked = await app.fetch(`/accounts/${one.account}/tokens`, { method: 'DELETE', headers: root });
+  expect(revoked.status).toBe(200);
+  expect((await say(app, one.headers)).status).toBe(401);
+  const account = accountNamed(one.account);
+  const at = async (time: number) =>
+    await runInDurableObject(account as unknown as DurableObjectStub<Account>, async (object) => {
+      Object.assign(object, { now: () => time });
+      await object.alarm();
+    });
+  expect((await leftOf(account)).alarm).not.toBeNull();
+  await at(Date.now() + 29 * DAY_MS);
+  expect((await leftOf(account)).tables).not.toEqual([]);
+  await at(Date.now() + 31 * DAY_MS);
+  expect(await leftOf(account)).toEqual(NOTHING_LEFT);
+});
+
+test('a visitor who sends in a trickle holds up neither other visitors nor accounts', async () => {
+  turnstileSays(() => SOLVED);
+  const app = await edge({ limits: { usd_per_day: 1_000 }, pool: { usd_per_day: 10_000 } });
+  const [one, other] = [await visitor(app), await visitor(app)];
+  const announced = 20_900_000;
+  const { readable, writable } = new FixedLengthStream(announced);
+  const headers = { ...one.headers, 'content-type': 'application/json', 'content-length': String(announced) };
+  const answered = app.fetch('/v1/messages', { method: 'POST', headers, body: readable });
+  const writer = writable.getWriter();
+  await writer.write(new Uint8Array(66_000).fill(32));
+  const account = bearer(await tokenOf('honest', ['messages']));
+  const sent: Promise<void>[] = [];
+  for (let second = 0; second < 60; second += 5) {
+    passTime(5_000);
+    // Whoever had to give way is not read any more.
+    sent.push(writer.write(new Uint8Array(1_000).fill(32)).catch(() => undefined));
+    for (const bytes of [1_000, 300_000, 1_000_000]) {
+      const messages = [{ role: 'user', content: 'a'.repeat(bytes) }];
+      const asked = await app.post('/v1/messages', { agent: 'sky', messages }, other.headers);
+      const free = await app.post('/v1/messages', { model: MODEL, max_tokens: 10, messages }, account);
+      expect([await asked.text(), asked.status, await free.text(), free.status]).toMatchObject([{}, 200, {}, 200]);
+    }
+  }
+  await writer.abort(new Error('left')).catch(() => undefined);
+  await Promise.all([answered, ...sent]);
+  await app.settled();
+});

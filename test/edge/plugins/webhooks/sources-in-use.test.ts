@@ -1,0 +1,238 @@
+import { abortAllDurableObjects } from 'cloudflare:test';
+import { describe, expect, test } from 'vitest';
+import { hmac } from '#edge/kit/delivery/hmac.ts';
+import { signStandard } from '#edge/kit/delivery/standard-webhooks.ts';
+import { defineWebhook, type Webhook } from '#edge/plugins/webhooks/sources/define-webhook.ts';
+import type { Replayed, SourceRow } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
+import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
+import { bearer, tokenOf } from '#test/support/tokens.ts';
+import { inboxOf, WEBHOOK_SECRET, type Works, worksOf } from '#test/support/webhooks.ts';
+import { signHmac } from '../../../../scripts/sign-webhook.ts';
+
+const SECRET = 'the secret of the shop';
+const URL = 'https://hooks.example.com/labels';
+const SIGNED = { header: 'x-shop-signature', algorithm: 'SHA-256', encoding: 'hex', prefix: 'sha256=' } as const;
+const SHOP = {
+  ...{ source: 'shop', secret: 'SHOP_WEBHOOK_SECRET', verify: { hmac: SIGNED } },
+  ...{ id: '/id', text: ['/subject', '/data/message'], subject: '/url' },
+};
+const TICKET = {
+  ...{ id: 'ticket-1', subject: 'My invoice', url: 'https://shop.example.com/tickets/1' },
+  data: { message: 'I was charged twice' },
+};
+const LABELS = [{ name: 'billing', description: 'charged, invoice, refund' }, { name: 'technical' }];
+
+interface Edge extends TestApp {
+  works: Works;
+}
+
+/** An edge with these entries of WEBHOOKS, and what comes behind its queue. */
+function edgeOf(entries: readonly object[], webhooks?: readonly Webhook[], delivered: Request[] = []): Edge {
+  const vars = { SHOP_WEBHOOK_SECRET: SECRET, STANDARD_WEBHOOK_SECRET: WEBHOOK_SECRET };
+  const settings = { ...vars, WEBHOOKS: JSON.stringify(entries) };
+  const deliveryFetch = async (url: string, init: RequestInit) => {
+    delivered.push(new Request(url, init));
+    return new Response(null, { status: 204 });
+  };
+  const options = webhooks ? { webhooks } : {};
+  const works = worksOf({ ...options, deliveryFetch }, settings);
+  const bound = { ...works.env, MODE: '', UPSTREAM: 'anthropic' };
+  return { ...testApp(() => Response.json({}), bound, { options }), works };
+}
+
+async function send(edge: Edge, payload: object, secret = SECRET, options: Parameters<typeof signHmac>[2] = SIGNED) {
+  const body = JSON.stringify(payload);
+  const headers = await signHmac(new TextEncoder().encode(body), secret, options);
+  headers.set('content-type', 'application/json');
+  const response = await edge.fetch('/webhooks/shop', { method: 'POST', headers: Object.fromEntries(headers), body });
+  await edge.settled();
+  return response;
+}
+
+const asAdmin = async (edge: Edge, path: string, method = 'GET', body?: object) =>
+  await edge.fetch(path, {
+    method,
+    headers: { ...bearer(await tokenOf('root', ['admin'])), 'content-type': 'application/json' },
+    ...(body && { body: JSON.stringify(body) }),
+  });
+
+async function storeClassifier(edge: Edge): Promise<string> {
+  const stored = await asAdmin(edge, '/classifiers/tickets', 'PUT', { labels: LABELS });
+  return ((await stored.json()) as { version: string }).version;
+}
+
+describe('a source that only settings define', () => {
+  test('is verified, labelled by its classifier and delivered, also when its object dies in between', async () => {
+    const delivered: Request[] = [];
+    const edge = edgeOf([{ ...SHOP, classifier: 'tickets', deliver_url: URL }], undefined, delivered);
+    const version = await storeClassifier(edge);
+    const answer = await send(edge, TICKET);
+    expect([answer.status, await answer.json()]).toEqual([202, { event_id: 'shop_ticket-1', status: 'accepted' }]);
+    await abortAllDurableObjects();
+    await edge.works.consume();
+    expect(await edge.works.report('shop_ticket-1')).toMatchObject({
+      ...{ state: 'delivered', label: 'billing', account: 'webhook-shop', subject: TICKET.url },
+      ...{ text: 'My invoice\n\nI was charged twice', result: { classifier: version } },
+    });
+    expect(delivered.map(({ url, headers }) => [url, headers.get('webhook-id')])).toEqual([[URL, 'shop_ticket-1']]);
+    const body = (await delivered[0]?.json()) as object;
+    expect(body).toMatchObject({
+      type: 'webhook_event.classified',
+      source: 'shop',
+      label: 'billing',
+      classifier: version,
+    });
+  });
+
+  test('takes no event without its signature, by another secret, header or form', async () => {
+    const edge = edgeOf([SHOP]);
+    for (const [secret, options] of [
+      ['another secret of the shop', SIGNED],
+      [SECRET, { ...SIGNED, header: 'x-other-signature' }],
+      [SECRET, { ...SIGNED, prefix: 'sha512=' }],
+      [SECRET, { ...SIGNED, algorithm: 'SHA-512' }],
+      [SECRET, { ...SIGNED, encoding: 'base64' }],
+    ] as const)
+      expect((await send(edge, TICKET, secret, options)).status, JSON.stringify(options)).toBe(401);
+    expect((await inboxOf('shop').list({})).data).toEqual([]);
+  });
+
+  test('counts one event by its id, and by its body where it has none', async () => {
+    const edge = edgeOf([SHOP]);
+    const statuses = async (payload: object) =>
+      ((await (await send(edge, payload)).json()) as { status: string }).status;
+    expect(await statuses(TICKET)).toBe('accepted');
+    expect(await statuses({ ...TICKET, at: 'later' })).toBe('duplicate');
+    for (const id of [undefined, '', null, {}]) {
+      const payload = { ...TICKET, id, is: String(id) };
+      expect([await statuses(payload), await statuses(payload)], String(id)).toEqual(['accepted', 'duplicate']);
+    }
+    expect(await statuses({ ...TICKET, id: 7 })).toBe('accepted');
+    expect((await inboxOf('shop').list({})).data[0]?.event_id).toBe('shop_7');
+  });
+
+  test.each([
+    ['no text', { id: 'a' }],
+    ['blank texts', { id: 'a', subject: ' ', data: { message: '\n' } }],
+    ['objects in place of texts', { id: 'a', subject: { en: 'Hi' }, data: ['message'] }],
+    ['texts that are only inherited', { id: 'a', data: 'message' }],
+  ])('ignores an event with %s', async (_, payload) => {
+    const edge = edgeOf([{ ...SHOP, text: ['/subject', '/data/message', '/constructor/name'] }]);
+    const answer = await send(edge, payload);
+    expect([answer.status, await answer.json()]).toEqual([200, { status: 'ignored' }]);
+  });
+
+  test('is labelled as any message where its entry names no classifier', async () => {
+    const edge = edgeOf([SHOP]);
+    await send(edge, TICKET);
+    await edge.works.consume();
+    const report = await edge.works.report('shop_ticket-1');
+    expect([report.state, report.result]).toEqual(['classified', expect.objectContaining({ classifier: null })]);
+    expect(['question', 'problem', 'request', 'other']).toContain(report.label);
+  });
+
+  test('tries again later where its classifier is not stored', async () => {
+    const edge = edgeOf([{ ...SHOP, classifier: 'tickets' }]);
+    await send(edge, TICKET);
+    await edge.works.consume();
+    expect(await edge.works.report('shop_ticket-1')).toMatchObject({
+      state: 'accepted',
+      attempts: [{ error: { type: 'not_found_error', message: expect.stringContaining('tickets') } }],
+    });
+  });
+
+  test('is rejected where the Worker’s code defines one of that name', async () => {
+    const own = defineWebhook({ source: 'shop', verify: hmac(SIGNED), text: () => 'Hi', labels: ['a', 'b'] });
+    const { message } = await errorOf(await send(edgeOf([SHOP], [own]), TICKET));
+    expect(message).toContain('WEBHOOKS.shop.verify');
+  });
+});
+
+test('a classifier in the entry of a shipped source replaces its labels', async () => {
+  const edge = edgeOf([{ source: 'standard', secret: 'STANDARD_WEBHOOK_SECRET', classifier: 'tickets' }]);
+  const version = await storeClassifier(edge);
+  const body = JSON.stringify({ text: 'I was charged twice' });
+  const headers = await signStandard(body, WEBHOOK_SECRET, 'one', Date.now());
+  headers.set('content-type', 'application/json');
+  const sent = { method: 'POST', headers: Object.fromEntries(headers), body };
+  expect((await edge.fetch('/webhooks/standard', sent)).status).toBe(202);
+  await edge.settled();
+  await edge.works.consume();
+  expect(await edge.works.report('standard_one')).toMatchObject({ label: 'billing', result: { classifier: version } });
+});
+
+describe('the list of sources', () => {
+  test('has those of the code and of settings, with what labels or answers them', async () => {
+    const desk = { source: 'slack', secret: 'SLACK_WEBHOOK_SECRET', agent: 'desk' };
+    const edge = edgeOf([{ ...SHOP, classifier: 'tickets' }, desk]);
+    const { data } = (await (await asAdmin(edge, '/webhooks')).json()) as { data: SourceRow[] };
+    const row = { type: 'webhook_source', open: false, agent: null, classifier: null, undelivered_events: 0 };
+    expect(data).toEqual([
+      { ...row, source: 'github' },
+      { ...row, source: 'slack', agent: 'desk' },
+      { ...row, source: 'standard', open: true },
+      { ...row, source: 'stripe' },
+      { ...row, source: 'shop', open: true, classifier: 'tickets' },
+    ]);
+    expect((await edge.fetch('/webhooks', { headers: bearer(await tokenOf('ana')) })).status).toBe(403);
+  });
+
+  test('counts undelivered events, which are listed and replayed together', async () => {
+    const edge = edgeOf([{ ...SHOP, deliver_url: URL }]);
+    const { clock } = edge.works;
+    const ids = ['one', 'two', 'three'].map((id) => `shop_${id}`);
+    for (const id of ['one', 'two', 'three', 'four']) await send(edge, { ...TICKET, id });
+    const error = { type: 'api_error', message: 'The receiver answered 503.' };
+    const attempt = { at: '2026-11-20T12:00:00.000Z', ms: 5, error };
+    for (const [at, id] of ids.entries()) {
+      const work = await inboxOf('shop').begin(id, 1_000);
+      if (work.kind === 'none') throw new Error(`nothing to do for ${id}`);
+      const again = { state: 'again' as const, pause: 3_600_000, notBefore: null };
+      await inboxOf('shop').conclude(id, { lease: work.lease, attempt, to: at === 0 ? again : { state: 'parked' } });
+    }
+    // A job works on this one.
+    await inboxOf('shop').replay('shop_three');
+    const leased = await inboxOf('shop').begin('shop_three', 1_000);
+    expect(leased.kind).toBe('work');
+    const listed = async () => {
+      const { data } = (await (await asAdmin(edge, '/webhooks/shop/events?undelivered=true')).json()) as {
+        data: { event_id: string }[];
+      };
+      return data.map(({ event_id }) => event_id);
+    };
+    const rows = (await (await asAdmin(edge, '/webhooks')).json()) as { data: SourceRow[] };
+    expect(rows.data.find(({ source }) => source === 'shop')?.undelivered_events).toBe(2);
+    expect(await listed()).toEqual(['shop_two', 'shop_one']);
+    edge.works.queue.ids.splice(0);
+    const replay = async () => {
+      const answer = await asAdmin(edge, '/webhooks/shop/events/replay', 'POST');
+      return [answer.status, ((await answer.json()) as Replayed).scheduled];
+    };
+    expect(await replay()).toEqual([202, 2]);
+    expect(await replay()).toEqual([202, 0]);
+    expect(await listed()).toEqual([]);
+    await edge.works.wakeAt('shop', clock.now);
+    expect(edge.works.queue.ids.toSorted()).toEqual(['shop_one', 'shop_two']);
+    await edge.works.consume();
+    for (const id of ['shop_one', 'shop_two'])
+      expect(await edge.works.report(id), id).toMatchObject({ state: 'delivered' });
+    expect((await asAdmin(edge, '/webhooks/unknown/events/replay', 'POST')).status).toBe(404);
+  });
+
+  test('replays more events than one call of the inbox takes, each once', async () => {
+    const edge = edgeOf([SHOP]);
+    const inbox = inboxOf('shop');
+    const total = 1_005;
+    const attempt = { at: '2026-11-20T12:00:00.000Z', ms: 5, error: { type: 'api_error', message: 'No.' } };
+    for (let at = 0; at < total; at += 1) {
+      const id = `shop_${at}`;
+      await inbox.accept({ ...{ id, account: 'webhook-shop', text: 'Hi', subject: null }, digest: `sha256:${at}` });
+      const work = await inbox.begin(id, 1_000);
+      if (work.kind === 'none') throw new Error(`nothing to do for ${id}`);
+      await inbox.conclude(id, { lease: work.lease, attempt, to: { state: 'parked' } });
+    }
+    const answer = await asAdmin(edge, '/webhooks/shop/events/replay', 'POST');
+    expect(((await answer.json()) as Replayed).scheduled).toBe(total);
+    expect(await inbox.undelivered()).toBe(0);
+  });
+});

@@ -7,7 +7,6 @@ import { askedMember, withoutMembers } from '../../claude/request/members.ts';
 import { type Replacement, RequestBody } from '../../claude/request/request-body.ts';
 import type { SentHistory } from '../../claude/request/sent-history.ts';
 import type { Settings } from '../../config/settings.ts';
-import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { releasedLength } from '../../kit/http/body/release-bytes.ts';
 import type { MemoryShare } from '../../kit/http/body-memory.ts';
 import { encoder } from '../../kit/http/bytes.ts';
@@ -33,7 +32,7 @@ import { withoutOmittedTools } from './omitted-tools.ts';
 import { markQuestion } from './question-breakpoint.ts';
 import { type ResultsOfStep, resultsInQuestion } from './refused-results.ts';
 import { repairPaused } from './repair-paused.ts';
-import { RequestRepair } from './repair-request.ts';
+import { type RepairablePlan, RequestRepair } from './repair-request.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf } from './shown-messages.ts';
 import type { CachedHistory, MessageText } from './storage/history-cache.ts';
@@ -46,12 +45,7 @@ import { modelOfLoop, NONE_UNBOUND, type UnboundTurns, unboundTurns } from './th
 import { beginningOf, firstMessageSent, lacksSummary } from './truncate.ts';
 
 /** The plan of a turn. */
-export interface NextRequest {
-  messages: { role: string; text: string; shown?: string | null }[];
-  /** The body that goes up. */
-  body: JsonBody;
-  /** For a step: the history with its messages. Absent where what goes up is not what is stored. */
-  longer?: SentHistory | undefined;
+export interface NextRequest extends RepairablePlan {
   /** The room that it takes until it has gone up. Absent where its caller's request has it. */
   share?: MemoryShare;
   /** The upstream's name of the model. */
@@ -67,7 +61,7 @@ export interface NextRequest {
   /** Whether its oldest turns are left out, although a summary should stand in their place. */
   isTruncated: boolean;
   /** Repairs it if the API rejects what was accepted before; absent where nothing was. */
-  repair?: RequestRepair | undefined;
+  repair?: RequestRepair<NextRequest> | undefined;
   /** The defaults that the conversation stores, if this is its first turn. */
   defaults: { model: string; maxTokens: number; system: string | undefined; tools: string | undefined };
   /** What an agent's answer may cost if it is not a run; undefined if that is not limited. */
@@ -138,7 +132,7 @@ export function nextRequest(
     isTruncated: lacksSummary(request.profile?.history, sentFrom),
     repair:
       continuation.results || body.hasHistory || agent
-        ? new RequestRepair({
+        ? new RequestRepair<NextRequest>({
             ...{ transcript, results: continuation.results, isStep: options.isStep === true },
             plan: () => nextRequest(sent, transcript, settings, options),
           })

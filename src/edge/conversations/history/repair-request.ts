@@ -9,11 +9,12 @@
 
 import { RequestBody } from '../../claude/request/request-body.ts';
 import { SentHistory } from '../../claude/request/sent-history.ts';
+import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { type Json, memberOf, parseObject } from '../../kit/json/object.ts';
 import { parseOrUndefined } from '../../kit/json/parse.ts';
-import type { NextRequest } from './next-request.ts';
+import type { EdgeTools } from '../../registry/tools/edge-tools.ts';
 import { isAboutTool, omitRejectedTool } from './omitted-tools.ts';
 import {
   chosenResults,
@@ -62,20 +63,31 @@ const MOST_OMITTED_TOOLS = 20;
 /** The only code of an error that is about a block. The others are about parameters, or about what the caller sends. */
 const CODE_OF_BLOCKS = 'image_dimensions_too_large';
 
+/** The part of a planned request that a repair reads and changes. */
+export interface RepairablePlan {
+  messages: { role: string; text: string; shown?: string | null }[];
+  /** The body that is sent to the upstream. */
+  body: JsonBody;
+  /** For a step: the history with its messages. Absent where what is sent is not what is stored. */
+  longer?: SentHistory | undefined;
+  /** What the steps of a run have in common; absent if the turn is not a run. */
+  run?: { tools: EdgeTools } | undefined;
+}
+
 /** What a repair is made from. */
-interface Repaired {
+interface Repaired<Plan> {
   transcript: Transcript;
   /** Plans the request anew, from what is stored. */
-  plan(): NextRequest;
+  plan(): Plan;
   results: ResultsOfStep | undefined;
   /** Whether the edge itself has made the request: then only the results are new, beside the answer before them. */
   isStep: boolean;
 }
 
-export class RequestRepair {
+export class RequestRepair<Plan extends RepairablePlan> {
   /** The names of the agent's tools that were left out. */
   readonly omittedTools: string[] = [];
-  readonly #of: Repaired;
+  readonly #of: Repaired<Plan>;
   #tries = 0;
   /** How many of the messages are new; undefined while that is not known. */
   #fresh: number | undefined;
@@ -88,7 +100,7 @@ export class RequestRepair {
   /** The words with which the API has rejected these results. */
   #why = '';
 
-  constructor(of: Repaired) {
+  constructor(of: Repaired<Plan>) {
     this.#of = of;
   }
 
@@ -102,7 +114,7 @@ export class RequestRepair {
    *
    * @returns the plan without what was rejected, and its messages where they have changed; undefined if the rejection is final
    */
-  next(rejection: Rejection): { plan: NextRequest; messages?: NextRequest['messages'] } | undefined {
+  next(rejection: Rejection): { plan: Plan; messages?: Plan['messages'] } | undefined {
     const { results, isStep } = this.#of;
     const words = wordsOfRefusal(rejection.text);
     if (isAboutTool(words)) return this.#omitTool(words, rejection.tools);
@@ -134,7 +146,7 @@ export class RequestRepair {
   }
 
   /** Stores what was left out, now that the API has accepted the request. @returns the messages of the turn where they have changed */
-  accept(): NextRequest['messages'] | undefined {
+  accept(): Plan['messages'] | undefined {
     if (this.#tries === 0) return undefined;
     const { transcript, results, plan } = this.#of;
     const calls = omittedCalls(this.#all);
@@ -201,7 +213,7 @@ export class RequestRepair {
   }
 
   /** @returns a plan whose body goes without what is left out */
-  #changed(plan: NextRequest): NextRequest {
+  #changed(plan: Plan): Plan {
     const omitted = this.#all;
     const { body } = plan;
     if (!(body instanceof RequestBody) || (omitted.size === 0 && !this.#trial)) return plan;

@@ -5,7 +5,7 @@
  * the alarm repeats the others. So no event is lost in a crash, and an event that is sent twice has the same id.
  */
 
-import { DamagedRow } from '../../conversations/history/storage/damaged-row.ts';
+import { DamagedRow, damageIn } from '../../conversations/history/storage/damaged-row.ts';
 import type { TurnRow } from '../../conversations/history/storage/rows.ts';
 import { addNotes } from '../../conversations/history/storage/turn-notes.ts';
 import type { BegunRequest } from '../../conversations/object/contract.ts';
@@ -105,7 +105,10 @@ export class TurnEvents {
   async send(): Promise<void> {
     this.#sending ??= this.#sendDue()
       .catch((thrown: unknown) => {
-        const { alarm, now, retries } = this.#object;
+        const { transcript, alarm, now, retries } = this.#object;
+        const damage = damageIn(thrown);
+        // What is damaged would fail again each time. An event that was read has a later time, for which maintenance sets the alarm.
+        if (damage) return logFailure({ conversation: transcript.readable?.id ?? '' }, damage);
         alarm.wakeFor(now() + LEASE_MS);
         retries.failed('turn_event', thrown, now() + LEASE_MS);
       })

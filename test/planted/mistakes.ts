@@ -69,7 +69,7 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'a list of all accounts ends before the account that has the newest',
     file: 'src/edge/money/account/requests-of-all.ts',
-    edits: [['last > (some[0]?.at ?? 0) + AHEAD_MS', 'last > 0']],
+    edits: [['oldest > (some[0]?.at ?? 0) + AHEAD_MS', 'oldest > 0']],
     foundBy: 'test/edge/money/account/requests-of-all.test.ts',
   },
   {

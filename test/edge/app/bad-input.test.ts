@@ -224,7 +224,10 @@ test('a refusal names the first fault by its path, and never quotes the body', a
   const app = accepting();
   const ok = { model: 'm', max_tokens: 1, messages: [{ role: 'user', content: 'x' }] };
   for (const [body, message] of [
-    [{ ...ok, model: undefined }, 'model: Field required'],
+    [
+      { ...ok, model: undefined },
+      'model: Field required. Send a model, such as "claude-haiku-5-5", or the name of an `agent`. The operator can set defaults for POST /messages with MESSAGE_DEFAULTS.',
+    ],
     [{ ...ok, model: 7 }, 'model: Input should be a valid string'],
     [{ ...ok, max_tokens: undefined }, 'max_tokens: Field required'],
     [{ ...ok, max_tokens: -1 }, 'max_tokens: Input should be greater than or equal to 0'],

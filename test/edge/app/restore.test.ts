@@ -3,6 +3,7 @@ import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { accountStub } from '#edge/durable/stubs.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
+import { passTime } from '#test/support/calendar.ts';
 import { bindings, simulate } from '#test/support/conversations.ts';
 import { resetAll } from '#test/support/reset.ts';
 import { MODEL, SMALL_MESSAGE } from '#test/support/small-message.ts';
@@ -167,7 +168,7 @@ describe('an erasure', () => {
 
     expect((await put('/accounts/alice/erasure', { erased_at })).status).toBe(202);
     expect((await ask(old)).status).toBe(401);
-    vi.setSystemTime(Date.now() + DAY);
+    passTime(DAY);
     const fresh = await tokenOf('alice', ['messages']);
     expect((await ask(fresh)).status).toBe(200);
     // A restore that is repeated applies it again.
@@ -243,7 +244,7 @@ describe('an erasure', () => {
     const erased_at = await erase('alice');
     await elsewhere();
 
-    vi.setSystemTime(Date.now() + DAY);
+    passTime(DAY);
     expect((await put('/accounts/alice/backup', account)).status).toBe(200);
     expect((await put(`/versions/prefix/${String(version.version)}/backup`, version)).status).toBe(200);
     expect((await call('PUT', '/accounts/alice/conversations/trip/backup', lines)).status).toBe(201);
@@ -268,7 +269,7 @@ describe('an erasure', () => {
     expect((await ask(monday)).status).toBe(200);
     await app.settled();
     const erased_at = await erase('alice');
-    vi.setSystemTime(Date.now() + DAY);
+    passTime(DAY);
     const tuesday = await tokenOf('alice', ['messages']);
     await put('/accounts/alice/limits', { usd_per_day: 2 });
     expect((await ask(tuesday, { conversation: 'new' })).status).toBe(200);

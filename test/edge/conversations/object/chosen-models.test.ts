@@ -1,6 +1,9 @@
 import { expect, onTestFinished, test, vi } from 'vitest';
+import { DEPLOYMENT } from '#edge/auth/identity/identity.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
 import { isObject, type Json } from '#edge/kit/json/object.ts';
 import { Account } from '#edge/money/account/account.ts';
+import { versionHashOf } from '#edge/money/versions/kv-copies.ts';
 import { ask } from '#test/support/agents.ts';
 import {
   CHOICE,
@@ -15,6 +18,7 @@ import {
   SMALL,
   store,
 } from '#test/support/chosen-models.ts';
+import { bindings } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
 import type { SimulatedEdge } from '#test/support/prefixes.ts';
 import { type Asked, calls, says } from '#test/support/scripted-runs.ts';
@@ -338,11 +342,14 @@ test('the results of calls go to the model that made them, whatever their reques
 
 test('a model’s name that is no whole text is told as far as it is one, and nothing stays held', async () => {
   const { app, root, bob } = await edgeWithRouter();
-  await store(app, root, '/agents/router', {
-    max_tokens: 64,
-    model: { ...CHOICE, models: { easy: `${SMALL}\ud800` } },
-  });
-  const { status, chosen } = await question(app, bob, 'easy', { conversation: undefined });
+  const agent = { max_tokens: 64, model: { ...CHOICE, models: { easy: `${SMALL}\ud800` } } };
+  const { status: refused } = await ask(app, 'PUT', '/agents/router', root, agent);
+  expect(refused).toBe(400);
+  // A version that was stored before the edge refused such names.
+  const bytes = new TextEncoder().encode(JSON.stringify({ ...agent, system: [], tools: [], limits: {} }));
+  const version = { kind: 'agent', name: 'older', hash: await versionHashOf(bytes), bytes, description: null };
+  await (accountStub(bindings, {}, DEPLOYMENT) as unknown as Account).putVersion(version);
+  const { status, chosen } = await question(app, bob, 'easy', { agent: 'older', conversation: undefined });
   expect([status, chosen]).toEqual([expect.any(Number), expect.stringContaining('%EF%BF%BD')]);
   await eventually(async () => expect((await ledgerOf()).map((row) => row.status)).not.toContain('held'));
 });

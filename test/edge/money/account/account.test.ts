@@ -535,7 +535,7 @@ describe('credentials', () => {
 describe('erasure', () => {
   test('erases all but the revocations, and waits for what runs', async () => {
     const running = askOf({ token: { jti: 'jti_a', iat: 5 } });
-    await inAccount((account) => {
+    await inAccount(async (account) => {
       account.setLimits({ usd_per_day: 1 });
       account.rememberToken({ jti: 'jti_a', scopes: ['messages'], label: 'Alice’s phone' });
       account.listed();
@@ -545,7 +545,7 @@ describe('erasure', () => {
         settleInside(account, ended(ask.requestId));
       }
       admitInside(account, running);
-      expect(account.erase()).toEqual({ done: false, remaining: 1 });
+      expect(await account.erase()).toEqual({ done: false, remaining: 1 });
       const later = askOf();
       admitInside(account, later);
       settleInside(account, ended(later.requestId));
@@ -575,13 +575,13 @@ describe('erasure', () => {
   });
 
   test('goes on by itself after a crash', async () => {
-    await inAccount((account) => {
+    await inAccount(async (account) => {
       for (let i = 0; i < 6_000; i++) {
         const ask = askOf();
         admitInside(account, ask);
         settleInside(account, ended(ask.requestId));
       }
-      expect(account.erase()).toEqual({ done: false, remaining: 1_000 });
+      expect(await account.erase()).toEqual({ done: false, remaining: 1_000 });
     });
     await abortAllDurableObjects();
     clock += MINUTE;

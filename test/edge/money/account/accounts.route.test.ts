@@ -352,9 +352,9 @@ describe('erasure', () => {
   test('lets a conversation go that is gone already: the answer of the call that has erased it was lost', async () => {
     const conversation = { id: 'trip', version: 1, createdAt: 1, updatedAt: 1, title: null };
     const counts = { paused: null, turns: 1, messages: 2, bytes: 20, cost: 0, gone: false };
-    await runInDurableObject(object('alice'), (account: Account) => {
+    await runInDurableObject(object('alice'), async (account: Account) => {
       account.noteConversation({ ...conversation, ...counts } as Parameters<Account['noteConversation']>[0]);
-      expect(account.erase()).toEqual({ done: false, remaining: 1 });
+      expect(await account.erase()).toEqual({ done: false, remaining: 1 });
     });
     await runDurableObjectAlarm(object('alice'));
     expect(await object('alice').erase()).toEqual({ done: true, remaining: 0 });

@@ -202,10 +202,10 @@ test('an erased account keeps what it has spent in all, in the hour too, and the
 test('a conversation that was erased with its account is counted and listed when it begins anew', async () => {
   const report = { id: 'c1', version: 1, createdAt: clock, updatedAt: clock, title: null, turns: 1, messages: 2 };
   const told = { ...report, bytes: 700, cost: 0, paused: null };
-  await inAccount((account) => {
+  await inAccount(async (account) => {
     account.noteConversation({ ...told, gone: false });
     expect(account.standing(LIMITS).stored_bytes.used).toBe(700);
-    account.erase();
+    await account.erase();
     account.noteConversation({ ...told, version: 2, gone: true });
     expect(account.standing(LIMITS)).toMatchObject({ conversations: { used: 0 }, stored_bytes: { used: 0 } });
     clock += HOUR;

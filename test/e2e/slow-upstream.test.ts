@@ -120,9 +120,11 @@ describe('a turn whose upstream is silent for 15 seconds', () => {
   });
 
   test('sends nothing while it waits for its budget, so that a rejection keeps its status', async () => {
-    const first = client.messages.stream({ ...request, max_tokens: 1_000, conversation: 'first' });
+    // The usual patience: what is rejected here is the request, however slow this machine is.
+    const patient = createClient({ baseURL: edge.url });
+    const first = patient.messages.stream({ ...request, max_tokens: 1_000, conversation: 'first' });
     await eventually(() => expect(open).toHaveLength(1));
-    const second = client.messages.stream({ ...request, max_tokens: 1_000, conversation: 'second' });
+    const second = patient.messages.stream({ ...request, max_tokens: 1_000, conversation: 'second' });
     await expect(second.text()).rejects.toMatchObject({ type: 'rate_limit_error', status: 429 });
     expect(asked()).toBe(1);
     await first.stop();

@@ -80,7 +80,24 @@ test('the guide’s Worker, the template and a test type-check without skipLibCh
     const edge = createApp({ prices, fetch: createSimulator(), authenticate: (request, c) => ({ account: request.url + c.req.path }) });
     const plugins: readonly Plugin[] = [webhooks, ...allPlugins];
     createApp({ plugins });
-    // @ts-expect-error: no room
+    // Fails to compile if the types of the package lack a member, or have one that is not listed.
+    const members: Record<keyof Plugin, true> = {
+      name: true, needs: true, routes: true, options: true, settings: true, bindings: true, queue: true, members: true,
+      headers: true, classifyByBatch: true, providers: true, conversation: true, rows: true, copied: true, strategy: true,
+      agents: true, guard: true, tools: true, account: true, dimensions: true, sharedBudgets: true, allAccounts: true,
+      alertInbox: true, health: true, metrics: true, overview: true, failingTasks: true,
+    };
+    const own: Plugin = {
+      name: 'own',
+      needs: [webhooks],
+      headers: ['sluice-own'],
+      bindings: { OWN: 'Own' },
+      health: () => ({}),
+      account: { summed: (state) => void state.accountId },
+      conversation: [{ createHooks: ({ transcript }) => ({ headers: () => ({ 'sluice-own': String(transcript.profile?.turns) }) }) }],
+    };
+    void [members, own];
+    // @ts-expect-error: not a plugin
     createApp({ plugins: ['webhooks'] });
     // @ts-expect-error: a caller without an account
     createApp({ authenticate: () => ({ scopes: ['messages'] }) });

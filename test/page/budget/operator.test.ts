@@ -261,7 +261,7 @@ test('finds a request by its id, whosever it is, with what helps if it was refus
     /larger than this account’s whole daily limit.*What helps: Raise the account’s “Dollars per day”\./,
   );
   await find('req_3');
-  await shows(root, 'No ledger has this id.');
+  await shows(root, 'No ledger contains this id.');
   await find('umbrella');
   await expect.poll(() => location.hash).toBe('#/budget/accounts/umbrella');
 });

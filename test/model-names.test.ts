@@ -7,7 +7,8 @@ import { MODELS } from '#edge/claude/models/models.ts';
 const src = fileURLToPath(new URL('../src', import.meta.url));
 
 /** What may name models: the table, examples of the reference, and the simulator, which imports nothing. */
-const MAY_NAME = /^(?:edge\/claude\/models\/models\.ts|edge\/gate\/reference\/|simulator\/|.*\.reference\.ts$)/;
+const MAY_NAME =
+  /^(?:edge\/claude\/models\/models\.ts|edge\/claude\/models\/model-hint\.ts|edge\/openapi\/|simulator\/|.*\.reference\.ts$)/;
 const COMMENT = /\/\*[\s\S]*?\*\/|(?<![:'"`/])\/\/.*$/gm;
 /** An id, or the beginning of one as a pattern has it. Claude Code is a program. */
 const ID = /claude-(?!code\b)[\w(?:[\\-]+/gi;

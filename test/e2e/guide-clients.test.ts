@@ -19,7 +19,8 @@ afterAll(async () => await edge.stop());
 async function run(code: string, content: string): Promise<unknown[]> {
   return await runExample(code, {
     baseURL: edge.url,
-    token: 'anything',
+    // What stands for a credential in development.
+    token: 'any',
     model: 'claude-haiku-5-5',
     max_tokens: 2_048,
     messages: [{ role: 'user', content }],
@@ -27,7 +28,7 @@ async function run(code: string, content: string): Promise<unknown[]> {
 }
 
 test('the guide has an example for each client', () => {
-  expect(examples).toHaveLength(4);
+  expect(examples).toHaveLength(5);
 });
 
 test('the official SDK, as the guide uses it, shows the events', async () => {
@@ -52,6 +53,15 @@ test('the loop over tools, as the guide uses it, answers with what the tool gave
   ]);
 });
 
+test('the tools of an agent, as the guide uses them, are found by their names', async () => {
+  const input_schema = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] };
+  const agent = { model: 'claude-haiku-5-5', max_tokens: 2_048, tools: [{ name: 'show_map', input_schema }] };
+  const headers = { 'content-type': 'application/json' };
+  const stored = await fetch(`${edge.url}/agents/guide`, { method: 'PUT', headers, body: JSON.stringify(agent) });
+  expect(stored.status).toBe(200);
+  expect(JSON.stringify(await run(examples[3] ?? '', 'What does show_map show of Bern?'))).toContain('The page shows');
+});
+
 test('the hook, as the guide uses it, can be built and loads its history', async () => {
-  expect(await run(examples[3] ?? '', 'Hello')).toEqual([]);
+  expect(await run(examples[4] ?? '', 'Hello')).toEqual([]);
 });

@@ -22,8 +22,8 @@ test.each([
   [['full'], 'full is not empty. Name a new folder.'],
   [['full/notes.txt'], 'notes.txt cannot be read: ENOTDIR'],
   [['new', 'newer'], 'Name one folder.'],
-  [['new', '--plugins', 'agents,webhoks'], 'There is no room webhoks. Did you mean webhooks?'],
-  [['new', '--plugins', 'weather'], 'There is no room weather. The plugins are visitors, agents, summaries,'],
+  [['new', '--plugins', 'agents,webhoks'], 'There is no plugin named webhoks. Did you mean webhooks?'],
+  [['new', '--plugins', 'weather'], 'There is no plugin named weather. The plugins are visitors, agents, summaries,'],
   [['new', '--romms', 'agents'], "Unknown option '--romms'"],
 ])('sluice init %j says what is wrong, and makes nothing', async ([name, ...more], words) => {
   const { status, stderr } = await init(...(name === undefined ? [] : [join(folder, name)]), ...more);

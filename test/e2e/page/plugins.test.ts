@@ -47,7 +47,7 @@ function viewsWith(plugins: readonly string[], account: string): string[] {
 
 describe.skipIf(noBrowser()).each(SETS)('The page of an edge with %s, in Chromium', (_title, plugins) => {
   const server = servedPage(['messages', 'classify', 'prefixes', 'tools', 'admin'], () =>
-    startEdgeWithPage({ ...QUICK, PLUGINS: plugins.join(',') }, worker),
+    startEdgeWithPage({ ...QUICK, CHOSEN_PLUGINS: plugins.join(',') }, worker),
   );
   const has = (name: string) => plugins.includes(name);
   const names = async (page: Page, role: 'link' | 'tab', within: string) =>

@@ -64,11 +64,11 @@ export async function* evaluate(
   }
   const total = new Total();
   for (const outcome of outcomes) total.add(outcome);
-  yield { type: 'report', report: evaluationReport(task, examples, outcomes, total), total };
+  yield { type: 'report', report: reportOfOutcomes(task, examples, outcomes, total), total };
 }
 
 /** @returns the report on a classifier, from its outcomes in the order of the examples */
-function evaluationReport(
+function reportOfOutcomes(
   task: Task,
   examples: readonly EvaluationExample[],
   outcomes: readonly ClassificationResult[],

@@ -1,7 +1,7 @@
 /** Lists what `npm run prove` sends. It takes its models from the table, by what that says they take, and so follows it. */
 import { lifecycleOf, MODEL_LINES, MODELS, type Model, ModelTable } from '../src/edge/claude/models/models.ts';
+import { maximumCost } from '../src/edge/claude/pricing/maximum-cost.ts';
 import { switchesOff } from '../src/edge/claude/pricing/thinking-off.ts';
-import { worstCaseOf } from '../src/edge/claude/pricing/worst-case.ts';
 import type { Json } from '../src/edge/kit/json/object.ts';
 
 type Asked = { body?: Json & { model: string }; upload?: string; method?: 'DELETE' };
@@ -92,6 +92,6 @@ export function worstOf({ path, body }: ProveCall, batch = false): number {
   // The file is known, and short: in its place stands text, of which there are at most so many bytes more.
   const text = JSON.stringify(body).replace(/\{"type":"document"[^}]*\}\}/g, '{"type":"text","text":"The file."}');
   const options = { bytes: new TextEncoder().encode(text).length + 1_000, models: TABLE, batch };
-  const { worstCase } = worstCaseOf(JSON.parse(text) as Json, options);
+  const { worstCase } = maximumCost(JSON.parse(text) as Json, options);
   return worstCase.inputCost + worstCase.outputTokens * worstCase.outputPrice;
 }

@@ -234,10 +234,12 @@ describe('the rule', () => {
   });
 
   test('has a folder above its sub-folders, and those in their order', () => {
-    expect(wrong('src/edge/conversations/object/turn-proxy.ts', 'src/edge/conversations/turn/turn.ts')).toBe(false);
-    expect(wrong('src/edge/conversations/turn/turn.ts', 'src/edge/conversations/object/conversation.ts', true)).toBe(
-      true,
+    expect(wrong('src/edge/conversations/object/turn-proxy.ts', 'src/edge/conversations/turn/turn-recorder.ts')).toBe(
+      false,
     );
+    expect(
+      wrong('src/edge/conversations/turn/turn-recorder.ts', 'src/edge/conversations/object/conversation.ts', true),
+    ).toBe(true);
     expect(wrong('src/edge/plugins/transfer/forks.ts', 'src/edge/conversations/history/storage/rows.ts')).toBe(false);
     expect(wrong('src/edge/conversations/history/storage/rows.ts', 'src/edge/plugins/transfer/forks.ts')).toBe(true);
   });

@@ -38,7 +38,7 @@ export type {
 } from './money/account/usage-answers.schema.ts';
 export type { AlertRow } from './money/alerts/alerts-answers.schema.ts';
 export type { Limits } from './money/budget/limits.schema.ts';
-export type { ShownAbout } from './money/contracts/about.ts';
+export type { ShownAbout } from './money/contracts/dimensions.ts';
 export type { MintedTokenAnswer } from './money/credentials/tokens-answers.schema.ts';
 export type { MessageBatch } from './money/lists/batches-answers.schema.ts';
 export type { Below, Segment, ServedPath } from './paths.ts';

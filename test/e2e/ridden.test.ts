@@ -1,4 +1,4 @@
-/** Answers that are ridden, over HTTP: `test/edge/claude/riding.test.ts` has no caller who closes a connection. */
+/** Answers that are ridden, over HTTP: `test/edge/claude/stream-internally.test.ts` has no caller who closes a connection. */
 import type { ServerResponse } from 'node:http';
 import { connect } from 'node:net';
 import Anthropic from '@anthropic-ai/sdk';

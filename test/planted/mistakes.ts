@@ -109,9 +109,9 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'money: an estimate of searches forgets what those before have added',
-    file: 'src/edge/claude/pricing/worst-case.ts',
+    file: 'src/edge/claude/pricing/maximum-cost.ts',
     edits: [['(added * grown * (grown - 1)) / 2', 'added * (grown - 1)']],
-    foundBy: 'test/edge/claude/pricing/worst-case.test.ts',
+    foundBy: 'test/edge/claude/pricing/maximum-cost.test.ts',
   },
   {
     name: 'money: cache writes that nobody told of are the cheaper ones',
@@ -127,15 +127,15 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'money: a count of the prompt that comes last and says less wins',
-    file: 'src/edge/claude/usage/told-usage.ts',
+    file: 'src/edge/claude/usage/reported-usage.ts',
     edits: [['promptTokens(usage) < promptTokens(earlier)', 'promptTokens(usage) < 0']],
-    foundBy: 'test/edge/claude/usage/told-usage.test.ts',
+    foundBy: 'test/edge/claude/usage/reported-usage.test.ts',
   },
   {
     name: 'money: a count of the answer that comes last and says less wins',
-    file: 'src/edge/claude/usage/told-usage.ts',
+    file: 'src/edge/claude/usage/reported-usage.ts',
     edits: [['return Math.max(earlier, wholeCount(later));', 'return wholeCount(later);']],
-    foundBy: 'test/edge/claude/usage/told-usage.test.ts',
+    foundBy: 'test/edge/claude/usage/reported-usage.test.ts',
   },
   {
     name: 'money: a hold is settled twice',
@@ -160,7 +160,9 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'money: a request that comes overtakes those who wait',
     file: 'src/edge/money/account/decide-admission.ts',
-    edits: [['const ahead = () => (waits ? line.ahead(', 'const ahead = () => (waits && !canWait ? line.ahead(']],
+    edits: [
+      ['const ahead = () => (waits ? line.countAhead(', 'const ahead = () => (waits && !canWait ? line.countAhead('],
+    ],
     foundBy: 'test/simulation/account.test.ts',
   },
   {
@@ -233,7 +235,7 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'history: a call is made that was denied',
-    file: 'src/edge/plugins/runs/approvals/owed-calls.ts',
+    file: 'src/edge/plugins/runs/approvals/pending-calls.ts',
     edits: [["if (approval.decision === 'approve') calls", 'if (approval.id) calls']],
     foundBy: 'test/simulation/approvals.test.ts',
   },
@@ -387,13 +389,13 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'money: a category that is missing is none',
-    file: 'src/edge/claude/usage/told-usage.ts',
+    file: 'src/edge/claude/usage/reported-usage.ts',
     edits: [["UNBILLED.has(memberOf(details, 'category'))", "UNBILLED.has(memberOf(details, 'category') ?? null)"]],
     foundBy: 'test/edge/money/admission/unbilled-refusals.test.ts',
   },
   {
     name: 'money: what comes behind a block is free',
-    file: 'src/edge/claude/usage/told-usage.ts',
+    file: 'src/edge/claude/usage/reported-usage.ts',
     edits: [[' || this.hasBlocks || this.#isHandedOver)', ')']],
     foundBy: 'test/edge/money/admission/unbilled-refusals.test.ts',
   },
@@ -407,7 +409,7 @@ export const MISTAKES: readonly Mistake[] = [
     name: 'money: a tool that a message defines is not read',
     file: 'src/edge/claude/pricing/prompt-features.ts',
     edits: [['if (isObject(tool.definition)) readTool(tool.definition, found);', '']],
-    foundBy: 'test/edge/claude/pricing/worst-case.test.ts',
+    foundBy: 'test/edge/claude/pricing/maximum-cost.test.ts',
   },
   {
     name: 'money: an item of a batch costs as much as a request',
@@ -429,7 +431,7 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'money: what earlier answers have thought is not held',
-    file: 'src/edge/claude/pricing/worst-case.ts',
+    file: 'src/edge/claude/pricing/maximum-cost.ts',
     edits: [['count + margin + thought', 'count + margin']],
     foundBy: 'test/edge/money/admission/books.test.ts',
   },

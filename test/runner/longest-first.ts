@@ -24,7 +24,7 @@ const LONGEST = [
   'test/edge/conversations/object/damaged-rows.test.ts',
   'test/edge/claude/ways.test.ts',
   'test/edge/plugins/runs/run-memory.test.ts',
-  'test/edge/plugins/agents/behind-agent.test.ts',
+  'test/edge/plugins/agents/apply-agent.test.ts',
   'test/edge/claude/failover.test.ts',
   'test/edge/plugins/batches/batch-kills.test.ts',
   'test/simulator/batches/batches-api.test.ts',

@@ -132,7 +132,7 @@ export class AccountModel {
       throw new Violation(`overspent: ${settled} settled, ${held} held: ${JSON.stringify(this.#ledger.rows())}`);
     const object = this.#account.object as Account | undefined;
     if (!object) return;
-    const { day: known } = object.standing();
+    const { day: known } = object.quota();
     const [knownSettled, knownHeld] = [known.settled_usd, known.held_usd].map((usd) => Math.round(usd * 1e9));
     if (knownSettled !== settled || knownHeld !== held) {
       throw new Violation(`decided by ${knownSettled} settled, ${knownHeld} held; stored are ${settled}, ${held}`);

@@ -117,7 +117,7 @@ class WatchedAccount extends Account {
     const decided = super.admitJson(request);
     const needed = bound ? bound.inputCost + bound.outputTokens * bound.outputPrice : 0;
     const unspent = (part: 'settled' | 'held') => {
-      const { limit_usd = 0, settled_usd, held_usd } = this.standing().day;
+      const { limit_usd = 0, settled_usd, held_usd } = this.quota().day;
       return Math.round(((limit_usd ?? 0) - settled_usd - (part === 'held' ? held_usd : 0)) * 1e9);
     };
     return this.#line.decided({ id: requestId, waits: waitMs > 0, needed, unspent }, decided);

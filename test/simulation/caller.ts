@@ -1,7 +1,7 @@
 /** Whoever calls a conversation's object as the edge does: asks, follows what is answered, and comes back when that breaks off. */
 
 import type { Resumed, TurnRequest } from '#edge/conversations/object/contract.ts';
-import { unpack } from '#edge/conversations/object/crossing-answer.ts';
+import { unpack } from '#edge/conversations/object/rpc-response.ts';
 import type { PackedAnswer, TurnAnswer } from '#edge/conversations/views/turn-answer.ts';
 import type { Host } from './host.ts';
 import { type Listener, listen } from './listener.ts';

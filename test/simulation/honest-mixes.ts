@@ -5,7 +5,7 @@
 
 import { ModelTable } from '#edge/claude/models/models.ts';
 import type { WorstCase } from '#edge/claude/pricing/hold-terms.ts';
-import { worstCaseOf } from '#edge/claude/pricing/worst-case.ts';
+import { maximumCost } from '#edge/claude/pricing/maximum-cost.ts';
 import { settingsOf } from '#edge/config/settings.ts';
 import { getOrMake } from '#edge/kit/cache/get-or-make.ts';
 import type { JsonBody } from '#edge/kit/http/body/json-body.ts';
@@ -307,11 +307,11 @@ export async function live(mix: Mix, seed: number): Promise<Honest> {
         const usefulOutput = known[by](model, bound.usefulOutput ?? 0);
         return rangeOf({ ...bound, usefulOutput }, rulesOf(limits)).least;
       };
-      const { worstCase } = worstCaseOf(json, { bytes: body.bytes.length, models, count: input });
+      const { worstCase } = maximumCost(json, { bytes: body.bytes.length, models, count: input });
       const least = leastOf(worstCase);
       // Who waits for others does not wait for less than that.
       const leastToWait = leastOf(worstCase, 'enoughForText');
-      const leastUncounted = leastOf(worstCaseOf(json, { bytes: body.bytes.length, models }).worstCase);
+      const leastUncounted = leastOf(maximumCost(json, { bytes: body.bytes.length, models }).worstCase);
       const inputCost = (limits.served_tools === 'estimate' && worstCase.served?.inputCost) || worstCase.inputCost;
       const beganAt = world.clock.now;
       for (let tries = 1; ; tries += 1) {

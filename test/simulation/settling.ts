@@ -135,7 +135,7 @@ class Requests {
     const run =
       'share' in command
         ? () => this.#ask(id, course, command.share, place.request())
-        : () => callAccount(place.request(), (account) => account.standing());
+        : () => callAccount(place.request(), (account) => account.quota());
     const host = this.#world.host('request', `${kind} ${this.#world.hosts.length}`, () => ({ run }));
     place.hosts.push(host);
     // What an account that cannot be reached leaves undone is its own to see to.

@@ -1,6 +1,6 @@
 /** What an edge books for the answers of an audited API. */
 import type { RequestOutcome } from '#edge/claude/outcome.ts';
-import { worstCaseOf } from '#edge/claude/pricing/worst-case.ts';
+import { maximumCost } from '#edge/claude/pricing/maximum-cost.ts';
 import { parseSettings, type Settings } from '#edge/config/settings.ts';
 import type { AccountBinding } from '#edge/kit/plugins/bindings.ts';
 import type { StoredGrant } from '#edge/money/admission/book-outcome.ts';
@@ -23,7 +23,7 @@ export const newEdge = () => parseSettings({});
 
 /** @returns what an answer was granted */
 export function grantFor({ body }: Answer, settings: Settings): StoredGrant {
-  const { worstCase, terms } = worstCaseOf(body, { bytes: JSON.stringify(body).length, models: settings.models });
+  const { worstCase, terms } = maximumCost(body, { bytes: JSON.stringify(body).length, models: settings.models });
   const hold = worstCase.inputCost + worstCase.outputTokens * worstCase.outputPrice;
   return grantOf(worstCase, terms, { outcome: 'admitted', hold, maxTokens: undefined } as never);
 }

@@ -252,7 +252,7 @@ export async function paidBy(
 ): Promise<{ held: number; settled: number; rows: number; booked: number }> {
   const stub = accountStub(bindings, {}, account);
   // Since the first request: a day may end in the middle.
-  const { total } = await stub.standing();
+  const { total } = await stub.quota();
   const { data } = await stub.requests({ limit: 1_000 });
   const booked = data.reduce((sum, { cost_usd }) => sum + nanodollarsOf(cost_usd), 0);
   return { held: nanodollarsOf(total.held_usd), settled: nanodollarsOf(total.settled_usd), rows: data.length, booked };

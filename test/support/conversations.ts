@@ -5,9 +5,9 @@ import { simulatorUpstream } from '#edge/claude/simulator-upstream.ts';
 import type { Upstream } from '#edge/claude/upstream.ts';
 import { parseSettings, type Settings } from '#edge/config/settings.ts';
 import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
-import type { CrossingText, DecisionAnswer, Result } from '#edge/conversations/object/contract.ts';
+import type { DecisionAnswer, Result, RpcText } from '#edge/conversations/object/contract.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
-import { receivedText as crossedText } from '#edge/conversations/object/crossing-answer.ts';
+import { receivedText as crossedText } from '#edge/conversations/object/rpc-response.ts';
 import { accountStub, conversationStub } from '#edge/durable/stubs.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
@@ -85,7 +85,7 @@ export async function rowsOf(id = 'c1', account = 'alice'): Promise<Row[]> {
 /** @param given what an object's method returns that gives a text @throws Error with what was refused, where something was */
 export async function jsonOf(given: Result<unknown>): Promise<Json> {
   if (!given.ok) throw new Error(JSON.stringify(given.error));
-  return JSON.parse(await crossedText(given.value as CrossingText)) as Json;
+  return JSON.parse(await crossedText(given.value as RpcText)) as Json;
 }
 
 /** The conversation by itself; undefined where there is none. */
@@ -105,8 +105,8 @@ interface Reached {
 }
 
 /** Lists what waits for approval, as the route does. */
-export async function listApprovals(object: Reached): Promise<Result<CrossingText>> {
-  return (await object.part('runs', 'listApprovals')) as Result<CrossingText>;
+export async function listApprovals(object: Reached): Promise<Result<RpcText>> {
+  return (await object.part('runs', 'listApprovals')) as Result<RpcText>;
 }
 
 /** Decides on a call that waits for approval, as the route does. */
@@ -170,7 +170,7 @@ export async function countRows(
 /** Waits until all turns of alice's conversation `c1` are settled, and both objects know it: nothing more is written. */
 export async function atRest(): Promise<void> {
   await eventually(async () => {
-    const { running_requests } = await accountStub(bindings, {}, 'alice').standing();
+    const { running_requests } = await accountStub(bindings, {}, 'alice').quota();
     const settled = await runInDurableObject(stubOf(), (_, { storage }) =>
       new Transcript(storage).turns().every((row) => row.settled),
     );

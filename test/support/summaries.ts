@@ -129,7 +129,7 @@ const usd = (sum: number) => Math.round(sum * 1e9) / 1e9;
 export async function booked(id = 'c1'): Promise<{ summaries: number; rows: number }> {
   const account = accountStub(bindings, {}, 'alice');
   await eventually(async () => {
-    const { running_requests, day } = await account.standing();
+    const { running_requests, day } = await account.quota();
     expect({ running_requests, held: day.held_usd }).toEqual({ running_requests: 0, held: 0 });
     expect((await summaryRowsOf(id)).every(({ settled }) => settled)).toBe(true);
   });

@@ -1,7 +1,7 @@
 /** Turns whose answers come on a clock that is the test's own. */
 import { afterEach, beforeEach, expect, onTestFinished, vi } from 'vitest';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
-import { Turn } from '#edge/conversations/turn/turn.ts';
+import { TurnRecorder } from '#edge/conversations/turn/turn-recorder.ts';
 import { accountStub } from '#edge/durable/stubs.ts';
 import { bindings, conversationsReach, simulate } from './conversations.ts';
 import { eventually } from './eventually.ts';
@@ -30,8 +30,13 @@ export function keepTime(): void {
     const soon = (run: () => void, ms?: number) => setTimeout(run, ms === SHOW_MS ? 0 : ms);
     const looking = vi.spyOn(globalThis, 'setTimeout').mockImplementation(soon as never);
     onTestFinished(() => looking.mockRestore());
-    const { take } = Turn.prototype;
-    const taking = vi.spyOn(Turn.prototype, 'take').mockImplementation(function (this: Turn, piece, now, lateMs) {
+    const { take } = TurnRecorder.prototype;
+    const taking = vi.spyOn(TurnRecorder.prototype, 'take').mockImplementation(function (
+      this: TurnRecorder,
+      piece,
+      now,
+      lateMs,
+    ) {
       const result = take.call(this, piece, now, lateMs);
       taken += piece.length;
       wake();
@@ -92,7 +97,7 @@ export function answering(piecesOf: () => readonly { at?: number; text: string }
 export async function ledger(name = 'alice') {
   const account = accountStub(bindings, {}, name);
   await eventually(async () => {
-    expect((await account.standing()).running_requests).toBe(0);
+    expect((await account.quota()).running_requests).toBe(0);
   });
   return (await account.requests({ limit: 100 })).data;
 }

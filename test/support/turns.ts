@@ -1,7 +1,7 @@
 /** Sends turns to a conversation's object as the edge does, and reads what is streamed. */
 
 import type { TurnRequest } from '#edge/conversations/object/contract.ts';
-import { unpack } from '#edge/conversations/object/crossing-answer.ts';
+import { unpack } from '#edge/conversations/object/rpc-response.ts';
 import type { PackedAnswer, TurnAnswer } from '#edge/conversations/views/turn-answer.ts';
 import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
 import { stubOf } from './conversations.ts';

@@ -4,7 +4,7 @@ import type { Identity } from '../auth/identity/caller.ts';
 import { type BoundName, boundName, namesTold } from '../auth/identity/only.ts';
 import { route } from '../auth/route.ts';
 import { fromUsd, type Nanodollars, toUsd } from '../claude/pricing/cost.ts';
-import { askedMember } from '../claude/request/members.ts';
+import { readOption } from '../claude/request/members.ts';
 import { upstreamFor } from '../claude/upstream.ts';
 import { sha256Hex } from '../kit/http/bytes.ts';
 import { ApiError, closedToBound, needsPlugin, refuseOtherMembers } from '../kit/http/errors.ts';
@@ -51,7 +51,7 @@ export const CLASSIFY_ROUTES = [
       const inputs = asked && withIds(asked);
       const bound = boundClassifier(c.get('identity'), request, c.req.raw.headers);
       const by = classifyingIn(c);
-      const task = await taskOf({ ...classifier, prefix: askedMember('prefix', c.req.raw.headers, json) }, by, bound);
+      const task = await taskOf({ ...classifier, prefix: readOption('prefix', c.req.raw.headers, json) }, by, bound);
       c.get('entry').line.model = task.model.slice(0, 128);
       if (batch && inputs) {
         const digest = (await sha256Hex(bytes)) + (c.req.header('sluice-prefix') ?? '');
@@ -78,7 +78,7 @@ export function classifyingIn(c: Context<AppEnv>): Classifying {
     upstream: upstreamFor(c),
     signal: c.req.raw.signal,
     simulate: isBound ? undefined : c.req.header('sluice-simulate'),
-    fallbacks: isBound ? undefined : askedMember('fallback_models', c.req.raw.headers, {}),
+    fallbacks: isBound ? undefined : readOption('fallback_models', c.req.raw.headers, {}),
   };
 }
 

@@ -1,6 +1,7 @@
 /** One try at one of several upstreams: from the call to the first bytes of its answer. */
 
 import { decoder } from '../kit/http/bytes.ts';
+import { classifyFailure, missingModel, type UpstreamRefusal, type UpstreamVerdict } from './classify-failure.ts';
 import { isEventStream } from './content-type.ts';
 import {
   abortReason,
@@ -11,13 +12,12 @@ import {
   refuseProvisional,
   timedOut,
 } from './failure.ts';
-import { missingModel, type UpstreamRefusal, type UpstreamVerdict, verdict } from './judge.ts';
 import type { OpenUpstream } from './providers/entry.ts';
 import type { BodyMaker } from './providers/kind.ts';
 import { continued, readStart } from './relay/read-start.ts';
 import { keepBuffer, takeBuffer } from './relay/tee-reader.ts';
-import { AS_STREAM, isStreamRefusal, noteOnlyWhole, ridesAt } from './riding.ts';
 import type { SendOptions, SendRequest } from './send-request.ts';
+import { AS_STREAM, isStreamRefusal, noteOnlyWhole, streamsInternally } from './stream-internally.ts';
 import type { Leave } from './upstreams/breaker.ts';
 import type { TryChoice } from './upstreams/order.ts';
 import { noteHome, type Routing, type UpstreamPool } from './upstreams/pool.ts';
@@ -69,7 +69,7 @@ export async function attemptAt(
   const { upstream, breaker } = choice;
   const { pool, options, routing, isOneOfSeveral, hasOther } = context;
   const { controller, course, streamHeadersMs, waitUntil = () => {} } = options;
-  const rides = ridesAt(pool, context.request, upstream.name);
+  const rides = streamsInternally(pool, context.request, upstream.name);
   course.rides = rides;
   // If there is only one upstream, nothing ends this try except what ends the whole request.
   const own = isOneOfSeveral ? new AbortController() : undefined;
@@ -106,7 +106,10 @@ export async function attemptAt(
         // Nothing has run: the same upstream gets the same body as the caller sent it.
         clearTimeout(timer);
         timer = undefined;
-        const whole = await attemptAt(choice, leave, { ...context, request: { ...context.request, rides: false } });
+        const whole = await attemptAt(choice, leave, {
+          ...context,
+          request: { ...context.request, streamInternally: false },
+        });
         if (whole instanceof Response && whole.ok) noteOnlyWhole(pool, context.request, upstream.name);
         return whole;
       }
@@ -136,7 +139,7 @@ export async function attemptAt(
     // An upstream that has begun to answer, or is late, has received the request, however soon the failure came.
     const isThere = hasBegun || isNoted;
     const cause = own ? abortReason(own.signal, thrown) : thrown;
-    const judged = verdict({ thrown: cause }, { text: '', elapsedMs });
+    const judged = classifyFailure({ thrown: cause }, { text: '', elapsedMs });
     if (!isThere && !judged.mayHaveRun) course.sentAt = undefined;
     return { verdict: judged, isNoted, isLate: isTimeout(cause) };
   } finally {
@@ -171,7 +174,7 @@ async function judgeRefused(
   const timer = setTimeout(() => own?.abort(timedOut()), ERROR_BODY_MS);
   const { text, response: whole } = await readStart(response);
   clearTimeout(timer);
-  const judged = verdict(response, { text, elapsedMs: course.elapsedMs ?? 0 });
+  const judged = classifyFailure(response, { text, elapsedMs: course.elapsedMs ?? 0 });
   if (course.rides === true && isStreamRefusal(response, judged, text)) {
     await whole.body?.cancel();
     return 'takes no stream';
@@ -210,6 +213,6 @@ async function openedAnswer(response: Response): Promise<{ opening: Uint8Array |
 
 function openingVerdict(answer: Response, opening: Uint8Array | undefined, elapsedMs: number): UpstreamVerdict {
   // Every call that goes up should get a body.
-  if (!opening) return verdict({ thrown: notTheApi() }, { text: '', elapsedMs });
-  return verdict(answer, { text: decoder.decode(opening), elapsedMs: 0 });
+  if (!opening) return classifyFailure({ thrown: notTheApi() }, { text: '', elapsedMs });
+  return classifyFailure(answer, { text: decoder.decode(opening), elapsedMs: 0 });
 }

@@ -7,12 +7,12 @@ import { decoder } from '../kit/http/bytes.ts';
 import { errorBody } from '../kit/http/errors.ts';
 import { maskedBytes } from '../kit/http/secrets.ts';
 import { type Json, parseObject } from '../kit/json/object.ts';
+import { classifyFailure, refusalIn, type UpstreamRefusal } from './classify-failure.ts';
 import { isEventStream } from './content-type.ts';
 import type { Exchange } from './exchange.ts';
 import { endOf, interrupted, interruptedBy, notTheApi, sizeGuard, timedOut } from './failure.ts';
 import { headersDown } from './headers.ts';
-import { refusalIn, type UpstreamRefusal, verdict } from './judge.ts';
-import { givenUpAt } from './life-signs.ts';
+import { givenUpAt } from './keep-alive.ts';
 import { keepBuffer, takeBuffer } from './relay/tee-reader.ts';
 import { UsageReader } from './usage/usage-reader.ts';
 import { isNothingButError, type Report, reportOf } from './usage/usage-report.ts';
@@ -122,7 +122,7 @@ export async function readAnswer(
   if (response.ok && expected === 'message' && beginningOfBody(body) === '') {
     // Whoever was asked says neither what came of it nor, as a page does, that nothing did. So it is judged as a failed call.
     const elapsedMs = Date.now() - (course.sentAt ?? Date.now());
-    const { mayHaveRun, forCaller } = verdict({ thrown: notTheApi() }, { text: '', elapsedMs });
+    const { mayHaveRun, forCaller } = classifyFailure({ thrown: notTheApi() }, { text: '', elapsedMs });
     if (mayHaveRun) {
       course.rides = rides;
       throw forCaller;

@@ -3,9 +3,9 @@
 import type { Settings } from '../config/settings.ts';
 import { IdleTimeout } from '../kit/async/idle-timeout.ts';
 import { PieceReader } from '../kit/http/body/piece-reader.ts';
+import { refusalIn, type UpstreamRefusal } from './classify-failure.ts';
 import { callerLeft, interrupted, refuseProvisional, timedOut } from './failure.ts';
 import { headersUp, upstreamRequestId } from './headers.ts';
-import { refusalIn, type UpstreamRefusal } from './judge.ts';
 import type { RequestOutcome } from './outcome.ts';
 import { send } from './send.ts';
 import type { SendOptions, SendProgress, SendRequest } from './send-request.ts';
@@ -52,7 +52,7 @@ export interface OwnWatch {
   /** Aborted when the time is up, or nobody waits any more. */
   controller: AbortController;
   /** How far the call has gone. */
-  course: SendProgress;
+  progress: SendProgress;
 }
 
 /**
@@ -87,7 +87,7 @@ export class Exchange {
     this.#timeoutMs = timeoutMs;
     this.#isWatched = own !== undefined;
     this.controller = own?.controller ?? new AbortController();
-    this.course = own?.course ?? { sentAt: undefined };
+    this.course = own?.progress ?? { sentAt: undefined };
     this.#left.promise.catch(() => {});
     if (signal?.aborted) void this.leave();
     signal?.addEventListener('abort', this.leave, { once: true });
@@ -155,7 +155,7 @@ export class Exchange {
    * @returns the upstream's last response, whatever its status from 200 on
    * @throws as `send`, and for a status below 200
    */
-  async send(request: SendRequest, how: Partial<Omit<SendOptions, 'controller' | 'course'>> = {}): Promise<Response> {
+  async send(request: SendRequest, how: Partial<Omit<SendOptions, 'controller' | 'progress'>> = {}): Promise<Response> {
     const { upstream, settings } = this.#options;
     const { STREAM_HEADERS_MS } = settings;
     this.#payment = how.payment;
@@ -181,7 +181,7 @@ export class Exchange {
     const { sentAt, upstream, failedUpstreams: failed_upstreams, rides } = this.course;
     const times = { ttft_ms: firstByte - this.startedAt, after_first_ms: Date.now() - firstByte };
     const from = { status, upstream_request_id, upstream, ...(failed_upstreams && { failed_upstreams }) };
-    return { ...report, ...from, rides, sent: sentAt !== undefined, end, ...times };
+    return { ...report, ...from, streamInternally: rides, sent: sentAt !== undefined, end, ...times };
   }
 
   /** @returns the report of an answer that cannot be used. It is settled by what was seen, or by how long the call ran */

@@ -1,7 +1,7 @@
 import { DAY_MS } from '../kit/async/durations.ts';
 import { invalidRequest } from '../kit/http/errors.ts';
 import { commaSeparated } from '../kit/http/headers/comma-list.ts';
-import { rememberingMatcher, staysHere } from '../kit/http/headers/headers-kept-here.ts';
+import { rememberingMatcher, staysHere } from '../kit/http/headers/not-forwarded.ts';
 import { masked } from '../kit/http/secrets.ts';
 import { CHOOSING_PREFIXES } from './providers/service-headers.ts';
 

@@ -20,7 +20,7 @@ export interface RequestOutcome extends Report {
   /** The names of the upstreams that failed before that; absent if none did. */
   failed_upstreams?: readonly string[] | undefined;
   /** Whether it went up as a stream, though the caller has asked for a whole answer. */
-  rides?: boolean | undefined;
+  streamInternally?: boolean | undefined;
   /** Whether the upstream may have worked on the request, and may bill it. */
   sent: boolean;
   /** Milliseconds from the request to the first byte of a stream, or to the end of a buffered answer. */

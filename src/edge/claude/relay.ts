@@ -6,14 +6,14 @@ import { type BufferedAnswer, bufferedResponse, readAnswer } from './buffered-an
 import { isEventStream, refuseEncoding } from './content-type.ts';
 import { Exchange } from './exchange.ts';
 import { endOf } from './failure.ts';
+import { readRidden, wholeHead } from './internal-stream.ts';
 import type { RequestOutcome } from './outcome.ts';
 import type { BodyMaker } from './providers/kind.ts';
-import { readRidden, wholeHead } from './ridden-answer.ts';
 import type { Payment } from './send-request.ts';
 import { relayStream } from './stream.ts';
 import type { Upstream } from './upstream.ts';
 import type { Routing } from './upstreams/pool.ts';
-import { idsMade } from './usage/made-ids.ts';
+import { createdIds } from './usage/created-ids.ts';
 import type { Report } from './usage/usage-report.ts';
 
 /** An error is searched for in this many bytes of a stream. */
@@ -171,7 +171,7 @@ async function relayBy(exchange: Exchange, request: RelayRequest, options: Relay
         ? await readRidden(response, response.body, exchange, reading)
         : await readAnswer(response, exchange, expected);
     // What rides has its ids in its report.
-    const report = readsIds && !isRidden ? { ...read.report, made: idsMade(read.json) } : read.report;
+    const report = readsIds && !isRidden ? { ...read.report, made: createdIds(read.json) } : read.report;
     if (read.kind === 'error' || read.kind === 'nothing') failed = 'error';
     const shown = repeatsSecrets ? { ...read, body: maskedBytes(read.body) } : read;
     return answered({ ...shown, report }, isRidden ? wholeHead(response) : response);

@@ -1,6 +1,6 @@
 /** Decides when a request is sent again: whether the try before may have run, and how long to wait. */
 
-import { type UpstreamVerdict, verdict } from './judge.ts';
+import { classifyFailure, type UpstreamVerdict } from './classify-failure.ts';
 import { readStart } from './relay/read-start.ts';
 
 /** If the upstream asks for a longer wait than this, its answer goes to the caller, who can wait. Milliseconds. */
@@ -15,12 +15,12 @@ export async function readRefusal(
   response: Response,
   elapsedMs: number,
 ): Promise<{ mayHaveRun: boolean; response: Response }> {
-  if (!verdict(response, { text: '', elapsedMs }).mayHaveRun) {
+  if (!classifyFailure(response, { text: '', elapsedMs }).mayHaveRun) {
     await response.body?.cancel();
     return { mayHaveRun: false, response };
   }
   const { text, response: whole } = await readStart(response);
-  return { mayHaveRun: verdict(response, { text, elapsedMs }).mayHaveRun, response: whole };
+  return { mayHaveRun: classifyFailure(response, { text, elapsedMs }).mayHaveRun, response: whole };
 }
 
 /**
@@ -35,7 +35,7 @@ export function waitBeforeRetry(
 ): number | undefined {
   const backoff = Math.min(FIRST_WAIT_MS * 2 ** attempt, LONGEST_BACKOFF_MS) * (1 - random() * 0.25);
   if (!response) return backoff;
-  const judged = verdict(response, { text: '', elapsedMs: 0 });
+  const judged = classifyFailure(response, { text: '', elapsedMs: 0 });
   const shouldRetry = response.headers.get('x-should-retry');
   if (!PASSING.has(judged.kind) || shouldRetry === 'false') return undefined;
   const { waitMs } = judged;

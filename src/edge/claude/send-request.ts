@@ -1,6 +1,6 @@
 /** The types of a request on its way up: how it is sent, how far it has gone, and how another try is paid for. */
 
-import type { UpstreamRefusal } from './judge.ts';
+import type { UpstreamRefusal } from './classify-failure.ts';
 import type { BodyMaker } from './providers/kind.ts';
 import type { Routing } from './upstreams/pool.ts';
 
@@ -14,7 +14,7 @@ export interface SendRequest {
   /** What decides the choice between several upstreams. */
   routing?: Routing | undefined;
   /** Whether it goes up as a stream, though the caller has asked for a whole answer. */
-  rides?: boolean | undefined;
+  streamInternally?: boolean | undefined;
 }
 
 export interface SendOptions {

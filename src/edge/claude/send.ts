@@ -1,13 +1,13 @@
 import { pause } from '../kit/async/pause.ts';
 import { isolateCounts } from '../kit/http/isolate-counts.ts';
+import { classifyFailure, reachedNobody } from './classify-failure.ts';
 import { mayRepeat } from './client-retries.ts';
 import { Failover } from './failover.ts';
 import { headersWithin, isTimeout } from './failure.ts';
-import { reachedNobody, verdict } from './judge.ts';
 import { readStart } from './relay/read-start.ts';
 import { readRefusal, waitBeforeRetry } from './retry.ts';
-import { AS_STREAM, isStreamRefusal, noteOnlyWhole, ridesAt } from './riding.ts';
 import { mayRunAgain, type SendOptions, type SendRequest } from './send-request.ts';
+import { AS_STREAM, isStreamRefusal, noteOnlyWhole, streamsInternally } from './stream-internally.ts';
 import type { Upstream } from './upstream.ts';
 import { upstreamRemoved } from './upstreams/pool.ts';
 
@@ -41,7 +41,7 @@ async function sendUntil(
   const { method, path, headers, routing } = request;
   let maker = request.body;
   /** How the answer comes: as a stream, whole as the caller asked, or whole since the stream was refused. */
-  let form: 'stream' | 'whole' | 'no stream' = ridesAt(upstream, request) ? 'stream' : 'whole';
+  let form: 'stream' | 'whole' | 'no stream' = streamsInternally(upstream, request) ? 'stream' : 'whole';
   const make = () => maker?.(form === 'stream' ? AS_STREAM : {}) ?? null;
   let sendable = make();
   for (let attempt = 0; ; attempt += 1) {
@@ -72,7 +72,7 @@ async function sendUntil(
       if (response.ok && form === 'no stream') noteOnlyWhole(upstream, request);
       if (!rides || response.ok) return response;
       const { text, response: refused } = await readStart(response);
-      if (!isStreamRefusal(refused, verdict(refused, { text, elapsedMs }), text)) return refused;
+      if (!isStreamRefusal(refused, classifyFailure(refused, { text, elapsedMs }), text)) return refused;
       await refused.body?.cancel();
       // Nothing has run: the same body goes up as the caller sent it.
       form = 'no stream';
@@ -81,7 +81,7 @@ async function sendUntil(
     }
     const failed = response
       ? await readRefusal(response, elapsedMs)
-      : verdict({ thrown: failure }, { text: '', elapsedMs });
+      : classifyFailure({ thrown: failure }, { text: '', elapsedMs });
     const { mayHaveRun: sent } = failed;
     if (!sent) course.sentAt = undefined;
     /** Ends with this try: returns its answer, or throws its failure. */

@@ -2,7 +2,7 @@ import { edit, endOfString, itemTexts, memberTexts } from '../kit/json/edit.ts';
 import type { Json } from '../kit/json/object.ts';
 import { parseOrUndefined } from '../kit/json/parse.ts';
 import { DELTA_LINES, type Frame, FrameReader, readFrame } from '../kit/sse/frames.ts';
-import { ToldUsage } from './usage/told-usage.ts';
+import { ReportedUsage } from './usage/reported-usage.ts';
 import { typeIn } from './usage/usage-reader.ts';
 
 /** The JSON texts of an object's values, by key. */
@@ -86,7 +86,7 @@ export class WholeMessage {
   error: string | undefined;
   readonly #frames = new FrameReader();
   #message: Members | undefined;
-  readonly #told = new ToldUsage();
+  readonly #told = new ReportedUsage();
   /** By the text of their index, in the order of their starts. */
   readonly #blocks = new Map<string, BlockText>();
   /** How the last delta began, up to its string, if the next one may begin in the same way; and where its string belongs. */

@@ -9,7 +9,7 @@ import { inputCosts } from '../claude/pricing/cost.ts';
 import { defaultModel } from '../claude/pricing/default-model.ts';
 import { relay } from '../claude/relay.ts';
 import { bodyUp } from '../claude/request/body-up.ts';
-import { askedMember, checkMembers, withoutMembers } from '../claude/request/members.ts';
+import { checkMembers, readOption, withoutMembers } from '../claude/request/members.ts';
 import { namedIds } from '../claude/request/named-ids.ts';
 import { endUserOf, keyUp, withUserId } from '../claude/request/user-id.ts';
 import { type Upstream, upstreamFor } from '../claude/upstream.ts';
@@ -37,7 +37,7 @@ import { MeteredExchange } from '../money/admission/metered-exchange.ts';
 import type { Booking } from '../money/admission/metered-request.ts';
 import { pauseAfterBody, readLong } from '../money/admission/read-body.ts';
 import { tellOfKeys } from '../money/admission/request-meter.ts';
-import { OF_PREFIX, say } from '../money/contracts/about.ts';
+import { dimensionValue, OF_PREFIX } from '../money/contracts/dimensions.ts';
 import { withPrefix } from '../registry/prefixes/resolve.ts';
 import { checkRun } from '../registry/tools/check-tools.ts';
 import { edgeToolsIn, hasRun } from '../registry/tools/edge-tools.ts';
@@ -137,7 +137,7 @@ async function promptAsked(
 ): Promise<{ body: JsonBody; betas?: readonly string[] | undefined }> {
   const identity = c.get('identity');
   checkMembers(headers, sent.json);
-  const id = askedMember('conversation', headers, sent.json);
+  const id = readOption('conversation', headers, sent.json);
   checkRun(sent.json, identity, c.get('settings'));
   if (id === undefined) refuseOtherConversation(identity, '');
   else {
@@ -159,7 +159,7 @@ async function promptAsked(
   }
   checkStatelessMessages(identity, sent.json);
   const how = { breakpoints: 0, counts: true, secrets: c.get('settings') };
-  const laid = agent.lay(memberTexts(sent.text), NOTHING_INHERITED, how);
+  const laid = agent.applyPrefix(memberTexts(sent.text), NOTHING_INHERITED, how);
   const text = edit(laid, { stream: undefined });
   return { body: await asTold(withText(sent, text, JSON.parse(text))), betas: agent.definition.betas };
 }
@@ -217,7 +217,7 @@ async function answerMessage(c: Context<AppEnv>, streamByDefault: boolean): Prom
   const upstream = upstreamFor(c);
   const { isUnmetered = false } = c.get('app');
   const sent = withOneReading(await readLong(c, isUnmetered ? 'nothing' : 'price'), 'outermost');
-  const conversation = askedMember('conversation', c.req.raw.headers, sent.json);
+  const conversation = readOption('conversation', c.req.raw.headers, sent.json);
   if (conversation !== undefined) {
     return await proxyTurn(c, sent, conversation, streamByDefault);
   }
@@ -283,12 +283,12 @@ async function admittedMessage(
       model,
       headers,
       streams,
-      about: { ...about, ...say(OF_PREFIX, prefixed.prefix) },
+      about: { ...about, ...dimensionValue(OF_PREFIX, prefixed.prefix) },
       most,
       ...(streams && { holdMs: STREAM_HOLD_MS }),
       fallbacks: agent
         ? agent.stored.definition.fallback_models
-        : (askedMember('fallback_models', headers, own.json) ?? prefixed.fallbacks),
+        : (readOption('fallback_models', headers, own.json) ?? prefixed.fallbacks),
       routing: { streams, account: identity.account },
       signal,
     },

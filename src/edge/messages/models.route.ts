@@ -101,7 +101,7 @@ function unknownModel(hint = 'There is no such model.') {
 /** @returns the account's limit `models`; undefined if it may use any model. */
 async function allowedModels(c: Context<AppEnv>): Promise<readonly string[] | undefined> {
   const { settings } = c.var;
-  const { limits } = await callAccount(contextOf(c), (account) => account.standing(settings.DEFAULT_LIMITS));
+  const { limits } = await callAccount(contextOf(c), (account) => account.quota(settings.DEFAULT_LIMITS));
   return limits.models;
 }
 

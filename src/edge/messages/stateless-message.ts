@@ -6,13 +6,7 @@ import { hidesTools } from '../auth/identity/only.ts';
 import { joinedBetas } from '../claude/headers.ts';
 import { defaultedRequest } from '../claude/messages.schema.ts';
 import type { Nanodollars } from '../claude/pricing/cost.ts';
-import {
-  askedMember,
-  checkMembers,
-  refuseKept,
-  refuseWithoutAgent,
-  withoutMembers,
-} from '../claude/request/members.ts';
+import { checkMembers, readOption, refuseKept, refuseWithoutAgent, withoutMembers } from '../claude/request/members.ts';
 import type { Upstream } from '../claude/upstream.ts';
 import type { MessageDefaults } from '../config/message-defaults.ts';
 import { type ChosenModel, OF_AGENT } from '../conversations/history/agent-in-use.ts';
@@ -21,14 +15,14 @@ import type { SentMessage } from '../conversations/history/continuation.ts';
 import { agentMeant, guard, refuseOtherConversation } from '../conversations/history/guard.ts';
 import { BREAKPOINT } from '../conversations/history/storage/message-text.ts';
 import { refOf } from '../conversations/history/storage/rows.ts';
-import { type FoundAgent, findAgent, refuseBoth } from '../conversations/object/named-beginning.ts';
+import { type FoundAgent, findAgent, refuseBoth } from '../conversations/object/initial-context.ts';
 import type { JsonBody } from '../kit/http/body/json-body.ts';
 import { closedToBound } from '../kit/http/errors.ts';
 import { withOneReading, withText } from '../kit/http/read-json.ts';
 import { validate } from '../kit/http/validate.ts';
 import { edit, memberTexts } from '../kit/json/edit.ts';
 import { isObject, type Json } from '../kit/json/object.ts';
-import { type About, say } from '../money/contracts/about.ts';
+import { type DimensionValues, dimensionValue } from '../money/contracts/dimensions.ts';
 import { refuseRun } from '../registry/tools/check-tools.ts';
 
 /** A message without a conversation. */
@@ -40,7 +34,7 @@ export interface StatelessMessage {
   agent?: FoundAgent | undefined;
   /** How its model was chosen, if the agent chooses. */
   chosen?: ChosenModel | undefined;
-  about?: About | undefined;
+  about?: DimensionValues | undefined;
   /** What the answer may cost, if the agent or the message limits that. */
   most?: Nanodollars | undefined;
 }
@@ -63,8 +57,8 @@ export async function agentAsked(
   fallback?: string,
 ): Promise<FoundAgent | undefined> {
   const identity = c.get('identity');
-  const prefix = askedMember('prefix', headers, body);
-  const named = askedMember('agent', headers, body) ?? (prefix === undefined ? fallback : undefined);
+  const prefix = readOption('prefix', headers, body);
+  const named = readOption('agent', headers, body) ?? (prefix === undefined ? fallback : undefined);
   const { agent, agent_owner, agent_listed } = agentMeant(identity, named);
   let found: FoundAgent | undefined;
   if (agent !== undefined) {
@@ -114,7 +108,7 @@ export async function statelessMessage(
   const { used, breakpoints } = breakpointsFor(isBound ? '' : read.text);
   const secrets = c.get('settings');
   const lay = (model?: string) => {
-    const laid = stored.lay(memberTexts(read.text), NOTHING_INHERITED, { breakpoints, secrets, model });
+    const laid = stored.applyPrefix(memberTexts(read.text), NOTHING_INHERITED, { breakpoints, secrets, model });
     const text = edit(laid, { ...withoutMembers().all, ...(used === 0 && BREAKPOINT) });
     return { text, json: JSON.parse(text) as Json, most: mostOf(memberTexts(laid)) };
   };
@@ -128,14 +122,14 @@ export async function statelessMessage(
   // Only now: the label of what is refused would be paid in vain.
   const chosen = await stored.chooseModel({
     agent,
-    named: askedMember('model', caller.headers, {}),
+    named: readOption('model', caller.headers, {}),
     messages: sent.json.messages as SentMessage[],
     by: { ...contextOf(c), upstream },
   });
   if (chosen) ({ text, json, most } = lay(chosen.model));
   return {
     ...{ body: withText(sent, text, json), agent: found, chosen, most },
-    about: { ...say(OF_AGENT, refOf(agent)), ...chosen?.about },
+    about: { ...dimensionValue(OF_AGENT, refOf(agent)), ...chosen?.about },
     caller: withBetas(caller, stored.definition.betas),
   };
 }

@@ -15,16 +15,16 @@ import '../kit/http/headers/answer-headers.ts';
 import '../classify/classify.route.ts';
 import '../claude/providers/kinds.ts';
 // Conversations: `conversation`, `rows`, `copied`, `strategy`, `agents`, `guard`, `tools`.
-import '../conversations/object/parts.ts';
+import '../conversations/object/hooks.ts';
 import '../conversations/history/storage/plugin-rows.ts';
 import '../conversations/history/storage/copied-rows.ts';
 import '../conversations/history/history.schema.ts';
-import '../conversations/object/named-beginning.ts';
+import '../conversations/object/initial-context.ts';
 import '../conversations/history/guard.ts';
 import '../registry/tools/tool-kind.ts';
 // Accounts and budgets: `account`, `dimensions`, `sharedBudgets`, `allAccounts`, `alertInbox`.
-import '../money/account/parts.ts';
-import '../money/contracts/about.ts';
+import '../money/account/hooks.ts';
+import '../money/contracts/dimensions.ts';
 import '../money/account/account-state.ts';
 import '../money/contracts/all-accounts.ts';
 import '../money/alerts/alert-outbox.ts';

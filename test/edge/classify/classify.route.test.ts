@@ -471,7 +471,7 @@ test('256 texts with money for about 100: each refusal was right when it was mad
     vars: {
       ACCOUNT: watching((bound, answer) => {
         if (answer.outcome !== 'refused') return;
-        const { day } = answer.standing;
+        const { day } = answer.quota;
         if (!day) throw new Error('no day');
         refusals.push({
           reason: answer.refusal.reason,
@@ -507,7 +507,7 @@ test('256 texts with money for about 100: each refusal was right when it was mad
   expect(ledger).toHaveLength(answered);
   expect(nano(cost_usd)).toBe(answered * COST);
   expect(ledger.reduce((sum, row) => sum + nano(row.cost_usd), 0)).toBe(nano(cost_usd));
-  const { day, running_requests } = await object().standing();
+  const { day, running_requests } = await object().quota();
   expect({ settled: nano(day.settled_usd), held: day.held_usd, running_requests }).toEqual({
     settled: nano(cost_usd),
     held: 0,
@@ -624,7 +624,7 @@ test('a caller who leaves stops what has not begun; what ran is ended and settle
         ({ status, estimated, hold_usd, cost_usd }) => status === 'complete' || (estimated && cost_usd === hold_usd),
       ),
     ).toBe(true);
-    expect((await object().standing()).day.held_usd).toBe(0);
+    expect((await object().quota()).day.held_usd).toBe(0);
   }
 });
 

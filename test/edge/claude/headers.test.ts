@@ -4,7 +4,7 @@ import 'cloudflare:workers';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { headersDown, headersUp as plainUp } from '#edge/claude/headers.ts';
-import { mayBeForwarded } from '#edge/kit/http/headers/headers-kept-here.ts';
+import { mayBeForwarded } from '#edge/kit/http/headers/not-forwarded.ts';
 import { errorOf, testApp } from '#test/support/app.ts';
 import { runs, tryCases } from '#test/support/runs.ts';
 import { SMALL_MESSAGE } from '#test/support/small-message.ts';

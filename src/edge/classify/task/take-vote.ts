@@ -9,12 +9,12 @@ import { withUserId } from '../../claude/request/user-id.ts';
 import type { Upstream } from '../../claude/upstream.ts';
 import { DO_NOT_RETRY, invalidRequest, toApiError } from '../../kit/http/errors.ts';
 import { withJson } from '../../kit/http/read-json.ts';
-import { tryId } from '../../money/admission/admission.ts';
+import { attemptId } from '../../money/admission/admission.ts';
 import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
 import type { MeterRequest } from '../../money/admission/metered-request.ts';
-import { OF_PREFIX, say } from '../../money/contracts/about.ts';
 import type { Refusal } from '../../money/contracts/admission.ts';
 import { CHOICE } from '../../money/contracts/admission.ts';
+import { dimensionValue, OF_PREFIX } from '../../money/contracts/dimensions.ts';
 import type { ConcurrencyLimiter } from './concurrency-limiter.ts';
 import { cancelled, type FailedCall, failureAfterCut, failureOf, unlabelled } from './failure.ts';
 import { type AnswerFault, askedForm, type Choice, classificationRequest, delimiterFor, readChoice } from './prompt.ts';
@@ -101,7 +101,7 @@ export async function takeVote(
 function nameOfCall({ limiter, requestId }: Classifying & { limiter: ConcurrencyLimiter }): string {
   const { names } = limiter;
   limiter.names += 1;
-  return names === 0 ? requestId : tryId(requestId, names * TRIES_OF_A_CALL);
+  return names === 0 ? requestId : attemptId(requestId, names * TRIES_OF_A_CALL);
 }
 
 /** @returns what helps against answers that are cut, as a sentence. @param calls the last one is of the model that was cut */
@@ -151,7 +151,7 @@ async function callModel(
       model,
       requestFor,
       headers: new Headers({ 'anthropic-version': API_VERSION }),
-      about: { ...by.chooses?.about, ...say(OF_PREFIX, prefix) },
+      about: { ...by.chooses?.about, ...dimensionValue(OF_PREFIX, prefix) },
       fallbacks: by.fallbacks ?? task.fallbacks,
       routing: { streams: false, account: identity.account },
       signal,

@@ -60,7 +60,7 @@ declare module '../../kit/plugins/plugins.ts' {
  * @returns undefined if neither is present
  * @throws ApiError 400 for a malformed value, and if body and header differ
  */
-export function saidOf<T>(
+export function parseOption<T>(
   name: string,
   { schema, header = undefined, ofHeader, mayBeNull }: RequestMember<T>,
   headers: Headers | undefined,

@@ -6,7 +6,13 @@ import { invalidRequest } from '../../kit/http/errors.ts';
 import type { Json } from '../../kit/json/object.ts';
 import { contributions, memoizeByPlugins } from '../../kit/plugins/plugins.ts';
 import { PREFIX_MEMBER } from '../../registry/prefixes/prefixes.schema.ts';
-import { type KnownMembers, type MemberValues, type RequestMember, type RequestMembers, saidOf } from './member.ts';
+import {
+  type KnownMembers,
+  type MemberValues,
+  parseOption,
+  type RequestMember,
+  type RequestMembers,
+} from './member.ts';
 
 const allMembers = memoizeByPlugins(() => {
   let all: RequestMembers = { conversation: CONVERSATION_MEMBER, prefix: PREFIX_MEMBER, show: SHOW_MEMBER };
@@ -56,25 +62,25 @@ export function memberSchemas(which: (member: RequestMember) => boolean = () => 
 }
 
 /** Reads a member as `saidOf` does. @returns undefined, too, where its plugin is absent. @throws ApiError 400 as that does */
-export function askedMember<Name extends keyof MemberValues>(
+export function readOption<Name extends keyof MemberValues>(
   name: Name,
   headers: Headers | undefined,
   body: Json,
 ): MemberValues[Name] | undefined {
   const members: KnownMembers = allMembers();
   const member = members[name];
-  return member && saidOf<MemberValues[Name]>(name, member, headers, body);
+  return member && parseOption<MemberValues[Name]>(name, member, headers, body);
 }
 
 /** Checks what a request says to the edge alone. Limits are checked where something runs. @throws ApiError 400 as `saidOf` does */
 export function checkMembers(headers: Headers, body: Json): void {
-  for (const [name, member] of ofBodies()) if (!member.isLimit) saidOf(name, member, headers, body);
+  for (const [name, member] of ofBodies()) if (!member.isLimit) parseOption(name, member, headers, body);
 }
 
 /** @throws ApiError 400 for a member that needs a conversation, in a request without one */
 export function refuseKept(headers: Headers, body: Json): void {
   for (const [name, member] of ofBodies()) {
-    if (member.keeps === undefined || !(saidOf(name, member, headers, body) ?? false)) continue;
+    if (member.keeps === undefined || !(parseOption(name, member, headers, body) ?? false)) continue;
     throw invalidRequest(
       `${name}: it needs a conversation, which keeps ${member.keeps}. Send \`conversation\`, with an id of your own.`,
     );

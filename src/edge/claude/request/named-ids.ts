@@ -3,7 +3,7 @@
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { withOneReading } from '../../kit/http/read-json.ts';
 import { isObject } from '../../kit/json/object.ts';
-import { FILE_KEY, fileIdsIn, type MadeId, type MadeKind } from '../usage/made-ids.ts';
+import { type CreatedId, FILE_KEY, fileIdsIn, type MadeKind } from '../usage/created-ids.ts';
 import { RequestBody } from './request-body.ts';
 
 /** Matches escaped letters, by which a key could be hidden in the text. */
@@ -28,21 +28,21 @@ function plainText(text: string): string {
  *   another value
  * @throws ApiError 400 for a body that nests too deep to be checked
  */
-export function namedIds(body: JsonBody): { ids: readonly MadeId[]; body: JsonBody } {
+export function namedIds(body: JsonBody): { ids: readonly CreatedId[]; body: JsonBody } {
   if (!mayName(body)) return { ids: [], body };
   const read = withOneReading(body, 'everywhere');
   return { ids: idsNamed(read.json), body: read };
 }
 
 /** @returns the ids that the new part of a turn names. The ids in its history were checked when they were new. */
-export function idsInTurn(body: JsonBody): readonly MadeId[] {
+export function idsInTurn(body: JsonBody): readonly CreatedId[] {
   const own = body instanceof RequestBody ? { text: body.ownText, json: body.own } : body;
   return mayName(own) ? idsNamed(own.json) : [];
 }
 
 /** @returns the ids that a Messages request names, each once */
-export function idsNamed(request: Readonly<Record<string, unknown>>): readonly MadeId[] {
-  const found: MadeId[] = [];
+export function idsNamed(request: Readonly<Record<string, unknown>>): readonly CreatedId[] {
+  const found: CreatedId[] = [];
   const add = (kind: MadeKind, ids: Iterable<string>) => {
     for (const id of new Set(ids)) found.push({ kind, id });
   };

@@ -3,7 +3,7 @@ import { BACKSLASH, QUOTE } from '../../kit/json/characters.ts';
 import { memberOf, stringOrUndefined } from '../../kit/json/object.ts';
 import { parseOrUndefined } from '../../kit/json/parse.ts';
 import { isDigit, startsWith } from '../../kit/sse/bytes.ts';
-import { mostTokens, mostTokensOf } from '../pricing/most-tokens.ts';
+import { mostTokensOf, tokenUpperBound } from '../pricing/token-upper-bound.ts';
 import { ADVISOR, HiddenOutputClock, isThinkingType } from './hidden-output.ts';
 import { fallbacksIn, type Seen, type Timing, toolOfUse } from './usage-report.ts';
 
@@ -70,7 +70,7 @@ export class ObservedOutput {
    * @returns what was seen until then, with its deltas measured
    */
   seenAt(at: number, unfinished: { isDelta: boolean; bytes: Uint8Array } | undefined, final: boolean): Seen {
-    const half = unfinished ? mostTokens(unfinished.bytes) : 0;
+    const half = unfinished ? tokenUpperBound(unfinished.bytes) : 0;
     const isResult = this.#isStepOver && unfinished?.isDelta === false;
     return {
       said: Math.ceil(this.#said + (isResult ? 0 : half)),
@@ -223,7 +223,7 @@ export class ObservedOutput {
     if (close !== end - 3 || open !== keyEnd + 2 || key !== typeEnd + 2) return false;
     if (bytes.subarray(open + 1, close).includes(BACKSLASH)) return false;
     if (startsWith(bytes, type, typeEnd, SIGNATURE)) return true;
-    const tokens = mostTokens(bytes, open + 1, close);
+    const tokens = tokenUpperBound(bytes, open + 1, close);
     if (startsWith(bytes, type, typeEnd, TEXT_TYPE) || startsWith(bytes, type, typeEnd, INPUT_TYPE))
       for (let byte = open + 1; byte < close; byte += 1) if (isFirstByte(bytes[byte] ?? 0)) this.letters += 1;
     if (startsWith(bytes, type, typeEnd, THINKING)) this.#thinking += tokens;

@@ -6,9 +6,9 @@ import { parseOrUndefined } from '../../kit/json/parse.ts';
 import { skipOneSpace, startsWith } from '../../kit/sse/bytes.ts';
 import type { StreamEnd } from '../../kit/sse/endings.ts';
 import { LineReader, LONGEST_LINE_BYTES } from '../../kit/sse/lines.ts';
-import { MadeIds } from './made-ids.ts';
+import { CreatedIds } from './created-ids.ts';
 import { ObservedOutput } from './observed-output.ts';
-import { isFinal, ToldUsage } from './told-usage.ts';
+import { isFinal, ReportedUsage } from './reported-usage.ts';
 import { errorType, isNothingButError, type Report } from './usage-report.ts';
 
 const EVENT = utf8('event:');
@@ -69,11 +69,11 @@ export class UsageReader {
   };
   readonly #readsBlocks: boolean;
   readonly #observed: ObservedOutput;
-  readonly #made: MadeIds | undefined;
+  readonly #made: CreatedIds | undefined;
   /** The latest and the earliest time at which the current piece may have come. */
   #at: number;
   #since: number;
-  readonly #told = new ToldUsage();
+  readonly #told = new ReportedUsage();
   /** Pieces of which no line has been read yet. Most streams end before that is necessary. */
   #unread: Arrived[] = [];
   #read = false;
@@ -86,7 +86,7 @@ export class UsageReader {
 
   constructor({ sentAt = Date.now(), readsBlocks = false, readsIds = false }: UsageReaderOptions = {}) {
     this.#readsBlocks = readsBlocks || readsIds;
-    this.#made = readsIds ? new MadeIds() : undefined;
+    this.#made = readsIds ? new CreatedIds() : undefined;
     this.#observed = new ObservedOutput(sentAt);
     this.#at = sentAt;
     this.#since = sentAt;

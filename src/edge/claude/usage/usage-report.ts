@@ -1,10 +1,10 @@
 import { type ErrorType, isErrorType } from '../../kit/http/errors.ts';
 import { isObject, memberOf, stringOrUndefined } from '../../kit/json/object.ts';
 import { isCount, type Usage } from '../pricing/cost.ts';
-import { mostTokensOf } from '../pricing/most-tokens.ts';
+import { mostTokensOf } from '../pricing/token-upper-bound.ts';
+import type { CreatedId } from './created-ids.ts';
 import { isThinkingType } from './hidden-output.ts';
-import type { MadeId } from './made-ids.ts';
-import { ToldUsage } from './told-usage.ts';
+import { ReportedUsage } from './reported-usage.ts';
 
 /** What had come of an answer at one moment, since its first prompt. */
 export interface Timing {
@@ -83,7 +83,7 @@ export interface Report {
   /** The length of the signatures and the redacted data of its thinking. */
   signed?: number | undefined;
   /** The ids of what the answer has made, if they were asked for. */
-  made?: readonly MadeId[] | undefined;
+  made?: readonly CreatedId[] | undefined;
   /** Whether the answer ended as the API ends it: with `message_stop`, or as a complete JSON message. */
   completed: boolean;
   /** The type of the `error` event or body, if that is how it ended. */
@@ -98,7 +98,7 @@ export interface Report {
 export function reportOf(message: object | undefined, bytes: number): Report {
   const isMessage = memberOf(message, 'type') === 'message';
   const content = memberOf(message, 'content');
-  const reported = new ToldUsage();
+  const reported = new ReportedUsage();
   reported.hasBlocks = Array.isArray(content) && content.length > 0;
   const told = reported.take(memberOf(message, 'usage'), true);
   const letters = writtenWordsIn(content);

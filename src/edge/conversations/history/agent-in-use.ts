@@ -3,7 +3,7 @@
 import type { RequestContext } from '../../auth/context.ts';
 import type { Upstream } from '../../claude/upstream.ts';
 import type { Settings } from '../../config/settings.ts';
-import type { About, Dimension } from '../../money/contracts/about.ts';
+import type { Dimension, DimensionValues } from '../../money/contracts/dimensions.ts';
 import type { Approvers } from '../../registry/tools/tool-kind.ts';
 import type { InheritedParts, PrefixDefaults } from './inherited-parts.ts';
 import type { RetainedAgent } from './storage/rows.ts';
@@ -34,7 +34,7 @@ export interface ChoiceAsked {
 /** The model that was chosen for a message. */
 export interface ChosenModel {
   model: string;
-  about: About;
+  about: DimensionValues;
   /** @returns headers of its answer. @param hides whether only the model is told */
   headers(hides: boolean): Record<string, string>;
 }
@@ -58,7 +58,7 @@ export interface AgentInUse {
    * @param members the caller's members as JSON texts
    * @throws ApiError 400 for what the agent does not allow, 500 for an MCP server whose secret is missing
    */
-  lay(members: ReadonlyMap<string, string>, inherited: InheritedParts, how: LaidBehind): string;
+  applyPrefix(members: ReadonlyMap<string, string>, inherited: InheritedParts, how: LaidBehind): string;
   /** Chooses the model of a message without a conversation. @returns undefined if it has only one model */
   chooseModel(request: ChoiceAsked): Promise<ChosenModel | undefined>;
 }

@@ -94,7 +94,7 @@ export function readAsked(
   // A restricted token sends none of its own, and what it resends does not go up.
   const { used, breakpoints } = isBound ? breakpointsFor() : breakpointsFor(text, inherited.system, inherited.tools);
   const laid = agent
-    ? withoutOmittedTools(agent.lay(sent, inherited, { breakpoints, counts, secrets, model }), transcript)
+    ? withoutOmittedTools(agent.applyPrefix(sent, inherited, { breakpoints, counts, secrets, model }), transcript)
     : text;
   const json = JSON.parse(laid) as Json;
   if (!agent) refuseWithoutAgent(json);

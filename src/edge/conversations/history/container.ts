@@ -6,8 +6,8 @@
 import { containerIds } from '../../claude/request/named-ids.ts';
 import { itemTexts, memberTexts } from '../../kit/json/edit.ts';
 import { asText, isObject, type Json, memberOf, parseObject } from '../../kit/json/object.ts';
-import { toldResults } from './left-out-calls.ts';
 import { ANSWERED, tailIn } from './new-messages.ts';
+import { resultsAsText } from './omitted-calls.ts';
 import { blocksIn, type RepairedMessage, storeRepaired } from './repaired-messages.ts';
 import { blocksWithout, isServed } from './replayable-blocks.ts';
 import type { MessageText } from './storage/history-cache.ts';
@@ -140,7 +140,7 @@ export function lostCode(
   const lost = new Set(callsOfCode(blocks, ended));
   const repaired = rows.flatMap((row) => {
     const before = blocksIn(row.text);
-    const content = row.role === 'assistant' ? answerWithout(before, lost, ended) : toldResults(before, lost);
+    const content = row.role === 'assistant' ? answerWithout(before, lost, ended) : resultsAsText(before, lost);
     const isSame = content.length === before.length && content.every((block, at) => block === before[at]);
     return isSame ? [] : [{ ...row, content }];
   });

@@ -156,7 +156,7 @@ export function newBehind(
     const until = within + own.length;
     if (
       (own.length > 0 || blocks.length === 0) &&
-      canonical(inOneOrder(own)) === canonical(inOneOrder(blocks.slice(within, until)))
+      canonical(normalizeOrder(own)) === canonical(normalizeOrder(blocks.slice(within, until)))
     ) {
       within = until < blocks.length ? until : 0;
       if (within === 0) at += 1;
@@ -258,7 +258,7 @@ function shownText(content: unknown): string {
 }
 
 /** @returns the blocks of a user's message with its results in one order: the edge puts them in that of their calls */
-function inOneOrder(blocks: readonly unknown[]): readonly unknown[] {
+function normalizeOrder(blocks: readonly unknown[]): readonly unknown[] {
   if (answeredTools(blocks).length === 0) return blocks;
   const named = blocks.map((block) => ({ block, id: answeredTools([block])[0] ?? '' }));
   const ordered = named.toSorted((one, other) => Number(one.id > other.id) - Number(one.id < other.id));

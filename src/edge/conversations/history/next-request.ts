@@ -1,9 +1,9 @@
 /** Builds the request that goes up from the caller's body, the history and the conversation's defaults. */
 
+import { adaptForModel, changedTexts } from '../../claude/pricing/adapt-for-model.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import { changedTexts, takes } from '../../claude/pricing/takes.ts';
-import { worstCaseOf } from '../../claude/pricing/worst-case.ts';
-import { askedMember, withoutMembers } from '../../claude/request/members.ts';
+import { maximumCost } from '../../claude/pricing/maximum-cost.ts';
+import { readOption, withoutMembers } from '../../claude/request/members.ts';
 import { type Replacement, RequestBody } from '../../claude/request/request-body.ts';
 import type { SentHistory } from '../../claude/request/sent-history.ts';
 import type { Settings } from '../../config/settings.ts';
@@ -25,14 +25,14 @@ import { checkContinuation, type SentMessage } from './continuation.ts';
 import { frameOf } from './frame.ts';
 import { guard } from './guard.ts';
 import { inheritedParts } from './inherited-parts.ts';
-import { toldMessage } from './left-out-calls.ts';
-import { bodyWithMendedCalls } from './mended-calls.ts';
 import { ANSWERED, type Continued, joinedResults, leftOutOf, newMessages, tailIn } from './new-messages.ts';
+import { messageWithoutCalls } from './omitted-calls.ts';
 import { withoutOmittedTools } from './omitted-tools.ts';
 import { markQuestion } from './question-breakpoint.ts';
 import { type ResultsOfStep, resultsInQuestion } from './refused-results.ts';
 import { repairPaused } from './repair-paused.ts';
 import { type RepairablePlan, RequestRepair } from './repair-request.ts';
+import { bodyWithRepairedCalls } from './repaired-calls.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf } from './shown-messages.ts';
 import type { CachedHistory, MessageText } from './storage/history-cache.ts';
@@ -93,9 +93,9 @@ export function nextRequest(
   settings: Settings,
   options: RequestOptions = {},
 ): NextRequest {
-  const text = bodyWithMendedCalls(sent);
+  const text = bodyWithRepairedCalls(sent);
   const request = readAsked(text, transcript, settings, options);
-  const continuation = readSaid(request, transcript, settings, options);
+  const continuation = readIncoming(request, transcript, settings, options);
   const { agent } = options;
   const { json, sent: members, frozen, maxTokens, name } = request;
   const { fresh, news, shown, last, follows, leavesPaused, model } = continuation;
@@ -173,7 +173,7 @@ interface Said {
 }
 
 /** Reads which messages are new, and what they continue: that chooses the model. */
-function readSaid(
+function readIncoming(
   { json, members, profile, cached, name }: Asked,
   transcript: Transcript,
   { models, MAX_BODY_BYTES: limit }: Settings,
@@ -186,7 +186,7 @@ function readSaid(
   const begin = beginningOf(transcript, profile?.sentFrom ?? 0).from;
   const stored = cached || isLongHistory(transcript, begin) ? undefined : readHistory(transcript, begin, limit);
   const tail = cached?.tail ?? stored?.tail ?? tailIn(transcript);
-  const cancels = askedMember('on_pending_tools', undefined, json) === 'cancel';
+  const cancels = readOption('on_pending_tools', undefined, json) === 'cancel';
   const incomingOnly = newMessages(incoming, texts, transcript, last, tail);
   const newIn = toldBy(leftOutOf(transcript));
   if (isBound) guard().checkMessages(newIn(incomingOnly).fresh, callsOfClient(tail, agent));
@@ -208,7 +208,7 @@ function readSaid(
 /** @returns what tells in words what left-out calls have answered */
 function toldBy(leftOut: ReadonlySet<string>): (of: Continued) => Continued {
   return (of) => {
-    const news = of.news.map((text) => toldMessage(text, leftOut));
+    const news = of.news.map((text) => messageWithoutCalls(text, leftOut));
     const fresh = of.fresh.map((message, at) => {
       const text = news[at] ?? '';
       return text === of.news[at] ? message : messageOf({ role: message.role, text });
@@ -261,7 +261,8 @@ function changesFor(
     ...(run || agent ? withoutMembers().all : withoutMembers().ofTurn),
     stream: counts ? undefined : 'true',
     // A loop is gone on with by the model that began it.
-    ...(model !== models.resolve(name) && changedTexts(takes(models.find(model), json, models.find(name)).changes)),
+    ...(model !== models.resolve(name) &&
+      changedTexts(adaptForModel(models.find(model), json, models.find(name)).changes)),
     model: JSON.stringify(model),
     max_tokens: counts ? undefined : String(maxTokens),
   };
@@ -332,7 +333,7 @@ export function plannedRun(
   const sent = memberTexts(rest);
   const { frozen } = transcript;
   const laid = agent
-    ? withoutOmittedTools(agent.lay(sent, inheritedParts(sent, frozen), { breakpoints: 0 }), transcript)
+    ? withoutOmittedTools(agent.applyPrefix(sent, inheritedParts(sent, frozen), { breakpoints: 0 }), transcript)
     : rest;
   const run = runIn(memberTexts(laid), JSON.parse(laid) as Json, frozen, isRun);
   return run && { ...run, rest };
@@ -390,7 +391,7 @@ function tokensAdded(
   { models }: Settings,
 ): number | undefined {
   const bytes = texts.reduce((sum, text) => sum + releasedLength(encoder.encode(text)), 0);
-  const { worstCase } = worstCaseOf({ model, messages, max_tokens: 0 }, { bytes, models });
+  const { worstCase } = maximumCost({ model, messages, max_tokens: 0 }, { bytes, models });
   return worstCase.bounded ? worstCase.inputTokens : undefined;
 }
 

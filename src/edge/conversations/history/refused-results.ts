@@ -6,8 +6,8 @@
 import { writeJson } from '../../kit/json/kept-text.ts';
 import { asText, type Json, memberOf, parseObject } from '../../kit/json/object.ts';
 import type { PendingResults } from './continuation.ts';
-import { toldResult, wordsBefore } from './left-out-calls.ts';
 import { ANSWERED, tailIn } from './new-messages.ts';
+import { resultAsText, wordsBefore } from './omitted-calls.ts';
 import { blocksIn, type RepairedMessage, storeRepaired } from './repaired-messages.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import type { MessageText } from './storage/history-cache.ts';
@@ -54,7 +54,7 @@ export function resultAt(message: unknown, at: number, pending: PendingResults):
   if (id !== undefined) return pending.has(id) ? id : undefined;
   const words = wordsBefore(content, at);
   const result = words && parseObject(pending.get(words.id) ?? '');
-  return result && words.behind < toldResult(result).length ? words.id : undefined;
+  return result && words.behind < resultAsText(result).length ? words.id : undefined;
 }
 
 /**
@@ -145,8 +145,8 @@ export function withHidden(blocks: readonly Json[], hidden: ReadonlyMap<string, 
     const words = wordsBefore([block], 0)?.id ?? '';
     const result = hidden.get(asText(block.tool_use_id ?? ''));
     const hiddenWords = hidden.get(words);
-    all.push(...(result ? [result] : hiddenWords ? toldResult(hiddenWords) : [block]));
-    if (hiddenWords) at += toldResult(parseObject(before.get(words) ?? '') ?? {}).length - 1;
+    all.push(...(result ? [result] : hiddenWords ? resultAsText(hiddenWords) : [block]));
+    if (hiddenWords) at += resultAsText(parseObject(before.get(words) ?? '') ?? {}).length - 1;
   }
   return all;
 }

@@ -4,7 +4,7 @@
  */
 
 import { asText, isObject, type Json, memberOf } from '../../kit/json/object.ts';
-import { toldResults } from './left-out-calls.ts';
+import { resultsAsText } from './omitted-calls.ts';
 import { isServed } from './replayable-blocks.ts';
 
 /** A message of a request, as JSON. */
@@ -191,7 +191,7 @@ export function omittedCalls(omitted: OmittedBlocks): ReadonlySet<string> {
 export function withoutOmitted(content: unknown, omitted: OmittedBlocks): Json[] | undefined {
   const blocks = contentBlocks(content);
   const calls = omittedCalls(omitted);
-  const replaced = toldResults(blocks, calls).flatMap((block) => replacementOf(block, omitted));
+  const replaced = resultsAsText(blocks, calls).flatMap((block) => replacementOf(block, omitted));
   const isSame = (before: readonly Json[]) =>
     before.length === replaced.length && before.every((block, at) => block === replaced[at]);
   if (isSame(blocks)) return undefined;

@@ -12,9 +12,9 @@ import { CONFIRM_AGAIN_MS } from './maintenance.ts';
 import { eraseDamaged } from './profile-changes.ts';
 
 /** Renews the hold of the running turn, repeats unconfirmed settlements and reports, and deletes what has expired. */
-export async function tendConversation(state: ConversationState): Promise<void> {
+export async function maintainConversation(state: ConversationState): Promise<void> {
   try {
-    await tendReadable(state);
+    await maintainReadable(state);
     state.retries.succeeded('alarm');
   } catch (thrown) {
     if (!damageIn(thrown)) return retryAlarm(state, thrown);
@@ -30,7 +30,7 @@ function retryAlarm({ alarm, now, retries }: ConversationState, thrown: unknown)
   retries.failed('alarm', thrown, nextAt);
 }
 
-async function tendReadable(state: ConversationState): Promise<void> {
+async function maintainReadable(state: ConversationState): Promise<void> {
   const { transcript, maintenance } = state;
   const { alarm, now } = state;
   const isDue = alarm.fired(now());

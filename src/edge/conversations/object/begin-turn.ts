@@ -5,7 +5,7 @@ import { HOUR_MS } from '../../kit/async/durations.ts';
 import { toApiError } from '../../kit/http/errors.ts';
 import { ContextValues } from '../../kit/plugins/context-values.ts';
 import { refuseRevokedCaller } from '../../money/admission/refuse-revoked.ts';
-import { type About, OF_PREFIX, say } from '../../money/contracts/about.ts';
+import { type DimensionValues, dimensionValue, OF_PREFIX } from '../../money/contracts/dimensions.ts';
 import type { AgentInUse } from '../history/agent-in-use.ts';
 import { leaveLostCode } from '../history/container.ts';
 import { guard } from '../history/guard.ts';
@@ -15,22 +15,22 @@ import { BLANK_TURN, type Profile, refOf, type TurnRow, type TurnStatus } from '
 import type { Transcript } from '../history/storage/transcript.ts';
 import { addNotes, type TurnNotes } from '../history/storage/turn-notes.ts';
 import { latestTurn } from '../history/storage/turn-queries.ts';
-import { isRefused, type Runner } from '../turn/running-turn.ts';
-import { Turn } from '../turn/turn.ts';
 import type { TurnContext, TurnOptions } from '../turn/turn-context.ts';
 import { listedParentOf } from '../turn/turn-ending.ts';
-import { TurnRunner } from '../turn/turn-runner.ts';
+import { TurnExecutor } from '../turn/turn-executor.ts';
+import { isRefused, type Runner } from '../turn/turn-handle.ts';
+import { TurnRecorder } from '../turn/turn-recorder.ts';
 import { withoutEdgeBlocks } from '../views/edge-blocks.ts';
-import { turnPrefix } from '../views/shown-to.ts';
+import { turnPrefix } from '../views/redact-for.ts';
 import { callHooks } from './call-hooks.ts';
 import type { AskedBeginning, BegunRequest, CountedPrompt, PromptRequest, TurnRequest } from './contract.ts';
 import type { ConversationState } from './conversation-state.ts';
-import { failedResult, receivedText } from './crossing-answer.ts';
-import { type Beginning, layerOf, retainedAgent, takeNamed, withdrawnFrom } from './named-beginning.ts';
+import type { AskedTurn, ConversationContext, ConversationHooks } from './hooks.ts';
+import { type Beginning, layerOf, retainedAgent, takeNamed, withdrawnFrom } from './initial-context.ts';
 import { accountRequestOf } from './object-context.ts';
-import type { AskedTurn, ConversationContext, ConversationHooks } from './parts.ts';
 import { startConversation } from './profile-changes.ts';
-import { checkRetained, layRetained } from './retained-prefix.ts';
+import { applyRetainedPrefix, checkRetained } from './retained-prefix.ts';
+import { failedResult, receivedText } from './rpc-response.ts';
 
 /** How often the alarm rings while a turn runs. It wakes an object that died. */
 export const WATCH_MS = 30_000;
@@ -123,7 +123,7 @@ export function beginTurn(conversation: ConversationContext, turn: AskedTurn, pl
 export function runnerOfTurn(
   conversation: ConversationContext,
   request: BegunRequest,
-  turn: Turn,
+  turn: TurnRecorder,
   planned: NextRequest,
 ): Runner {
   const { transcript, maintenance } = conversation;
@@ -137,7 +137,7 @@ export function runnerOfTurn(
       maintenance.settlements.follow(turn.row, settled);
       maintenance.reportSoon();
     },
-    onBroken: conversation.broke,
+    onBroken: conversation.abortObject,
   });
 }
 
@@ -196,7 +196,7 @@ export function storeTurn(
   row: TurnRow,
   planned: NextRequest,
   { long = {}, ...options }: Omit<TurnOptions, 'newMessages' | 'recovered'> & { long?: TurnNotes } = {},
-): Turn {
+): TurnRecorder {
   const { profile } = transcript;
   if (!profile) throw new TypeError('A conversation without a profile.');
   const sentFrom = planned.follows ? profile.sentFrom : planned.sentFrom;
@@ -220,7 +220,7 @@ export function storeTurn(
       fresh: { turn: row.seq, messages: planned.messages, history: planned.longer },
     });
   const { leavesPaused } = planned;
-  return new Turn(transcript, row, planned.maxTokens, {
+  return new TurnRecorder(transcript, row, planned.maxTokens, {
     ...options,
     leavesPaused,
     newMessages: planned.messages.length,
@@ -231,16 +231,16 @@ export function storeTurn(
 export function runnerOf(
   conversation: ConversationContext,
   { place, call, caller: identity, query, asked }: BegunRequest,
-  turn: Turn,
+  turn: TurnRecorder,
   planned: NextRequest,
   own: Pick<TurnContext, 'headers' | 'most' | 'isLater' | 'onEnd' | 'onBroken'>,
-): TurnRunner {
+): TurnExecutor {
   const { transcript, env, waitUntil } = conversation;
   const upstream = conversation.upstream();
   const stays = upstream.pool && latestTurn(transcript, READ_BY_UPSTREAM)?.outcome?.upstream;
   const { prefix } = transcript.profile ?? {};
   const { betas } = retainedAgent(conversation)?.definition ?? {};
-  return new TurnRunner(turn, {
+  return new TurnExecutor(turn, {
     requestId: call.id,
     identity,
     query,
@@ -250,11 +250,11 @@ export function runnerOf(
     conversation: place.id,
     parent: transcript.profile?.parent && listedParentOf(transcript.profile.parent),
     adds: planned.messages.reduce((sum, { text }) => sum + text.length, 0),
-    lay: layerOf(conversation, transcript.profile),
+    applyPrefix: layerOf(conversation, transcript.profile),
     about: Object.assign(
-      say(OF_PREFIX, prefix ? refOf(prefix) : undefined),
+      dimensionValue(OF_PREFIX, prefix ? refOf(prefix) : undefined),
       ...callHooks(conversation, 'about', (part) => part.about?.(planned.memory)),
-    ) as About,
+    ) as DimensionValues,
     settings: conversation.settings(),
     upstream,
     stays,
@@ -373,7 +373,7 @@ async function buildPrompt(
     }),
   );
   const { account = '', prefix: retained } = profile ?? {};
-  const { bytes } = retained ? (await layRetained(state, account, retained, planned.body)).body : planned.body;
+  const { bytes } = retained ? (await applyRetainedPrefix(state, account, retained, planned.body)).body : planned.body;
   const { betas = [] } = agent?.definition ?? {};
   return { ok: true, value: new Blob([bytes]).stream(), betas: betas.length > 0 ? betas : undefined };
 }

@@ -2,7 +2,7 @@
 
 import { logFailure } from '../../kit/http/log.ts';
 import { damageIn } from '../history/storage/damaged-row.ts';
-import type { ConversationContext, ConversationHooks } from './parts.ts';
+import type { ConversationContext, ConversationHooks } from './hooks.ts';
 
 /** Hooks whose errors are logged. An error in any other one rejects the turn. */
 type LoggedHook = 'headers' | 'about' | 'tell' | 'ended' | 'settle' | 'alarm' | 'by' | 'isOpen' | 'stop';

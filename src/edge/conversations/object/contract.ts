@@ -19,25 +19,25 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   wake(): void;
   checkCredential(): Promise<void>;
   resume(after: string | undefined, by?: BoundCaller, show?: string): Resumed;
-  stop(only?: StopQuery, by?: BoundCaller): Promise<Result<CrossingText>>;
-  read(): Result<CrossingText>;
-  turnReport(id: string): Result<CrossingText>;
+  stop(only?: StopQuery, by?: BoundCaller): Promise<Result<RpcText>>;
+  read(): Result<RpcText>;
+  turnReport(id: string): Result<RpcText>;
   turnOutcome(key: string, isAwaited: boolean): Promise<TurnOutcome | undefined>;
-  cancel(turn: string): Promise<Result<CrossingText>>;
+  cancel(turn: string): Promise<Result<RpcText>>;
   part<T>(plugin: string, method: string, ...args: readonly unknown[]): Promise<Result<T>>;
   messages(page: HistoryQuery, by?: BoundCaller): Result<ReadableStream<Uint8Array>>;
   export(view?: View): Promise<Result<ReadableStream<Uint8Array>>>;
   create(
-    place: ConversationPlace,
+    place: ConversationKey,
     fields: CreatedFields,
-    texts: { system?: CrossingText; tools?: CrossingText; messages?: CrossingText },
-  ): Promise<Result<CrossingText>>;
-  patch(patch: ConversationPatch): Result<CrossingText>;
-  rewind(before: string): Result<CrossingText>;
-  fork(to: string, at: string | undefined, by?: BoundCaller): Promise<Result<CrossingText>>;
+    texts: { system?: RpcText; tools?: RpcText; messages?: RpcText },
+  ): Promise<Result<RpcText>>;
+  patch(patch: ConversationPatch): Result<RpcText>;
+  rewind(before: string): Result<RpcText>;
+  fork(to: string, at: string | undefined, by?: BoundCaller): Promise<Result<RpcText>>;
   backup(): Promise<Result<ReadableStream<Uint8Array>>>;
-  adopt(place: ConversationPlace, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>>;
-  erase(place?: ConversationPlace, ends?: boolean): Promise<boolean>;
+  adopt(place: ConversationKey, lines: ReadableStream<Uint8Array>): Promise<Result<RpcText>>;
+  erase(place?: ConversationKey, ends?: boolean): Promise<boolean>;
 }
 
 /** A decision about a call that waits for approval. */
@@ -62,7 +62,7 @@ export interface DecisionAnswer {
 }
 
 /** The account and the id of a conversation. */
-export interface ConversationPlace {
+export interface ConversationKey {
   account: string;
   id: string;
 }
@@ -88,7 +88,7 @@ export interface AskedBeginning extends AskedAgent {
 }
 
 /** What a request asks of the edge, by the names of its members. */
-export interface AskedMembers extends AskedBeginning {
+export interface EdgeOptions extends AskedBeginning {
   /** Whether the turn is in the background. Then nobody waits for its answer, and its end is sent as an event. */
   background?: boolean | undefined;
   /** Whether a turn in the background goes up again after a crash, even if it may have run. */
@@ -121,12 +121,12 @@ export interface TurnCall {
 
 /** A turn's request, as the edge sends it to a conversation. */
 export interface TurnRequest {
-  place: ConversationPlace;
+  place: ConversationKey;
   call: TurnCall;
   caller: Identity;
   /** The caller's body, a JSON object; as a stream if it is too long for a call. */
-  body: CrossingText;
-  asked: AskedMembers;
+  body: RpcText;
+  asked: EdgeOptions;
   /** The headers as they go up, without the deployment's key. */
   headers: PlainHeaders;
   query: string;
@@ -155,7 +155,7 @@ export type Resumed =
   | { kind: 'error'; error: WireError };
 
 /** A text on its way between the edge and an object. A call carries at most 32 MB, with up to two bytes per character. */
-export type CrossingText = string | ReadableStream<Uint8Array>;
+export type RpcText = string | ReadableStream<Uint8Array>;
 
 /** The answer to a call that changes or reads a conversation: JSON text, or the error. */
 export type Result<T> = { ok: true; value: T } | { ok: false; error: WireError };

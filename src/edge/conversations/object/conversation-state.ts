@@ -17,18 +17,18 @@ import { turnsOfRun, wakingTurns } from '../history/storage/turn-queries.ts';
 import { endDamagedTurns } from '../turn/end-damaged.ts';
 import { memoryOwner } from '../turn/reserve-memory.ts';
 import { restoreCrashed } from '../turn/restore-turn.ts';
-import type { Runner } from '../turn/running-turn.ts';
 import { stopped } from '../turn/turn-abort.ts';
+import type { Runner } from '../turn/turn-handle.ts';
 import { describe } from '../views/views.ts';
 import { callHooks, stopPart } from './call-hooks.ts';
-import type { CrossingText, Result } from './contract.ts';
+import type { Result, RpcText } from './contract.ts';
 import type { StopQuery } from './conversations.schema.ts';
 import type { LeftOut } from './conversations-answers.schema.ts';
-import { crossingText, failedResult, turnInterrupted, unknownConversation } from './crossing-answer.ts';
+import { type ConversationContext, type ConversationHooks, conversationPlugins } from './hooks.ts';
+import { withdrawnFrom } from './initial-context.ts';
 import { Maintenance } from './maintenance.ts';
-import { withdrawnFrom } from './named-beginning.ts';
 import { accountRequestOf } from './object-context.ts';
-import { type ConversationContext, type ConversationHooks, conversationPlugins } from './parts.ts';
+import { failedResult, toRpcText, turnInterrupted, unknownConversation } from './rpc-response.ts';
 
 /** How long a stop or a deletion waits for the turn to end; milliseconds. */
 export const STOP_MS = 10_000;
@@ -174,7 +174,7 @@ export class ConversationState implements ConversationContext {
   };
 
   // An abort also undoes what was written since the last wait. What is damaged would break the turn again after it.
-  readonly broke = (thrown: unknown): void => {
+  readonly abortObject = (thrown: unknown): void => {
     logFailure({ conversation: this.transcript.readable?.id ?? '' }, thrown);
     const abort = () => this.#ctx.abort(thrown instanceof Error ? thrown.message : 'a turn did not end');
     if (damageIn(thrown)) {
@@ -184,9 +184,9 @@ export class ConversationState implements ConversationContext {
   };
 
   /** Describes a conversation. @param left what was left out of the history that it begins with */
-  described(profile: Profile | undefined, left?: LeftOut): Result<CrossingText> {
+  described(profile: Profile | undefined, left?: LeftOut): Result<RpcText> {
     if (!profile) return unknownConversation();
-    return { ok: true, value: crossingText(describe(profile, this.transcript, this.runner?.turn.row.id, left)) };
+    return { ok: true, value: toRpcText(describe(profile, this.transcript, this.runner?.turn.row.id, left)) };
   }
 
   get isInTransit(): boolean {
@@ -251,7 +251,7 @@ export class ConversationState implements ConversationContext {
    *
    * @returns the conversation, which says how much was left out if that is anything
    */
-  async storing(stored: Promise<void>, left?: LeftOut): Promise<Result<CrossingText>> {
+  async storing(stored: Promise<void>, left?: LeftOut): Promise<Result<RpcText>> {
     this.#isCopying = true;
     try {
       await stored;

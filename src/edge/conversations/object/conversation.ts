@@ -11,22 +11,30 @@ import { guard, toldToBound } from '../history/guard.ts';
 import { rewindTo } from '../history/rewind.ts';
 import type { PackedAnswer } from '../views/turn-answer.ts';
 import { pageOfMessages } from '../views/views.ts';
-import { tendConversation } from './alarm.ts';
+import { maintainConversation } from './alarm.ts';
 import { promptToCount } from './begin-turn.ts';
 import type {
+  ConversationKey,
   ConversationObject,
-  ConversationPlace,
   CountedPrompt,
   CreatedFields,
-  CrossingText,
   PromptRequest,
   Result,
   Resumed,
+  RpcText,
   TurnOutcome,
   TurnRequest,
 } from './contract.ts';
 import { ConversationState } from './conversation-state.ts';
 import type { ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
+import { eraseConversation } from './erase.ts';
+import { handleTurn } from './handle-turn.ts';
+import { conversationPlugins, type ImportedHistory } from './hooks.ts';
+import { type Beginning, takeNamed } from './initial-context.ts';
+import { CONFIRM_AGAIN_MS } from './maintenance.ts';
+import { changesOf, storeCreated } from './profile-changes.ts';
+import { resumeTurn } from './resume-turn.ts';
+import { releaseUnused } from './retained-prefix.ts';
 import {
   conflict,
   failedResult,
@@ -36,15 +44,7 @@ import {
   receivedText,
   unknownConversation,
   wireError,
-} from './crossing-answer.ts';
-import { eraseConversation } from './erase.ts';
-import { CONFIRM_AGAIN_MS } from './maintenance.ts';
-import { type Beginning, takeNamed } from './named-beginning.ts';
-import { conversationPlugins, type ImportedHistory } from './parts.ts';
-import { changesOf, storeCreated } from './profile-changes.ts';
-import { resumeTurn } from './resume-turn.ts';
-import { releaseUnused } from './retained-prefix.ts';
-import { takeTurn } from './take-turn.ts';
+} from './rpc-response.ts';
 import { outcomeOfTurn, reportOfTurn } from './turn-report.ts';
 
 /**
@@ -67,7 +67,7 @@ export class Conversation extends CallingObject implements ConversationObject {
   /** Begins a turn, or attaches to the one that the same request began before. `call` is the request without its body. */
   turn(call: string, sent: TurnRequest['body']): Promise<PackedAnswer> {
     const request = JSON.parse(call) as Omit<TurnRequest, 'body'>;
-    return takeTurn(this.#state, { ...request, body: sent }).then(pack);
+    return handleTurn(this.#state, { ...request, body: sent }).then(pack);
   }
 
   /** @returns the prompt of the next turn as it would go up, to be counted; undefined where there is no conversation yet */
@@ -91,7 +91,7 @@ export class Conversation extends CallingObject implements ConversationObject {
   }
 
   /** Stops the running turn, or `only` the one that is named, and keeps what has come. Changes nothing if no turn runs. */
-  async stop(only: StopQuery = {}, by?: BoundCaller): Promise<Result<CrossingText>> {
+  async stop(only: StopQuery = {}, by?: BoundCaller): Promise<Result<RpcText>> {
     this.#state.recover();
     const refused = this.#state.refusalOf(by);
     if (refused) return failedResult(refused);
@@ -114,12 +114,12 @@ export class Conversation extends CallingObject implements ConversationObject {
   }
 
   /** @returns the conversation without its messages, as JSON text. */
-  read(): Result<CrossingText> {
+  read(): Result<RpcText> {
     return this.#state.described(this.#state.profile());
   }
 
   /** @returns what a turn did, as JSON text. A failed first turn is found too, though it has left no conversation. */
-  turnReport(id: string): Result<CrossingText> {
+  turnReport(id: string): Result<RpcText> {
     this.#state.recover();
     const { transcript } = this.#state;
     return transcript.profile ? reportOfTurn(transcript, id) : unknownConversation();
@@ -134,7 +134,7 @@ export class Conversation extends CallingObject implements ConversationObject {
   }
 
   /** Stops a turn, and keeps what has come. A turn that has ended stays as it is. @returns what the turn did */
-  async cancel(turn: string): Promise<Result<CrossingText>> {
+  async cancel(turn: string): Promise<Result<RpcText>> {
     await this.stop({ turn });
     for (const { cancel } of conversationPlugins()) cancel?.(this.#state.transcript, turn, this.now());
     this.#state.maintenance.notePaused();
@@ -168,10 +168,10 @@ export class Conversation extends CallingObject implements ConversationObject {
 
   /** Creates the conversation with the defaults of its turns. It is empty, or has an imported history. */
   async create(
-    place: ConversationPlace,
+    place: ConversationKey,
     fields: CreatedFields,
-    texts: { system?: CrossingText; tools?: CrossingText; messages?: CrossingText },
-  ): Promise<Result<CrossingText>> {
+    texts: { system?: RpcText; tools?: RpcText; messages?: RpcText },
+  ): Promise<Result<RpcText>> {
     const system = texts.system && (await receivedText(texts.system));
     const tools = texts.tools && (await receivedText(texts.tools));
     const messages = texts.messages && (await receivedText(texts.messages));
@@ -182,7 +182,7 @@ export class Conversation extends CallingObject implements ConversationObject {
       history = messages === undefined ? undefined : await readImport(messages);
       beginning = await takeNamed(this.#state, place, fields, fields.caller);
       // Defaults that the agent does not allow are refused.
-      if (beginning?.agent) beginning.stored.lay(new Map(), { system, tools }, { breakpoints: 0 });
+      if (beginning?.agent) beginning.stored.applyPrefix(new Map(), { system, tools }, { breakpoints: 0 });
     } catch (thrown) {
       return failedResult(thrown);
     }
@@ -203,14 +203,14 @@ export class Conversation extends CallingObject implements ConversationObject {
   }
 
   /** Changes the fields that are not frozen. */
-  patch(patch: ConversationPatch): Result<CrossingText> {
+  patch(patch: ConversationPatch): Result<RpcText> {
     if (!this.#state.profile()) return unknownConversation();
     this.#state.maintenance.change(changesOf(patch));
     return this.read();
   }
 
   /** Goes back to the state before a message's turn. In an import it goes back to the state before the message itself. */
-  rewind(before: string): Result<CrossingText> {
+  rewind(before: string): Result<RpcText> {
     const profile = this.#state.profile();
     if (!profile) return unknownConversation();
     if (this.#state.runner) return failedResult(conflict(profile.id, this.#state.runner.turn.row.id));
@@ -223,7 +223,7 @@ export class Conversation extends CallingObject implements ConversationObject {
   }
 
   /** Copies the history, up to the turn that `at` belongs to, into another conversation of the same account. */
-  fork(to: string, at: string | undefined, by?: BoundCaller): Promise<Result<CrossingText>> {
+  fork(to: string, at: string | undefined, by?: BoundCaller): Promise<Result<RpcText>> {
     return this.part('transfer', 'fork', to, at, by);
   }
 
@@ -233,7 +233,7 @@ export class Conversation extends CallingObject implements ConversationObject {
   }
 
   /** Begins this conversation with the history of another one. Stores all of it or nothing. */
-  adopt(place: ConversationPlace, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>> {
+  adopt(place: ConversationKey, lines: ReadableStream<Uint8Array>): Promise<Result<RpcText>> {
     return this.part('transfer', 'adopt', place, lines);
   }
 
@@ -244,13 +244,13 @@ export class Conversation extends CallingObject implements ConversationObject {
    * @param ends whether its account ends, and needs no report
    * @returns whether the conversation existed
    */
-  erase(place?: ConversationPlace, ends?: boolean): Promise<boolean> {
+  erase(place?: ConversationKey, ends?: boolean): Promise<boolean> {
     return eraseConversation(this.#state, place, ends);
   }
 
   /** Renews the hold of the running turn, repeats unconfirmed settlements and reports, and deletes what has expired. */
   override alarm(): Promise<void> {
-    return tendConversation(this.#state);
+    return maintainConversation(this.#state);
   }
 }
 

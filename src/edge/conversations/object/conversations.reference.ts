@@ -1,6 +1,6 @@
 import { messageParam } from '../../claude/messages.schema.ts';
 import * as z from '../../kit/http/zod.ts';
-import { dimensions } from '../../money/contracts/about.ts';
+import { dimensions } from '../../money/contracts/dimensions.ts';
 import { jsonAnswer, namedList, pageAnswer } from '../../openapi/answers.ts';
 import { eventStream } from '../../openapi/event-stream.ts';
 import { type Resource, words } from '../../openapi/resource.ts';

@@ -2,9 +2,9 @@ import type { Context } from 'hono';
 import { hasScope } from '../../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../../auth/context.ts';
 import { route } from '../../auth/route.ts';
-import { askedMember } from '../../claude/request/members.ts';
+import { readOption } from '../../claude/request/members.ts';
 import { idsNamed, mayName } from '../../claude/request/named-ids.ts';
-import type { MadeId } from '../../claude/usage/made-ids.ts';
+import type { CreatedId } from '../../claude/usage/created-ids.ts';
 import { defaultsFor, type MessageDefaults } from '../../config/message-defaults.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
@@ -20,7 +20,7 @@ import { pauseAfterBody, readToStore } from '../../money/admission/read-body.ts'
 import { accountOf, callAccount } from '../../money/contracts/call-account.ts';
 import { checkRun } from '../../registry/tools/check-tools.ts';
 import { agentMeant, boundCaller, guard, refuseOtherConversation, toldToBound } from '../history/guard.ts';
-import type { CreatedFields, CrossingText, Resumed } from './contract.ts';
+import type { CreatedFields, Resumed, RpcText } from './contract.ts';
 import {
   conversationsQuery,
   createConversation,
@@ -31,7 +31,7 @@ import {
   rewindRequest,
   stopQuery,
 } from './conversations.schema.ts';
-import { crossingText, noConversation } from './crossing-answer.ts';
+import { noConversation, toRpcText } from './rpc-response.ts';
 import {
   apiErrorOf,
   type ConversationCall,
@@ -74,10 +74,10 @@ export const CONVERSATION_ROUTES = [
     messagesPage,
   ),
   route('GET /conversations/:id/turns/:turn', { needs: 'messages' }, async (c) =>
-    json(await callConversation<CrossingText>(c, idOf(c), (object) => object.turnReport(c.req.param('turn')))),
+    json(await callConversation<RpcText>(c, idOf(c), (object) => object.turnReport(c.req.param('turn')))),
   ),
   route('DELETE /conversations/:id/turns/:turn', { needs: 'messages' }, async (c) =>
-    json(await callConversation<CrossingText>(c, idOf(c), (object) => object.cancel(c.req.param('turn')))),
+    json(await callConversation<RpcText>(c, idOf(c), (object) => object.cancel(c.req.param('turn')))),
   ),
   route('GET /conversations/:id/stream', { needs: 'messages', bound: true, query: resumeQuery }, resume),
   route('POST /conversations/:id/stop', { needs: 'messages', bound: true, query: stopQuery }, async (c, { query }) => {
@@ -129,7 +129,7 @@ async function createWith(c: Context<AppEnv>): Promise<Response> {
   }
   const textOf = (name: 'system' | 'tools' | 'messages') => {
     const text = texts.get(name);
-    return text === undefined ? {} : { [name]: crossingText(text) };
+    return text === undefined ? {} : { [name]: toRpcText(text) };
   };
   const created = await storing(c, id, (object) =>
     object.create(place, members, { ...textOf('system'), ...textOf('tools'), ...textOf('messages') }),
@@ -139,7 +139,7 @@ async function createWith(c: Context<AppEnv>): Promise<Response> {
 
 const MOST_IDS_TOLD = 20;
 
-function notOwned(unknown: readonly MadeId[]): ApiError {
+function notOwned(unknown: readonly CreatedId[]): ApiError {
   const named = unknown.slice(0, MOST_IDS_TOLD).map(({ kind, id }) => `${kind} ${id.slice(0, 128)}`);
   const more = unknown.length > MOST_IDS_TOLD ? ` and ${unknown.length - MOST_IDS_TOLD} more` : '';
   return invalidRequest(
@@ -168,7 +168,7 @@ async function messagesPage(c: Context<AppEnv>): Promise<Response> {
 async function resume(c: Context<AppEnv>): Promise<Response> {
   const id = boundIdOf(c);
   const { after: queried, show, if_absent } = validate(resumeQuery, c.req.query());
-  const shown = askedMember('show', c.req.raw.headers, { show });
+  const shown = readOption('show', c.req.raw.headers, { show });
   const after = c.req.header('last-event-id') ?? queried;
   const resumed = await callOwn<Resumed>(c, id, (object) =>
     object.resume(after === '' ? undefined : after, boundCaller(c.get('identity')), shown),
@@ -198,12 +198,7 @@ async function resume(c: Context<AppEnv>): Promise<Response> {
 }
 
 /** Calls a method that stores something in the conversation `id`. Releases the reserved storage if the call fails. */
-export async function storing(
-  c: Context<AppEnv>,
-  id: string,
-  method: ConversationCall,
-  called = id,
-): Promise<CrossingText> {
+export async function storing(c: Context<AppEnv>, id: string, method: ConversationCall, called = id): Promise<RpcText> {
   try {
     return await callConversation(c, called, method);
   } catch (thrown) {
@@ -237,7 +232,7 @@ function checkRetention(c: Context<AppEnv>, seconds: number | null | undefined):
   throw invalidRequest(`retention_seconds: Input should be less than or equal to ${most}, as this deployment keeps it`);
 }
 
-export function json(text: CrossingText, status = 200, headers: Record<string, string> = {}): Response {
+export function json(text: RpcText, status = 200, headers: Record<string, string> = {}): Response {
   return new Response(text, { status, headers: { ...headers, 'content-type': 'application/json' } });
 }
 

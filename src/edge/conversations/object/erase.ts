@@ -2,7 +2,7 @@
 
 import { within } from '../../kit/async/timeout.ts';
 import { stopPart } from './call-hooks.ts';
-import type { ConversationPlace } from './contract.ts';
+import type { ConversationKey } from './contract.ts';
 import { type ConversationState, STOP_MS } from './conversation-state.ts';
 import { CONFIRM_AGAIN_MS } from './maintenance.ts';
 import { eraseDamaged, storeDeletion } from './profile-changes.ts';
@@ -10,7 +10,7 @@ import { eraseDamaged, storeDeletion } from './profile-changes.ts';
 /** Deletes everything. @param place as of `erase` of the object. @param ends whether its account ends, and needs no report */
 export async function eraseConversation(
   state: ConversationState,
-  place: ConversationPlace | undefined = state.transcript.readable,
+  place: ConversationKey | undefined = state.transcript.readable,
   ends = false,
 ): Promise<boolean> {
   try {

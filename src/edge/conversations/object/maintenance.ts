@@ -8,8 +8,8 @@ import { damageIn } from '../history/storage/damaged-row.ts';
 import { GRACE_MS, type Profile, type RetainedPrefix } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 import { deleteExpired, endsToExpire, pausedBy, unsettledTurns } from '../history/storage/turn-queries.ts';
-import type { RunningTurn } from '../turn/running-turn.ts';
 import { conversationReportOf } from '../turn/turn-ending.ts';
+import type { TurnHandle } from '../turn/turn-handle.ts';
 import { accountRequestOf } from './object-context.ts';
 import { releasePrefix } from './retained-prefix.ts';
 import { CONFIRM_MS, type SettlingObject, TurnSettlements } from './turn-settlements.ts';
@@ -99,7 +99,7 @@ export class Maintenance {
   }
 
   /** Notes how a turn has ended. A failed one is forgotten after the grace period. Other logs make room for later ones. */
-  noteEnd({ ended }: RunningTurn): void {
+  noteEnd({ ended }: TurnHandle): void {
     if (ended?.status === 'failed') this.#object.alarm.wakeFor(this.#object.now() + GRACE_MS);
   }
 

@@ -4,11 +4,11 @@ import { ApiError } from '../../kit/http/errors.ts';
 import { withoutUndefined } from '../../kit/json/object.ts';
 import { GRACE_MS, type Profile, type RetainedPrefix } from '../history/storage/rows.ts';
 import { countHistory } from '../history/storage/turn-queries.ts';
-import type { ConversationPlace } from './contract.ts';
+import type { ConversationKey } from './contract.ts';
 import type { ConversationFields, ConversationPatch } from './conversations.schema.ts';
+import type { ConversationContext, ImportedHistory } from './hooks.ts';
+import type { Beginning } from './initial-context.ts';
 import { CONFIRM_AGAIN_MS } from './maintenance.ts';
-import type { Beginning } from './named-beginning.ts';
-import type { ConversationContext, ImportedHistory } from './parts.ts';
 import { releaseInBackground } from './retained-prefix.ts';
 
 /**
@@ -19,7 +19,7 @@ import { releaseInBackground } from './retained-prefix.ts';
  */
 export function startConversation(
   conversation: ConversationContext,
-  place: ConversationPlace,
+  place: ConversationKey,
   watchMs: number,
   fields: Partial<Profile> = {},
 ): void {
@@ -37,7 +37,7 @@ export function startConversation(
 }
 
 /** @returns an empty profile, newer than the version that was stored before. */
-function newProfile(place: ConversationPlace, now: number, version: number): Profile {
+function newProfile(place: ConversationKey, now: number, version: number): Profile {
   return {
     ...place,
     exists: false,
@@ -75,7 +75,7 @@ function newProfile(place: ConversationPlace, now: number, version: number): Pro
  */
 export async function storeCreated(
   conversation: ConversationContext,
-  place: ConversationPlace,
+  place: ConversationKey,
   fields: Omit<ConversationFields, 'system' | 'tools' | 'messages'>,
   begins: { system: string | undefined; tools: string | undefined; history: ImportedHistory | undefined },
   beginning: Beginning | undefined,
@@ -128,10 +128,7 @@ export function storeDeletion({ transcript, now }: ConversationContext, profile:
 }
 
 /** Deletes a conversation that cannot be read, and reports that to the account. */
-export async function eraseDamaged(
-  conversation: ConversationContext,
-  { account, id }: ConversationPlace,
-): Promise<void> {
+export async function eraseDamaged(conversation: ConversationContext, { account, id }: ConversationKey): Promise<void> {
   const { transcript, maintenance, now, alarm } = conversation;
   const prefix = transcript.readable?.prefix;
   await conversation.deleteAll();

@@ -6,11 +6,12 @@ import type { Transcript } from '../history/storage/transcript.ts';
 import { newestTurnTold, turnAt, turnOfRequest, turnWithId, turnWithKey } from '../history/storage/turn-queries.ts';
 import { EventLog } from '../turn/event-log.ts';
 import { restoreEnded } from '../turn/restore-turn.ts';
-import { isRefused, type Runner, type RunningTurn } from '../turn/running-turn.ts';
+import { isRefused, type Runner, type TurnHandle } from '../turn/turn-handle.ts';
 import { followed } from '../views/hidden-answer.ts';
-import { isTextOnly } from '../views/shown-to.ts';
+import { isTextOnly } from '../views/redact-for.ts';
 import type { TurnAnswer, TurnSummary } from '../views/turn-answer.ts';
 import type { Resumed, TurnCall, TurnRequest } from './contract.ts';
+import type { ObjectContext } from './object-context.ts';
 import {
   bufferedAnswer,
   conflict,
@@ -19,8 +20,7 @@ import {
   keyReused,
   turnHasEnded,
   wireError,
-} from './crossing-answer.ts';
-import type { ObjectContext } from './object-context.ts';
+} from './rpc-response.ts';
 import { describeTurn } from './turn-report.ts';
 
 interface Listening {
@@ -57,7 +57,7 @@ function resumed(
   now: number,
   { hides, show }: Listening,
 ): Resumed {
-  const stream = (log: EventLog | RunningTurn['log'], event: number): Resumed => {
+  const stream = (log: EventLog | TurnHandle['log'], event: number): Resumed => {
     return { kind: 'stream', turn: log.id, body: followed(log, event, { hides, textOnly: isTextOnly(log.id, show) }) };
   };
   const isPresent = transcript.profile?.exists || running !== undefined;

@@ -16,7 +16,7 @@ import type { PrefixDefaults } from '../history/inherited-parts.ts';
 import { tooLargeToSend } from '../history/next-request.ts';
 import { type RetainedAgent, type RetainedPrefix, refOf } from '../history/storage/rows.ts';
 import type { LaidBody } from '../turn/turn-context.ts';
-import type { ConversationPlace } from './contract.ts';
+import type { ConversationKey } from './contract.ts';
 import { accountRequestOf, type ObjectContext } from './object-context.ts';
 
 /** A prefix with the defaults that it gives to a new conversation. */
@@ -29,7 +29,7 @@ type Callers = Pick<ObjectContext, 'env' | 'settings'>;
 /** Finds the prefix of a new conversation, and places a hold on its version. @throws ApiError 404 where there is none */
 export async function takePrefix(
   context: Callers,
-  place: ConversationPlace,
+  place: ConversationKey,
   ref: string,
   scopes: readonly Scope[],
 ): Promise<TakenPrefix> {
@@ -43,7 +43,7 @@ export async function takePrefix(
 /** Places a conversation's hold on a version with its owner. @throws ApiError 404 where it is gone */
 export async function retainPrefix(
   context: Callers,
-  { account, id }: ConversationPlace,
+  { account, id }: ConversationKey,
   { owner, name, hash }: Omit<RetainedPrefix, 'holder'>,
 ): Promise<RetainedPrefix> {
   const holder = JSON.stringify([account, id, crypto.randomUUID()]);
@@ -106,7 +106,7 @@ export function checkRetained(
  * @throws ApiError 400 if prefix and body contradict each other, 409 if the prefix was withdrawn, 413 if the result is too
  *   large
  */
-export async function layRetained(
+export async function applyRetainedPrefix(
   context: Callers,
   account: string,
   retained: RetainedPrefix,

@@ -6,7 +6,7 @@ import { headersUp, type PlainHeaders } from '../../claude/headers.ts';
 import { modelHint } from '../../claude/models/model-hint.ts';
 import { queryOf } from '../../claude/relay.ts';
 import type { MemberValues } from '../../claude/request/member.ts';
-import { askedMember, checkMembers } from '../../claude/request/members.ts';
+import { checkMembers, readOption } from '../../claude/request/members.ts';
 import { endUserOf, keyUp, withUserId } from '../../claude/request/user-id.ts';
 import { defaultsFor, type MessageDefaults } from '../../config/message-defaults.ts';
 import { isOverloaded, ObjectUnreachable } from '../../durable/call-object.ts';
@@ -24,9 +24,9 @@ import { checkRun } from '../../registry/tools/check-tools.ts';
 import { agentMeant, guard, refuseOtherConversation } from '../history/guard.ts';
 import { damageIn } from '../history/storage/damaged-row.ts';
 import type { PackedAnswer, TurnAnswer, WireError } from '../views/turn-answer.ts';
-import type { AskedMembers, CountedPrompt, CrossingText, Result, TurnRequest } from './contract.ts';
+import type { CountedPrompt, EdgeOptions, Result, RpcText, TurnRequest } from './contract.ts';
 import { conversationRequest, SUBAGENT_ID } from './conversations.schema.ts';
-import { unpack } from './crossing-answer.ts';
+import { unpack } from './rpc-response.ts';
 import { eventStreamHeaders, streamedTurn } from './turn-stream.ts';
 
 /** The most bytes that go in a call to an object. (The platform's limit is 32 MB.) A longer body goes as a stream. */
@@ -58,8 +58,8 @@ export async function proxyTurn(
   if ((fields.thread ?? null) !== null) throw invalidRequest(TWO_HISTORIES);
   checkRun(fields, identity, c.get('settings'));
   checkMembers(caller, body.json);
-  const memberOf = <Name extends keyof MemberValues>(name: Name) => askedMember(name, caller, body.json);
-  const asked: AskedMembers = {
+  const memberOf = <Name extends keyof MemberValues>(name: Name) => readOption(name, caller, body.json);
+  const asked: EdgeOptions = {
     ...{ background: memberOf('background'), retry: memberOf('retry'), deliver_url: memberOf('deliver_url') },
     ...{ show: memberOf('show'), prefix: memberOf('prefix'), ...agentMeant(identity, memberOf('agent')) },
     ...{ model: memberOf('model'), fallback_models: memberOf('fallback_models') },
@@ -129,7 +129,7 @@ export type ConversationCall = (object: ReturnType<typeof conversationStub>) => 
  *
  * @throws ApiError as the object says; 503 while it cannot be reached
  */
-export async function callConversation<T = CrossingText>(
+export async function callConversation<T = RpcText>(
   c: Context<AppEnv>,
   id: string,
   method: ConversationCall,
@@ -198,8 +198,8 @@ export async function countedPromptOf(
   c.get('entry').line.conversation = id;
   const identity = c.get('identity');
   refuseOtherConversation(identity, id);
-  const prefix = askedMember('prefix', caller, request.json);
-  const asked = { prefix, ...agentMeant(identity, askedMember('agent', caller, request.json)), defaults };
+  const prefix = readOption('prefix', caller, request.json);
+  const asked = { prefix, ...agentMeant(identity, readOption('agent', caller, request.json)), defaults };
   const place = { account: identity.account, id };
   const prompt = await callOwn<CountedPrompt | undefined>(c, id, (object) =>
     object.prompt({ place, caller: identity, asked, body: bodyFor(request) }),

@@ -8,16 +8,16 @@ import type { TurnRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 import { messagesOf, pauseOf, turnAt, turnsOfRun, turnWithId } from '../history/storage/turn-queries.ts';
 import { errorIn } from '../turn/turn-ending.ts';
-import type { CrossingText, Result, TurnOutcome } from './contract.ts';
+import type { Result, RpcText, TurnOutcome } from './contract.ts';
 import type { turnReport } from './conversations-answers.schema.ts';
-import { crossingText, noTurn } from './crossing-answer.ts';
+import { noTurn, toRpcText } from './rpc-response.ts';
 
 /** @returns what a turn did, as JSON text: its steps, and the calls of each */
-export function reportOfTurn(transcript: Transcript, id: string): Result<CrossingText> {
+export function reportOfTurn(transcript: Transcript, id: string): Result<RpcText> {
   const row = turnWithId(transcript, id);
   // Clients know a run, but not its steps.
   if (!row || (row.run ?? row.seq) !== row.seq) return noTurn(id);
-  return { ok: true, value: crossingText(writeJson(describeTurn(transcript, row))) };
+  return { ok: true, value: toRpcText(writeJson(describeTurn(transcript, row))) };
 }
 
 /** Describes what a turn did. A turn that is not a run is shown as one step. */

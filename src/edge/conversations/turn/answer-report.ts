@@ -1,7 +1,7 @@
 /** Reports what an answer has used, complete or not. Its turn is settled by this report. */
 
 import type { SendProgress } from '../../claude/send-request.ts';
-import { isFinal } from '../../claude/usage/told-usage.ts';
+import { isFinal } from '../../claude/usage/reported-usage.ts';
 import { UsageReader } from '../../claude/usage/usage-reader.ts';
 import {
   fallbacksIn,

@@ -1,5 +1,5 @@
 import type { Usage } from '../../claude/pricing/cost.ts';
-import { ToldUsage } from '../../claude/usage/told-usage.ts';
+import { ReportedUsage } from '../../claude/usage/reported-usage.ts';
 import { parseKept } from '../../kit/json/kept-text.ts';
 import { asText, isObject, type Json } from '../../kit/json/object.ts';
 import type { Block } from '../history/replayable-blocks.ts';
@@ -14,7 +14,7 @@ export class MessageBuilder {
   readonly blocks: Block[] = [];
   /** Whether `message_stop` has come. */
   stopped = false;
-  readonly reported = new ToldUsage();
+  readonly reported = new ReportedUsage();
   readonly #byIndex = new Map<number, Block>();
   readonly #inputs = new Map<Block, string>();
 

@@ -1,6 +1,6 @@
 import { storeAfterMs, TOUCH_MS } from './store-schedule.ts';
-import type { Turn } from './turn.ts';
 import type { TakenPiece } from './turn-ending.ts';
+import type { TurnRecorder } from './turn-recorder.ts';
 
 /** So many characters are stored at once. */
 const STORE_CHARACTERS = 65_536;
@@ -10,7 +10,7 @@ const STORE_CHARACTERS = 65_536;
  * are shown. Others are shown first, and stored together later.
  */
 export class Publisher {
-  readonly #turn: Turn;
+  readonly #turn: TurnRecorder;
   readonly #now: () => number;
   readonly #onFailure: (thrown: unknown) => void;
   /** Whether a delta has come. */
@@ -29,7 +29,7 @@ export class Publisher {
   #storeAfterMs = storeAfterMs(0);
 
   /** @param onFailure called with the error of a write by the timer. It is repeated */
-  constructor(turn: Turn, now: () => number, onFailure: (thrown: unknown) => void) {
+  constructor(turn: TurnRecorder, now: () => number, onFailure: (thrown: unknown) => void) {
     this.#turn = turn;
     this.#now = now;
     this.#onFailure = onFailure;

@@ -6,9 +6,9 @@ import { joinedPieces } from '../../kit/http/body-pieces.ts';
 
 import { type Frame, FrameReader, readFrame } from '../../kit/sse/frames.ts';
 import type { Publisher } from './publisher.ts';
-import type { Turn } from './turn.ts';
 import type { TurnAbort } from './turn-abort.ts';
 import type { TurnEnd } from './turn-ending.ts';
+import type { TurnRecorder } from './turn-recorder.ts';
 import type { TurnTimer } from './turn-timer.ts';
 
 /**
@@ -22,7 +22,7 @@ const SHOW_MS = 100;
 export interface AnswerReader {
   /** The beginning of the stream, if it has been read already. */
   opening?: Uint8Array | undefined;
-  turn: Turn;
+  turn: TurnRecorder;
   publisher: Publisher;
   timer: TurnTimer;
   abort: TurnAbort;

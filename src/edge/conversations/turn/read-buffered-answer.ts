@@ -7,8 +7,8 @@ import type { ApiError } from '../../kit/http/errors.ts';
 import { keepInputs } from '../../kit/json/block-texts.ts';
 import { eventsOf } from './message-events.ts';
 import { withToolName } from './named-tool.ts';
-import type { Turn } from './turn.ts';
 import type { TurnEnd } from './turn-ending.ts';
+import type { TurnRecorder } from './turn-recorder.ts';
 
 /** What is known when the upstream has answered. */
 export type Started =
@@ -38,7 +38,7 @@ interface BufferedTurnOptions {
  */
 export async function readBufferedAnswer(
   response: Response,
-  turn: Turn,
+  turn: TurnRecorder,
   { exchange, now, ...told }: BufferedTurnOptions,
 ): Promise<{ how: TurnEnd; started: Started }> {
   const read = await readAnswer(response, exchange, 'message');

@@ -3,13 +3,13 @@ import type { Exchange } from '../../claude/exchange.ts';
 import type { Piece } from '../../claude/relay/tee-reader.ts';
 import { SMALL_PIECE_BYTES } from '../../claude/relay/tee-reader.ts';
 import { readRefusal } from '../../claude/retry.ts';
-import type { Turn } from './turn.ts';
 import type { TurnAbort } from './turn-abort.ts';
+import type { TurnRecorder } from './turn-recorder.ts';
 
 /** What reading an answer on needs from its turn. */
 export interface LateReader {
   exchange: Exchange;
-  turn: Turn;
+  turn: TurnRecorder;
   abort: TurnAbort;
   now(): number;
 }

@@ -14,9 +14,9 @@ import { pauseOf } from '../history/storage/turn-queries.ts';
 import { EventLog } from './event-log.ts';
 import { MessageBuilder } from './message-builder.ts';
 import { storeAfterMs, TOUCH_MS } from './store-schedule.ts';
-import { Turn } from './turn.ts';
 import { type Ended, errorIn } from './turn-ending.ts';
 import { COVER_MS } from './turn-grants.ts';
+import { TurnRecorder } from './turn-recorder.ts';
 
 /** Milliseconds behind its newest row, or what else it has stored, within which a turn has died while a tool of the API ran. */
 const TOUCHED_MS = TOUCH_MS + 1_000;
@@ -31,7 +31,7 @@ export const SKIPPED_EVENT_NUMBERS = 100_000;
  *
  * @param wokeAt when the object woke again; milliseconds since 1970
  */
-export function restoreCrashed(transcript: Transcript, row: TurnRow, wokeAt: number): Turn {
+export function restoreCrashed(transcript: Transcript, row: TurnRow, wokeAt: number): TurnRecorder {
   const { text, rows } = transcript.log.of(row);
   const stored = encoder.encode(text);
   const frames = new FrameReader();
@@ -44,7 +44,9 @@ export function restoreCrashed(transcript: Transcript, row: TurnRow, wokeAt: num
   const log = new EventLog(transcript, row, { events, rows });
   log.skip(SKIPPED_EVENT_NUMBERS);
   const unseen = unseenAtCrash(transcript.log.last(row.run ?? row.seq), row, builder, wokeAt);
-  const turn = new Turn(transcript, row, 1, { recovered: { log, builder, frames, bytes: stored.length, ...unseen } });
+  const turn = new TurnRecorder(transcript, row, 1, {
+    recovered: { log, builder, frames, bytes: stored.length, ...unseen },
+  });
   // Without a stored time, assume the earliest: the request may have been sent as soon as the turn began.
   turn.progress.sentAt = row.sentAt ?? row.beganAt;
   turn.status = events > 0 ? 200 : undefined;
@@ -55,10 +57,10 @@ export function restoreCrashed(transcript: Transcript, row: TurnRow, wokeAt: num
 }
 
 /** Restores a turn that has ended, from its log. */
-export function restoreEnded(transcript: Transcript, row: TurnRow): Turn {
+export function restoreEnded(transcript: Transcript, row: TurnRow): TurnRecorder {
   const { outcome, status } = row;
   if (!outcome) throw new TypeError('A turn that has not ended.');
-  const turn = new Turn(transcript, row, 1);
+  const turn = new TurnRecorder(transcript, row, 1);
   let error: Ended['error'];
   for (const { event, data } of new FrameReader().push(encoder.encode(transcript.log.of(row).text))) {
     if (event === 'error') error = errorIn(data);

@@ -33,7 +33,7 @@ export interface TurnContext extends RequestContext {
   most?: MeterRequest['most'];
   about: MeterRequest['about'];
   /** Puts the conversation's prefix before the turn's body, unless what the conversation holds was withdrawn. */
-  lay?: ((body: JsonBody) => Promise<LaidBody>) | undefined;
+  applyPrefix?: ((body: JsonBody) => Promise<LaidBody>) | undefined;
   upstream: Upstream;
   /** If there are several upstreams: the name of the one that answered the turn before. */
   stays?: string | undefined;

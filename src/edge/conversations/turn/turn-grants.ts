@@ -1,7 +1,7 @@
 /** Keeps in the row of a paid call, a turn's or a summary's, what is needed to settle its last try after a crash. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import { numberOfTry, tryId } from '../../money/admission/admission.ts';
+import { attemptId, numberOfTry } from '../../money/admission/admission.ts';
 import { type StoredGrant, UNKNOWN_GRANT } from '../../money/admission/book-outcome.ts';
 import type { Admission } from '../../money/admission/metered-request.ts';
 import type { TurnRow } from '../history/storage/rows.ts';
@@ -24,7 +24,7 @@ export function grantOfNextTry(
   stored: Pick<StoredGrant, 'earlier' | 'startedAt'>,
 ): StoredGrant & { requestId: string } {
   const before = grant?.requestId ?? requestId;
-  return { ...UNKNOWN_GRANT, requestId: tryId(before, numberOfTry(before) + 1), ...stored };
+  return { ...UNKNOWN_GRANT, requestId: attemptId(before, numberOfTry(before) + 1), ...stored };
 }
 
 /** Stores the grants of a turn where its account does not keep them. Times are milliseconds since 1970. */

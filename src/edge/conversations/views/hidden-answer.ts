@@ -10,7 +10,7 @@ import { writeJson } from '../../kit/json/kept-text.ts';
 import { isObject, type Json } from '../../kit/json/object.ts';
 import { FrameReader } from '../../kit/sse/frames.ts';
 import { LogBlocks } from './log-blocks.ts';
-import { hiddenBlock, isHiddenBlock, isReadable, isTextOnly, shownTo, type Viewer } from './shown-to.ts';
+import { hiddenBlock, isHiddenBlock, isReadable, isTextOnly, redactFor, type Viewer } from './redact-for.ts';
 import type { TurnAnswer } from './turn-answer.ts';
 
 /** A comment, and the events that have no part of a block. */
@@ -144,7 +144,7 @@ export function hiddenAnswer(
   if (hides && isRefusal) return { ...answer, body: quietError(message ?? {}) };
   // Nobody has asked for an answer.
   if (!message || !Array.isArray(message.content)) return answer;
-  message.content = shownTo(message.content as Json[], viewer);
+  message.content = redactFor(message.content as Json[], viewer);
   if (hides) message.container &&= null;
   return { ...answer, body: writeJson(message) };
 }

@@ -1,5 +1,5 @@
 import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
-import { isHiddenBlock, isReadable } from './shown-to.ts';
+import { isHiddenBlock, isReadable } from './redact-for.ts';
 
 /** What a listener must know of a block, whose beginning it may have seen before. */
 interface BegunBlock {

@@ -12,8 +12,8 @@ import { pausedBy } from '../history/storage/turn-queries.ts';
 import type { HistoryQuery } from '../object/conversations.schema.ts';
 import type { LeftOut } from '../object/conversations-answers.schema.ts';
 import { messageText, objectText, rowsBetween } from './message-json.ts';
-import { rowText, type ShownRange, shownRanges, unsaidTo } from './shown-rows.ts';
-import { SEES_ALL, type Viewer } from './shown-to.ts';
+import { SEES_ALL, type Viewer } from './redact-for.ts';
+import { rowText, type ShownRange, shownRanges, unsaidTo } from './view-rows.ts';
 
 /**
  * @param turn the id of the running turn

@@ -5,19 +5,19 @@ import type { Bindings } from '../../kit/plugins/bindings.ts';
 import type { VersionRow } from '../../registry/versions/versions-answers.schema.ts';
 import type { AccountObject, NameRow, NewVersion, PointedVersion, PutAnswer, VersionId } from '../contracts/account.ts';
 import type {
-  Belonging,
   FileDescription,
   FileRow,
+  OwnedResource,
   UploadDecision,
   UploadReport,
   UploadRequest,
-} from '../contracts/belongings.ts';
+} from '../contracts/ownership.ts';
 import type { ConversationReport } from '../contracts/settlement.ts';
 import { conversationsOf } from '../ledger/queries.ts';
 import type { MessageBatch } from '../lists/batches-answers.schema.ts';
 import { AccountState, ALARM_GRAIN_MS } from './account-state.ts';
-import { answerByPlugin } from './parts.ts';
-import { endUpload } from './tend-files.ts';
+import { answerByPlugin } from './hooks.ts';
+import { endUpload } from './maintain-files.ts';
 
 /**
  * What an account has lists of: the methods of its object about names and their versions, conversations, batches, inboxes, and what
@@ -170,14 +170,14 @@ export abstract class AccountLists extends EdgeObject {
   }
 
   /** @returns the given ids that belong to the account, each with the upstream where it is. */
-  belongings(ids: readonly string[]): Belonging[] {
-    return this.state.belongings.find(ids);
+  ownership(ids: readonly string[]): OwnedResource[] {
+    return this.state.ownership.find(ids);
   }
 
   /** Notes the files, containers and threads that an answer has made. */
-  noteMade(belongings: readonly Belonging[]): void {
-    const { belongings: list, alarm } = this.state;
-    list.note(belongings, this.state.advance());
+  noteMade(resources: readonly OwnedResource[]): void {
+    const { ownership: list, alarm } = this.state;
+    list.note(resources, this.state.advance());
     if (list.dueAt !== undefined) alarm.wakeFor(list.dueAt);
   }
 
@@ -203,6 +203,6 @@ export abstract class AccountLists extends EdgeObject {
 
   /** Notes that a file, container or thread is no longer there. */
   noteFileGone(id: string): void {
-    this.state.belongings.gone(id);
+    this.state.ownership.gone(id);
   }
 }

@@ -15,17 +15,17 @@ import { RequestCounts } from '../credentials/request-counts.ts';
 import { TokensWithLimits } from '../credentials/token-limits.ts';
 import { TokenRowCache } from '../credentials/token-row-cache.ts';
 import { Ledger } from '../ledger/ledger.ts';
-import { BelongingList } from '../lists/belonging-list.ts';
 import { ConversationList } from '../lists/conversation-list.ts';
+import { OwnershipList } from '../lists/ownership-list.ts';
 import { StorageQuota } from '../lists/storage-quota.ts';
 import { VersionPublisher } from '../versions/publish-versions.ts';
 import { Versions } from '../versions/version-rows.ts';
+import { AdmissionQueue } from './admission-queue.ts';
 import { Credits } from './credits.ts';
 import { LimitsInForce } from './limits-in-force.ts';
-import { Line } from './line.ts';
 import { ownBudget, type Payer, type SharedBudgets } from './payers.ts';
 import { RefusalLog } from './refusal-log.ts';
-import { Visit } from './visit.ts';
+import { VisitorSession } from './visitor-session.ts';
 
 /** The key in `meta` of the time at which the account's own limits or its group were last set. */
 const CONFIGURED_AT = 'configured_at';
@@ -52,7 +52,7 @@ export class AccountState {
   readonly refusals: RefusalLog;
   readonly conversations: ConversationList;
   /** Its files, and the containers and threads of its answers. */
-  readonly belongings: BelongingList;
+  readonly ownership: OwnershipList;
   readonly versions: Versions;
   readonly publisher: VersionPublisher;
   readonly storage: StorageQuota;
@@ -63,9 +63,9 @@ export class AccountState {
   readonly shared: SharedBudgets | undefined;
   /** Who pays, in the order in which they are asked. */
   readonly payers: readonly Payer[];
-  readonly visit: Visit;
+  readonly visit: VisitorSession;
   /** Who waits for money that others hold. */
-  readonly line: Line;
+  readonly line: AdmissionQueue;
   readonly lengths = new AnswerLengths(() => this.ledger.lastEnded());
   /** The alerts that must be sent to the operator. */
   readonly alerts: AlertOutbox;
@@ -85,7 +85,7 @@ export class AccountState {
     this.settings = around.settings;
     this.now = around.now;
     this.alarm = around.alarm;
-    this.line = new Line(around.now);
+    this.line = new AdmissionQueue(around.now);
     this.accountId = ctx.id.name;
     const begin = () => {
       this.limits.store();
@@ -103,12 +103,12 @@ export class AccountState {
     this.credits = new Credits(ledger, hasCredit);
     this.refusals = new RefusalLog(ledger, () => this.shared?.noteRefused());
     this.conversations = new ConversationList(ledger);
-    this.belongings = new BelongingList(ledger);
+    this.ownership = new OwnershipList(ledger);
     this.versions = new Versions(ledger, around.env.STORE, ctx.id.name ?? '');
     this.publisher = new VersionPublisher(this.versions, around);
-    this.storage = new StorageQuota(ledger, this.conversations, this.versions, this.belongings);
+    this.storage = new StorageQuota(ledger, this.conversations, this.versions, this.ownership);
     this.limits = new LimitsInForce(ledger);
-    this.visit = new Visit(ledger, { account: ctx.id.name, alarm: this.alarm });
+    this.visit = new VisitorSession(ledger, { account: ctx.id.name, alarm: this.alarm });
     this.#group = ledger.meta('group');
     this.shared = contribution('sharedBudgets')?.(this, around);
     this.payers = [

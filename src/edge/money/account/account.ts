@@ -21,10 +21,10 @@ import { AccountState } from './account-state.ts';
 import { refuse } from './ask-payers.ts';
 import { decideAdmission, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
 import { continueRows, endVisit, eraseAccount, eraseInOtherObjects, pruneLedger } from './erasure.ts';
-import { answerByPlugin, doWhatIsDue, lookAtSums } from './parts.ts';
+import { answerByPlugin, doWhatIsDue, lookAtSums } from './hooks.ts';
+import { maintainFiles } from './maintain-files.ts';
 import { settleOrphans, settleRequest } from './settle-hold.ts';
 import { noteEnded, tellEnded } from './tell-ended.ts';
-import { tendFiles } from './tend-files.ts';
 import type {
   CreditRow,
   LedgerRequest,
@@ -97,7 +97,7 @@ export class Account extends AccountLists implements AccountObject {
   }
 
   /** @returns the account's quota status, in the form of answers. */
-  standing(defaults?: Limits, jti?: string): QuotaReport {
+  quota(defaults?: Limits, jti?: string): QuotaReport {
     this.state.limits.noteDefaults(defaults);
     this.state.advance();
     const { budget, group = null, limits, storage, limitedTokens } = this.state;
@@ -297,7 +297,7 @@ export class Account extends AccountLists implements AccountObject {
     if (await endVisit(this.state)) return await this.#end();
     await this.state.shared?.reportChanges();
     await eraseInOtherObjects(this.state);
-    await tendFiles(this.state);
+    await maintainFiles(this.state);
     await publisher.publishAll();
   }
 

@@ -121,7 +121,7 @@ async function accountAnswerOf(c: Context<AppEnv>, id: string) {
   const { account, token } = c.get('identity');
   const jti = account === id ? token?.jti : undefined;
   const defaults = defaultLimits(id, c.get('settings'));
-  const standing = await accountOf(c, id)((object) => object.standing(defaults, jti));
+  const standing = await accountOf(c, id)((object) => object.quota(defaults, jti));
   // What others have spent is for admins.
   const all = hasScope(c.get('identity'), 'admin') ? contribution('allAccounts') : undefined;
   const shared = (await all?.sharedLimits(c, standing.group)) ?? [];

@@ -2,7 +2,7 @@
 
 import { ObjectUnreachable } from '../../durable/call-object.ts';
 import type { Decision } from '../budget/budget.ts';
-import type { Purse } from '../budget/purses.ts';
+import type { BudgetWindow } from '../budget/budget-windows.ts';
 import { quotaStatusOf } from '../budget/quota-status.ts';
 import { HELD_RETRY_MS, refusalBy } from '../budget/refusals.ts';
 import type { AdmissionDecision, LimitOwner, QuotaStatus, Refusal } from '../contracts/admission.ts';
@@ -20,7 +20,7 @@ export interface ShortOfLease {
 }
 
 /** @returns all limits in money that hold for a request */
-export function pursesFor({ payers }: AccountState, want: Want, now: number): Purse[] {
+export function pursesFor({ payers }: AccountState, want: Want, now: number): BudgetWindow[] {
   return payers.flatMap((payer) => payer.purses(want, now));
 }
 
@@ -106,7 +106,7 @@ function isShort(attempt: { outcome: string }): attempt is ShortOfLease {
 /** @returns the account's answer for a refusal. */
 export function refuse(state: AccountState, refusal: Refusal, now: number, jti?: string): AdmissionDecision {
   const standing = quotaStatusNow(state, now, jti);
-  return { outcome: 'refused', refusal, ...fallbacksOf(state), standing, unlisted: !state.listed };
+  return { outcome: 'refused', refusal, ...fallbacksOf(state), quota: standing, unlisted: !state.listed };
 }
 
 export function fallbacksOf({ limits }: AccountState): { fallbacks?: readonly string[] } {

@@ -2,13 +2,12 @@ import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { WorstCase } from '../../claude/pricing/hold-terms.ts';
 import { HOUR_MS } from '../../kit/async/durations.ts';
 import { decide, takeCountRequest, takeFreeRequest } from '../budget/budget.ts';
+import type { BudgetWindow } from '../budget/budget-windows.ts';
 import { rangeOf } from '../budget/cost-range.ts';
-import type { Purse } from '../budget/purses.ts';
 import { refusalOfAll } from '../budget/refusal-of-all.ts';
 import { refusalBy } from '../budget/refusals.ts';
 import { bucketsAfterAdmission, type Hold, takeCount } from '../budget/state.ts';
 import { PERIODS } from '../budget/windows.ts';
-import { type About, dimensions, placeAmong } from '../contracts/about.ts';
 import {
   type AdmissionDecision,
   type AdmissionRequest,
@@ -17,8 +16,10 @@ import {
   type CredentialUse,
   type Refusal,
 } from '../contracts/admission.ts';
+import { type DimensionValues, dimensions, placeAmong } from '../contracts/dimensions.ts';
 import { openingOf } from '../ledger/settlement.ts';
 import type { AccountState } from './account-state.ts';
+import type { Ahead } from './admission-queue.ts';
 import {
   fallbacksOf,
   lateByPool,
@@ -33,7 +34,6 @@ import {
   withLeases,
   withoutPayer,
 } from './ask-payers.ts';
-import type { Ahead } from './line.ts';
 
 /** Milliseconds that a hold lasts if nobody renews it. */
 export const HOLD_MS = 15 * 60_000;
@@ -69,7 +69,7 @@ export function decideAdmission(
   if (waiting !== undefined) return waiting;
   const waits = (sized.waitMs ?? 0) > 0;
   const canWait = waits && !line.isFull;
-  const ahead = () => (waits ? line.ahead(payersOf(state, sized), leastOf(state, sized)) : undefined);
+  const ahead = () => (waits ? line.countAhead(payersOf(state, sized), leastOf(state, sized)) : undefined);
   const tryIt = (mayAsk: boolean) => tryAdmission(state, sized, { mayAsk, canWait, ahead: ahead() });
   const attempt = tryIt(true);
   const orWait = (decision: AdmissionDecision) => {
@@ -301,7 +301,7 @@ function placeHold(
  * @returns where the answer to a request is stored, and as which request it counts. A label that chooses a model stores nothing in its
  *   conversation, which may come to nothing, and is paid only where the request may go up for which it is
  */
-function whereStored({ route, requestId, conversation }: AdmissionRequest, about: About) {
+function whereStored({ route, requestId, conversation }: AdmissionRequest, about: DimensionValues) {
   return route === CHOICE
     ? { conversation: undefined, countedAs: placeAmong(about) || requestId }
     : { conversation, countedAs: requestId };
@@ -324,7 +324,7 @@ function admitHeld(
   request: AdmissionRequest,
   hold: Hold,
   now: number,
-  purses: readonly Purse[],
+  purses: readonly BudgetWindow[],
 ): AdmissionDecision {
   const isLowered = hold.maxTokens < (request.bound?.outputTokens ?? 0);
   const standing = quotaStatusNow(state, now, hold.token ?? undefined);

@@ -9,7 +9,7 @@ import type { Erasure } from '../contracts/account.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { Listed } from '../lists/listed-rows.ts';
 import type { AccountState } from './account-state.ts';
-import { accountPlugins, listKeptBy } from './parts.ts';
+import { accountPlugins, listKeptBy } from './hooks.ts';
 import { noteEnded } from './tell-ended.ts';
 
 /** How soon the alarm goes on with what is left; milliseconds. */
@@ -62,7 +62,7 @@ async function listErasure(state: AccountState): Promise<void> {
 /** @returns how much of what was made up to a time is left elsewhere: in other objects, and at upstreams */
 function countOthers(state: AccountState, until: number): number {
   const ofPlugins = accountPlugins().flatMap((part) => listKeptBy(state, part) ?? []);
-  const lists: Listed[] = [state.conversations, state.belongings, ...ofPlugins];
+  const lists: Listed[] = [state.conversations, state.ownership, ...ofPlugins];
   return lists.reduce((sum, list) => sum + list.count(until), 0);
 }
 
@@ -85,7 +85,7 @@ function begin(state: AccountState, until: number, now: number): void {
   state.beginErasure(until);
   ledger.setMeta(UNLISTED, String(until));
   versions.removeAll(until);
-  state.belongings.erase(until);
+  state.ownership.erase(until);
   ledger.setMeta('answers_kept', FIRST_PAGE);
   // Rows to erase are found by their time, so requests that are admitted from now on must have a later time.
   advance(budget, now + 1);
@@ -202,7 +202,7 @@ export function pruneLedger({ ledger, alarm }: AccountState, now: number, retent
  * @returns whether nothing is left of it anywhere else, so that its own rows can be deleted. The alarm goes on otherwise
  */
 export async function endVisit(state: AccountState): Promise<boolean> {
-  const { visit, alarm, budget, belongings, shared } = state;
+  const { visit, alarm, budget, ownership, shared } = state;
   const endsAt = visit.endsAt();
   if (endsAt === undefined) return false;
   const now = state.advance();
@@ -211,7 +211,7 @@ export async function endVisit(state: AccountState): Promise<boolean> {
     alarm.wakeFor(now + MINUTE_MS);
     return false;
   }
-  belongings.erase(now);
+  ownership.erase(now);
   await eraseInOtherObjects(state, now);
   if (countOthers(state, now) === 0 && !(await shared?.leave())) return budget.holds.size === 0;
   wakeSoon(state, now);

@@ -1,7 +1,7 @@
 /** Who pays for what is asked of an account: its own budget, its caller's token, and budgets that it shares. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import { type Purse, pursesOf } from '../budget/purses.ts';
+import { type BudgetWindow, budgetWindows } from '../budget/budget-windows.ts';
 import { addHold, type Buckets, type Budget, correct, type Hold, settle } from '../budget/state.ts';
 import type { AdmissionCaller, LimitOwner } from '../contracts/admission.ts';
 import type { Closing } from '../ledger/tables.ts';
@@ -31,7 +31,7 @@ export interface Payer {
   /** @returns one word for whose money it is. Who waits for the same money waits in one line */
   key(by: LimitOwner, want: Want): string;
   /** @returns its limits in money that hold for a request now */
-  purses(want: Want, now: number): readonly Purse[];
+  purses(want: Want, now: number): readonly BudgetWindow[];
   /** @returns what a request must be held from, if the money itself is in another object */
   leases?(want: Want): readonly LeasedMoney[];
   /** Notes a hold that was stored. @param buckets those of the account's rates, as they are then */
@@ -84,7 +84,7 @@ export function ownBudget(budget: Budget, limits: LimitsInForce, credits: Credit
   return {
     owners: ['account'],
     key: (by) => by,
-    purses: () => pursesOf(budget, limits.rules),
+    purses: () => budgetWindows(budget, limits.rules),
     hold: (hold, buckets) => addHold(budget, hold, buckets),
     settle: (hold, { closing: { cost }, buckets }) => {
       settle(budget, hold, cost, buckets);

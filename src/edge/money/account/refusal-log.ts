@@ -8,9 +8,9 @@ import { DAY_MS } from '../../kit/async/durations.ts';
 import { timeOfRequestId } from '../../kit/http/headers/request-id.ts';
 import { pageOfSelected } from '../../kit/http/page.ts';
 import { refusalError, storageError } from '../admission/limit-headers.ts';
-import { aboutColumn, shownAbout, summedOf } from '../contracts/about.ts';
 import type { RefusedOfDay, RequestsFilter } from '../contracts/account.ts';
 import type { AdmissionRequest, RefusedRequest } from '../contracts/admission.ts';
+import { aboutColumn, shownAbout, summedOf } from '../contracts/dimensions.ts';
 import { timesOfDays } from '../ledger/queries.ts';
 import type { LedgerRequest, LedgerRow, ListedRequest } from './usage-answers.schema.ts';
 

@@ -4,7 +4,7 @@ import { BATCH_STAGE, bucketsAfterSettlement, type Hold, type UsedTokens } from 
 import type { Settled, Settlement } from '../contracts/settlement.ts';
 import { closingOf, openingOf, safeAmount, usedBy } from '../ledger/settlement.ts';
 import type { AccountState } from './account-state.ts';
-import { lookAtSums } from './parts.ts';
+import { lookAtSums } from './hooks.ts';
 import type { HoldEnd } from './payers.ts';
 
 const NOTHING_USED: UsedTokens = { inputTokens: 0, outputTokens: 0 };

@@ -1,7 +1,7 @@
 import { count, time, usd } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 import { BLOCKING, limitsSchema, tokenLimits, unpaidSearchesSchema } from '../budget/limits.schema.ts';
-import type { ShownAbout } from '../contracts/about.ts';
+import type { ShownAbout } from '../contracts/dimensions.ts';
 import { outcomeCounts } from '../lists/batches-answers.schema.ts';
 
 const tokenCountsSchema = z.object({

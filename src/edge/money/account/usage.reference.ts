@@ -2,7 +2,7 @@ import { listSchema } from '../../kit/http/page.ts';
 import * as z from '../../kit/http/zod.ts';
 import { jsonAnswer } from '../../openapi/answers.ts';
 import { type Resource, words } from '../../openapi/resource.ts';
-import { dimensions } from '../contracts/about.ts';
+import { dimensions } from '../contracts/dimensions.ts';
 import { USAGE_ROUTES } from './usage.route.ts';
 import { accountQuery, usageGroupSchema } from './usage.schema.ts';
 import {

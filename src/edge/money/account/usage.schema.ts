@@ -2,7 +2,7 @@ import { time } from '../../kit/http/fields.ts';
 import { mostListed } from '../../kit/http/page.ts';
 import * as z from '../../kit/http/zod.ts';
 import { memoizeByPlugins } from '../../kit/plugins/plugins.ts';
-import { summedBy } from '../contracts/about.ts';
+import { summedBy } from '../contracts/dimensions.ts';
 
 const OWN_GROUPS = ['day', 'model', 'token', 'user', 'tag', 'conversation', 'prefix'] as const;
 const LAST_GROUPS = ['upstream', 'tool', 'account', 'group'] as const;

@@ -2,16 +2,16 @@
 import { mayCount } from '../../claude/count-tokens.ts';
 import { LONGEST_MODEL_NAME } from '../../claude/models/models.ts';
 import type { RequestOutcome } from '../../claude/outcome.ts';
+import { adaptForModel } from '../../claude/pricing/adapt-for-model.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { Terms, WorstCase } from '../../claude/pricing/hold-terms.ts';
-import { takes } from '../../claude/pricing/takes.ts';
 import { ownOf } from '../../claude/request/request-body.ts';
 import { ObjectUnreachable } from '../../durable/call-object.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import type { Json } from '../../kit/json/object.ts';
 import type { AdmissionDecision } from '../contracts/admission.ts';
 import { sendSettlement } from '../contracts/call-account.ts';
-import { admissionRequestOf, askAndList, askInLine, grantedBy, unsent } from './ask-account.ts';
+import { admissionRequestOf, askAndList, grantedBy, unsent, waitForAdmission } from './ask-account.ts';
 import { boundOf, countInput, countUnanswered, type PromptCount, pricesToHoldBy } from './bounds.ts';
 import { budgetBefore } from './budget-left.ts';
 import { loweredHeaders, quotaHeaders } from './limit-headers.ts';
@@ -30,7 +30,7 @@ const COUNTED_FROM: Nanodollars = 10_000_000;
  */
 export async function admit(request: MeterRequest): Promise<Admission> {
   // A step of a run already has a number.
-  return await orUnsent(request, admitTry(new ModelChoice(request), numberOfTry(request.requestId)));
+  return await releaseIfLost(request, admitTry(new ModelChoice(request), numberOfTry(request.requestId)));
 }
 
 /** @returns whether a try may have run of which not even the headers have come */
@@ -39,7 +39,7 @@ function isUnheard({ sent, status, usage, end }: RequestOutcome): boolean {
 }
 
 /** Settles a try whose admission was lost: the account may have placed the hold all the same. Nothing goes up, so it is 0. */
-async function orUnsent<T>(request: MeterRequest, admitting: Promise<T>): Promise<T> {
+async function releaseIfLost<T>(request: MeterRequest, admitting: Promise<T>): Promise<T> {
   // If the account is erased before the settlement comes, nothing of the request is noted.
   const startedAt = Date.now();
   try {
@@ -55,13 +55,13 @@ async function orUnsent<T>(request: MeterRequest, admitting: Promise<T>): Promis
 async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): Promise<Admission> {
   const { request } = choice;
   const { earlier = 0 } = later ?? {};
-  const first = await askForModel(choice, later);
+  const first = await decideForModel(choice, later);
   let latest = first;
   // If the budget does not pay for this model, it may pay for another one.
   const isTooDear = first.answer.outcome === 'refused' && first.answer.refusal.reason === 'spend';
   while (isTooDear && latest.answer.outcome !== 'admitted') {
     if (!(await choice.next())) return grantedBy(first.answer) as never;
-    latest = await askForModel(choice, later);
+    latest = await decideForModel(choice, later);
   }
   const { answer, worstCase, terms, startedAt, isKept } = latest;
   const admitted = grantedBy(answer);
@@ -75,7 +75,7 @@ async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): 
   };
   const next = () => {
     // The request object itself is changed, not copied, so that `release` frees the body for every try.
-    request.requestId = tryId(request.requestId, number + 1);
+    request.requestId = attemptId(request.requestId, number + 1);
   };
   const meter = requestMeterOf(request, grant);
   return {
@@ -106,7 +106,7 @@ async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): 
     },
     again: (later) => {
       next();
-      return orUnsent(request, admitTry(choice, number + 1, later));
+      return releaseIfLost(request, admitTry(choice, number + 1, later));
     },
     hasFallback: () => choice.hasNext,
     fallBack: async (later) => {
@@ -114,7 +114,7 @@ async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): 
       const back = choice.mark();
       while (await choice.next()) {
         try {
-          return await orUnsent(request, admitTry(choice, number + 1, later));
+          return await releaseIfLost(request, admitTry(choice, number + 1, later));
         } catch (thrown) {
           // A fallback model may be refused, or not served by any upstream. Then the next one is tried.
           if (!(thrown instanceof ApiError) || thrown.status >= 500) throw thrown;
@@ -141,7 +141,7 @@ interface ModelDecision {
  *
  * @param later set for a later try. It is a hold of its own; only if it says so it may wait for money that others hold
  */
-async function askForModel(choice: ModelChoice, later?: LaterTry): Promise<ModelDecision> {
+async function decideForModel(choice: ModelChoice, later?: LaterTry): Promise<ModelDecision> {
   const { request, changes, nameOfModel } = choice;
   const { settings, model, routing, count, leavesOutThinking = false } = request;
   const isAgain = later !== undefined;
@@ -162,7 +162,7 @@ async function askForModel(choice: ModelChoice, later?: LaterTry): Promise<Model
   const ask = async (bound: WorstCase, terms: Terms, isCounted: boolean) => {
     const keep = isKeepable(request, terms, isAgain) ? { keep: keptText(bound, terms, startedAt) } : {};
     const size = isCounted ? { counted: true, bound: { ...bound, countable: false } } : { bound };
-    return await askInLine(request, { ...admissionRequest, ...size, ...keep }, until);
+    return await waitForAdmission(request, { ...admissionRequest, ...size, ...keep }, until);
   };
   let counted: PromptCount | undefined = count === undefined ? undefined : { tokens: count, leavesOutThinking };
   let { worstCase, terms } = boundBy(counted);
@@ -249,7 +249,7 @@ class ModelChoice {
       const model = models.resolve(nameOfModel);
       // The edge's own requests are written for each model.
       const row = requestFor ? undefined : models.find(model);
-      const { changes, refused } = takes(row, ownOf(body), models.find(this.from ?? present));
+      const { changes, refused } = adaptForModel(row, ownOf(body), models.find(this.from ?? present));
       if (model !== present && !refused) return { nameOfModel, model, changes };
       this.#left = this.#left?.slice(1);
     }
@@ -276,6 +276,6 @@ export function numberOfTry(requestId: string): number {
 }
 
 /** @returns the name of a later try in the ledger: the request's id, followed by the number of the try. */
-export function tryId(requestId: string, number: number): string {
+export function attemptId(requestId: string, number: number): string {
   return `${requestId.replace(/\.\d+$/, '')}.${number}`;
 }

@@ -9,9 +9,9 @@ import { ObjectUnreachable } from '../../durable/call-object.ts';
 import { type ApiError, finalError, misconfigured } from '../../kit/http/errors.ts';
 import { isolateCounts } from '../../kit/http/isolate-counts.ts';
 import { defaultLimits } from '../budget/default-limits.ts';
-import { aboutCaller, summedOf } from '../contracts/about.ts';
 import type { AdmissionDecision, AdmissionRequest, Asking } from '../contracts/admission.ts';
 import { type AccountRequest, callAccount, sendSettlement } from '../contracts/call-account.ts';
+import { callerDimensions, summedOf } from '../contracts/dimensions.ts';
 import type { Settlement } from '../contracts/settlement.ts';
 import { putOnList } from '../lists/list-account.ts';
 import { withdrawn } from '../versions/kv-copies.ts';
@@ -26,7 +26,7 @@ export function admissionRequestOf(
   return {
     ...{ requestId, route, model, conversation, parent, holdMs },
     token: credentialUse(identity),
-    about: { ...about, ...aboutCaller(identity) },
+    about: { ...about, ...callerDimensions(identity) },
     defaults: defaultLimits(identity.account, settings),
     pools: poolsOf(identity, settings),
   };
@@ -82,7 +82,7 @@ export async function askAndList(
  *
  * @param until when it has waited long enough; milliseconds since 1970
  */
-export async function askInLine(
+export async function waitForAdmission(
   request: MeterRequest,
   admissionRequest: AdmissionRequest,
   until: number,
@@ -146,7 +146,7 @@ export function grantedBy(answer: AdmissionDecision): Extract<AdmissionDecision,
     case 'withdrawn':
       throw withdrawn(answer.kind, answer.ref);
     case 'refused':
-      throw refusalError(answer.refusal, answer.standing);
+      throw refusalError(answer.refusal, answer.quota);
     case 'full':
       throw storageError(answer);
     case 'unpayable':

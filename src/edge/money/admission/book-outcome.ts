@@ -11,7 +11,7 @@ import {
   type Usage,
 } from '../../claude/pricing/cost.ts';
 import type { Terms } from '../../claude/pricing/hold-terms.ts';
-import { isFinal } from '../../claude/usage/told-usage.ts';
+import { isFinal } from '../../claude/usage/reported-usage.ts';
 import { hasSaid, nothingSeen } from '../../claude/usage/usage-report.ts';
 import type { LoweredBy } from '../contracts/admission.ts';
 import type { Settlement, Tokens } from '../contracts/settlement.ts';
@@ -120,7 +120,7 @@ export function settlementOf(
   // Who stops it in these did not want to wait. A connection that was cut may have been dead for as long.
   const isAbandoned = outcome.stopped || outcome.end === 'client_gone';
   // The API writes nothing before its first event. Who stops it has a connection that may wait: a gateway may hold events back.
-  const streams = terms.streams || outcome.rides === true;
+  const streams = terms.streams || outcome.streamInternally === true;
   const isUnbegun = !usage && !hasSaid(seen) && isClaudeApi && streams && !terms.compacts;
   const isWaiting = isAbandoned && isUnbegun && !outcome.unwatched;
   const isUsualTool = seen.runs_tool && seen.silent_ms <= USUAL_TOOL_MS;
@@ -150,10 +150,10 @@ function withCount(terms: Terms, told = terms.promptTokens): Terms {
 
 /** @returns how fast a stream was. An answer that rides or comes whole has no first event, and a refusal has none either. */
 function streamTimes(
-  { usage, rides, status, ttft_ms, after_first_ms, completed }: RequestOutcome,
+  { usage, streamInternally, status, ttft_ms, after_first_ms, completed }: RequestOutcome,
   { terms }: StoredGrant,
 ): Pick<Settlement, 'firstEventMs' | 'afterFirstMs'> {
-  if (terms?.streams !== true || rides || status !== 200 || usage === undefined) return {};
+  if (terms?.streams !== true || streamInternally || status !== 200 || usage === undefined) return {};
   return { firstEventMs: ttft_ms, ...(completed && after_first_ms && { afterFirstMs: after_first_ms }) };
 }
 

@@ -2,10 +2,10 @@
 import { type CountOptions, countTokens, mayCount } from '../../claude/count-tokens.ts';
 import type { PlainHeaders } from '../../claude/headers.ts';
 import type { ModelTable } from '../../claude/models/models.ts';
+import { changedTexts } from '../../claude/pricing/adapt-for-model.ts';
 import type { Terms, WorstCase } from '../../claude/pricing/hold-terms.ts';
+import { maximumCost } from '../../claude/pricing/maximum-cost.ts';
 import { NO_FEATURES } from '../../claude/pricing/prompt-features.ts';
-import { changedTexts } from '../../claude/pricing/takes.ts';
-import { worstCaseOf } from '../../claude/pricing/worst-case.ts';
 import { bodyUp } from '../../claude/request/body-up.ts';
 import { RequestBody } from '../../claude/request/request-body.ts';
 import { upstreamsFor } from '../../claude/upstreams/pool.ts';
@@ -52,7 +52,7 @@ export function boundOf(
   const { own, before } = body instanceof RequestBody ? body : { own: body.json, before: NO_FEATURES };
   const { readings = body } = body;
   const nameInBody = typeof own.model === 'string' ? own.model : model;
-  const { worstCase, terms } = worstCaseOf(
+  const { worstCase, terms } = maximumCost(
     { ...own, ...changes, model },
     {
       bytes: sizeOf(body),

@@ -1,10 +1,10 @@
 /** Ensures that only the account that made a file, container or thread at an upstream can use it. */
 
-import type { MadeId, MadeKind } from '../../claude/usage/made-ids.ts';
+import type { CreatedId, MadeKind } from '../../claude/usage/created-ids.ts';
 import { pause } from '../../kit/async/pause.ts';
 import { type ApiError, finalError, invalidRequest } from '../../kit/http/errors.ts';
-import type { Belonging } from '../contracts/belongings.ts';
 import { type AccountRequest, callAccount } from '../contracts/call-account.ts';
+import type { OwnedResource } from '../contracts/ownership.ts';
 
 /**
  * Milliseconds to wait before the account is asked again about an unknown id. An answer may just have made it, and the report
@@ -20,7 +20,7 @@ const UNKNOWN: Readonly<Record<MadeKind, (id: string) => string>> = {
 };
 
 /** @returns the 404 for something that does not exist, or belongs to somebody else. It does not say which of the two. */
-export function unknownMade({ kind, id }: MadeId): ApiError {
+export function unknownMade({ kind, id }: CreatedId): ApiError {
   // This code tells the official client to send the whole conversation again.
   const details = kind === 'thread' ? { error_code: 'thread_not_found' } : undefined;
   return finalError('not_found_error', UNKNOWN[kind](id.slice(0, 128)), { details });
@@ -31,8 +31,8 @@ export function unknownMade({ kind, id }: MadeId): ApiError {
  *
  * @returns those that belong to the account, by id
  */
-async function findOwn(request: AccountRequest, ids: readonly MadeId[]): Promise<Map<string, Belonging>> {
-  const found = await callAccount(request, (account) => account.belongings(ids.map(({ id }) => id)));
+async function findOwn(request: AccountRequest, ids: readonly CreatedId[]): Promise<Map<string, OwnedResource>> {
+  const found = await callAccount(request, (account) => account.ownership(ids.map(({ id }) => id)));
   return new Map(found.map((one) => [`${one.kind} ${one.id}`, one]));
 }
 
@@ -46,11 +46,11 @@ async function findOwn(request: AccountRequest, ids: readonly MadeId[]): Promise
  */
 export async function checkOwned(
   request: AccountRequest,
-  ids: readonly MadeId[],
-  refusalOf: (unknown: readonly [MadeId, ...MadeId[]]) => ApiError = ([first]) => unknownMade(first),
+  ids: readonly CreatedId[],
+  refusalOf: (unknown: readonly [CreatedId, ...CreatedId[]]) => ApiError = ([first]) => unknownMade(first),
 ): Promise<string | undefined> {
   if (ids.length === 0) return undefined;
-  const missing = (found: Map<string, Belonging>) => ids.filter(({ kind, id }) => !found.has(`${kind} ${id}`));
+  const missing = (found: Map<string, OwnedResource>) => ids.filter(({ kind, id }) => !found.has(`${kind} ${id}`));
   let found = await findOwn(request, ids);
   if (missing(found).length > 0) {
     await pause(NOTED_AFTER_MS);
@@ -74,10 +74,10 @@ export async function checkOwned(
  */
 export async function noteMade(
   request: AccountRequest,
-  ids: readonly MadeId[] | undefined,
+  ids: readonly CreatedId[] | undefined,
   upstream: string | undefined,
 ): Promise<void> {
   if (!ids || ids.length === 0) return;
-  const belongings = ids.map((one) => ({ ...one, upstream: upstream ?? '' }));
-  await callAccount(request, (account) => account.noteMade(belongings), 'persistent');
+  const resources = ids.map((one) => ({ ...one, upstream: upstream ?? '' }));
+  await callAccount(request, (account) => account.noteMade(resources), 'persistent');
 }

@@ -1,7 +1,7 @@
 import { sayAllowed } from '../../claude/pricing/allowed-models.ts';
 import { toUsd } from '../../claude/pricing/cost.ts';
 import { ApiError, comeAgain, DO_NOT_RETRY, type ErrorType, finalError } from '../../kit/http/errors.ts';
-import { isShared } from '../budget/purses.ts';
+import { isShared } from '../budget/budget-windows.ts';
 import { NEVER, type Period } from '../budget/windows.ts';
 import type {
   LimitOwner,

@@ -3,17 +3,17 @@
 import { callerLeft } from '../../claude/failure.ts';
 import { retiresSoon } from '../../claude/models/models.ts';
 import type { RequestOutcome } from '../../claude/outcome.ts';
+import { changedTexts } from '../../claude/pricing/adapt-for-model.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import { changedTexts } from '../../claude/pricing/takes.ts';
 import type { BodyChanges, BodyMaker } from '../../claude/providers/kind.ts';
 import { bodyUp } from '../../claude/request/body-up.ts';
 import { makesThings } from '../../claude/request/named-ids.ts';
 import { ownedIn } from '../../claude/request/owned.ts';
 import { ownOf } from '../../claude/request/request-body.ts';
-import { isSameAsStream } from '../../claude/riding.ts';
 import type { Payment } from '../../claude/send-request.ts';
+import { isSameAsStream } from '../../claude/stream-internally.ts';
 import type { Routing } from '../../claude/upstreams/pool.ts';
-import type { MadeId } from '../../claude/usage/made-ids.ts';
+import type { CreatedId } from '../../claude/usage/created-ids.ts';
 import { RELEASED } from '../../kit/http/body/json-body.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import { callAccount } from '../contracts/call-account.ts';
@@ -27,7 +27,7 @@ import { requestMeterOf } from './request-meter.ts';
 /** What differs between requests that cost money. */
 interface MeteredOptions {
   /** What the request names by id. It must be the account's own. */
-  named?: readonly MadeId[];
+  named?: readonly CreatedId[];
   /** The model as the body names it. */
   modelInBody: string;
   /** Members that the edge adds to the body. */
@@ -142,7 +142,7 @@ export class MeteredExchange {
     // What does not stream may have cost a whole hold: whoever asked decides about that once more.
     repeats: () =>
       this.#ran < MOST_RAN - 1 &&
-      (this.granted.grant.terms?.streams === true || (this.rides && tried().rides !== false)),
+      (this.granted.grant.terms?.streams === true || (this.rides && tried().streamInternally !== false)),
     refused: ({ forCaller }) => this.#noteGone(forCaller),
     settle: () => this.#settleTried(tried()),
     admit: async () => {
@@ -187,7 +187,7 @@ export class MeteredExchange {
   }
 
   /** Notes what the answer has made as the account's own. */
-  async note(ids: readonly MadeId[] | undefined, upstream: string | undefined): Promise<void> {
+  async note(ids: readonly CreatedId[] | undefined, upstream: string | undefined): Promise<void> {
     await noteMade(this.#request, ids, upstream);
   }
 

@@ -8,9 +8,9 @@ import type { Upstream } from '../../claude/upstream.ts';
 import type { Routing } from '../../claude/upstreams/pool.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import type { Json } from '../../kit/json/object.ts';
-import type { About } from '../contracts/about.ts';
 import type { AdmissionRequest } from '../contracts/admission.ts';
 import type { AccountRequest } from '../contracts/call-account.ts';
+import type { DimensionValues } from '../contracts/dimensions.ts';
 import type { Settled, Settlement } from '../contracts/settlement.ts';
 import type { StoredGrant } from './book-outcome.ts';
 import type { BudgetLeft } from './budget-left.ts';
@@ -21,7 +21,7 @@ export type Passed = 'route' | 'conversation' | 'parent' | 'most' | 'adds' | 'ho
 /** A request before its admission. */
 export interface MeterRequest extends RequestContext, Pick<AdmissionRequest, Passed> {
   /** What it is about, beside what its identity says. */
-  about?: About | undefined;
+  about?: DimensionValues | undefined;
   upstream: Upstream;
   /** The body as it will go up. */
   body: JsonBody;

@@ -130,9 +130,13 @@ async function keptGrantOf(request: MeteredRequest): Promise<StoredGrant> {
  * @returns the grant for a request that ran at an upstream. Upstreams differ in whether they stop when the connection
  * closes, and what rides stops as a stream does.
  */
-function grantAt(settings: Settings, { upstream, rides = false }: RequestOutcome, grant: StoredGrant): StoredGrant {
+function grantAt(
+  settings: Settings,
+  { upstream, streamInternally = false }: RequestOutcome,
+  grant: StoredGrant,
+): StoredGrant {
   const stops = cancelStopsAt(settings, upstream);
-  const streams = rides || (grant.cancelStops ?? true);
+  const streams = streamInternally || (grant.cancelStops ?? true);
   return { ...grant, cancelStops: stops === 'always' || (stops === 'streams' && streams) };
 }
 

@@ -2,8 +2,8 @@
 
 import type { WorstCase } from '../../claude/pricing/hold-terms.ts';
 import { TEXT_TOKENS } from '../../claude/pricing/thinking-off.ts';
+import type { BudgetWindow } from './budget-windows.ts';
 import { leastUseful } from './cost-range.ts';
-import type { Purse } from './purses.ts';
 import type { Rules } from './rules.ts';
 
 /** Tokens of a short question: where the limit does not even pay for these, nobody is told to send a shorter one. */
@@ -14,7 +14,7 @@ export const ESTIMATE_HELPS =
   'served_tools: estimate in the account’s limits (it sets aside what such tools usually read, and a request may cost more than that, and pass the limit)';
 
 /** @returns the end of a sentence that says what helps if a request needs more than the whole smallest limit. */
-export function adviceFor(worstCase: WorstCase, rules: Rules, purses: readonly Purse[], least: number): string {
+export function adviceFor(worstCase: WorstCase, rules: Rules, purses: readonly BudgetWindow[], least: number): string {
   const { served, because, inputCost, outputPrice } = worstCase;
   const limit = Math.min(...purses.map(({ most }) => most));
   if (limit <= 0) return 'which is 0: its administrator can raise it';

@@ -14,8 +14,8 @@ import type { LoweredBy, Refusal } from '../contracts/admission.ts';
 import { adviceFor } from './advice.ts';
 import { isPrepaid } from './binding.ts';
 import { capacity, level, take } from './bucket.ts';
+import { type BudgetWindow, budgetWindows, isShared, leftIn, leftInAll } from './budget-windows.ts';
 import { affordableOutput, asHeld, costAtMost, leastTokens } from './cost-range.ts';
-import { isShared, leftIn, leftInAll, type Purse, pursesOf } from './purses.ts';
 import { rateRefusal, refusalBy, shortOfMoney } from './refusals.ts';
 import { CEILING, type Rules } from './rules.ts';
 import { ABANDONED_STAGE, advance, type Budget } from './state.ts';
@@ -84,7 +84,7 @@ export interface Circumstances {
   /** Whether the upstream was asked to count its input, only for this decision. */
   counted?: boolean | undefined;
   /** The limits in money of all who pay. Default: those of the account. */
-  purses?: readonly Purse[] | undefined;
+  purses?: readonly BudgetWindow[] | undefined;
   /** Models that the credential may use; absent if they are the same as those of its account. */
   models?: readonly string[] | undefined;
   /** The most that this request itself may cost. No other request needs any of it, so all of it may be held. */
@@ -126,9 +126,9 @@ interface HoldQuestion extends Omit<Circumstances, 'earlier'> {
   time: number;
   /** The worst case by which it is held. */
   worstCase: WorstCase;
-  purses: readonly Purse[];
+  purses: readonly BudgetWindow[];
   /** The limit of the request itself, of which it may have all; empty if it has none. */
-  own: readonly Purse[];
+  own: readonly BudgetWindow[];
   /** The tokens of its shortest useful answer. */
   leastTokens: number;
   /** The least that it needs. An input that can still be counted may turn out to be cheap, so its cost is left out. */
@@ -144,9 +144,9 @@ function questionOf(
 ): HoldQuestion {
   const time = advance(budget, now);
   const worstCase = asHeld(exact, rules);
-  const { purses = pursesOf(budget, rules), most, earlier = 0 } = circumstances;
+  const { purses = budgetWindows(budget, rules), most, earlier = 0 } = circumstances;
   const { repeats, counted, models, typical, mostPassing } = circumstances;
-  const own: Purse[] =
+  const own: BudgetWindow[] =
     most === undefined ? [] : [{ by: 'run', name: 'max_usd', most, settled: earlier, held: 0, end: NEVER }];
   const least = leastTokens(worstCase, rules);
   const needed = (worstCase.countable ? 0 : worstCase.inputCost) + least * worstCase.outputPrice;
@@ -368,7 +368,7 @@ function runningIn({ holds, batched }: Budget, most: number): number {
  * @param parts into how many parts the purses of those who pay are divided, of which it may have one
  * @returns the limit that leaves it the least; of several, the one that does so for the longest time
  */
-function tightest(purses: readonly Purse[], own: readonly Purse[], parts: number): LoweredBy | undefined {
+function tightest(purses: readonly BudgetWindow[], own: readonly BudgetWindow[], parts: number): LoweredBy | undefined {
   const all = [
     ...purses.map((purse) => ({ purse, left: Math.floor(leftIn(purse) / parts) })),
     ...own.map((purse) => ({ purse, left: leftIn(purse) })),

@@ -3,7 +3,7 @@
 import type { WorstCase } from '../../claude/pricing/hold-terms.ts';
 import type { Asking, Refusal } from '../contracts/admission.ts';
 import { decide, takeCountRequest, takeFreeRequest } from './budget.ts';
-import type { Purse } from './purses.ts';
+import type { BudgetWindow } from './budget-windows.ts';
 import type { Rules } from './rules.ts';
 import type { Budget } from './state.ts';
 
@@ -26,7 +26,7 @@ export function refusalOfAll(
   budget: Budget,
   rules: Rules,
   now: number,
-  purses?: readonly Purse[],
+  purses?: readonly BudgetWindow[],
 ): Refusal | undefined {
   if (asking === 'nothing') return undefined;
   // The decision is made on a copy of the budget, because an admission takes from a bucket and nothing may be taken here.

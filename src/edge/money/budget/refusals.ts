@@ -4,7 +4,7 @@ import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { DAY_MS, HOUR_MS } from '../../kit/async/durations.ts';
 import type { Refusal } from '../contracts/admission.ts';
 import { capacity, level, waitFor } from './bucket.ts';
-import { type HeldByBatches, isShared, leftIn, type Purse } from './purses.ts';
+import { type BudgetWindow, type HeldByBatches, isShared, leftIn } from './budget-windows.ts';
 import { BATCH_STAGE, type Budget } from './state.ts';
 import { limitName, NEVER, PERIODS } from './windows.ts';
 
@@ -28,7 +28,7 @@ export function heldByBatchesOf({ batched, holds }: Budget, group: string | unde
  * @returns the refusal by the purse that stays too tight for the longest time; undefined if enough is left in all purses
  */
 export function shortOfMoney(
-  purses: readonly Purse[],
+  purses: readonly BudgetWindow[],
   needed: Nanodollars,
   now: number,
   budget: Budget,
@@ -40,7 +40,7 @@ export function shortOfMoney(
   const [first, ...others] = [never, spent, short].find((some) => some.length > 0) ?? [];
   if (first === undefined) return undefined;
   if (spent.length === 0) {
-    const enoughAt = (purse: Purse) => enoughAgainAt(purse, needed, now, budget);
+    const enoughAt = (purse: BudgetWindow) => enoughAgainAt(purse, needed, now, budget);
     const last = others.reduce((latest, purse) => (enoughAt(purse) > enoughAt(latest) ? purse : latest), first);
     const resetsAt = enoughAt(last);
     const refusal = refusalBy('held', last.name, now, resetsAt, needed, leftOf(last), false);
@@ -55,7 +55,7 @@ export function shortOfMoney(
  * end, or at the latest end of a batch, or of the window; milliseconds since 1970
  */
 function enoughAgainAt(
-  { by, name, most, settled, end, batched: others }: Purse,
+  { by, name, most, settled, end, batched: others }: BudgetWindow,
   needed: Nanodollars,
   now: number,
   budget: Budget,
@@ -79,7 +79,7 @@ function enoughAgainAt(
 /**
  * @returns the refusal by one purse. If it never resets, asking again in an hour may help: somebody may have added credit.
  */
-function spendRefusal(purse: Purse, needed: Nanodollars, now: number): Refusal {
+function spendRefusal(purse: BudgetWindow, needed: Nanodollars, now: number): Refusal {
   const { name, by, end, most } = purse;
   const left = leftOf(purse);
   const resetsAt = end >= NEVER ? now + HOUR_MS : end;
@@ -87,19 +87,19 @@ function spendRefusal(purse: Purse, needed: Nanodollars, now: number): Refusal {
 }
 
 /** @returns the refusal by a shared budget in which next to nothing is left, for whatever request; undefined if there is none */
-export function refusalOfEmpty(purses: readonly Purse[], now: number): Refusal | undefined {
+export function refusalOfEmpty(purses: readonly BudgetWindow[], now: number): Refusal | undefined {
   const [longest] = purses.filter(isEmptied).sort((one, other) => other.end - one.end);
   return longest && spendRefusal(longest, 0, now);
 }
 
-function isEmptied({ most, settled }: Purse): boolean {
+function isEmptied({ most, settled }: BudgetWindow): boolean {
   return most - settled <= most * EMPTY_SHARE;
 }
 
 /**
  * @returns the amount that the refusal reports as left; 0 for shared budgets, because it would tell what others have spent.
  */
-function leftOf(purse: Purse): Nanodollars {
+function leftOf(purse: BudgetWindow): Nanodollars {
   return isShared(purse.by) ? 0 : Math.max(0, leftIn(purse));
 }
 

@@ -4,7 +4,7 @@ import { toUsd } from '../../claude/pricing/cost.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { DueAlert } from '../alerts/alert-outbox.ts';
 import type { Alert } from '../alerts/alerts-answers.schema.ts';
-import type { Purse } from './purses.ts';
+import type { BudgetWindow } from './budget-windows.ts';
 import { limitName, PERIODS, spanAt, spanId } from './windows.ts';
 
 /** Alerts of parked events are remembered for a day. A parked event has ended, so the same alert cannot come again. */
@@ -18,7 +18,7 @@ const PARKED_MS = DAY_MS;
  */
 export function thresholdsReached(
   node: Alert['node'],
-  purses: readonly Purse[],
+  purses: readonly BudgetWindow[],
   shares: readonly number[],
   now: number,
 ): DueAlert[] {
@@ -93,7 +93,7 @@ export function keyAlert(words: string | null, upstream: string, now: number): D
   return alertOf(kind, node, now, now + PARKED_MS, [now, upstream, words], { subject });
 }
 
-function windowOf({ name, end }: Purse): string | undefined {
+function windowOf({ name, end }: BudgetWindow): string | undefined {
   const period = PERIODS.find((one) => limitName(one) === name);
   return period && spanId(period, spanAt(period, end - 1).start);
 }

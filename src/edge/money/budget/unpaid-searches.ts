@@ -2,7 +2,7 @@
 
 import { lifecycleOf } from '../../claude/models/models.ts';
 import { fromUsd, toUsd } from '../../claude/pricing/cost.ts';
-import { worstCaseOf } from '../../claude/pricing/worst-case.ts';
+import { maximumCost } from '../../claude/pricing/maximum-cost.ts';
 import type { Settings } from '../../config/settings.ts';
 import { ESTIMATE_HELPS } from './advice.ts';
 import { WORTH_TRYING } from './answer-lengths.ts';
@@ -33,7 +33,7 @@ export function unpaidSearches(
   const { limit, usd } = tightest;
   const unpaid = models.rows.flatMap((row) => {
     const body = { ...SEARCH, model: row.id };
-    const { worstCase } = worstCaseOf(body, { bytes: JSON.stringify(body).length, models });
+    const { worstCase } = maximumCost(body, { bytes: JSON.stringify(body).length, models });
     const [names = []] = worstCase.models;
     const { usefulOutput = WORTH_TRYING } = worstCase;
     const tried = { ...worstCase, usefulOutput: Math.min(usefulOutput, WORTH_TRYING) };

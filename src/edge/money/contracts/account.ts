@@ -13,7 +13,14 @@ import type {
 import type { Limits, LimitsPatch, TokenLimits } from '../budget/limits.schema.ts';
 import type { MessageBatch } from '../lists/batches-answers.schema.ts';
 import type { CredentialUse, KeptHold } from './admission.ts';
-import type { Belonging, FileDescription, FileRow, UploadDecision, UploadReport, UploadRequest } from './belongings.ts';
+import type {
+  FileDescription,
+  FileRow,
+  OwnedResource,
+  UploadDecision,
+  UploadReport,
+  UploadRequest,
+} from './ownership.ts';
 import type { ConversationReport } from './settlement.ts';
 
 declare module '../../kit/plugins/bindings.ts' {
@@ -29,7 +36,7 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   settleJson(settlement: string): string;
   renew(requestId: string, stage?: string, holdMs?: number): boolean;
   keptHold(requestId: string): KeptHold | undefined;
-  standing(defaults?: Limits, jti?: string): QuotaReport;
+  quota(defaults?: Limits, jti?: string): QuotaReport;
   setLimits(limits: Limits | null): void;
   getGroup(): string | null;
   setGroup(group: string | null): void;
@@ -60,8 +67,8 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   settleBatchJson(settlement: string): void;
   noteBatch(id: string, report: MessageBatch | null): void;
   batches(page: PageOf): Page<MessageBatch>;
-  belongings(ids: readonly string[]): Belonging[];
-  noteMade(belongings: readonly Belonging[]): void;
+  ownership(ids: readonly string[]): OwnedResource[];
+  noteMade(resources: readonly OwnedResource[]): void;
   beginUpload(upload: UploadRequest): UploadDecision;
   endUpload(report: UploadReport): void;
   files(page: PageOf): Page<FileRow>;

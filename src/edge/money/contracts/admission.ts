@@ -3,12 +3,12 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { WorstCase } from '../../claude/pricing/hold-terms.ts';
 import type { Limits } from '../budget/limits.schema.ts';
-import type { About } from './about.ts';
+import type { DimensionValues } from './dimensions.ts';
 import type { ListedParent } from './settlement.ts';
 
 /** Who asks an account to set something aside, and what decides beside the account's own limits. */
 export interface AdmissionCaller {
-  about?: About | undefined;
+  about?: DimensionValues | undefined;
   /** The caller's credential; absent in development without one. */
   token?: CredentialUse | undefined;
   /** The deployment's limits, for limits that the account does not set itself. */
@@ -83,7 +83,7 @@ export type AdmissionDecision =
   | {
       outcome: 'refused';
       refusal: Refusal;
-      standing: QuotaStatus;
+      quota: QuotaStatus;
       fallbacks?: readonly string[];
       /** As for an admitted request. */
       unlisted: boolean;
@@ -207,7 +207,7 @@ export interface RefusedRequest {
   at: number;
   route: string;
   model: string;
-  about?: About | undefined;
+  about?: DimensionValues | undefined;
   conversation?: string | undefined;
   token?: string | undefined;
   /** The group whose limit it was. */

@@ -1,7 +1,7 @@
 /** The settlement of a request with its account. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import type { About } from './about.ts';
+import type { DimensionValues } from './dimensions.ts';
 
 /** How a request has ended, and what it has cost. */
 export interface Settlement {
@@ -71,7 +71,7 @@ export interface Opening {
   token: string | null;
   /** The group whose pool also pays. */
   group: string | null;
-  about: About;
+  about: DimensionValues;
 }
 
 /** The call that a subagent's conversation answers, as lists show it. */

@@ -2,8 +2,8 @@
 
 import { fromUsd, type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import type { QuotaReport, TokenRow } from '../account/usage-answers.schema.ts';
+import { type BudgetWindow, usedShare } from '../budget/budget-windows.ts';
 import type { TokenLimits } from '../budget/limits.schema.ts';
-import { type Purse, usedShare } from '../budget/purses.ts';
 import type { Hold } from '../budget/state.ts';
 import { NEVER } from '../budget/windows.ts';
 import type { AdmissionCaller, LiveToken } from '../contracts/admission.ts';
@@ -100,7 +100,7 @@ export class TokensWithLimits {
   }
 
   /** @returns the purse of a token; undefined if its spending is not limited. */
-  purseOf(jti: string | undefined): Purse | undefined {
+  purseOf(jti: string | undefined): BudgetWindow | undefined {
     const token = this.#find(jti);
     if (token?.limits.usd_total === undefined) return undefined;
     const { settled, held, limits } = token;
@@ -129,7 +129,7 @@ export class TokensWithLimits {
     return `token:${token?.jti}`;
   }
 
-  purses({ token }: Pick<AdmissionCaller, 'token'>): Purse[] {
+  purses({ token }: Pick<AdmissionCaller, 'token'>): BudgetWindow[] {
     const purse = this.purseOf(token?.jti);
     return purse ? [purse] : [];
   }

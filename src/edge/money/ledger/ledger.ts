@@ -12,10 +12,10 @@ import { makeTables, readMeta } from '../../durable/schema.ts';
 import { Tables } from '../../durable/tables.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { Buckets, Hold } from '../budget/state.ts';
-import { type About, aboutColumn } from '../contracts/about.ts';
 import type { KeptHold } from '../contracts/admission.ts';
+import { aboutColumn, type DimensionValues } from '../contracts/dimensions.ts';
 import type { Opening } from '../contracts/settlement.ts';
-import { type Fold, hourOf, hourWith, type Memory, NO_FOLD, recallMemory, type Starts } from './recall.ts';
+import { type Fold, hourOf, hourWith, type Memory, NO_FOLD, recallMemory, type Starts } from './recent-outcomes.ts';
 import { Rollups } from './rollups.ts';
 import { type Closing, LEDGER_TABLES } from './tables.ts';
 
@@ -129,7 +129,7 @@ export class Ledger extends Tables {
   }
 
   /** Adds to what a row is about what only its end says. It is in the rows alone, since the sums have the row by now. */
-  addAbout(id: string, about: About): void {
+  addAbout(id: string, about: DimensionValues): void {
     this.write("update ledger set about = json_patch(coalesce(about, '{}'), ?) where id = ?", aboutColumn(about), id);
   }
 

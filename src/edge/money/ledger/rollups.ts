@@ -20,7 +20,7 @@ import { Rows } from '../../durable/rows.ts';
 import type { Tables } from '../../durable/tables.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { memoizeByPlugins } from '../../kit/plugins/plugins.ts';
-import { summedBy } from '../contracts/about.ts';
+import { summedBy } from '../contracts/dimensions.ts';
 import { ERASED_MODEL, IMPORTED_MODEL, ROLLUP_MODEL } from './tables.ts';
 
 /** The value of the row that all other values share. */

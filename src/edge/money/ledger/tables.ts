@@ -7,7 +7,7 @@ import { VERSIONS_SQL } from '../versions/version-tables.ts';
 /** The table of what an account has made at upstreams: files, containers, threads. */
 
 const BELONGINGS_SQL = `
-  create table belongings (
+  create table owned_resources (
     id text primary key,
     kind text not null,
     upstream text not null,

@@ -6,8 +6,8 @@ import type { QuotaReport } from '../account/usage-answers.schema.ts';
 import type { Limits } from '../budget/limits.schema.ts';
 import type { StorageRefusal, StorageRequest } from '../contracts/admission.ts';
 import type { Versions } from '../versions/version-rows.ts';
-import type { BelongingList } from './belonging-list.ts';
 import type { ConversationList } from './conversation-list.ts';
+import type { OwnershipList } from './ownership-list.ts';
 
 /** How many conversations an account may store if its limits do not say it. */
 const MOST_CONVERSATIONS = 10_000;
@@ -15,14 +15,14 @@ const DEFAULT_STORED_BYTES = 1_000_000_000;
 /** If an admitted conversation has not reported itself after this time, it does not exist. Milliseconds. */
 const COMING_MS = 30_000;
 
-type StoredSums = Record<'count' | 'bytes' | 'versions' | 'belongings', number>;
-const NOTHING_STORED = { count: 0, bytes: 0, versions: 0, belongings: 0, own: null };
+type StoredSums = Record<'count' | 'bytes' | 'versions' | 'resources', number>;
+const NOTHING_STORED = { count: 0, bytes: 0, versions: 0, resources: 0, own: null };
 
 /** Compares what an account stores with what it may store. */
 export class StorageQuota extends Rows {
   readonly #conversations: ConversationList;
   readonly #versions: Versions;
-  readonly #belongings: BelongingList;
+  readonly #ownership: OwnershipList;
   /** Whether the lists know their sums. */
   #isRead = false;
   /**
@@ -31,11 +31,11 @@ export class StorageQuota extends Rows {
    */
   readonly #coming = new Map<string, { bytes: number; until: number }>();
 
-  constructor(tables: Tables, conversations: ConversationList, versions: Versions, belongings: BelongingList) {
+  constructor(tables: Tables, conversations: ConversationList, versions: Versions, ownership: OwnershipList) {
     super(tables);
     this.#conversations = conversations;
     this.#versions = versions;
-    this.#belongings = belongings;
+    this.#ownership = ownership;
   }
 
   /** @returns the limit that a request would exceed; undefined if there is room. */
@@ -87,7 +87,7 @@ export class StorageQuota extends Rows {
   #used(besides?: string): { count: number; bytes: number } {
     if (!this.#isRead) this.#readSums(besides);
     let { count, bytes } = this.#conversations.totals;
-    bytes += this.#versions.bytes + this.#belongings.bytes;
+    bytes += this.#versions.bytes + this.#ownership.bytes;
     for (const [id, coming] of this.#coming) {
       if (!this.#conversations.has(id)) count += 1;
       bytes += coming.bytes;
@@ -101,7 +101,7 @@ export class StorageQuota extends Rows {
       `select count(*) as count, coalesce(sum(bytes), 0) as bytes,
          (select bytes from conversations where id = ?) as own,
          (select coalesce(sum(bytes), 0) from versions) as versions,
-         (select coalesce(sum(bytes), 0) from belongings where state != 'gone') as belongings
+         (select coalesce(sum(bytes), 0) from owned_resources where state != 'gone') as resources
        from conversations`,
       conversation ?? null,
     );
@@ -109,7 +109,7 @@ export class StorageQuota extends Rows {
     const own = conversation === undefined || row.own === null ? undefined : { id: conversation, bytes: row.own };
     this.#conversations.recall(row, own);
     this.#versions.recall(row.versions);
-    this.#belongings.recall(row.belongings);
+    this.#ownership.recall(row.resources);
   }
 
   /** @returns how many bytes a request stores, as far as they are known. */

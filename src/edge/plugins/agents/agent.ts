@@ -1,9 +1,9 @@
 import type { AgentInUse, ChoiceAsked, ChosenModel } from '../../conversations/history/agent-in-use.ts';
 import type { PrefixDefaults } from '../../conversations/history/inherited-parts.ts';
-import type { AgentKind } from '../../conversations/object/named-beginning.ts';
+import type { AgentKind } from '../../conversations/object/initial-context.ts';
 import { decoder } from '../../kit/http/bytes.ts';
 import type { AgentDefinition, StoredAgent } from './agent-definition.ts';
-import { behindAgent } from './behind-agent.ts';
+import { applyAgent } from './apply-agent.ts';
 import { chooseForMessage } from './choice/choose-model.ts';
 
 /** An agent as requests use it. */
@@ -29,8 +29,8 @@ export class Agent implements AgentInUse, StoredAgent {
     return this.definition.tools.some((tool) => tool.name === name && !(by && Object.hasOwn(tool, 'run')));
   }
 
-  lay(...[members, inherited, how]: Parameters<AgentInUse['lay']>): string {
-    return behindAgent(members, this, inherited, how);
+  applyPrefix(...[members, inherited, how]: Parameters<AgentInUse['applyPrefix']>): string {
+    return applyAgent(members, this, inherited, how);
   }
 
   async chooseModel(request: ChoiceAsked): Promise<ChosenModel | undefined> {

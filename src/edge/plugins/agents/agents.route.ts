@@ -3,7 +3,7 @@ import { hasScope } from '../../auth/authenticate.ts';
 import type { AppEnv } from '../../auth/context.ts';
 import { DEPLOYMENT } from '../../auth/identity/identity.ts';
 import { modelsIn } from '../../classify/model-by-label.schema.ts';
-import { refuseUntaken } from '../../claude/pricing/takes.ts';
+import { refuseUntaken } from '../../claude/pricing/adapt-for-model.ts';
 import { limitsOfRun } from '../../claude/request/members.ts';
 import { needsPlugin } from '../../kit/http/errors.ts';
 import { withoutUndefined } from '../../kit/json/object.ts';

@@ -1,8 +1,8 @@
 import { OF_AGENT } from '../../conversations/history/agent-in-use.ts';
 import { refOf } from '../../conversations/history/storage/rows.ts';
-import type { ConversationPlugin } from '../../conversations/object/parts.ts';
+import type { ConversationPlugin } from '../../conversations/object/hooks.ts';
 import { withoutUndefined } from '../../kit/json/object.ts';
-import { say } from '../../money/contracts/about.ts';
+import { dimensionValue } from '../../money/contracts/dimensions.ts';
 import type { Plugin } from '../plugin.ts';
 import { AGENTS } from './agent.ts';
 import { AGENT_ROUTES } from './agents.route.ts';
@@ -19,7 +19,7 @@ const agentsPart: ConversationPlugin = {
       return agent ? refOf(agent) : undefined;
     };
     return {
-      about: () => say(OF_AGENT, named()),
+      about: () => dimensionValue(OF_AGENT, named()),
       headers: () => withoutUndefined({ 'sluice-agent': named() }),
     };
   },

@@ -1,6 +1,6 @@
 /** What the rows of a batch are about: it has one for each model. */
 
-import type { Dimension } from '../../money/contracts/about.ts';
+import type { Dimension } from '../../money/contracts/dimensions.ts';
 import type { BatchSettlementRow } from './contracts/batch.ts';
 
 export const OF_BATCH: Dimension<string> = { name: 'batch' };

@@ -19,7 +19,7 @@ import {
 } from '../../money/account/ask-payers.ts';
 import { decide } from '../../money/budget/budget.ts';
 import { BATCH_STAGE, bucketsAfterAdmission, type Hold } from '../../money/budget/state.ts';
-import { say } from '../../money/contracts/about.ts';
+import { dimensionValue } from '../../money/contracts/dimensions.ts';
 import { openingOf } from '../../money/ledger/settlement.ts';
 import { OF_BATCH } from './about-batch.ts';
 import { BatchList } from './batch-list.ts';
@@ -121,7 +121,7 @@ function placeAll(state: AccountState, order: BatchOrder, now: number): void {
   const { batch, key, digest, token } = order;
   const jti = token?.jti ?? null;
   const group = state.groupOf(order);
-  const about = { ...order.about, ...say(OF_BATCH, batch) };
+  const about = { ...order.about, ...dimensionValue(OF_BATCH, batch) };
   const buckets = bucketsAfterAdmission(budget, rules);
   const holds = order.rows.map(
     (row): Hold => ({

@@ -2,8 +2,8 @@
 
 import type { RequestContext } from '../../auth/context.ts';
 import { bufferedResponse } from '../../claude/buffered-answer.ts';
+import { classifyFailure, refusalIn } from '../../claude/classify-failure.ts';
 import { headersDown } from '../../claude/headers.ts';
-import { refusalIn, verdict } from '../../claude/judge.ts';
 import { readStart } from '../../claude/relay/read-start.ts';
 import { pause } from '../../kit/async/pause.ts';
 import { utf8 } from '../../kit/http/bytes.ts';
@@ -47,7 +47,7 @@ export async function finishUpload(
   if (response.ok && typeof json?.id === 'string') {
     return { kind: 'made', id: json.id, expiresAt: stringOrUndefined(json.expires_at) ?? '' };
   }
-  const { kind } = verdict(response, { text: refused.body, elapsedMs: 0 });
+  const { kind } = classifyFailure(response, { text: refused.body, elapsedMs: 0 });
   // Below 200 it was taken, and its answer is still to come. Above 500 a gateway has lost it, or has not waited for it.
   if (response.status < 300 || (response.status > 500 && kind === 'down')) return { kind: 'lost' };
   // If the API itself says that it is too much, the batch was not made. Other server failures do not say it.
@@ -71,6 +71,6 @@ export async function refusedOf(response: Response, target: BatchTarget): Promis
     return text;
   });
   const body = await Promise.race([start, pause(ANSWER_BODY_MS).then(() => '')]);
-  target.noted(verdict(response, { text: body, elapsedMs: 0 }));
+  target.noted(classifyFailure(response, { text: body, elapsedMs: 0 }));
   return { status, body, headers: { ...headersDown(headers) } };
 }

@@ -3,13 +3,13 @@ import type { Context } from 'hono';
 import { type AppEnv, contextOf } from '../../auth/context.ts';
 import { defaultedRequest, validateMessages } from '../../claude/messages.schema.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import { maximumCost } from '../../claude/pricing/maximum-cost.ts';
 import { NO_FEATURES } from '../../claude/pricing/prompt-features.ts';
-import { worstCaseOf } from '../../claude/pricing/worst-case.ts';
 import { isOpenTo, memberNames } from '../../claude/request/members.ts';
 import { idsNamed, makesThings, namedIds } from '../../claude/request/named-ids.ts';
 import { withUserId } from '../../claude/request/user-id.ts';
 import type { Owned } from '../../claude/upstreams/pool.ts';
-import type { MadeId } from '../../claude/usage/made-ids.ts';
+import type { CreatedId } from '../../claude/usage/created-ids.ts';
 import { withoutEdgeBlocksIn } from '../../conversations/views/edge-blocks.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { piecesOf } from '../../kit/http/body-pieces.ts';
@@ -79,7 +79,7 @@ type TargetFor = (only: string | undefined, model: string, owned: Owned | undefi
 /** A prefix, with what it names: ids of its own account, or a file of the deployment. */
 interface NamedPrefix {
   prefix: Prefix;
-  ids: readonly MadeId[];
+  ids: readonly CreatedId[];
   owned: Owned | undefined;
 }
 
@@ -90,7 +90,7 @@ export class ItemReader {
   readonly #c: BatchContext;
   readonly #targetFor: TargetFor;
   #target: BatchTarget | undefined;
-  readonly #named = new Map<string, MadeId>();
+  readonly #named = new Map<string, CreatedId>();
   readonly #betas: readonly string[];
   readonly #prefixes = new Map<string, NamedPrefix>();
 
@@ -160,7 +160,7 @@ export class ItemReader {
     }
     const { row, isListed } = models.price(model);
     const { readings = params } = params;
-    const { worstCase, terms } = worstCaseOf(
+    const { worstCase, terms } = maximumCost(
       { ...params.json, model },
       {
         bytes: params === sent && isAscii ? params.text.length : sizeOf(params),
@@ -186,7 +186,7 @@ export class ItemReader {
   }
 
   /** Notes what an item names. All of it is checked at once, when the body has come. */
-  #note(ids: readonly MadeId[]): void {
+  #note(ids: readonly CreatedId[]): void {
     for (const one of ids) {
       if (one.id.length > LONGEST_ID) throw unknownMade(one);
       this.#named.set(`${one.kind} ${one.id}`, one);

@@ -1,6 +1,6 @@
 import { settingsOf } from '../../config/settings.ts';
 import { batchStub } from '../../durable/stubs.ts';
-import { type AccountPlugin, lookAtSums } from '../../money/account/parts.ts';
+import { type AccountPlugin, lookAtSums } from '../../money/account/hooks.ts';
 import type { Plugin } from '../plugin.ts';
 import { OF_BATCH, OF_OUTCOMES } from './about-batch.ts';
 import { decideBatch } from './admit-batch.ts';

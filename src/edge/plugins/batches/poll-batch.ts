@@ -1,7 +1,7 @@
 /** Asks the upstream for the state of a batch, and settles the batch's results when it has ended. */
 
 import { isClaudeApi, pricesAt } from '../../claude/upstreams/prices.ts';
-import type { MadeId } from '../../claude/usage/made-ids.ts';
+import type { CreatedId } from '../../claude/usage/created-ids.ts';
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
 import type { BatchRecord } from './batch-record.ts';
 import type { BatchSettlementRow } from './contracts/batch.ts';
@@ -73,7 +73,7 @@ async function readSums(record: BatchRecord, upstreamId: string): Promise<Result
   const answered = await record.calls.results(upstreamId);
   const models = pricesAt(settings, journal.upstream).withPrices(journal.prices);
   const { makesThings, isErased, upstream = '' } = journal;
-  const note = async (ids: readonly MadeId[]) => {
+  const note = async (ids: readonly CreatedId[]) => {
     // If the account was erased meanwhile, nothing is noted.
     if (record.journal?.isErased) return;
     await record.account((account) => account.noteMade(ids.map((one) => ({ ...one, upstream }))));

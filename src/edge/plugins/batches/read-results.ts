@@ -3,8 +3,8 @@
 import type { AnsweredCall } from '../../claude/exchange.ts';
 import type { ModelTable } from '../../claude/models/models.ts';
 import { computeCost, computeSaved, type Nanodollars } from '../../claude/pricing/cost.ts';
-import { idsMade, type MadeId } from '../../claude/usage/made-ids.ts';
-import { isFinal } from '../../claude/usage/told-usage.ts';
+import { type CreatedId, createdIds } from '../../claude/usage/created-ids.ts';
+import { isFinal } from '../../claude/usage/reported-usage.ts';
 import { reportOf } from '../../claude/usage/usage-report.ts';
 import { joinedPieces } from '../../kit/http/body-pieces.ts';
 import { LINE_FEED } from '../../kit/json/characters.ts';
@@ -47,7 +47,7 @@ interface ResultsReading {
   /** Whether it bills as the Claude API does. */
   isClaudeApi: boolean;
   /** Called with the ids of things that answers have made, some at a time; absent if nobody needs them. */
-  note?: ((ids: readonly MadeId[]) => Promise<void>) | undefined;
+  note?: ((ids: readonly CreatedId[]) => Promise<void>) | undefined;
 }
 
 /** How many ids are noted in one call. */
@@ -119,7 +119,7 @@ class Sums {
   readonly #outcomes = { ...NO_OUTCOMES };
   readonly #readsIds: boolean;
   /** Ids in answers that are not noted yet. */
-  readonly ids: MadeId[] = [];
+  readonly ids: CreatedId[] = [];
 
   constructor(
     batch: ReadBatch,
@@ -154,7 +154,7 @@ class Sums {
     const row = this.#rowOf(message);
     row.outcomes[outcome] += 1;
     if (outcome === 'succeeded') this.#price(row, message ?? {});
-    if (message && this.#readsIds) this.ids.push(...idsMade(message));
+    if (message && this.#readsIds) this.ids.push(...createdIds(message));
   }
 
   end(): ResultSums {

@@ -1,10 +1,10 @@
 /** Calls the batches of an upstream. Every call except the create may be repeated. */
 
 import { readAnswer } from '../../claude/buffered-answer.ts';
+import type { UpstreamVerdict } from '../../claude/classify-failure.ts';
 import { type AnsweredCall, Exchange, type ExchangeOptions } from '../../claude/exchange.ts';
 import { endOf } from '../../claude/failure.ts';
 import { headersUp, type PlainHeaders } from '../../claude/headers.ts';
-import type { UpstreamVerdict } from '../../claude/judge.ts';
 import type { ModelTable } from '../../claude/models/models.ts';
 import { wholeCount } from '../../claude/pricing/cost.ts';
 import type { Upstream } from '../../claude/upstream.ts';

@@ -9,8 +9,8 @@ import { validate } from '../../kit/http/validate.ts';
 import { parseOrUndefined } from '../../kit/json/parse.ts';
 import { admitFree } from '../../money/admission/admit-free.ts';
 import { checkOwned } from '../../money/admission/check-owned.ts';
-import type { FileRow } from '../../money/contracts/belongings.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
+import type { FileRow } from '../../money/contracts/ownership.ts';
 import { downloadFile } from './download-file.ts';
 import { describedFiles, filesQuery, readDescription } from './files.schema.ts';
 import { uploadFile } from './upload-file.ts';
@@ -90,7 +90,7 @@ async function filesOf(c: Context<AppEnv>, upstream: Upstream, ids: readonly str
   if (c.req.query('page') !== undefined || c.req.query('limit') !== undefined) {
     throw invalidRequest('ids: not allowed with page or limit.');
   }
-  const own = await callAccount(contextOf(c), (account) => account.belongings(ids));
+  const own = await callAccount(contextOf(c), (account) => account.ownership(ids));
   const files = own.filter(({ kind }) => kind === 'file');
   const data = await describedRows(
     c,

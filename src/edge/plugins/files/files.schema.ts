@@ -1,6 +1,6 @@
 import { pageSchema } from '../../kit/http/page.ts';
 import * as z from '../../kit/http/zod.ts';
-import type { FileDescription } from '../../money/contracts/belongings.ts';
+import type { FileDescription } from '../../money/contracts/ownership.ts';
 
 /** What this edge reads of the upstream's description of a file. */
 const describedFile = z.looseObject({

@@ -1,6 +1,6 @@
 import type { AccountState } from '../../money/account/account-state.ts';
-import type { AccountPlugin } from '../../money/account/parts.ts';
-import type { UploadDecision, UploadRequest } from '../../money/contracts/belongings.ts';
+import type { AccountPlugin } from '../../money/account/hooks.ts';
+import type { UploadDecision, UploadRequest } from '../../money/contracts/ownership.ts';
 import type { Plugin } from '../plugin.ts';
 import { FILE_ROUTES } from './files.route.ts';
 
@@ -8,21 +8,21 @@ import { FILE_ROUTES } from './files.route.ts';
 const filesPart: AccountPlugin = {
   methods: {
     beginUpload,
-    files: (state, page) => state.belongings.files(page, state.advance()),
-    describeFile: ({ belongings }, file) => belongings.describe(file),
+    files: (state, page) => state.ownership.files(page, state.advance()),
+    describeFile: ({ ownership }, file) => ownership.describe(file),
   },
 };
 
 /** Sets bytes aside for a file before any of it goes up: the announced number, or the most that is allowed. */
 function beginUpload(state: AccountState, upload: UploadRequest): UploadDecision {
   const now = state.advance();
-  const { storage, limits, belongings, alarm } = state;
-  const begun = belongings.uploading(upload.id);
+  const { storage, limits, ownership, alarm } = state;
+  const begun = ownership.uploading(upload.id);
   if (begun) return { outcome: 'admitted', left: begun.bytes, at: begun.at };
   const { left, most } = storage.leftForFile(limits.limits, now);
   const { bytes = Math.min(left, upload.most) } = upload;
   if (bytes > left || left === 0) return { outcome: 'full', limit: 'stored_bytes', most };
-  alarm.wakeFor(belongings.begin(upload, bytes, now));
+  alarm.wakeFor(ownership.begin(upload, bytes, now));
   return { outcome: 'admitted', left: Math.min(bytes, upload.most), at: now };
 }
 

@@ -10,9 +10,9 @@ import { PieceReader } from '../../kit/http/body/piece-reader.ts';
 import { type ApiError, finalError, invalidRequest, tooLarge } from '../../kit/http/errors.ts';
 import { discard, refuseCompressed } from '../../kit/http/read-json.ts';
 import { parseOrUndefined } from '../../kit/json/parse.ts';
-import { FORM_BYTES } from '../../money/account/tend-files.ts';
-import type { UploadEnd, UploadReport } from '../../money/contracts/belongings.ts';
+import { FORM_BYTES } from '../../money/account/maintain-files.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
+import type { UploadEnd, UploadReport } from '../../money/contracts/ownership.ts';
 import { readDescription } from './files.schema.ts';
 
 /** @throws ApiError 415 for what is no form. @returns how many bytes come; undefined where nobody has said */

@@ -1,6 +1,6 @@
 import type { AccountState } from '../../money/account/account-state.ts';
 import { type DueAlert, hasAlertUrl } from '../../money/alerts/alert-outbox.ts';
-import { pursesOf } from '../../money/budget/purses.ts';
+import { budgetWindows } from '../../money/budget/budget-windows.ts';
 import { overHoldAlert, thresholdsReached } from '../../money/budget/thresholds.ts';
 import type { Plugin } from '../plugin.ts';
 import { pools } from '../pools/plugin.ts';
@@ -20,7 +20,7 @@ function raiseAlerts(state: AccountState, overHold?: string): void {
   const now = budget.last;
   const due: DueAlert[] = [];
   if (shares !== undefined) {
-    const limited = pursesOf(budget, limits.rules).filter(
+    const limited = budgetWindows(budget, limits.rules).filter(
       ({ name }) => limits.limits[name as 'usd_total'] !== undefined,
     );
     due.push(...thresholdsReached(node, limited, shares, now));

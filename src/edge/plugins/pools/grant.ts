@@ -7,7 +7,7 @@
 
 import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
-import type { HeldByBatches } from '../../money/budget/purses.ts';
+import type { HeldByBatches } from '../../money/budget/budget-windows.ts';
 import { byPeriod, CALENDAR, type Period, spanAt, spanId } from '../../money/budget/windows.ts';
 import type { LeaseAnswer, LeaseCall, LeaseFigures, LeaseGrant } from './contracts/pool.ts';
 import type { PoolQuotaReport } from './pools-answers.schema.ts';

@@ -8,7 +8,7 @@ import { listOf } from '../../kit/http/page.ts';
 import { isoTimeOrNull } from '../../kit/http/times.ts';
 import type { UsageReport, UsedLimit } from '../../money/account/usage-answers.schema.ts';
 import { limitOfToken, tightestFirst } from '../../money/budget/binding.ts';
-import { usedShare } from '../../money/budget/purses.ts';
+import { usedShare } from '../../money/budget/budget-windows.ts';
 import { byPeriod, limitName, PERIODS, type Period, spanAt, spanId } from '../../money/budget/windows.ts';
 import type { RefusedOfDay } from '../../money/contracts/account.ts';
 import type { PoolKind } from '../../money/contracts/admission.ts';

@@ -8,7 +8,7 @@ import type { Settings } from '../../config/settings.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import { refusalError } from '../../money/admission/limit-headers.ts';
 import { whatLimited } from '../../money/admission/what-limited.ts';
-import { isShared, type Purse } from '../../money/budget/purses.ts';
+import { type BudgetWindow, isShared } from '../../money/budget/budget-windows.ts';
 import { refusalOfEmpty } from '../../money/budget/refusals.ts';
 import { limitName, NEVER, PERIODS } from '../../money/budget/windows.ts';
 import { callPool } from './call-pool.ts';
@@ -20,7 +20,7 @@ const KNOWN_MS = 60_000;
 /** What an isolate knows of the pools of a deployment's visitors: when it has looked, and what is spent. */
 interface Look {
   at: number;
-  empty: readonly Purse[];
+  empty: readonly BudgetWindow[];
 }
 
 const looks = new WeakMap<Settings, Look>();
@@ -54,7 +54,7 @@ async function unlessSpent(c: Context<AppEnv>, next: Next): Promise<void> {
 }
 
 /** @returns the limits of the visitors' pools in which next to nothing is left */
-async function emptyPurses({ env }: Context<AppEnv>, settings: Settings): Promise<Purse[]> {
+async function emptyPurses({ env }: Context<AppEnv>, settings: Settings): Promise<BudgetWindow[]> {
   const { VISITORS, DEPLOYMENT_LIMITS } = settings;
   const names = [...(VISITORS ? [groupPool(VISITORS.group)] : []), ...(DEPLOYMENT_LIMITS ? [DEPLOYMENT_POOL] : [])];
   const purses = names.map(async (name) => {

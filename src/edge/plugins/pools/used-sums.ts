@@ -13,8 +13,8 @@ import {
 import { Rows } from '../../durable/rows.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { spanId } from '../../money/budget/windows.ts';
-import { type SummedBy, summedBy } from '../../money/contracts/about.ts';
 import type { SharedUsageQuery } from '../../money/contracts/all-accounts.ts';
+import { type SummedBy, summedBy } from '../../money/contracts/dimensions.ts';
 import type { SumRow, SumsReport } from './contracts/sums.ts';
 import type { SharedUsageReport } from './pools-answers.schema.ts';
 import { ERASED, VISITORS, VISITORS_LEASE } from './tables.ts';

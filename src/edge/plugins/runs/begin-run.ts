@@ -6,16 +6,16 @@ import type { TurnRow } from '../../conversations/history/storage/rows.ts';
 import { shownNotes } from '../../conversations/history/storage/turn-notes.ts';
 import { newTurnRow, planAgain, runnerOf, storeTurn, WATCH_MS } from '../../conversations/object/begin-turn.ts';
 import type { BegunRequest, TurnRequest } from '../../conversations/object/contract.ts';
-import { ownerOfTool, retainedAgent } from '../../conversations/object/named-beginning.ts';
+import type { ConversationContext } from '../../conversations/object/hooks.ts';
+import { ownerOfTool, retainedAgent } from '../../conversations/object/initial-context.ts';
 import { accountRequestOf } from '../../conversations/object/object-context.ts';
-import type { ConversationContext } from '../../conversations/object/parts.ts';
-import { isRefused } from '../../conversations/turn/running-turn.ts';
+import { isRefused } from '../../conversations/turn/turn-handle.ts';
 import { isRevokedCaller } from '../../money/admission/refuse-revoked.ts';
-import { resumedRun } from './calls-again.ts';
 import type { CrashedRun } from './crashed-run.ts';
 import { turnEventsOf } from './events-of.ts';
-import { Run } from './run.ts';
+import { resumedRun } from './retry-calls.ts';
 import type { RunContext } from './run-context.ts';
+import { RunExecutor } from './run-executor.ts';
 import { callRowsIn } from './run-rows.ts';
 import { type CarriedLimits, storedRunOf, withoutBody } from './stored-run.ts';
 
@@ -25,7 +25,7 @@ export function beginRun(
   request: TurnRequest,
   planned: NextRequest,
   row: TurnRow,
-): Run | undefined {
+): RunExecutor | undefined {
   const { transcript } = conversation;
   const { run: common } = planned;
   if (!common) return undefined;
@@ -33,7 +33,7 @@ export function beginRun(
   const run = { ...row, run: row.seq };
   transcript.beginTurn(run, []);
   callRowsIn(transcript).saveRequest(run.seq, JSON.stringify({ request: kept, rest: common.rest }));
-  return new Run(run, common, runContextOf(conversation, kept, run)).begin(planned);
+  return new RunExecutor(run, common, runContextOf(conversation, kept, run)).begin(planned);
 }
 
 /** Makes the context of a run. @param carried for a run that goes on after approvals: what the runs before it have used */
@@ -93,7 +93,7 @@ function runContextOf(
         most: step.most,
         isLater: step.isLater,
         onEnd: step.onEnd,
-        onBroken: conversation.broke,
+        onBroken: conversation.abortObject,
       });
     },
     settle: (step, settled) => maintenance.settlements.follow(step, settled),
@@ -106,7 +106,7 @@ function runContextOf(
       maintenance.notePaused();
       maintenance.reportSoon();
     },
-    onBroken: conversation.broke,
+    onBroken: conversation.abortObject,
   };
 }
 
@@ -118,7 +118,7 @@ function headersOfStep(headers: PlainHeaders, number: number): PlainHeaders {
 }
 
 /** Resumes a run from what a crash has left of it. @returns undefined if it cannot be resumed */
-export function resumeRun(conversation: ConversationContext, crashed: CrashedRun): Run | undefined {
+export function resumeRun(conversation: ConversationContext, crashed: CrashedRun): RunExecutor | undefined {
   const { transcript, now } = conversation;
   const { row } = crashed.turn;
   const stored = storedRunOf(conversation, row);
@@ -127,7 +127,7 @@ export function resumeRun(conversation: ConversationContext, crashed: CrashedRun
   conversation.alarm.watch(now() + WATCH_MS);
   conversation.maintenance.settlements.resumeRun(row);
   const resumed = resumedRun(crashed, transcript);
-  const run = new Run(row, planned, runContextOf(conversation, request, row, carried), resumed);
+  const run = new RunExecutor(row, planned, runContextOf(conversation, request, row, carried), resumed);
   return begunSoon(conversation, run, () => run.goOnAfterCrash(resumed));
 }
 
@@ -137,7 +137,7 @@ interface TakenUp {
   planned: PlannedRun;
   carried: CarriedLimits;
   step: number;
-  take: Parameters<Run['takeUp']>[1];
+  take: Parameters<RunExecutor['takeUp']>[1];
 }
 
 /** Begins a stored run with the decided calls of a step. It runs without a listener. */
@@ -145,14 +145,14 @@ export function takeUpRun(
   conversation: ConversationContext,
   row: TurnRow,
   { request, planned, carried, step, take }: TakenUp,
-): Run {
+): RunExecutor {
   conversation.alarm.watch(conversation.now() + WATCH_MS);
-  const run = new Run(row, planned, runContextOf(conversation, request, row, carried)).takeUp(step, take);
+  const run = new RunExecutor(row, planned, runContextOf(conversation, request, row, carried)).takeUp(step, take);
   return begunSoon(conversation, run, () => run.continue());
 }
 
 /** Begins a moment later, because a run may end at once: before that the caller must have noted it as the running turn. */
-function begunSoon({ waitUntil }: ConversationContext, run: Run, begin: () => Promise<void>): Run {
+function begunSoon({ waitUntil }: ConversationContext, run: RunExecutor, begin: () => Promise<void>): RunExecutor {
   waitUntil(Promise.resolve().then(begin));
   return run;
 }

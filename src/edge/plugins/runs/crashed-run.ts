@@ -12,8 +12,8 @@ import { EventLog } from '../../conversations/turn/event-log.ts';
 import { MessageBuilder } from '../../conversations/turn/message-builder.ts';
 import { addBlock, eventsSoFar } from '../../conversations/turn/message-events.ts';
 import { SKIPPED_EVENT_NUMBERS, unseenAtCrash } from '../../conversations/turn/restore-turn.ts';
-import { Turn } from '../../conversations/turn/turn.ts';
 import { errorIn } from '../../conversations/turn/turn-ending.ts';
+import { TurnRecorder } from '../../conversations/turn/turn-recorder.ts';
 import { shownResult } from '../../conversations/views/edge-blocks.ts';
 import { encoder } from '../../kit/http/bytes.ts';
 import { type ApiError, errorBody } from '../../kit/http/errors.ts';
@@ -25,8 +25,8 @@ import type { Settled } from '../../money/contracts/settlement.ts';
 import { EDGE } from '../../registry/tools/edge-tools.ts';
 import type { ApprovalRow } from './approvals/approval-rows.ts';
 import type { CallRow } from './call-rows.ts';
+import { isPartOfHistory, type RunHandle, storeEndOfRun } from './run-handle.ts';
 import { approvalsIn, callRowsIn, callsTakenUp } from './run-rows.ts';
-import { isPartOfHistory, type RunTurn, storeEndOfRun } from './run-turn.ts';
 
 export const HIDDEN_BY_CRASH = 'It is unknown whether this call was made: the edge was interrupted.';
 /** How often a run is resumed after a crash. The limit is needed because the run itself may cause the crash. */
@@ -34,7 +34,7 @@ const MOST_RESUMES = 10;
 
 /** A run that a crash has interrupted. Its interrupted step has been ended. */
 export interface CrashedRun {
-  turn: RunTurn;
+  turn: RunHandle;
   /** The events of its log. */
   events: Json[];
   /** The calls of the paused run that it has taken up. */
@@ -71,7 +71,7 @@ export function closeCrashedRun(
   const log = new EventLog(transcript, row, { events: numbers.at(-1) ?? 0, rows });
   log.skip(SKIPPED_EVENT_NUMBERS);
   // The caller who began the run is gone, so its end is reported as for a turn in the background.
-  const turn: RunTurn = { row, log, ended: undefined, usages: [], isReported: true };
+  const turn: RunHandle = { row, log, ended: undefined, usages: [], isReported: true };
   const owed = approvalsIn(transcript).takenUpBy(row.seq);
   const [continued] = owed;
   if (continued) turn.continues = continued.turn;
@@ -191,7 +191,7 @@ function numbersIn(log: string): number[] {
 }
 
 /** The log of a step whose run has shown what there is of it, and says how it ends. */
-class LogOfStep extends EventLog {
+class RecoveredStepLog extends EventLog {
   readonly #builder: MessageBuilder;
 
   constructor(builder: MessageBuilder, ...of: ConstructorParameters<typeof EventLog>) {
@@ -224,7 +224,7 @@ function restoreStep(
     goesOn: boolean;
     wokeAt: number;
   },
-): Turn {
+): TurnRecorder {
   const { rows, frames, isLater, isOfEdge, goesOn, wokeAt } = part;
   const builder = new MessageBuilder();
   for (const { data } of frames) {
@@ -234,9 +234,9 @@ function restoreStep(
   }
   const unseen = unseenAtCrash(transcript.log.last(row.run ?? row.seq), row, builder, wokeAt);
   const bytes = frames.reduce((sum, { data }) => sum + data.length, 0);
-  const log = new LogOfStep(builder, transcript, row, { events, rows });
+  const log = new RecoveredStepLog(builder, transcript, row, { events, rows });
   const recovered = { log, builder, frames: new FrameReader(), bytes, ...unseen, goesOn };
-  const turn = new Turn(transcript, row, 1, { recovered, isLater, isOfEdge });
+  const turn = new TurnRecorder(transcript, row, 1, { recovered, isLater, isOfEdge });
   turn.isAcknowledged = true;
   turn.progress.sentAt = row.sentAt ?? row.beganAt;
   turn.status = frames.length > 0 ? 200 : undefined;

@@ -10,7 +10,7 @@ import { writeJson } from '../../kit/json/kept-text.ts';
 import { isObject } from '../../kit/json/object.ts';
 import { endRemarks } from '../../money/admission/answer-end.ts';
 import type { PauseReason } from './limits.ts';
-import { isPartOfHistory, type RunTurn, storeEndOfRun } from './run-turn.ts';
+import { isPartOfHistory, type RunHandle, storeEndOfRun } from './run-handle.ts';
 import type { ShownRun } from './shown-run.ts';
 import { summedUsage } from './summed-usage.ts';
 import { failedCall } from './tool-result.ts';
@@ -31,7 +31,7 @@ interface Ending {
 }
 
 /** Ends a run: shows its end and stores it, without waiting in between. */
-export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent, now, requestId }: Ending): void {
+export function endRun(turn: RunHandle, end: EndOfRun, { transcript, shown, spent, now, requestId }: Ending): void {
   const { log, last, usages } = turn;
   let error: Ended['error'];
   if (end.kind === 'error') {
@@ -62,7 +62,7 @@ export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent,
  * Shows the open calls of the client's tools from the paused run, because a client that follows only this run must answer
  * them.
  */
-export function showClientCalls(turn: RunTurn, transcript: Transcript, shown: ShownRun): void {
+export function showClientCalls(turn: RunHandle, transcript: Transcript, shown: ShownRun): void {
   if (turn.continues === undefined || turn.isCommitted) return;
   for (const block of toolsAskedIn(transcript, turn.continues)) {
     if (shown.isOfEdge(block)) continue;
@@ -74,7 +74,7 @@ export function showClientCalls(turn: RunTurn, transcript: Transcript, shown: Sh
   }
 }
 
-function statusOfRun(turn: RunTurn, { kind }: EndOfRun): TurnStatus {
+function statusOfRun(turn: RunHandle, { kind }: EndOfRun): TurnStatus {
   if (!isPartOfHistory(turn)) return 'failed';
   if (kind === 'error') return 'interrupted';
   if (kind === 'stopped') return 'stopped';

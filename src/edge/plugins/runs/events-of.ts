@@ -1,4 +1,4 @@
-import type { ConversationContext } from '../../conversations/object/parts.ts';
+import type { ConversationContext } from '../../conversations/object/hooks.ts';
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import { deliveriesIn } from './run-rows.ts';
 import { TurnEvents } from './turn-events.ts';

@@ -1,13 +1,13 @@
 /** Decides what follows a step of a run. */
 
-import type { TurnRunner } from '../../conversations/turn/turn-runner.ts';
+import type { TurnExecutor } from '../../conversations/turn/turn-executor.ts';
 import { isBusyType } from '../../money/admission/what-limited.ts';
 import type { EndOfRun } from './end-run.ts';
 import { MOST_PAUSES, pauseBy } from './next-step.ts';
 import type { TakenUpCalls } from './pauses.ts';
 import type { RunCalls } from './run-calls.ts';
 import { callRowsIn } from './run-rows.ts';
-import type { StepLog } from './shown-run.ts';
+import type { LiveStepLog } from './shown-run.ts';
 import { failedCall } from './tool-result.ts';
 
 /** What follows a step: calls of its tools, the next step, or the same step again. */
@@ -15,8 +15,8 @@ export type Following = ({ kind: 'calls' } & TakenUpCalls) | { kind: 'step' | 'a
 
 /** A step that has ended, and its run. */
 interface EndedStep {
-  runner: Pick<TurnRunner, 'turn' | 'failure'>;
-  log: StepLog;
+  runner: Pick<TurnExecutor, 'turn' | 'failure'>;
+  log: LiveStepLog;
   calls: RunCalls;
   /** Whether a step of the run is part of the history. */
   isPart: boolean;

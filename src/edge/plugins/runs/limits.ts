@@ -24,7 +24,7 @@ const BUFFERED_SECONDS = 540;
 const MOST_REPEATS = 3;
 
 /** Counts what a run uses of its limits. */
-export class RunMeter {
+export class RunBudget {
   readonly #limits: RunLimits;
   readonly #beganAt: number;
   readonly #mostMs: number;

@@ -2,9 +2,9 @@
 
 import { damageIn } from '../../conversations/history/storage/damaged-row.ts';
 import type { TurnRow } from '../../conversations/history/storage/rows.ts';
-import { turnInterrupted } from '../../conversations/object/crossing-answer.ts';
-import type { ConversationContext, ConversationPlugin } from '../../conversations/object/parts.ts';
-import type { Runner } from '../../conversations/turn/running-turn.ts';
+import type { ConversationContext, ConversationPlugin } from '../../conversations/object/hooks.ts';
+import { turnInterrupted } from '../../conversations/object/rpc-response.ts';
+import type { Runner } from '../../conversations/turn/turn-handle.ts';
 import { toApiError } from '../../kit/http/errors.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import { beginRun, resumeRun } from './begin-run.ts';

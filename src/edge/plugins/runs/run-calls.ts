@@ -6,12 +6,12 @@ import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import type { MemoryShare } from '../../kit/http/body-memory.ts';
 import { asText, type Json } from '../../kit/json/object.ts';
 import type { ToolRun } from '../../registry/tools/tool-kind.ts';
-import { needsApproval } from './approvals/owed-calls.ts';
+import { needsApproval } from './approvals/pending-calls.ts';
 import type { BegunCall } from './call-rows.ts';
 import { callTool } from './call-tool.ts';
 import type { CalledKind, CallName, KindCalls } from './called-kind.ts';
 import { calledKindOf } from './kinds.ts';
-import type { RunMeter } from './limits.ts';
+import type { RunBudget } from './limits.ts';
 import { misfitOf } from './misfit.ts';
 import type { PlannedCall } from './pauses.ts';
 import type { RunContext } from './run-context.ts';
@@ -35,7 +35,7 @@ export interface CallingRun
   /** The schemas of their inputs, by name. */
   schemas: ReadonlyMap<string, Json>;
   shown: ShownRun;
-  meter: RunMeter;
+  meter: RunBudget;
   /** Aborted when the run is stopped. */
   signal: AbortSignal;
   /** @returns whether it makes no further call, and only waits for those that it has made. */

@@ -1,14 +1,14 @@
 import type { NextRequest } from '../../conversations/history/next-request.ts';
 import type { TurnRow } from '../../conversations/history/storage/rows.ts';
 import type { MessageBuilder } from '../../conversations/turn/message-builder.ts';
-import type { TurnRunner } from '../../conversations/turn/turn-runner.ts';
+import type { TurnExecutor } from '../../conversations/turn/turn-executor.ts';
 import type { Json } from '../../kit/json/object.ts';
 import type { Settled } from '../../money/contracts/settlement.ts';
 import type { CallRow } from './call-rows.ts';
 import type { CalledRun } from './called-kind.ts';
 import type { PausingRun } from './pauses.ts';
-import type { RunTurn } from './run-turn.ts';
-import type { StepLog } from './shown-run.ts';
+import type { RunHandle } from './run-handle.ts';
+import type { LiveStepLog } from './shown-run.ts';
 import type { CarriedLimits } from './stored-run.ts';
 
 /** What a run needs from its object. */
@@ -23,17 +23,17 @@ export interface RunContext extends CalledRun, Omit<PausingRun, 'row'> {
   /** Plans the next step from a body. Writes nothing. @throws ApiError as `nextRequest` */
   plan(body: string): NextRequest;
   /** Stores a step and makes its runner. */
-  begin(plan: NextRequest, step: NewStep): TurnRunner;
+  begin(plan: NextRequest, step: NewStep): TurnExecutor;
   /** Follows up the settlement of a step until the account has confirmed it. */
   settle(row: TurnRow, settled: Promise<Settled> | undefined): void;
   /** Called in the step in which the run has ended. */
-  onEnd(turn: RunTurn): void;
+  onEnd(turn: RunHandle): void;
   onBroken(thrown: unknown): void;
 }
 
 /** A step that will begin. */
 interface NewStep {
-  run: RunTurn;
+  run: RunHandle;
   /** The name of its first try in the ledger. */
   requestId: string;
   /** Which of the run's steps it is, from 1. */
@@ -46,7 +46,7 @@ interface NewStep {
   most: number | undefined;
   /** The number of the last event before it. */
   logged: number;
-  logOf(builder: MessageBuilder): StepLog;
+  logOf(builder: MessageBuilder): LiveStepLog;
   callsIn(content: readonly Json[]): readonly Pick<CallRow, 'id' | 'name'>[];
   onEnd(settled: Promise<Settled> | undefined): void;
 }

@@ -89,7 +89,7 @@ export class ShownRun {
 }
 
 /** The log of a run as one of its steps writes it. */
-export class StepLog implements TurnLog {
+export class LiveStepLog implements TurnLog {
   readonly #run: ShownRun;
   readonly #builder: MessageBuilder;
   /** The shown numbers of blocks, by the step's own numbers; undefined for a block that is not shown while it streams. */

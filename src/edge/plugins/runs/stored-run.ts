@@ -5,7 +5,7 @@ import { type PlannedRun, plannedRun } from '../../conversations/history/next-re
 import type { TurnRow } from '../../conversations/history/storage/rows.ts';
 import { isRun } from '../../conversations/object/begin-turn.ts';
 import type { BegunRequest, TurnRequest } from '../../conversations/object/contract.ts';
-import { retainedAgent } from '../../conversations/object/named-beginning.ts';
+import { retainedAgent } from '../../conversations/object/initial-context.ts';
 import type { ObjectContext } from '../../conversations/object/object-context.ts';
 import { parseObject } from '../../kit/json/object.ts';
 import { callRowsIn } from './run-rows.ts';

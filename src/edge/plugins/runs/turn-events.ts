@@ -12,7 +12,7 @@ import type { BegunRequest } from '../../conversations/object/contract.ts';
 import type { turnEnded } from '../../conversations/object/conversations-answers.schema.ts';
 import type { ObjectContext } from '../../conversations/object/object-context.ts';
 import { describeTurn } from '../../conversations/object/turn-report.ts';
-import type { RunningTurn } from '../../conversations/turn/running-turn.ts';
+import type { TurnHandle } from '../../conversations/turn/turn-handle.ts';
 import { deliverEvent } from '../../kit/delivery/deliver-event.ts';
 import { SCHEDULE } from '../../kit/delivery/schedule.ts';
 import { logFailure } from '../../kit/http/log.ts';
@@ -58,7 +58,7 @@ export class TurnEvents {
   }
 
   /** Stores the event of a turn's end, and begins to send it. Call it in the step that stores the end. */
-  noteEnd({ row, ended }: RunningTurn): void {
+  noteEnd({ row, ended }: TurnHandle): void {
     if (!row.background || !ended) return;
     const turn = describeTurn(this.#object.transcript, row);
     const message = (ended.message as TurnEnded['message'] | undefined) ?? null;

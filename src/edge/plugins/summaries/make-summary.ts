@@ -5,17 +5,17 @@ import { PIECE_CHARACTERS } from '../../conversations/history/storage/message-te
 import { refOf } from '../../conversations/history/storage/rows.ts';
 import { isRun } from '../../conversations/object/begin-turn.ts';
 import type { BegunRequest } from '../../conversations/object/contract.ts';
-import { layerOf, retainedAgent } from '../../conversations/object/named-beginning.ts';
-import type { ConversationContext } from '../../conversations/object/parts.ts';
+import type { ConversationContext } from '../../conversations/object/hooks.ts';
+import { layerOf, retainedAgent } from '../../conversations/object/initial-context.ts';
 import { newShare, reserveMemory } from '../../conversations/turn/reserve-memory.ts';
 import { stopped, type TurnAbort } from '../../conversations/turn/turn-abort.ts';
-import { ADMIT_MS } from '../../conversations/turn/turn-runner.ts';
+import { ADMIT_MS } from '../../conversations/turn/turn-executor.ts';
 import { within } from '../../kit/async/timeout.ts';
 import { ApiError, finalError } from '../../kit/http/errors.ts';
 import { logFailure } from '../../kit/http/log.ts';
 import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
 import { whatLimited } from '../../money/admission/what-limited.ts';
-import { OF_PREFIX, say } from '../../money/contracts/about.ts';
+import { dimensionValue, OF_PREFIX } from '../../money/contracts/dimensions.ts';
 import { askForSummary, headersOfSummary } from './ask-for-summary.ts';
 import { OF_SUMMARIES, type PaidSummaries, type SummaryMeter } from './paid-summaries.ts';
 import type { PlannedSummary } from './summarize.ts';
@@ -78,8 +78,8 @@ export async function makeSummary(
         ...{ requestId: row.requestId, identity: request.caller, accounts: env, store: env.STORE, settings },
         ...{ upstream, waitUntil, model, route: OF_SUMMARIES, conversation: id, adds: 0, body, headers, streams: true },
         about: {
-          ...say(OF_PREFIX, profile?.prefix ? refOf(profile.prefix) : undefined),
-          ...say(OF_AGENT, profile?.agent ? refOf(profile.agent) : undefined),
+          ...dimensionValue(OF_PREFIX, profile?.prefix ? refOf(profile.prefix) : undefined),
+          ...dimensionValue(OF_AGENT, profile?.agent ? refOf(profile.agent) : undefined),
         },
         signal,
       },

@@ -5,7 +5,12 @@ import { withinMoment } from '../../claude/stream.ts';
 import type { NextRequest } from '../../conversations/history/next-request.ts';
 import { BEGINS, KEEPS } from '../../conversations/history/shares.ts';
 import { lastCommitted, latestTurn } from '../../conversations/history/storage/turn-queries.ts';
-import type { AskedTurn, ConversationContext, ConversationHooks, Wait } from '../../conversations/object/parts.ts';
+import type {
+  AskedTurn,
+  ConversationContext,
+  ConversationHooks,
+  Prerequisite,
+} from '../../conversations/object/hooks.ts';
 import { TurnAbort } from '../../conversations/turn/turn-abort.ts';
 import { anotherRequestId } from '../../kit/http/headers/request-id.ts';
 import { logFailure } from '../../kit/http/log.ts';
@@ -62,7 +67,7 @@ export class Summarizer implements ConversationHooks {
   }
 
   /** Has a turn that is too long without a summary wait for one. One that was tried already is not tried again. */
-  before({ request: { body, ...request }, memory }: AskedTurn, planned: NextRequest): Wait | undefined {
+  before({ request: { body, ...request }, memory }: AskedTurn, planned: NextRequest): Prerequisite | undefined {
     if (!planned.isTruncated || planned.follows || memory.get(TRIED_BEFORE)) return undefined;
     memory.set(TRIED_BEFORE, true);
     return { work: this.#makeBefore({ request, rest: edit(body, { messages: '[]' }) }), pings: true };

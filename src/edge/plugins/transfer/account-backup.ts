@@ -2,7 +2,7 @@
 
 import { SPENT_UP } from '../../claude/pricing/usage-sums.ts';
 import type { AccountState } from '../../money/account/account-state.ts';
-import type { AccountPlugin } from '../../money/account/parts.ts';
+import type { AccountPlugin } from '../../money/account/hooks.ts';
 import type { TokenLimits } from '../../money/budget/limits.schema.ts';
 import type { AccountRestored } from '../../money/contracts/account.ts';
 import { TokensWithLimits } from '../../money/credentials/token-limits.ts';

@@ -3,7 +3,7 @@ import { type AppEnv, contextOf } from '../../auth/context.ts';
 import { isAccount } from '../../auth/identity/identity.ts';
 import { route } from '../../auth/route.ts';
 import { conversationsQuery, isConversationId } from '../../conversations/object/conversations.schema.ts';
-import { noConversation } from '../../conversations/object/crossing-answer.ts';
+import { noConversation } from '../../conversations/object/rpc-response.ts';
 import { type ConversationCall, callConversation } from '../../conversations/object/turn-proxy.ts';
 import { type ApiError, invalidRequest, notFound } from '../../kit/http/errors.ts';
 import { mediaTypeOf } from '../../kit/http/headers/media-type.ts';

@@ -4,7 +4,7 @@ import type { Profile } from '../../conversations/history/storage/rows.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
 import type { View } from '../../conversations/object/conversations.schema.ts';
 import { ROWS_AT_ONCE } from '../../conversations/views/message-json.ts';
-import { type ShownRange, shownRanges } from '../../conversations/views/shown-rows.ts';
+import { type ShownRange, shownRanges } from '../../conversations/views/view-rows.ts';
 import { describe, shownTexts, storedTexts } from '../../conversations/views/views.ts';
 import { streamOfTexts } from '../../kit/http/stream-of-texts.ts';
 

@@ -19,8 +19,8 @@ import {
   turnsOfRun,
 } from '../../conversations/history/storage/turn-queries.ts';
 import { IMPORTED } from '../../conversations/history/thinking.ts';
-import type { ConversationPlace } from '../../conversations/object/contract.ts';
-import type { ConversationContext } from '../../conversations/object/parts.ts';
+import type { ConversationKey } from '../../conversations/object/contract.ts';
+import type { ConversationContext } from '../../conversations/object/hooks.ts';
 import { leaveNothing, notWhole, startConversation } from '../../conversations/object/profile-changes.ts';
 import { retainPrefix } from '../../conversations/object/retained-prefix.ts';
 import { rowsBetween } from '../../conversations/views/message-json.ts';
@@ -219,7 +219,7 @@ async function storeCopiedLines(
  */
 export async function storeCopy(
   conversation: ConversationContext,
-  place: ConversationPlace,
+  place: ConversationKey,
   lines: ReadableStream<Uint8Array>,
 ): Promise<void> {
   const { transcript, maintenance } = conversation;

@@ -1,7 +1,7 @@
 /** Checks and stores an imported history. It was made elsewhere, so its cost is not known. */
 
 import { checkMessage, checkMessages, emptyHistoryState } from '../../conversations/history/continuation.ts';
-import { withMendedCalls } from '../../conversations/history/mended-calls.ts';
+import { withRepairedCalls } from '../../conversations/history/repaired-calls.ts';
 import { answeredTools } from '../../conversations/history/replayable-blocks.ts';
 import { withoutBreakpoints } from '../../conversations/history/storage/message-text.ts';
 import type { BLANK_TURN, NewMessage, TurnRow } from '../../conversations/history/storage/rows.ts';
@@ -44,7 +44,7 @@ interface Imported {
 export function* importing(list: string): Steps<Imported> {
   const left: LeftOut = { thinking: 0, messages: 0, calls: 0, blank: 0 };
   const messages = yield* replaying(yield* keptMessages(eachItem(list), left), true);
-  const texts = yield* withoutOpenCalls(withMendedCalls(messages), left);
+  const texts = yield* withoutOpenCalls(withRepairedCalls(messages), left);
   const turns: ImportedMessage[][] = [];
   const at = emptyHistoryState();
   let before: string | undefined;

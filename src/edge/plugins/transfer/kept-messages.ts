@@ -1,7 +1,7 @@
 /** Keeps of rows, as conversations write them, what goes up as messages. Everything else belongs to where they come from. */
 
 import { callsOfCode, isOfCode } from '../../conversations/history/container.ts';
-import { toldResults } from '../../conversations/history/left-out-calls.ts';
+import { resultsAsText } from '../../conversations/history/omitted-calls.ts';
 import { answeredTools, isBlank, withoutPending } from '../../conversations/history/replayable-blocks.ts';
 import { hasThinking, unboundBlocks } from '../../conversations/history/storage/message-text.ts';
 import type { LeftOut } from '../../conversations/object/conversations-answers.schema.ts';
@@ -182,7 +182,9 @@ export function* withoutOpenCalls(texts: readonly string[], left: LeftOut): Step
     const { role, blocks } = lost.size > 0 || MAY_BE_OPEN.test(text) ? callsAndResults(text) : NO_BLOCKS;
     const isAnswer = role === 'assistant';
     const isLost = ({ type, id }: Json) => type === 'tool_use' && lost.has(asText(id));
-    const rest = isAnswer ? withoutPending(blocks, ended).filter((block) => !isLost(block)) : toldResults(blocks, lost);
+    const rest = isAnswer
+      ? withoutPending(blocks, ended).filter((block) => !isLost(block))
+      : resultsAsText(blocks, lost);
     if (isAnswer) left.calls += blocks.length - rest.length;
     if (rest.length === blocks.length && rest.every((block, at) => block === blocks[at])) pieces.push(text);
     else if (rest.length > 0) pieces.push(edit(text, { content: writeJson(rest) }));

@@ -1,16 +1,16 @@
 /** What transfer has in a conversation's object: it copies the history, takes one up, and writes it for others. */
 
 import type { BoundCaller } from '../../auth/identity/caller.ts';
-import type { ConversationPlace, CrossingText, Result } from '../../conversations/object/contract.ts';
+import type { ConversationKey, Result, RpcText } from '../../conversations/object/contract.ts';
 import type { View } from '../../conversations/object/conversations.schema.ts';
+import type { ConversationContext, ConversationPlugin } from '../../conversations/object/hooks.ts';
 import {
   conflict,
   failedResult,
   idTaken,
   noMessage,
   unknownConversation,
-} from '../../conversations/object/crossing-answer.ts';
-import type { ConversationContext, ConversationPlugin } from '../../conversations/object/parts.ts';
+} from '../../conversations/object/rpc-response.ts';
 import { conversationStub } from '../../durable/stubs.ts';
 import { exportLines } from './export-lines.ts';
 import { backupLines, copyLines, storeCopy } from './forks.ts';
@@ -30,7 +30,7 @@ async function forkTo(
   to: string,
   at: string | undefined,
   by?: BoundCaller,
-): Promise<Result<CrossingText>> {
+): Promise<Result<RpcText>> {
   const may = object.allowed(by);
   if (!may.ok) return may;
   const { transcript, env, settings, runner } = object;
@@ -40,15 +40,15 @@ async function forkTo(
   const texts = copyLines(transcript, may.value, at);
   if (!texts) return noMessage(at);
   const place = { account, id: to };
-  return await (conversationStub(env, settings(), place).adopt(place, texts) as Promise<Result<CrossingText>>);
+  return await (conversationStub(env, settings(), place).adopt(place, texts) as Promise<Result<RpcText>>);
 }
 
 /** Begins this conversation with the history of another one. Stores all of it or nothing. */
 async function adoptFrom(
   object: ConversationContext,
-  place: ConversationPlace,
+  place: ConversationKey,
   lines: ReadableStream<Uint8Array>,
-): Promise<Result<CrossingText>> {
+): Promise<Result<RpcText>> {
   return object.isFree ? await object.storing(storeCopy(object, place, lines)) : idTaken(place.id);
 }
 

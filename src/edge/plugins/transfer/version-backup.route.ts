@@ -3,7 +3,7 @@ import type { AppEnv } from '../../auth/context.ts';
 import { DEPLOYMENT, isAccount } from '../../auth/identity/identity.ts';
 import { route } from '../../auth/route.ts';
 import { CLASSIFIERS } from '../../classify/task/classifier.ts';
-import { agentKind } from '../../conversations/object/named-beginning.ts';
+import { agentKind } from '../../conversations/object/initial-context.ts';
 import { decoder, encoder } from '../../kit/http/bytes.ts';
 import { invalidRequest, notFound } from '../../kit/http/errors.ts';
 import { listOf, readPage } from '../../kit/http/page.ts';

@@ -1,8 +1,8 @@
 import type { Context } from 'hono';
 import { type AppEnv, contextOf } from '../../auth/context.ts';
 import { countTokens } from '../../claude/count-tokens.ts';
+import { refuseUntaken } from '../../claude/pricing/adapt-for-model.ts';
 import { defaultModel } from '../../claude/pricing/default-model.ts';
-import { refuseUntaken } from '../../claude/pricing/takes.ts';
 import { upstreamFor } from '../../claude/upstream.ts';
 import { piecesOf, streamOfPieces } from '../../kit/http/body-pieces.ts';
 import { encoder } from '../../kit/http/bytes.ts';

@@ -2,7 +2,7 @@
 import type { Context } from 'hono';
 import type { AppEnv } from '../../auth/context.ts';
 import { defaultedRequest } from '../../claude/messages.schema.ts';
-import { saidOf } from '../../claude/request/member.ts';
+import { parseOption } from '../../claude/request/member.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { tooLarge } from '../../kit/http/errors.ts';
 import { sizeOf } from '../../kit/http/read-json.ts';
@@ -36,7 +36,7 @@ export function withPrefix(
   body: JsonBody,
   options: ExpandOptions = {},
 ): PrefixedBody | Promise<PrefixedBody> {
-  const ref = saidOf('prefix', PREFIX_MEMBER, c.req.raw.headers, body.json);
+  const ref = parseOption('prefix', PREFIX_MEMBER, c.req.raw.headers, body.json);
   return ref === undefined ? { body, prefix: undefined } : behindPrefix(c, body, ref, options);
 }
 

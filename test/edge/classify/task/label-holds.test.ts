@@ -30,7 +30,7 @@ test('a label whose edge has died is settled within a minute, and one that takes
   const afterSeconds = async (seconds: number) => {
     passed += seconds * 1_000;
     await runDurableObjectAlarm(object());
-    return (await object().standing({})).running_requests;
+    return (await object().quota({})).running_requests;
   };
   for (let nth = 1; nth <= 4; nth += 1) {
     expect(await afterSeconds(20)).toBe(1);

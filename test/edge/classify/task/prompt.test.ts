@@ -12,7 +12,7 @@ import {
   readChoice,
 } from '#edge/classify/task/prompt.ts';
 import { MODELS } from '#edge/claude/models/models.ts';
-import { takes } from '#edge/claude/pricing/takes.ts';
+import { adaptForModel } from '#edge/claude/pricing/adapt-for-model.ts';
 import { parsingLong } from '#edge/kit/http/read-json.ts';
 import { canonicalText, readPrefix } from '#edge/registry/prefixes/prefix.ts';
 import { atOnce } from '#test/support/at-once.ts';
@@ -204,6 +204,6 @@ test.each(MODELS)('$id takes the request as it is asked for a label, by a schema
   for (const structured_output of [true, false]) {
     const asked = { ...row, structured_output };
     const { json } = classificationRequest(prompt({}, { model: row.id, ...askedForm(asked) }), 'x');
-    expect(takes(asked, json, asked, true)).toEqual({ changes: {} });
+    expect(adaptForModel(asked, json, asked, true)).toEqual({ changes: {} });
   }
 });

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ModelTable } from '#edge/claude/models/models.ts';
-import { worstCaseOf } from '#edge/claude/pricing/worst-case.ts';
+import { maximumCost } from '#edge/claude/pricing/maximum-cost.ts';
 import { accountStub } from '#edge/durable/stubs.ts';
 import { testApp } from '#test/support/app.ts';
 import { bindings } from '#test/support/conversations.ts';
@@ -15,7 +15,7 @@ const ASK = { model: OWN, max_tokens: 10, messages: [{ role: 'user', content: 'H
 
 /** Names that are counted as used, of a body as it is read here and as it goes up. */
 function used(body: Record<string, unknown>, text = JSON.stringify(body)): string[] {
-  const { worstCase } = worstCaseOf(body, { bytes: text.length, readings: { text, json: body }, models });
+  const { worstCase } = maximumCost(body, { bytes: text.length, readings: { text, json: body }, models });
   return worstCase.models.flat();
 }
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { worstCaseOf } from '#edge/claude/pricing/worst-case.ts';
+import { maximumCost } from '#edge/claude/pricing/maximum-cost.ts';
 import { RequestBody } from '#edge/claude/request/request-body.ts';
 import { SentHistory } from '#edge/claude/request/sent-history.ts';
 import { parseSettings } from '#edge/config/settings.ts';
@@ -36,7 +36,7 @@ test('a prompt is the body with the history before what is new, in bytes, in tex
     expect(prompt.own.messages).toEqual(news);
     expect(prompt.with({ max_tokens: '7' }).json).toEqual({ ...whole, max_tokens: 7 });
     const options = { bytes: prompt.bytes.length, models };
-    expect(worstCaseOf(prompt.own, { ...options, before: prompt.before })).toEqual(worstCaseOf(whole, options));
+    expect(maximumCost(prompt.own, { ...options, before: prompt.before })).toEqual(maximumCost(whole, options));
   });
 });
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { ModelTable } from '#edge/claude/models/models.ts';
-import { worstCaseOf } from '#edge/claude/pricing/worst-case.ts';
+import { maximumCost } from '#edge/claude/pricing/maximum-cost.ts';
 import { LearnedAnswers } from '#edge/claude/usage/learned-answers.ts';
 
 test('a model is taken to hand over once a minute until more is known, and never not at all', () => {
@@ -35,7 +35,7 @@ describe('kept thinking', () => {
       ];
       const body = { model: 'claude-opus-5-5', max_tokens: 100, messages };
       const options = { bytes: 200 + signature.length, models, count: 50, leavesOutThinking: true };
-      return worstCaseOf(body, { ...options, thinkingShare }).terms.promptTokens;
+      return maximumCost(body, { ...options, thinkingShare }).terms.promptTokens;
     };
     return promptWith('s'.repeat(signed)) - promptWith('');
   };

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { mostTokensOf } from '#edge/claude/pricing/most-tokens.ts';
+import { mostTokensOf } from '#edge/claude/pricing/token-upper-bound.ts';
 import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
 import { nothingSeen, type Report, reportOf } from '#edge/claude/usage/usage-report.ts';
 import { TEXT_STREAM, TOOL_STREAM } from '#test/fixtures/streams.ts';

@@ -40,7 +40,7 @@ function only(events: number, then: Then = 'is cut'): Scripted {
 const asked = ({ messages }: Asked) => messages.map(({ role, content }) => [role, content]);
 const shown = (rows: readonly { role: string; content: unknown; status: string }[]) =>
   rows.map(({ role, content, status }) => [role, content, status]);
-const held = async () => (await accountStub(bindings, {}, 'alice').standing()).day.held_usd;
+const held = async () => (await accountStub(bindings, {}, 'alice').quota()).day.held_usd;
 
 describe('a stream that has shown only thinking', () => {
   const KEPT = [

@@ -149,5 +149,5 @@ test('a label whose object died is settled by the account within a minute, so th
   expect(await heldRows()).toMatchObject([{ route: 'choice', conversation: 'c1' }]);
   expect(await aMinutePasses()).toBe(true);
   expect(await ledgerOf()).toMatchObject([{ route: 'choice', status: 'orphaned', estimated: true }]);
-  expect((await accountStub(bindings, {}, 'bob').standing()).running_requests).toBe(0);
+  expect((await accountStub(bindings, {}, 'bob').quota()).running_requests).toBe(0);
 });

@@ -209,7 +209,7 @@ test('whatever happens, the history is accepted by the API, and every listener h
         else expect(rows).toEqual([]);
       }
       await eventually(async () => {
-        const { day, running_requests } = await accountStub(bindings, {}, account).standing();
+        const { day, running_requests } = await accountStub(bindings, {}, account).quota();
         expect({ running_requests, held: day.held_usd }).toEqual({ running_requests: 0, held: 0 });
       });
     },

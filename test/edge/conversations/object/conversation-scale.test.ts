@@ -83,7 +83,7 @@ test('the bytes that the account is told of are those of the database, but for t
   for (let turn = 1; turn <= 25; turn += 1) await say(question('What is said is stored. '.repeat(turn * 30)));
   await atRest();
   const stored = await runInDurableObject(stubOf(), (_, { storage }) => storage.sql.databaseSize);
-  const { used: told } = (await account().standing()).stored_bytes;
+  const { used: told } = (await account().quota()).stored_bytes;
   expect(stored).toBeGreaterThan(200_000);
   expect(Math.abs(told - stored)).toBeLessThanOrEqual(40_960);
 });
@@ -231,7 +231,7 @@ test('a turn whose end cannot be stored is closed by the object that wakes, and 
   expect((await rowsOf()).at(-1)).toMatchObject({ role: 'assistant', status: 'interrupted' });
   await say(question('Go on'));
   expect((await rowsOf()).map(({ role }) => role)).toEqual(alternatingRoles(6));
-  await eventually(async () => expect((await account().standing()).running_requests).toBe(0));
+  await eventually(async () => expect((await account().quota()).running_requests).toBe(0));
   const totals = (await readOf()) as { turns: number; messages: number };
   expect(totals).toMatchObject({ turns: 3, messages: 6 });
 });

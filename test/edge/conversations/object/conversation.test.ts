@@ -26,7 +26,7 @@ beforeEach(() => {
   simulate();
 });
 const account = (name = 'alice') => accountStub(bindings, {}, name);
-const standing = async () => (await account().standing()).day;
+const standing = async () => (await account().quota()).day;
 const follow = async (after?: string, id = 'c1') => {
   const resumed = await stubOf(id).resume(after);
   return resumed.kind === 'stream' ? { ...resumed, ...(await listen(resumed.body as ReadableStream)) } : resumed;

@@ -222,7 +222,7 @@ describe('what is turned away', () => {
     }
     expect((await json(await app.fetch('/conversations/c1/messages'))).data).toHaveLength(2);
     await eventually(async () => {
-      const { running_requests, day } = await accountStub(bindings, {}, 'dev').standing();
+      const { running_requests, day } = await accountStub(bindings, {}, 'dev').quota();
       expect({ running_requests, held: day.held_usd }).toEqual({ running_requests: 0, held: 0 });
     });
   });

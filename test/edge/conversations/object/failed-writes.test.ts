@@ -66,8 +66,8 @@ test('resets an account whose rows cannot be written, so that its memory is read
     expect(account).toBeInstanceOf(Account);
   });
   expect(await ask(bodyOf('Hello'))).toMatchObject({ kind: 'error', error: { status: 503 } });
-  expect((await stub().standing()).day.held_usd).toBe(0);
+  expect((await stub().quota()).day.held_usd).toBe(0);
   await runInDurableObject(stub(), (_, { storage }) => void storage.sql.exec('drop trigger refused'));
   await say(bodyOf('Hello'));
-  await eventually(async () => expect((await stub().standing()).day.held_usd).toBe(0));
+  await eventually(async () => expect((await stub().quota()).day.held_usd).toBe(0));
 });

@@ -1,7 +1,7 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import type { Conversation } from '#edge/conversations/object/conversation.ts';
-import type { ConversationHooks, ConversationPlugin } from '#edge/conversations/object/parts.ts';
+import type { ConversationHooks, ConversationPlugin } from '#edge/conversations/object/hooks.ts';
 import { accountStub } from '#edge/durable/stubs.ts';
 import { registerPlugins } from '#edge/kit/plugins/plugins.ts';
 import { operator } from '#edge/plugins/operator/plugin.ts';
@@ -96,7 +96,7 @@ function hooksInLog(): () => (string | undefined)[] {
   return () => logging.mock.calls.map(([line]) => (JSON.parse(String(line)) as { hook?: string }).hook);
 }
 
-const heldUsd = async () => (await accountStub(bindings, {}, 'alice').standing()).day.held_usd;
+const heldUsd = async () => (await accountStub(bindings, {}, 'alice').quota()).day.held_usd;
 
 test.each(
   LOGGED.flatMap((phase) =>

@@ -3,7 +3,7 @@ import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import type { Upstream } from '#edge/claude/upstream.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
 import { storeAfterMs } from '#edge/conversations/turn/store-schedule.ts';
-import { Turn } from '#edge/conversations/turn/turn.ts';
+import { TurnRecorder } from '#edge/conversations/turn/turn-recorder.ts';
 import { brokenRule } from '#test/support/api-rules.ts';
 import {
   type Answer,
@@ -67,8 +67,13 @@ beforeEach(() => {
       return upstreamOf(turnIn(this));
     }),
   ];
-  const { take } = Turn.prototype;
-  const taking = vi.spyOn(Turn.prototype, 'take').mockImplementation(function (this: Turn, piece, now, lateMs) {
+  const { take } = TurnRecorder.prototype;
+  const taking = vi.spyOn(TurnRecorder.prototype, 'take').mockImplementation(function (
+    this: TurnRecorder,
+    piece,
+    now,
+    lateMs,
+  ) {
     const result = take.call(this, piece, now, lateMs);
     if (working) working.taken += piece.length;
     working?.wake();

@@ -5,7 +5,7 @@ import { afterEach, expect, test, vi } from 'vitest';
 import type { Transcript } from '#edge/conversations/history/storage/transcript.ts';
 import { resumeTurn } from '#edge/conversations/object/resume-turn.ts';
 import { EventLog } from '#edge/conversations/turn/event-log.ts';
-import type { Runner } from '#edge/conversations/turn/running-turn.ts';
+import type { Runner } from '#edge/conversations/turn/turn-handle.ts';
 import { followed } from '#edge/conversations/views/hidden-answer.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import { rounds } from '#test/support/rounds.ts';

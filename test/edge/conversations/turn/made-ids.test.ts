@@ -37,7 +37,7 @@ function answering(): string[] {
   return sent;
 }
 
-const owned = async (account: string) => await accountStub(bindings, {}, account).belongings(MADE);
+const owned = async (account: string) => await accountStub(bindings, {}, account).ownership(MADE);
 
 test('what a turn’s answer gives out is its account’s, and nobody else can name it in a turn', async () => {
   simulate();

@@ -4,7 +4,7 @@ import type { TurnRow } from '#edge/conversations/history/storage/rows.ts';
 import type { Transcript } from '#edge/conversations/history/storage/transcript.ts';
 import { MessageBuilder } from '#edge/conversations/turn/message-builder.ts';
 import { eventsOf } from '#edge/conversations/turn/message-events.ts';
-import { Turn } from '#edge/conversations/turn/turn.ts';
+import { TurnRecorder } from '#edge/conversations/turn/turn-recorder.ts';
 import { isObject, type Json } from '#edge/kit/json/object.ts';
 import { FrameReader } from '#edge/kit/sse/frames.ts';
 import { tryCases } from '#test/support/runs.ts';
@@ -75,7 +75,7 @@ const parsed = (text: string): Json => {
 };
 
 /** A turn whose log goes into a list. */
-function aTurn(): { turn: Turn; stored: string[] } {
+function aTurn(): { turn: TurnRecorder; stored: string[] } {
   const stored: string[] = [];
   const write: Transcript['log']['write'] = (_, row, __, ___, text) => {
     stored.push(text);
@@ -83,7 +83,7 @@ function aTurn(): { turn: Turn; stored: string[] } {
   };
   const row: Pick<TurnRow, 'seq' | 'id'> = { seq: 1, id: 'turn_x' };
   return {
-    turn: new Turn({ log: { write }, has: () => false } as unknown as Transcript, row as TurnRow, 1, {
+    turn: new TurnRecorder({ log: { write }, has: () => false } as unknown as Transcript, row as TurnRow, 1, {
       newMessages: 1,
     }),
     stored,

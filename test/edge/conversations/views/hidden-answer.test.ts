@@ -4,7 +4,7 @@ import { MessageBuilder } from '#edge/conversations/turn/message-builder.ts';
 import { eventsOf } from '#edge/conversations/turn/message-events.ts';
 import { followed, hiddenAnswer } from '#edge/conversations/views/hidden-answer.ts';
 import { LogBlocks } from '#edge/conversations/views/log-blocks.ts';
-import { hiddenBlock, shownTo } from '#edge/conversations/views/shown-to.ts';
+import { hiddenBlock, redactFor } from '#edge/conversations/views/redact-for.ts';
 import { encoder } from '#edge/kit/http/bytes.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import { FrameReader } from '#edge/kit/sse/frames.ts';
@@ -348,7 +348,7 @@ test('shown as text, a stream has only blocks that every client reads, numbered 
     const whole = await new Response(followed(log, 0, seen)).text();
     const plain = ({ citations: _, ...block }: Json) => block;
     expect(built(whole).map(plain)).toEqual(shown.map(plain));
-    expect(shownTo(content, seen)).toEqual(shown);
+    expect(redactFor(content, seen)).toEqual(shown);
     const numbers = [...whole.matchAll(/"content_block_start","index":(\d+)/g)].map(([, number]) => Number(number));
     expect(numbers).toEqual(shown.map((_, at) => at));
     // What is left out leaves the other events as they were.

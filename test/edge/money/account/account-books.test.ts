@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ModelTable } from '#edge/claude/models/models.ts';
 import type { RequestOutcome } from '#edge/claude/outcome.ts';
-import { worstCaseOf } from '#edge/claude/pricing/worst-case.ts';
+import { maximumCost } from '#edge/claude/pricing/maximum-cost.ts';
 import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
 import { type StoredGrant, settlementOf } from '#edge/money/admission/book-outcome.ts';
 import { decide } from '#edge/money/budget/budget.ts';
@@ -22,7 +22,7 @@ const LOOPS: ReadonlySet<string> = new Set(['search', 'fetch', 'steps']);
 function grantOf({ body, count }: BilledAnswer): StoredGrant {
   const text = JSON.stringify(body);
   const bytes = encoder.encode(text).length;
-  const { worstCase, terms } = worstCaseOf(body, { bytes, models, ...(count === undefined ? {} : { count }) });
+  const { worstCase, terms } = maximumCost(body, { bytes, models, ...(count === undefined ? {} : { count }) });
   const decision = decide(
     emptyBudget(NOON),
     rulesOf({ usd_per_month: 100_000 }),

@@ -90,7 +90,7 @@ describe('admit and settle', () => {
       cost: 500,
       overHold: false,
     });
-    const standing = await stub().standing();
+    const standing = await stub().quota();
     expect(standing.day).toMatchObject({ settled_usd: usd(500), held_usd: 0, limit_usd: usd(22_000) });
     expect(quotaReportSchema.parse(standing)).toEqual(standing);
     const row = await stub().request(ask.requestId);
@@ -128,18 +128,18 @@ describe('admit and settle', () => {
     });
     await abortAllDurableObjects();
     expect(await settleAt(stub(), ended(ask.requestId))).toMatchObject({ outcome: 'duplicate' });
-    expect((await stub().standing()).day.settled_usd).toBe(usd(500));
+    expect((await stub().quota()).day.settled_usd).toBe(usd(500));
   });
 
   test('asking again by the same id is the same hold', async () => {
     const ask = limited({ concurrent_requests: 1 })();
     await admitAt(stub(), ask);
     expect(await admitAt(stub(), ask)).toMatchObject({ outcome: 'admitted', hold: 11_000 });
-    expect((await stub().standing()).day.held_usd).toBe(usd(11_000));
+    expect((await stub().quota()).day.held_usd).toBe(usd(11_000));
     await settleAt(stub(), ended(ask.requestId));
     await inAccount((account) => {
       expect(() => admitInside(account, ask)).toThrow(/was used before/);
-      expect(account.standing().day.held_usd).toBe(0);
+      expect(account.quota().day.held_usd).toBe(0);
     });
   });
 
@@ -148,7 +148,7 @@ describe('admit and settle', () => {
     expect(await settleAt(stub(), lost)).toEqual({ outcome: 'unheld', cost: 500, overHold: true });
     expect(await settleAt(stub(), lost)).toMatchObject({ outcome: 'duplicate' });
     expect(await stub().request('req_lost')).toMatchObject({ model: 'claude-haiku-5-5', hold_usd: 0, over_hold: true });
-    expect((await stub().standing()).day.settled_usd).toBe(usd(500));
+    expect((await stub().quota()).day.settled_usd).toBe(usd(500));
   });
 
   test('numbers that are none corrupt nothing', async () => {
@@ -162,7 +162,7 @@ describe('admit and settle', () => {
       expect(settleInside(account, odd)).toMatchObject({ cost: 11_000 });
       expect(account.request(ask.requestId)).toMatchObject({ estimated: true, ms: null });
       expect(settleInside(account, ended('req_x', { cost: -4 }))).toMatchObject({ cost: 0 });
-      expect(account.standing().day).toMatchObject({ settled_usd: usd(11_000), held_usd: 0 });
+      expect(account.quota().day).toMatchObject({ settled_usd: usd(11_000), held_usd: 0 });
     });
   });
 
@@ -198,23 +198,23 @@ describe('admit and settle', () => {
     const ask = limited({ usd_per_day: usd(11_000 * 137 + 10_999), on_shortfall: 'refuse' });
     const answers = await Promise.all(Array.from({ length: 1_000 }, () => admitAt(stub(), ask())));
     expect(answers.filter(({ outcome }) => outcome === 'admitted')).toHaveLength(137);
-    expect((await stub().standing()).day.held_usd).toBe(usd(11_000 * 137));
+    expect((await stub().quota()).day.held_usd).toBe(usd(11_000 * 137));
     await abortAllDurableObjects();
     expect(await admitAt(stub(), ask())).toMatchObject({ outcome: 'refused' });
-    expect((await stub().standing()).running_requests).toBe(137);
+    expect((await stub().quota()).running_requests).toBe(137);
   });
 });
 
 describe('limits', () => {
   test('the account’s own stand over the deployment’s, also after a crash', async () => {
     await stub().setLimits({ usd_per_day: 2 });
-    await stub().standing({ usd_per_day: 1, concurrent_requests: 3 });
+    await stub().quota({ usd_per_day: 1, concurrent_requests: 3 });
     await abortAllDurableObjects();
-    const standing = await stub().standing();
+    const standing = await stub().quota();
     expect(standing.limits).toEqual({ usd_per_day: 2, concurrent_requests: 3 });
     expect(standing.own_limits).toEqual({ usd_per_day: 2 });
     await stub().setLimits(null);
-    expect(await stub().standing()).toMatchObject({
+    expect(await stub().quota()).toMatchObject({
       own_limits: null,
       limits: { usd_per_day: 1, concurrent_requests: 3 },
     });
@@ -228,7 +228,7 @@ describe('limits', () => {
     });
     await abortAllDurableObjects();
     await inAccount((account) => {
-      expect(account.standing()).toMatchObject({ requests: { remaining: 0 }, output_tokens: { remaining: 0 } });
+      expect(account.quota()).toMatchObject({ requests: { remaining: 0 }, output_tokens: { remaining: 0 } });
     });
   });
 });
@@ -251,7 +251,7 @@ describe('orphans', () => {
       cost_usd: usd(11_000),
       estimated: true,
     });
-    expect((await stub().standing()).running_requests).toBe(0);
+    expect((await stub().quota()).running_requests).toBe(0);
   });
 
   test('a late settlement replaces the estimate, once', async () => {
@@ -263,7 +263,7 @@ describe('orphans', () => {
     expect(await settleAt(stub(), ended(ask.requestId))).toMatchObject({ outcome: 'late', cost: 500 });
     expect(await settleAt(stub(), ended(ask.requestId))).toMatchObject({ outcome: 'duplicate' });
     expect(await stub().request(ask.requestId)).toMatchObject({ status: 'complete', late: true, estimated: false });
-    expect((await stub().standing()).day.settled_usd).toBe(usd(500));
+    expect((await stub().quota()).day.settled_usd).toBe(usd(500));
     expect((await stub().usage({ group_by: 'day' })).total.cost_usd).toBe(usd(500));
   });
 
@@ -279,7 +279,7 @@ describe('orphans', () => {
     await abortAllDurableObjects();
     clock += 9 * MINUTE;
     await wake();
-    expect((await stub().standing()).running_requests).toBe(1);
+    expect((await stub().quota()).running_requests).toBe(1);
     clock += 7 * MINUTE;
     await wake();
     expect(await stub().request(ask.requestId)).toMatchObject({ status: 'orphaned', stage: 'streaming' });
@@ -374,7 +374,7 @@ describe('rollups', () => {
       }
     });
     await abortAllDurableObjects();
-    expect((await stub().standing()).running_requests).toBe(25);
+    expect((await stub().quota()).running_requests).toBe(25);
     await inAccount((account) => {
       for (const id of open.slice(5)) settleInside(account, ended(id, { cost: 1_000_000 }));
     });
@@ -408,12 +408,12 @@ describe('rollups', () => {
     });
     await abortAllDurableObjects();
     await inAccount((account) => {
-      expect(account.standing()).toMatchObject({ running_requests: 2, day: { settled_usd: usd(1_100) } });
+      expect(account.quota()).toMatchObject({ running_requests: 2, day: { settled_usd: usd(1_100) } });
       settleInside(account, ended('req_00', { cost: 50 }));
     });
     await abortAllDurableObjects();
     await inAccount((account) => {
-      expect(account.standing()).toMatchObject({ running_requests: 1, day: { settled_usd: usd(1_150) } });
+      expect(account.quota()).toMatchObject({ running_requests: 1, day: { settled_usd: usd(1_150) } });
       expect(account.usage({ group_by: 'model' }).total).toMatchObject({ requests: 1_101, cost_usd: usd(1_150) });
     });
   });
@@ -557,13 +557,13 @@ describe('erasure', () => {
     await wake();
     await inAccount((account) => {
       // What was spent stays as a sum without names: to be erased is no new budget.
-      expect(account.standing().day).toMatchObject({ settled_usd: usd(22 * 500), held_usd: 0 });
+      expect(account.quota().day).toMatchObject({ settled_usd: usd(22 * 500), held_usd: 0 });
       expect(account.usage({ group_by: 'model' }).data).toMatchObject([
         { key: '(erased)', requests: 21, cost_usd: usd(21 * 500), usage: { input_tokens: 21 * 40 } },
         { key: 'claude-opus-5-5', requests: 1, cost_usd: usd(500) },
       ]);
       expect(account.requests({}).data).toHaveLength(1);
-      expect(account.standing().own_limits).toBeNull();
+      expect(account.quota().own_limits).toBeNull();
       expect(account.isRevoked({ jti: 'jti_a', iat: 5 })).toBe(true);
       expect(account.isRevoked({ jti: 'jti_never_seen', iat: 5 })).toBe(true);
       expect(account.tokens().data).toMatchObject([{ jti: 'jti_a', label: null, scopes: null }]);
@@ -587,11 +587,11 @@ describe('erasure', () => {
     clock += MINUTE;
     await wake();
     expect((await stub().requests({})).data).toEqual([]);
-    expect((await stub().standing()).day.settled_usd).toBe(usd(6_000 * 500));
+    expect((await stub().quota()).day.settled_usd).toBe(usd(6_000 * 500));
     expect((await stub().usage({ group_by: 'model' })).data).toMatchObject([{ key: '(erased)', requests: 6_000 }]);
     // Each window keeps its own sum.
     clock += DAY;
-    const { day, month } = await inAccount((account) => account.standing());
+    const { day, month } = await inAccount((account) => account.quota());
     expect([day.settled_usd, month.settled_usd]).toEqual([0, usd(6_000 * 500)]);
   });
 });
@@ -678,17 +678,17 @@ test('whatever happens to the object, settled + held ≤ limit, and nothing is h
         });
       }
       await inAccount((account) => {
-        const { day, month } = account.standing(limits);
+        const { day, month } = account.quota(limits);
         expect(Math.round((day.settled_usd + day.held_usd) * 1e9)).toBeLessThanOrEqual(60_000);
         expect(Math.round((month.settled_usd + month.held_usd) * 1e9)).toBeLessThanOrEqual(200_000);
       });
     }
     // Until now the clock may have gone back; it stands still until it is where it was.
     clock += 100 * DAY;
-    await inAccount((account) => account.standing());
+    await inAccount((account) => account.quota());
     await wake();
     await inAccount((account) => {
-      expect(account.standing().running_requests).toBe(0);
+      expect(account.quota().running_requests).toBe(0);
       let sum = 0;
       for (const id of ids) {
         const row = account.request(id);

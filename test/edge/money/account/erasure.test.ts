@@ -61,8 +61,8 @@ test('what a batch holds and nobody settles is settled at its hold after 35 days
   const pass = await fill();
   pass(35 * DAY - 1);
   await ring();
-  expect((await stub().standing({})).total.held_usd).toBe(usd(20_000));
+  expect((await stub().quota({})).total.held_usd).toBe(usd(20_000));
   pass(1);
   await ring();
-  expect((await stub().standing({})).total).toMatchObject({ held_usd: 0, settled_usd: usd(20_000) });
+  expect((await stub().quota({})).total).toMatchObject({ held_usd: 0, settled_usd: usd(20_000) });
 });

@@ -6,7 +6,7 @@ import { TurnGrants } from '#edge/conversations/turn/turn-grants.ts';
 import type { Alarm } from '#edge/durable/alarm.ts';
 import type { Tables } from '#edge/durable/tables.ts';
 import { LimitsInForce } from '#edge/money/account/limits-in-force.ts';
-import { Visit } from '#edge/money/account/visit.ts';
+import { VisitorSession } from '#edge/money/account/visitor-session.ts';
 import { LeaseIdentity } from '#edge/plugins/pools/leases/lease-identity.ts';
 
 /** Tables of which only `meta` has rows. @param failures how many writes fail, from the next one on */
@@ -42,7 +42,7 @@ test("stores the end of a visitor's session after a failed write, and arms the a
   const { held, tables } = metaTables();
   const armed: number[] = [];
   const alarm = { wakeFor: (time: number) => void armed.push(time) } as unknown as Alarm;
-  const visit = new Visit(tables, { account: `visitor:${'a'.repeat(32)}`, alarm });
+  const visit = new VisitorSession(tables, { account: `visitor:${'a'.repeat(32)}`, alarm });
   expect(visit.isVisitor).toBe(true);
   held.failures = 1;
   expect(() => visit.note({ exp: 100, jti: 'j', iat: 1 })).toThrow('failed');

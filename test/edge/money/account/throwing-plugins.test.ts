@@ -1,6 +1,6 @@
 import { afterEach, expect, test, vi } from 'vitest';
 import type { AccountState } from '#edge/money/account/account-state.ts';
-import { type AccountPlugin, doWhatIsDue, listKeptBy, lookAtSums } from '#edge/money/account/parts.ts';
+import { type AccountPlugin, doWhatIsDue, listKeptBy, lookAtSums } from '#edge/money/account/hooks.ts';
 import { operator } from '#edge/plugins/operator/plugin.ts';
 import { webhooks } from '#edge/plugins/webhooks/plugin.ts';
 

@@ -133,7 +133,7 @@ test('an hour, all time, a token and credit that expires are counted to the nano
         else if (outcome === 'unheld') return;
         else expect(outcome).toBe('duplicate');
       }
-      const { hour, total, token } = await inAccount((account) => account.standing(LIMITS, 'limited'));
+      const { hour, total, token } = await inAccount((account) => account.quota(LIMITS, 'limited'));
       expect({
         hour: [nano(hour.settled_usd), nano(hour.held_usd)],
         total: [nano(total.settled_usd), nano(total.held_usd), nano(total.credit_usd)],
@@ -193,7 +193,7 @@ test('an erased account keeps what it has spent in all, in the hour too, and the
   clock += 1_000;
   await inAccount((account) => settleInside(account, { requestId: 'req_3', status: 'complete', cost: 500 }));
   await abortAllDurableObjects();
-  const { hour, total } = await inAccount((account) => account.standing(LIMITS));
+  const { hour, total } = await inAccount((account) => account.quota(LIMITS));
   expect([nano(hour.settled_usd), nano(total.settled_usd), nano(total.credit_usd)]).toEqual([7_500, 16_500, 5_000]);
   const { data } = await inAccount((account) => account.credits({}, LIMITS));
   expect(data).toMatchObject([{ id: 'c1', note: null, usd: usd(5_000) }]);
@@ -204,14 +204,14 @@ test('a conversation that was erased with its account is counted and listed when
   const told = { ...report, bytes: 700, cost: 0, paused: null };
   await inAccount(async (account) => {
     account.noteConversation({ ...told, gone: false });
-    expect(account.standing(LIMITS).stored_bytes.used).toBe(700);
+    expect(account.quota(LIMITS).stored_bytes.used).toBe(700);
     await account.erase();
     account.noteConversation({ ...told, version: 2, gone: true });
-    expect(account.standing(LIMITS)).toMatchObject({ conversations: { used: 0 }, stored_bytes: { used: 0 } });
+    expect(account.quota(LIMITS)).toMatchObject({ conversations: { used: 0 }, stored_bytes: { used: 0 } });
     clock += HOUR;
     const asking = { requestId: 'req_1', route: 'messages', model: 'claude-opus-5-5', conversation: 'c1', adds: 1 };
     admitInside(account, { ...asking, bound: worstCaseWith(), defaults: LIMITS });
-    expect(account.standing(LIMITS).conversations.used).toBe(1);
+    expect(account.quota(LIMITS).conversations.used).toBe(1);
     expect(account.conversations({}).data.map(({ id }) => id)).toEqual(['c1']);
   });
 });

@@ -67,7 +67,7 @@ async function live(requests: number, token = 'seen'): Promise<void> {
 /** What an account tells of itself, and of each token. */
 async function told(): Promise<unknown> {
   return await inAccount((account) => ({
-    standing: TOKENS.map((token) => account.standing(LIMITS, token)),
+    standing: TOKENS.map((token) => account.quota(LIMITS, token)),
     revoked: TOKENS.map((jti) => account.isRevoked({ jti, iat: clock / 1_000 + 1 })),
     tokens: account.tokens(),
     credits: account.credits({}, LIMITS),
@@ -318,5 +318,5 @@ test('the alarm of an account deletes the rows of each day, and folds once for t
   folds.delete(undefined);
   expect(folds.size).toBeLessThanOrEqual(days / 3);
   await abortAllDurableObjects();
-  expect((await stub().standing()).total.settled_usd).toBe(usd(days * 500));
+  expect((await stub().quota()).total.settled_usd).toBe(usd(days * 500));
 });

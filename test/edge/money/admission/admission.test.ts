@@ -2,8 +2,8 @@ import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { describe, expect, test, vi } from 'vitest';
 import { ModelTable } from '#edge/claude/models/models.ts';
-import { mostTokensOf } from '#edge/claude/pricing/most-tokens.ts';
-import { worstCaseOf } from '#edge/claude/pricing/worst-case.ts';
+import { maximumCost } from '#edge/claude/pricing/maximum-cost.ts';
+import { mostTokensOf } from '#edge/claude/pricing/token-upper-bound.ts';
 import { accountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
@@ -99,7 +99,7 @@ function caller(answer: (sent: Sent) => Response | Promise<Response>, limits: Li
     const { data } = await object().requests({});
     const [only] = data;
     if (!only || data.length !== 1) throw new Error(`${data.length} rows`);
-    const { day, running_requests } = await object().standing();
+    const { day, running_requests } = await object().quota();
     expect({ held: day.held_usd, running_requests }).toEqual({ held: 0, running_requests: 0 });
     expect(day.settled_usd).toBe(only.cost_usd);
     return only;
@@ -108,7 +108,7 @@ function caller(answer: (sent: Sent) => Response | Promise<Response>, limits: Li
 }
 
 function worstOf(body: object) {
-  return worstCaseOf(body as Record<string, unknown>, { bytes: JSON.stringify(body).length, models: new ModelTable() });
+  return maximumCost(body as Record<string, unknown>, { bytes: JSON.stringify(body).length, models: new ModelTable() });
 }
 
 /** What a request sets aside: the worst case of its body. */
@@ -889,7 +889,7 @@ describe('a call to the account that is lost', () => {
     expect((await ask()).status).toBe(503);
     expect(app.sent).toEqual([]);
     await app.settled();
-    const { day, running_requests } = await object().standing();
+    const { day, running_requests } = await object().quota();
     expect({ day, running_requests }).toMatchObject({ day: { held_usd: 0, settled_usd: 0 }, running_requests: 0 });
     expect(await row()).toMatchObject({ status: 'unreachable', cost_usd: 0, route: 'messages' });
   });
@@ -916,7 +916,7 @@ describe('a call to the account that is lost', () => {
     expect((await object().requests({})).data).toEqual([]);
     const { total } = await object().usage({ group_by: 'day' });
     expect(total.requests).toBe(1);
-    expect((await object().standing()).day).toMatchObject({ settled_usd: total.cost_usd, held_usd: 0 });
+    expect((await object().quota()).day).toMatchObject({ settled_usd: total.cost_usd, held_usd: 0 });
   });
 
   test('for good is a 503 that may be tried again, and nothing goes up', async () => {
@@ -947,11 +947,11 @@ describe('a request whose Worker dies', () => {
     if (whole) await (await asked).text();
     await expect.poll(() => app.sent.length).toBe(1);
     const hold = holdOf({ ...ASK, stream: true });
-    expect((await object().standing()).day).toMatchObject({ held_usd: hold, settled_usd: 0 });
+    expect((await object().quota()).day).toMatchObject({ held_usd: hold, settled_usd: 0 });
     await wakeLater(object(), 2 * MINUTE);
-    expect((await object().standing()).day).toMatchObject({ held_usd: hold, settled_usd: 0 });
+    expect((await object().quota()).day).toMatchObject({ held_usd: hold, settled_usd: 0 });
     await wakeLater(object(), 4 * MINUTE);
-    const standing = await object().standing();
+    const standing = await object().quota();
     expect(standing.day).toMatchObject({ held_usd: 0, settled_usd: hold });
     expect(standing.running_requests).toBe(0);
     const [row] = (await object().requests({})).data;

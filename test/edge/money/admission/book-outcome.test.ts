@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { ModelTable } from '#edge/claude/models/models.ts';
 import type { RequestOutcome } from '#edge/claude/outcome.ts';
-import { worstCaseOf } from '#edge/claude/pricing/worst-case.ts';
+import { maximumCost } from '#edge/claude/pricing/maximum-cost.ts';
 import { nothingSeen, reportOf } from '#edge/claude/usage/usage-report.ts';
 import { type Booked, settlementOf } from '#edge/money/admission/book-outcome.ts';
 import { grantOf } from '#edge/money/admission/request-meter.ts';
@@ -17,7 +17,7 @@ const learned = { handOversPerSecond: 1 / 60, longestResult: () => 0 };
 /** @returns what is booked beside its prompt for a request that ran for a minute without an event; nanodollars */
 function bookedFor(outcome: Partial<RequestOutcome>, more: { body?: object; place?: Partial<Booked> } = {}): number {
   const body = { ...BODY, ...more.body };
-  const { worstCase, terms } = worstCaseOf(body, { bytes: 100, models });
+  const { worstCase, terms } = maximumCost(body, { bytes: 100, models });
   const grant = grantOf(worstCase, terms, { hold: 1e12 });
   const place = { requestId: 'req_1', model: MODEL, models, isClaudeApi: true, learned, ...more.place };
   const ended = { status: undefined, end: 'cut', upstream_request_id: undefined, sent: true, ttft_ms: 0 } as const;
@@ -49,7 +49,7 @@ describe('what a gateway says', () => {
   const usage = { input_tokens: 1_000, output_tokens: 0 };
   /** @returns what is booked for an answer that this model is said to have given, and whether it is estimated */
   function answeredBy(name: string): { cost: number; estimated?: boolean | undefined } {
-    const { worstCase, terms } = worstCaseOf(BODY, { bytes: 100, models });
+    const { worstCase, terms } = maximumCost(BODY, { bytes: 100, models });
     const grant = { ...grantOf(worstCase, terms, { outcome: 'admitted', hold: 1e12 } as never), cancelStops: true };
     const place = { requestId: 'req_1', model: MODEL, models, isClaudeApi: false, learned };
     const report = { ...reportOf(undefined, 0), completed: true, model: name, usage };
@@ -75,14 +75,14 @@ describe('what a gateway says', () => {
 
   test('does not count fewer tokens of a prompt than a sixteenth of its bytes', () => {
     const bytes = 600_000;
-    const counted = (count: number) => worstCaseOf(BODY, { bytes, models, count }).terms.promptTokens;
+    const counted = (count: number) => maximumCost(BODY, { bytes, models, count }).terms.promptTokens;
     expect(counted(10)).toBeGreaterThanOrEqual(bytes / 16);
     expect(counted(0)).toBeGreaterThanOrEqual(bytes / 16);
     expect(counted(150_000)).toBe(153_000);
     // The bytes of a file say nothing of its pages.
     const source = { type: 'base64', media_type: 'application/pdf', data: '' };
     const file = { ...BODY, messages: [{ role: 'user', content: [{ type: 'document', source }] }] };
-    expect(worstCaseOf(file, { bytes: 5_000_000, models, count: 3_000 }).terms.promptTokens).toBe(3_064);
+    expect(maximumCost(file, { bytes: 5_000_000, models, count: 3_000 }).terms.promptTokens).toBe(3_064);
   });
 
   test('does not count fewer tokens of a whole answer than a sixteenth of its letters', () => {

@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
-import { mostTokensOf } from '#edge/claude/pricing/most-tokens.ts';
+import { mostTokensOf } from '#edge/claude/pricing/token-upper-bound.ts';
 import { accountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Limits } from '#edge/money/budget/limits.schema.ts';
@@ -63,7 +63,7 @@ function account(answer: (sent: Sent) => Response | Promise<Response>, limits: L
     rows: async () => {
       await app.settled();
       const { data } = await object().requests({ limit: 1_000 });
-      const { day, running_requests } = await object().standing();
+      const { day, running_requests } = await object().quota();
       expect({ held: day.held_usd, running_requests }).toEqual({ held: 0, running_requests: 0 });
       return data;
     },
@@ -220,7 +220,7 @@ describe('what an answer costs that did not end by itself', () => {
     }
     const request = await broken.object().request(id);
     expect(request?.tries.map(({ request_id }) => request_id)).toEqual([id, `${id}.2`, `${id}.3`]);
-    expect((await broken.object().standing()).requests?.remaining).toBe(9);
+    expect((await broken.object().quota()).requests?.remaining).toBe(9);
   });
 
   test('a connection that was refused at once costs nothing, however often it is tried', async () => {
@@ -449,7 +449,7 @@ describe('room for more than one', () => {
       const rows = await fresh.rows();
       expect(rows).toHaveLength((round + 1) * 6);
     }
-    expect((await fresh.object().standing()).day.settled_usd).toBeCloseTo(60 * 0.0014, 4);
+    expect((await fresh.object().quota()).day.settled_usd).toBeCloseTo(60 * 0.0014, 4);
   });
 
   test('Claude Code’s first prompt and its title request, at once, are answered under $2 a day', async () => {
@@ -488,7 +488,7 @@ describe('room for more than one', () => {
     };
     await Promise.all(Array.from({ length: 300 }, one));
     await greedy.rows();
-    const { settled_usd } = (await greedy.object().standing()).day;
+    const { settled_usd } = (await greedy.object().quota()).day;
     expect(settled_usd).toBeLessThanOrEqual(LIMIT);
     expect(settled_usd).toBeGreaterThanOrEqual(0.95 * LIMIT);
     expect([...statuses.keys()].sort()).toEqual([200, 429]);
@@ -699,9 +699,9 @@ test('to be erased is not to be given a new budget', async () => {
   });
   await spender.ask({ ...ASK, stream: false });
   await spender.rows();
-  const before = await spender.object().standing();
+  const before = await spender.object().quota();
   await spender.object().erase();
-  const after = await spender.object().standing();
+  const after = await spender.object().quota();
   for (const window of ['day', 'week', 'month'] as const) {
     expect(after[window].settled_usd).toBe(before[window].settled_usd);
   }

@@ -54,7 +54,7 @@ describe.each([
     let before: Heard | undefined;
     for (let asked = 0; asked < 99; asked += 1) {
       const heard = await ask(path, more);
-      const { day } = await object().standing();
+      const { day } = await object().quota();
       expect(heard.used).toBe(share(day.settled_usd, 0.02));
       if (heard.status === 429) {
         expect(heard.fits).toBeUndefined();
@@ -79,7 +79,7 @@ test('of credit, and of a token with a limit of its own, the share is told that 
   const credit = { expiresAt: null, note: undefined, key: undefined };
   await object().giveCredit({ ...credit, id: 'credit_1', usd: 0.05 });
   const heard = await ask('/v1/messages');
-  const { total } = await object().standing();
+  const { total } = await object().quota();
   expect(heard).toMatchObject({ used: share(total.settled_usd, 0.05), fits: true });
   await object().giveCredit({ ...credit, id: 'credit_2', usd: 0.05 });
   const limits = { usd_total: 0.02 };
@@ -90,7 +90,7 @@ test('of credit, and of a token with a limit of its own, the share is told that 
   );
   const { token } = (await minted.json()) as { token: string };
   const by = await ask('/v1/messages', {}, token);
-  const all = (await object().standing()).total.settled_usd;
+  const all = (await object().quota()).total.settled_usd;
   expect(by.used).toBe(share(all - total.settled_usd, 0.02));
   expect(by.used).toBeGreaterThan(share(all, 0.1));
 });
@@ -102,7 +102,7 @@ test('what other requests hold does not fit, and is not used', async () => {
   const held = { ...{ route: 'messages', model: MODEL }, bound: await boundOf(0.0145) };
   await object().admitJson(JSON.stringify({ requestId: 'req_held', ...held }));
   const beside = await ask('/v1/messages');
-  const { day } = await object().standing();
+  const { day } = await object().quota();
   expect([beside.status, beside.fits, beside.used]).toEqual([200, false, share(day.settled_usd, 0.0201)]);
 });
 
@@ -117,7 +117,7 @@ test('a run says it of all its steps', async () => {
   answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : says('Sun.')));
   servingTools(() => new Response('sun'));
   const { text } = await say(bodyOf('How is the weather?', { tools: [weather()] }));
-  const { day } = await object().standing();
+  const { day } = await object().quota();
   expect(text).toContain(
     `: sluice-budget-used=${share(day.settled_usd, 0.02)}\n\n: sluice-budget-fits=true\n\n: sluice-cost`,
   );

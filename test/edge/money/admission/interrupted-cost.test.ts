@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { ModelTable } from '#edge/claude/models/models.ts';
-import { worstCaseOf } from '#edge/claude/pricing/worst-case.ts';
+import { maximumCost } from '#edge/claude/pricing/maximum-cost.ts';
 import type { Seen } from '#edge/claude/usage/usage-report.ts';
 import { interruptedCost } from '#edge/money/admission/interrupted-cost.ts';
 
@@ -8,7 +8,7 @@ const models = new ModelTable();
 const MODEL = 'claude-opus-5-5';
 const { row } = models.price(MODEL);
 const ASK = { model: MODEL, max_tokens: 1_000, messages: [{ role: 'user', content: 'Hi' }] };
-const { terms } = worstCaseOf(ASK, { bytes: 100, models });
+const { terms } = maximumCost(ASK, { bytes: 100, models });
 const SEEN: Seen = {
   ...{ said: 0, thinking: 0, unseen_ms: 0, silent_ms: 0, searches: 0, advised: 0, advised_tokens: 0, opaque_uses: 0 },
   ...{
@@ -81,7 +81,7 @@ test('a prompt that was told as 0 counts as it was held, and what is told at the
 
 describe('a second model that may have begun unseen', () => {
   const [ADVICE, MORE_TOKENS] = [2_048, 1.35];
-  const secondTerms = (more: object) => worstCaseOf({ ...ASK, ...more }, { bytes: 100, models }).terms;
+  const secondTerms = (more: object) => maximumCost({ ...ASK, ...more }, { bytes: 100, models }).terms;
   const advised = secondTerms({ tools: [{ type: 'advisor_20260301', name: 'advisor', model: MODEL, max_uses: 3 }] });
   const handed = secondTerms({ fallbacks: [{ model: MODEL }] });
   const prompt = { input_tokens: 1_000, cache_read_input_tokens: 99_000 };
@@ -116,7 +116,7 @@ describe('a second model that may have begun unseen', () => {
 
 test('the result of a running use counts by its tool: as long as known ones, or as the request allows', () => {
   const served = (tool: object) =>
-    worstCaseOf({ ...ASK, tools: [{ max_uses: 3, ...tool }] }, { bytes: 100, models }).terms;
+    maximumCost({ ...ASK, tools: [{ max_uses: 3, ...tool }] }, { bytes: 100, models }).terms;
   const fetch = { type: 'web_fetch_20260209', name: 'web_fetch' };
   const search = { type: 'web_search_20260209', name: 'web_search' };
   const running = (tool: { name: string }, known = 0) => {

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { Account } from '#edge/money/account/account.ts';
 import { refusalError } from '#edge/money/admission/limit-headers.ts';
 import { whatLimited } from '#edge/money/admission/what-limited.ts';
-import { isShared } from '#edge/money/budget/purses.ts';
+import { isShared } from '#edge/money/budget/budget-windows.ts';
 import { refusalBy } from '#edge/money/budget/refusals.ts';
 import type { LimitOwner, Refusal } from '#edge/money/contracts/admission.ts';
 import { edgeWithSky } from '#test/support/agents.ts';

@@ -3,13 +3,13 @@ import { describe, expect, test } from 'vitest';
 import { ModelTable } from '#edge/claude/models/models.ts';
 import { fromUsd } from '#edge/claude/pricing/cost.ts';
 import type { WorstCase } from '#edge/claude/pricing/hold-terms.ts';
-import { worstCaseOf } from '#edge/claude/pricing/worst-case.ts';
+import { maximumCost } from '#edge/claude/pricing/maximum-cost.ts';
 import { DAY_MS } from '#edge/kit/async/durations.ts';
 import { ESTIMATE_HELPS } from '#edge/money/budget/advice.ts';
 import { capacity, level } from '#edge/money/budget/bucket.ts';
 import { type Circumstances, type Decision, decide, takeCountRequest } from '#edge/money/budget/budget.ts';
+import { budgetWindows } from '#edge/money/budget/budget-windows.ts';
 import type { Limits } from '#edge/money/budget/limits.schema.ts';
-import { pursesOf } from '#edge/money/budget/purses.ts';
 import { CEILING, type Rules, rulesOf } from '#edge/money/budget/rules.ts';
 import {
   ABANDONED_STAGE,
@@ -310,7 +310,7 @@ describe('clamp', () => {
     const purse = { by: 'token', name: 'usd_total', most: 9_499, settled: 0, held: 0, end: NEVER } as const;
     const rules = rulesOf({ usd_per_day: usd(11_000) });
     const by = (more: object) => {
-      const purses = [...pursesOf(emptyBudget(NOON), rules), { ...purse, ...more }];
+      const purses = [...budgetWindows(emptyBudget(NOON), rules), { ...purse, ...more }];
       return decide(emptyBudget(NOON), rules, searching, NOON, { purses });
     };
     expect(by({})).toMatchObject({ maxTokens: 256 });
@@ -355,7 +355,7 @@ describe('clamp', () => {
     const END = '2026-05-02T00:00:00.000Z';
     const of = (limits: Limits, circumstances: Circumstances = {}, budget = emptyBudget(NOON)) => {
       const rules = rulesOf(limits);
-      const purses = [...pursesOf(budget, rules), ...(circumstances.purses ?? [])];
+      const purses = [...budgetWindows(budget, rules), ...(circumstances.purses ?? [])];
       const decision = decide(budget, rules, worstCaseWith(), NOON, { ...circumstances, purses });
       return decision.kind === 'admitted' ? decision.loweredBy : decision;
     };
@@ -429,7 +429,7 @@ describe('clamp', () => {
     const tools = [{ type: 'web_search_20260209', name: 'web_search', max_uses: 2 }];
     const messages = [{ role: 'user', content: 'What is new?' }];
     const body = { model: 'claude-sonnet-5-5', max_tokens: 8_192, messages, tools };
-    const { worstCase } = worstCaseOf(body, { bytes: JSON.stringify(body).length, models: new ModelTable() });
+    const { worstCase } = maximumCost(body, { bytes: JSON.stringify(body).length, models: new ModelTable() });
     const { inputCost, outputTokens, outputPrice } = worstCase;
     const whole = inputCost + outputTokens * outputPrice;
     const daily = rulesOf({ usd_per_day: 10 });
@@ -612,7 +612,7 @@ describe('a count is asked for', () => {
     // Who passes others needs room in limits that they do not have.
     const token = { by: 'token', name: 'usd_per_day', most: 1_500, settled: 0, held: 0, end: NEVER } as const;
     const small = countable({ inputCost: 2_000, outputTokens: 300, outputPrice: 1 });
-    const purses = [...pursesOf(budget, rules), token];
+    const purses = [...budgetWindows(budget, rules), token];
     expect(decide(budget, rules, small, NOON, { purses, typical: () => 0, mostPassing: 5_000 }).kind).toBe(
       'count_needed',
     );
@@ -904,7 +904,7 @@ test('no hold is more than what is left in any purse, and no more than its reque
     for (const period of PERIODS) budget.windows[period].settled = settled;
     const worstCase = worstCaseWith(more);
     const { purses = [], most, earlier = 0, mostPassing } = around;
-    const paid = { ...around, purses: [...pursesOf(budget, rules), ...purses] };
+    const paid = { ...around, purses: [...budgetWindows(budget, rules), ...purses] };
     const decision = decide(budget, rules, worstCase, NOON, paid);
     const isLimited =
       purses.length > 0 || most !== undefined || PERIODS.some((period) => rules.spend[period] !== undefined);

@@ -16,7 +16,7 @@ let requests = 0;
 atNoon();
 
 const request = (): AccountRequest => ({ identity: { account: 'alice' }, accounts: { ACCOUNT }, settings });
-const standing = () => callAccount(request(), (account) => account.standing());
+const standing = () => callAccount(request(), (account) => account.quota());
 
 /** Has a request admitted. @returns its id */
 async function admit(): Promise<string> {

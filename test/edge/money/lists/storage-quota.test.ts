@@ -40,7 +40,7 @@ const send = async (method: string, path: string, body?: unknown) =>
   });
 const limit = async (limits: Limits) => await accountStub(bindings, {}, OWNER).setLimits(limits);
 const stored = async () => {
-  const { conversations, stored_bytes } = await accountStub(bindings, {}, OWNER).standing();
+  const { conversations, stored_bytes } = await accountStub(bindings, {}, OWNER).quota();
   return { conversations: conversations.used, bytes: stored_bytes.used };
 };
 const listed = async () => {

@@ -2,7 +2,7 @@ import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
 import { settingsOf } from '#edge/config/settings.ts';
 import { refOf } from '#edge/conversations/history/storage/rows.ts';
-import { findAgent } from '#edge/conversations/object/named-beginning.ts';
+import { findAgent } from '#edge/conversations/object/initial-context.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { agentContent, agentDeleted } from '#edge/plugins/agents/agents-answers.schema.ts';
 import { nameRow } from '#edge/registry/versions/versions-answers.schema.ts';

@@ -7,7 +7,7 @@ import type { Json } from '#edge/kit/json/object.ts';
 import { agentOf } from '#edge/plugins/agents/agent.ts';
 import { agentBytes } from '#edge/plugins/agents/agent-definition.ts';
 import { putAgent } from '#edge/plugins/agents/agents.schema.ts';
-import { behindAgent } from '#edge/plugins/agents/behind-agent.ts';
+import { applyAgent } from '#edge/plugins/agents/apply-agent.ts';
 import { checkTools } from '#edge/registry/tools/check-tools.ts';
 import { edgeToolsIn } from '#edge/registry/tools/edge-tools.ts';
 import { createSimulator } from '#edge/toolkit/simulator.ts';
@@ -90,7 +90,7 @@ function upOf(given: Json): Json | undefined {
     checkTools(given.tools, STORING);
     const agent = agentOf(new TextDecoder().decode(agentBytes(validate(putAgent.fields, given))));
     const members = new Map([['messages', '[{"role":"user","content":"Hello"}]']]);
-    const laid = behindAgent(members, agent, { system: undefined, tools: undefined }, { breakpoints: 0 });
+    const laid = applyAgent(members, agent, { system: undefined, tools: undefined }, { breakpoints: 0 });
     const body = JSON.parse(laid) as Json;
     const tools = edgeToolsIn(JSON.stringify(body.tools ?? []))?.sent;
     for (const name of ['max_turns', 'max_tool_calls', 'parallel_tools']) delete body[name];

@@ -503,4 +503,4 @@ async function readAs(app: TestApp, { account, batch }: Order): Promise<MessageB
   return await (await app.fetch(`${PATH}/${batch}`, { headers: bearer(await tokenOf(account)) })).json();
 }
 
-const standingOf = (account: string) => accountStub(bindings, {}, account).standing({});
+const standingOf = (account: string) => accountStub(bindings, {}, account).quota({});

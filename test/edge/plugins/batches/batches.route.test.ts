@@ -59,7 +59,7 @@ async function finish(id: string): Promise<MessageBatch> {
   return await read(id);
 }
 
-const standing = () => accountStub(bindings, {}, 'dev').standing();
+const standing = () => accountStub(bindings, {}, 'dev').quota();
 const ledger = async () => (await accountStub(bindings, {}, 'dev').requests({})).data;
 
 describe('a batch', () => {

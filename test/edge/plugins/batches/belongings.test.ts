@@ -81,9 +81,9 @@ test('what a batch’s answers give out is its account’s, once it has ended', 
   start();
   const id = await make('alice', item('coding', says('Plot it.', CODE)), item('plain', says('Hi')));
   const made = ['file_coding', 'container_coding'];
-  expect(await object('alice').belongings(made)).toEqual([]);
+  expect(await object('alice').ownership(made)).toEqual([]);
   await endBatch(api, id, 'alice');
-  expect(await object('alice').belongings([...made, 'file_other'])).toEqual([
+  expect(await object('alice').ownership([...made, 'file_other'])).toEqual([
     { id: 'container_coding', kind: 'container', upstream: '' },
     { id: 'file_coding', kind: 'file', upstream: '' },
   ]);
@@ -99,14 +99,14 @@ test('more ids than are noted at once are all noted', async () => {
   const id = await make('alice', ...ids.map((custom_id) => item(custom_id, says('Plot it.', CODE))));
   await endBatch(api, id, 'alice');
   const files = ids.map((one) => `file_${one}`);
-  expect(await object('alice').belongings(files)).toHaveLength(ids.length);
+  expect(await object('alice').ownership(files)).toHaveLength(ids.length);
 });
 
 test('no id is read where no item can make anything', async () => {
   start();
   const id = await make('alice', item('plain', says('Hi')));
   await endBatch(api, id, 'alice');
-  expect(await object('alice').belongings(['msg_plain'])).toEqual([]);
+  expect(await object('alice').ownership(['msg_plain'])).toEqual([]);
 });
 
 test('a file that was uploaded is named by batches and messages at the upstream that has it', async () => {

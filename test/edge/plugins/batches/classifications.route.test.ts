@@ -19,7 +19,7 @@ const ROUTES = [
 ] as const;
 
 const credential = async (account: string) => bearer(await tokenOf(account, ['classify']));
-const standing = async (account = 'ada') => await accountStub(bindings, {}, account).standing();
+const standing = async (account = 'ada') => await accountStub(bindings, {}, account).quota();
 
 describe('a classification by batch', () => {
   test('is a batch with an item for each input, whose results are read as labels', async () => {

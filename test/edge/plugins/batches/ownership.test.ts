@@ -189,7 +189,7 @@ test('the end of a batch that was erased is not told again', async () => {
 test('an erased account’s batch is cancelled upstream, settled, and deleted there', async () => {
   start();
   const id = await make('alice', { requests: [plain, { custom_id: 'fast1', params: says('Hi') }] });
-  expect((await object('alice').standing({})).day.held_usd).toBeGreaterThan(0);
+  expect((await object('alice').quota({})).day.held_usd).toBeGreaterThan(0);
   await object('alice').erase();
   await eventually(async () => {
     await runDurableObjectAlarm(object('alice'));
@@ -198,7 +198,7 @@ test('an erased account’s batch is cancelled upstream, settled, and deleted th
   });
   await endBatch(api, id, 'alice');
   // What it has cost stays in the sums, without a name.
-  expect((await object('alice').standing({})).day.settled_usd).toBeGreaterThan(0);
+  expect((await object('alice').quota({})).day.settled_usd).toBeGreaterThan(0);
   await eventually(async () => {
     await wakeBatch(id, 'alice');
     expect(api.batches.size).toBe(0);

@@ -117,7 +117,7 @@ async function wakeSeveralTimes(...all: (readonly [account: string, id: string])
   }
 }
 
-const day = async (account: string) => (await accountStub(bindings, {}, account).standing({})).day;
+const day = async (account: string) => (await accountStub(bindings, {}, account).quota({})).day;
 
 test('a create without an answer is told as unknown at once, with what to do, and never sent again', async () => {
   const key = { ...bearer(await tokenOf('alice')), 'idempotency-key': 'once' };

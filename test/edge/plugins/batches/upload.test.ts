@@ -44,7 +44,7 @@ async function begin(body: BodyInit | null | undefined): Promise<ReadableStreamD
 }
 
 const nothingHeld = async () =>
-  expect((await accountStub(bindings, {}, 'dev').standing()).day).toMatchObject({ held_usd: 0, settled_usd: 0 });
+  expect((await accountStub(bindings, {}, 'dev').quota()).day).toMatchObject({ held_usd: 0, settled_usd: 0 });
 
 test('an upstream that refuses before the body has ended is heard in its own words', async () => {
   const response = await send(async (_, { body, signal }) => {

@@ -308,7 +308,7 @@ test('a thread and a conversation do not go together, and only a thread that goe
 
 test('an ordinary message costs its account no more calls, and is told from one that names something', async () => {
   const app = edge();
-  const spy = vi.spyOn(Account.prototype, 'belongings');
+  const spy = vi.spyOn(Account.prototype, 'ownership');
   const plain = { model: HAIKU, max_tokens: 5, messages: [{ role: 'user', content: 'Hi' }] };
   await app.post('/v1/messages', plain, await headersOf('alice'));
   expect(spy).not.toHaveBeenCalled();

@@ -73,7 +73,7 @@ test.each(WAYS)('what %s has made is its account’s', async (_, body) => {
   await answer.text();
   expect(answer.status).toBeLessThan(300);
   await eventually(async () => {
-    const found = await accountStub(bindings, {}, 'alice').belongings(['container_made', 'file_made']);
+    const found = await accountStub(bindings, {}, 'alice').ownership(['container_made', 'file_made']);
     expect(found.map(({ id }) => id)).toEqual(['container_made', 'file_made']);
   });
 });
@@ -95,7 +95,7 @@ test.each(ENDS)('what an answer has made that %s is its account’s', async (_, 
     async (given) => given.kind === 'stream' && (await listen(given.body)),
   );
   await eventually(async () => {
-    const found = await accountStub(bindings, {}, 'alice').belongings(['container_made', 'file_made']);
+    const found = await accountStub(bindings, {}, 'alice').ownership(['container_made', 'file_made']);
     expect(found.map(({ id }) => id)).toEqual(ids);
   });
 });
@@ -103,7 +103,7 @@ test.each(ENDS)('what an answer has made that %s is its account’s', async (_, 
 describe('a container', () => {
   const END = Date.now() + 3_600_000;
   const owned = async () =>
-    (await accountStub(bindings, {}, 'alice').belongings(['container_made', 'file_made'])).map(({ id }) => id);
+    (await accountStub(bindings, {}, 'alice').ownership(['container_made', 'file_made'])).map(({ id }) => id);
   const container = (expiresAt: number) => ({
     id: 'container_made',
     kind: 'container' as const,

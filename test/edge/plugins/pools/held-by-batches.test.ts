@@ -53,7 +53,7 @@ test('what another account’s batch holds of a shared budget is not waited for 
   if (decision.outcome !== 'refused') throw new Error('It was admitted.');
   const day = 24 * 60 * 60_000;
   expect(decision.refusal.resetsAt).toBeGreaterThanOrEqual(before + day);
-  const { message, headers } = refusalError(decision.refusal, decision.standing);
+  const { message, headers } = refusalError(decision.refusal, decision.quota);
   expect(message).toMatch(/^What is left of this deployment's total spend limit is set aside for its batches/);
   expect(headers).toMatchObject({ 'x-should-retry': 'false', 'sluice-limited-by': 'deployment' });
   expect(Number(headers['retry-after'])).toBeGreaterThan(60);

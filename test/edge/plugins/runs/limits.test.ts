@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { parseKept } from '#edge/kit/json/kept-text.ts';
-import { needsApproval } from '#edge/plugins/runs/approvals/owed-calls.ts';
-import { RunMeter } from '#edge/plugins/runs/limits.ts';
+import { needsApproval } from '#edge/plugins/runs/approvals/pending-calls.ts';
+import { RunBudget } from '#edge/plugins/runs/limits.ts';
 import type { ToolRun } from '#edge/registry/tools/tool-kind.ts';
 import { tryCases } from '#test/support/runs.ts';
 
@@ -19,7 +19,7 @@ test('what a run has used before a crash, and the runs before it, counts in each
       if (one) for (const kind of ['steps', 'calls', 'cost'] as const) used[kind] += one[kind];
     }
     const meterOf = (limits: object) =>
-      new RunMeter({ ...LIMITS, ...limits }, BEGAN, { isStreaming: true, spent: own, carried: before });
+      new RunBudget({ ...LIMITS, ...limits }, BEGAN, { isStreaming: true, spent: own, carried: before });
     expect(meterOf({}).most).toBe(NANO - used.cost);
     expect(meterOf({}).spent).toBe(own?.cost ?? 0);
     expect(meterOf({}).leftMs(BEGAN)).toBe(60_000 - (before?.ms ?? 0));
@@ -36,7 +36,7 @@ test('what a run has used before a crash, and the runs before it, counts in each
 });
 
 test('a third call that is the same ends a run, and one that differs does not', () => {
-  const meter = new RunMeter(LIMITS, BEGAN, { isStreaming: true });
+  const meter = new RunBudget(LIMITS, BEGAN, { isStreaming: true });
   for (const input of [1, 1, 2, 2]) meter.addCall({ name: 'x', input });
   expect(meter.pause(BEGAN)).toBeUndefined();
   meter.addCall({ name: 'x', input: 2 });
@@ -45,9 +45,9 @@ test('a third call that is the same ends a run, and one that differs does not', 
 
 test('a run that does not stream ends within nine minutes', () => {
   const { max_seconds: _, ...limits } = LIMITS;
-  const meter = new RunMeter(limits, BEGAN, { isStreaming: false });
+  const meter = new RunBudget(limits, BEGAN, { isStreaming: false });
   expect([meter.pause(BEGAN + 539_999), meter.pause(BEGAN + 540_000)]).toEqual([undefined, 'max_seconds']);
-  expect(new RunMeter(limits, BEGAN, { isStreaming: true }).pause(BEGAN + 540_000)).toBeUndefined();
+  expect(new RunBudget(limits, BEGAN, { isStreaming: true }).pause(BEGAN + 540_000)).toBeUndefined();
 });
 
 test('a call needs an approval above its number, and where there is no number', () => {
@@ -82,7 +82,7 @@ test.each([
 });
 
 test('two calls whose inputs differ in their last digit are not the same', () => {
-  const meter = new RunMeter(LIMITS, BEGAN, { isStreaming: true });
+  const meter = new RunBudget(LIMITS, BEGAN, { isStreaming: true });
   for (const digit of [1, 2, 3]) meter.addCall({ name: 'x', input: parseKept(`{"id":251229204212100000${digit}}`) });
   expect(meter.pause(BEGAN)).toBeUndefined();
 });

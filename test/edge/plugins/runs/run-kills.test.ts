@@ -177,7 +177,7 @@ test(`${RUNS} runs of ${STEPS} steps with two tools each, under kills, end well,
   expect(done).toBeGreaterThan(0.7 * RUNS);
   for (const times of killer.done.values()) expect(times).toBeGreaterThanOrEqual(5);
   const account = accountStub(bindings, {}, 'alice');
-  await eventually(async () => expect((await account.standing()).running_requests).toBe(0));
+  await eventually(async () => expect((await account.quota()).running_requests).toBe(0));
 }, 600_000);
 
 /** @returns results for the calls of a run that has paused: they go up with its next message */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import type { CrossingText } from '#edge/conversations/object/contract.ts';
-import { receivedText } from '#edge/conversations/object/crossing-answer.ts';
+import type { RpcText } from '#edge/conversations/object/contract.ts';
+import { receivedText } from '#edge/conversations/object/rpc-response.ts';
 import { accountStub } from '#edge/durable/stubs.ts';
 import { brokenRule } from '#test/support/api-rules.ts';
 import { atRest, bindings, readOf, rowsOf, stubOf } from '#test/support/conversations.ts';
@@ -69,7 +69,7 @@ describe('while a tool is called', () => {
     const { listening, answer, bodies, turn } = await calling();
     await eventually(async () => {
       const told = await stubOf().turnReport(turn);
-      expect(told.ok && (await receivedText(told.value as CrossingText))).toContain('"is_error":false');
+      expect(told.ok && (await receivedText(told.value as RpcText))).toContain('"is_error":false');
     });
     const copied = await stubOf().fork('c2', undefined);
     expect(copied.ok).toBe(true);
@@ -89,7 +89,7 @@ describe('while a tool is called', () => {
     expect(await stubOf().erase()).toBe(true);
     await listening;
     const account = accountStub(bindings, {}, 'alice');
-    await eventually(async () => expect((await account.standing()).running_requests).toBe(0));
+    await eventually(async () => expect((await account.quota()).running_requests).toBe(0));
     const { data } = await account.requests({ limit: 10 });
     expect(data.map(({ status }) => status)).toEqual(['complete']);
     expect(await readOf()).toBeUndefined();

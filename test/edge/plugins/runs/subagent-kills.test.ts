@@ -152,7 +152,7 @@ test(`${TREES} trees of depth three, six subagents to an agent, under kills: all
   expect(told.subagents).toBeGreaterThan(6 * TREES);
   expect(ends.done).toBeGreaterThan(0.3 * TREES);
   const account = accountStub(bindings, {}, 'alice');
-  await eventually(async () => expect((await account.standing()).running_requests).toBe(0));
+  await eventually(async () => expect((await account.quota()).running_requests).toBe(0));
 }, 600_000);
 
 /** Has objects killed in what they ask of each other. */

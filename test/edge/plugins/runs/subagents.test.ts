@@ -1,9 +1,9 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { describe, expect, test, vi } from 'vitest';
-import type { CrossingText, Result } from '#edge/conversations/object/contract.ts';
+import type { Result, RpcText } from '#edge/conversations/object/contract.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
 import { turnReport } from '#edge/conversations/object/conversations-answers.schema.ts';
-import { receivedText } from '#edge/conversations/object/crossing-answer.ts';
+import { receivedText } from '#edge/conversations/object/rpc-response.ts';
 import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import { subagentId } from '#edge/plugins/runs/subagents/call-agent.ts';
@@ -80,7 +80,7 @@ function approvingBeforeOutcomes(untilEnded: boolean): void {
   });
 }
 
-const text = (result: Result<CrossingText>): string => {
+const text = (result: Result<RpcText>): string => {
   if (!result.ok) throw new TypeError(result.error.message);
   return String(result.value);
 };

@@ -128,7 +128,7 @@ test('a deletion in the middle of a summary ends it, books it, and leaves nothin
   expect(await readOf()).toBeUndefined();
   const account = accountStub(bindings, {}, 'alice');
   await eventually(async () => {
-    expect(await account.standing()).toMatchObject({ running_requests: 0, day: { held_usd: 0 } });
+    expect(await account.quota()).toMatchObject({ running_requests: 0, day: { held_usd: 0 } });
   });
   expect((await account.requests({ limit: 100 })).data.filter(({ route }) => route === 'summary')).toHaveLength(1);
   await eventually(async () => {

@@ -120,7 +120,7 @@ test('where the account cannot hold a summary, the turn goes up without its olde
   expect(sent.some(isForSummary)).toBe(false);
   expect((await readOf())?.summaries).toEqual([]);
   const account = accountStub(bindings, {}, 'alice');
-  await eventually(async () => expect((await account.standing()).day.held_usd).toBe(0));
+  await eventually(async () => expect((await account.quota()).day.held_usd).toBe(0));
 });
 
 test('sent again, a turn without its oldest turns says so again', async () => {

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { fromUsd } from '#edge/claude/pricing/cost.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
-import { receivedText } from '#edge/conversations/object/crossing-answer.ts';
+import { receivedText } from '#edge/conversations/object/rpc-response.ts';
 import { hmac } from '#edge/kit/delivery/hmac.ts';
 import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
 import { defineWebhook } from '#edge/plugins/webhooks/sources/define-webhook.ts';

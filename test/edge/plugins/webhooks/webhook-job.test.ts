@@ -110,7 +110,7 @@ describe('an event', () => {
       state: 'waiting',
       attempts: [{ error: { type: 'billing_error' } }],
     });
-    expect((await account.standing()).limits).toEqual({ usd_per_day: 1 });
+    expect((await account.quota()).limits).toEqual({ usd_per_day: 1 });
     await account.setLimits({ usd_per_day: 100 });
     const { next_attempt_at } = await works.report('github_2');
     expect(Date.parse(next_attempt_at ?? '')).toBeGreaterThan(works.clock.now);
@@ -384,7 +384,7 @@ describe.each(STEPS)('a process that dies at the step “%s”', (step) => {
       // What was held and never heard of again is settled by the account's alarm.
       alive.clock.now += HOUR;
       await runDurableObjectAlarm(accountStub(alive.env, {}, 'webhook-github') as unknown as DurableObjectStub);
-      expect((await accountOf('webhook-github').standing({})).day.held_usd).toBe(0);
+      expect((await accountOf('webhook-github').quota({})).day.held_usd).toBe(0);
     },
   );
 });

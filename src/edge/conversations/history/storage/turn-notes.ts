@@ -4,7 +4,7 @@
  */
 
 import { parseObject } from '../../../kit/json/object.ts';
-import { dimensions } from '../../../money/contracts/about.ts';
+import { dimensions } from '../../../money/contracts/dimensions.ts';
 
 /** Plain values by name. A plugin checks what it reads, since a row may be damaged. */
 export type TurnNotes = Readonly<Record<string, unknown>>;

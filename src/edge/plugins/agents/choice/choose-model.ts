@@ -10,8 +10,8 @@ import { labelsOf } from '../../../classify/task/labels.ts';
 import type { Classifying } from '../../../classify/task/take-vote.ts';
 import { prepare } from '../../../classify/task/task.ts';
 import type { ModelTable } from '../../../claude/models/models.ts';
+import { adaptForModel } from '../../../claude/pricing/adapt-for-model.ts';
 import { defaultModel } from '../../../claude/pricing/default-model.ts';
-import { takes } from '../../../claude/pricing/takes.ts';
 import { unthinkingModels } from '../../../claude/pricing/thinking-off.ts';
 import { type ChoiceAsked, type ChosenModel, OF_AGENT } from '../../../conversations/history/agent-in-use.ts';
 import type { ChosenBy } from '../../../conversations/history/storage/chosen-by.schema.ts';
@@ -22,7 +22,7 @@ import { anotherRequestId } from '../../../kit/http/headers/request-id.ts';
 import { logFailure } from '../../../kit/http/log.ts';
 import { isObject } from '../../../kit/json/object.ts';
 import { parseRef } from '../../../kit/kv/version-ref.ts';
-import { type About, say } from '../../../money/contracts/about.ts';
+import { type DimensionValues, dimensionValue } from '../../../money/contracts/dimensions.ts';
 import { requireStored } from '../../../registry/versions/find-stored.ts';
 import { findAsked, ownerName } from '../../../registry/versions/named-routes.ts';
 import type { StoredAgent } from '../agent-definition.ts';
@@ -52,7 +52,7 @@ export function choiceOf(
   const { model: choice, ...asked } = agent?.definition ?? {};
   if (typeof choice !== 'object') return undefined;
   const from = models.find(choice.otherwise);
-  const fits = ([, name]: [string, string]) => !takes(models.find(name), asked, from).refused;
+  const fits = ([, name]: [string, string]) => !adaptForModel(models.find(name), asked, from).refused;
   return { ...choice, models: Object.fromEntries(Object.entries(choice.models).filter(fits)) };
 }
 
@@ -138,15 +138,18 @@ async function labelOf(
   const outcome = await classify(prepare(found.value, { settings, version: classifier }), text, {
     ...by,
     requestId: anotherRequestId(request_id),
-    chooses: { conversation, about: { ...say(OF_AGENT, refOf(agent)), ...say(OF_CHOICE, chosenBy) } },
+    chooses: {
+      conversation,
+      about: { ...dimensionValue(OF_AGENT, refOf(agent)), ...dimensionValue(OF_CHOICE, chosenBy) },
+    },
   });
   if (outcome.outcome !== 'classified') throw outcome.error;
   return { label: labelsOf(outcome.result)[0] ?? null, classifier };
 }
 
 /** @returns what a request is about by how its model was chosen. @param owner who has stored the agent */
-export function aboutChoice(owner: string, chosen: Chosen | undefined, part: ChosenBy['part']): About {
-  return say(OF_CHOICE, chosen && { ...chosen.by, part, owner: ownerName(owner) });
+export function aboutChoice(owner: string, chosen: Chosen | undefined, part: ChosenBy['part']): DimensionValues {
+  return dimensionValue(OF_CHOICE, chosen && { ...chosen.by, part, owner: ownerName(owner) });
 }
 
 /** Decides on the model by a label. @param before how the present model was chosen; undefined for a first question */

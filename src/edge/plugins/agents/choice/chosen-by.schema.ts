@@ -1,8 +1,8 @@
 import { type ChosenBy, chosenBySchema } from '../../../conversations/history/storage/chosen-by.schema.ts';
 import * as z from '../../../kit/http/zod.ts';
-import type { Dimension } from '../../../money/contracts/about.ts';
+import type { Dimension } from '../../../money/contracts/dimensions.ts';
 
-declare module '../../../money/contracts/about.ts' {
+declare module '../../../money/contracts/dimensions.ts' {
   interface ShownAbout {
     chosen_by?: ChosenBy;
   }

@@ -15,13 +15,13 @@ import type { Transcript } from '../../../conversations/history/storage/transcri
 import { addNotes } from '../../../conversations/history/storage/turn-notes.ts';
 import { turnWithId } from '../../../conversations/history/storage/turn-queries.ts';
 import type { TurnRequest } from '../../../conversations/object/contract.ts';
-import { isChoosing } from '../../../conversations/object/crossing-answer.ts';
+import type { AskedTurn, ConversationHooks, Prerequisite } from '../../../conversations/object/hooks.ts';
 import type { ObjectContext } from '../../../conversations/object/object-context.ts';
-import type { AskedTurn, ConversationHooks, Wait } from '../../../conversations/object/parts.ts';
+import { isChoosing } from '../../../conversations/object/rpc-response.ts';
 import { getOrMake } from '../../../kit/cache/get-or-make.ts';
 import { parseObject } from '../../../kit/json/object.ts';
 import { type ContextValues, contextKey } from '../../../kit/plugins/context-values.ts';
-import { type About, say } from '../../../money/contracts/about.ts';
+import { type DimensionValues, dimensionValue } from '../../../money/contracts/dimensions.ts';
 import { Agent } from '../agent.ts';
 import {
   aboutChoice,
@@ -89,7 +89,7 @@ export class ModelChooser implements ConversationHooks {
   }
 
   /** @throws ApiError while the model of another request is being chosen */
-  before({ request, beginning, memory }: AskedTurn, { messages }: NextRequest): Wait | undefined {
+  before({ request, beginning, memory }: AskedTurn, { messages }: NextRequest): Prerequisite | undefined {
     const { profile } = this.#conversation.transcript;
     const agent = profile?.exists ? profile.agent : beginning?.agent;
     const toChoose = memory.get(PLANNED)?.toChoose;
@@ -102,11 +102,11 @@ export class ModelChooser implements ConversationHooks {
   begin({ memory }: AskedTurn, _: NextRequest, row: TurnRow): undefined {
     const { chosen } = memory.get(PLANNED) ?? {};
     if (!chosen) return;
-    addNotes(row, say(OF_CHOICE, chosen.by));
+    addNotes(row, dimensionValue(OF_CHOICE, chosen.by));
     memory.set(PART, storeChoice(this.#conversation.transcript, row, chosen));
   }
 
-  about(memory: ContextValues | undefined): About {
+  about(memory: ContextValues | undefined): DimensionValues {
     const { agent, choices } = this.#conversation.transcript.profile ?? {};
     return agent ? aboutChoice(agent.owner, choices?.at(-1), memory?.get(PART)) : {};
   }

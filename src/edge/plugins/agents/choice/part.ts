@@ -1,6 +1,6 @@
 import type { RequestMembers } from '../../../claude/request/member.ts';
 import type { CopiedRows } from '../../../conversations/history/storage/copied-rows.ts';
-import type { ConversationPlugin } from '../../../conversations/object/parts.ts';
+import type { ConversationPlugin } from '../../../conversations/object/hooks.ts';
 import { commaSeparated } from '../../../kit/http/headers/comma-list.ts';
 import * as z from '../../../kit/http/zod.ts';
 import { fallbackModels } from '../../../money/budget/limits.schema.ts';

@@ -10,7 +10,7 @@ import type { Guard } from '../../../conversations/history/guard.ts';
 import type { Profile, RetainedAgent } from '../../../conversations/history/storage/rows.ts';
 import type { Transcript } from '../../../conversations/history/storage/transcript.ts';
 import { hasOthersWords } from '../../../conversations/history/storage/turn-queries.ts';
-import { noConversation } from '../../../conversations/object/crossing-answer.ts';
+import { noConversation } from '../../../conversations/object/rpc-response.ts';
 import type { JsonBody } from '../../../kit/http/body/json-body.ts';
 import { type ApiError, closedToBound, refuseOtherMembers } from '../../../kit/http/errors.ts';
 import { withText } from '../../../kit/http/read-json.ts';

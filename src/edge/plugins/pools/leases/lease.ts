@@ -1,6 +1,6 @@
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
 import type { Demand, LeasedMoney } from '../../../money/account/payers.ts';
-import type { HeldByBatches, Purse } from '../../../money/budget/purses.ts';
+import type { BudgetWindow, HeldByBatches } from '../../../money/budget/budget-windows.ts';
 import type { WindowTotal } from '../../../money/budget/state.ts';
 import { limitName, PERIODS, type Period, spanId } from '../../../money/budget/windows.ts';
 import type { LeaseAnswer, LeaseFigures, LeaseGrant } from '../contracts/pool.ts';
@@ -96,7 +96,7 @@ export class Lease {
    * @returns a purse for each limited window, from the pool's last answer. What is free in it is leased and unused, or leased
    *   by nobody. An empty list if the lease cannot be used now
    */
-  purses(now: number): Purse[] {
+  purses(now: number): BudgetWindow[] {
     if (now >= this.#usableUntil) return [];
     return this.#each().flatMap(({ id, period, window }) => {
       const grant = this.#grants.get(id);

@@ -8,7 +8,7 @@ import type { Surroundings } from '../../../durable/edge-object.ts';
 import type { AccountState } from '../../../money/account/account-state.ts';
 import type { Demand, HoldEnd, SharedBudgets, Want } from '../../../money/account/payers.ts';
 import { blockingLimit, isPrepaid } from '../../../money/budget/binding.ts';
-import { leftInAll, limitIn, type Purse, pursesOf } from '../../../money/budget/purses.ts';
+import { type BudgetWindow, budgetWindows, leftInAll, limitIn } from '../../../money/budget/budget-windows.ts';
 import { heldByBatchesOf } from '../../../money/budget/refusals.ts';
 import { type Hold, type WindowTotal, windowsOfGroup } from '../../../money/budget/state.ts';
 import { PERIODS, type Period, spanId } from '../../../money/budget/windows.ts';
@@ -63,7 +63,7 @@ export class Leases implements SharedBudgets {
     return by === 'group' ? groupPool(String(this.#holder.groupOf(want))) : by;
   }
 
-  purses(want: Want, now: number): Purse[] {
+  purses(want: Want, now: number): BudgetWindow[] {
     return this.leases(want).flatMap(({ lease }) => lease.purses(now));
   }
 
@@ -350,7 +350,7 @@ export class Leases implements SharedBudgets {
   /** @returns what is left of the account's own limits: it has no use for more */
   #ownFree(): Nanodollars {
     const { budget, limits } = this.#holder;
-    return Math.max(0, leftInAll(pursesOf(budget, limits.rules)));
+    return Math.max(0, leftInAll(budgetWindows(budget, limits.rules)));
   }
 
   /** @returns when the account was last used; undefined if that is not known, or was before it was erased */

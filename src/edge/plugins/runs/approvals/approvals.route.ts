@@ -5,9 +5,9 @@ import type { BoundCaller, Identity } from '../../../auth/identity/caller.ts';
 import { isAccount } from '../../../auth/identity/identity.ts';
 import { route } from '../../../auth/route.ts';
 import { boundCaller, refuseOtherConversation } from '../../../conversations/history/guard.ts';
-import type { CalledDecision, CrossingText, DecisionAnswer } from '../../../conversations/object/contract.ts';
+import type { CalledDecision, DecisionAnswer, RpcText } from '../../../conversations/object/contract.ts';
 import { isConversationId } from '../../../conversations/object/conversations.schema.ts';
-import { noConversation } from '../../../conversations/object/crossing-answer.ts';
+import { noConversation } from '../../../conversations/object/rpc-response.ts';
 import { type ConversationCall, callConversation, mountedPath } from '../../../conversations/object/turn-proxy.ts';
 import { closedToBound, finalError } from '../../../kit/http/errors.ts';
 import { withOneReading } from '../../../kit/http/read-json.ts';
@@ -20,7 +20,7 @@ import { approvalsQuery, decisionRequest } from './approvals.schema.ts';
 export const APPROVAL_ROUTES = [
   route('GET /conversations/:id/approvals', { needs: 'messages', bound: true, query: approvalsQuery }, async (c) => {
     const by = boundApprover(c.get('identity'));
-    const text = await callNamed<CrossingText>(c, (object) => object.part('runs', 'listApprovals', by));
+    const text = await callNamed<RpcText>(c, (object) => object.part('runs', 'listApprovals', by));
     return new Response(text, { headers: { 'content-type': 'application/json' } });
   }),
   route(

@@ -7,16 +7,16 @@ import type { Transcript } from '../../../conversations/history/storage/transcri
 import { turnsOfRun } from '../../../conversations/history/storage/turn-queries.ts';
 import { newTurnRow } from '../../../conversations/object/begin-turn.ts';
 import type { BegunRequest, CalledDecision, DecisionAnswer, Result } from '../../../conversations/object/contract.ts';
-import { failedResult } from '../../../conversations/object/crossing-answer.ts';
-import type { ConversationContext, ConversationPlugin } from '../../../conversations/object/parts.ts';
-import type { Runner } from '../../../conversations/turn/running-turn.ts';
+import type { ConversationContext, ConversationPlugin } from '../../../conversations/object/hooks.ts';
+import { failedResult } from '../../../conversations/object/rpc-response.ts';
+import type { Runner } from '../../../conversations/turn/turn-handle.ts';
 import { finalError } from '../../../kit/http/errors.ts';
 import { takeUpRun } from '../begin-run.ts';
 import { approvalsIn, callRowsIn } from '../run-rows.ts';
 import { type CarriedLimits, storedRunOf } from '../stored-run.ts';
 import { noteAddress } from '../turn-events.ts';
 import { answerDecision, awaitsApproval, cancelWaiting, openApprovals, storeDecision } from './decide.ts';
-import { takeUpCalls } from './owed-calls.ts';
+import { takeUpCalls } from './pending-calls.ts';
 
 export const approvalsPart: ConversationPlugin = {
   refusal: awaitsApproval,

@@ -1,8 +1,8 @@
 import type { RequestMembers } from '../../../claude/request/member.ts';
-import type { ConversationPlugin } from '../../../conversations/object/parts.ts';
+import type { ConversationPlugin } from '../../../conversations/object/hooks.ts';
 import * as z from '../../../kit/http/zod.ts';
 import { noteAddress } from '../turn-events.ts';
-import { beginAgain, requestToKeep } from './begin-again.ts';
+import { requestToKeep, resumeBackgroundTurn } from './resume-background.ts';
 
 const flag = z.boolean({ error: 'Input should be a valid boolean' });
 
@@ -13,7 +13,7 @@ export const backgroundPart: ConversationPlugin = {
       noteAddress(row, request);
       return request.asked.background && !planned.run ? requestToKeep(request) : undefined;
     },
-    beginAgain: (row) => beginAgain(conversation, row),
+    beginAgain: (row) => resumeBackgroundTurn(conversation, row),
   }),
 };
 

@@ -5,8 +5,8 @@
 
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
 import type {
+  ConversationKey,
   ConversationObject,
-  ConversationPlace,
   Result,
   TurnCall,
   TurnRequest,
@@ -201,7 +201,7 @@ function requestOfCall(
   { conversation, tool_use_id: toolUseId, name }: ToolCall,
   { agent }: AgentRun,
   { depth, retentionSeconds, headers, route, caller, query, ownerOf }: RunCaller,
-  { place, key }: { place: ConversationPlace; key: string },
+  { place, key }: { place: ConversationKey; key: string },
 ): SubagentRequest {
   // The caller's idempotency key belongs only to the caller's own request.
   const { 'idempotency-key': _, ...others } = headers;

@@ -1,7 +1,7 @@
 /** What subagents have in their conversation's object: the run that has called one hears how it ends, and stops it. */
 
 import type { Result } from '../../../conversations/object/contract.ts';
-import type { ConversationContext, ConversationPlugin } from '../../../conversations/object/parts.ts';
+import type { ConversationContext, ConversationPlugin } from '../../../conversations/object/hooks.ts';
 import { getOrMake } from '../../../kit/cache/get-or-make.ts';
 import { finalError } from '../../../kit/http/errors.ts';
 import { type SubagentOutcome, subagentOutcomeOf } from './subagent-outcome.ts';

@@ -137,7 +137,7 @@ test(`${RUNS} interleavings of decisions, stops, rewinds, messages and crashes l
     expect(faults).toEqual([]);
   });
   await eventually(async () => {
-    expect(await accountStub(bindings, {}, 'alice').standing()).toMatchObject({ running_requests: 0 });
+    expect(await accountStub(bindings, {}, 'alice').quota()).toMatchObject({ running_requests: 0 });
   });
   // biome-ignore lint/suspicious/noConsole: the table of what has become of them.
   console.log(`calls that waited: ${JSON.stringify(counts)}`);

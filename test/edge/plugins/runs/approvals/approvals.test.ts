@@ -271,7 +271,7 @@ describe('a call that needs an approval', () => {
     const account = () => accountStub(bindings, {}, 'alice');
     const { turn } = await say(asked({ max_usd: 0.02 }));
     await atRest();
-    expect(await account().standing()).toMatchObject({ running_requests: 0 });
+    expect(await account().quota()).toMatchObject({ running_requests: 0 });
     const { body } = await approve((await approvalsOf())[0]);
     expect(await ended(body.id)).toMatchObject({ status: 'complete', paused: 'max_usd', continues: turn });
     expect(bodies).toHaveLength(1);

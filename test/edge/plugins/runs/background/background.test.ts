@@ -1,9 +1,9 @@
 import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
-import type { CrossingText } from '#edge/conversations/object/contract.ts';
+import type { RpcText } from '#edge/conversations/object/contract.ts';
 import { turnEnded, turnReport } from '#edge/conversations/object/conversations-answers.schema.ts';
-import { receivedText } from '#edge/conversations/object/crossing-answer.ts';
+import { receivedText } from '#edge/conversations/object/rpc-response.ts';
 import { accountStub } from '#edge/durable/stubs.ts';
 import { verifyStandard } from '#edge/kit/delivery/standard-webhooks.ts';
 import type { Json } from '#edge/kit/json/object.ts';
@@ -184,7 +184,7 @@ describe('a turn in the background', () => {
         ['assistant', 'complete'],
       ]);
       await eventually(async () => {
-        const { day, running_requests } = await accountStub(bindings, {}, 'alice').standing();
+        const { day, running_requests } = await accountStub(bindings, {}, 'alice').quota();
         expect([day.held_usd, running_requests]).toEqual([0, 0]);
       });
     }
@@ -213,7 +213,7 @@ describe('a turn in the background', () => {
     await eventually(async () => {
       const { data } = await accountStub(bindings, {}, 'alice').requests({});
       expect(data.map((row) => row.estimated)).toEqual(retry ? [false, true] : [true]);
-      expect((await accountStub(bindings, {}, 'alice').standing()).day.held_usd).toBe(0);
+      expect((await accountStub(bindings, {}, 'alice').quota()).day.held_usd).toBe(0);
     });
   });
 
@@ -282,8 +282,8 @@ describe('a turn in the background', () => {
     const again = await stubOf().cancel(String(id));
     if (!cancelled.ok || !again.ok) throw new Error('not cancelled');
     const [first, second] = [
-      await receivedText(cancelled.value as CrossingText),
-      await receivedText(again.value as CrossingText),
+      await receivedText(cancelled.value as RpcText),
+      await receivedText(again.value as RpcText),
     ];
     expect(JSON.parse(first)).toMatchObject({ id, status: 'stopped' });
     expect(second).toBe(first);

@@ -1,0 +1,115 @@
+/** Decides what becomes of a request on the way to a model that its caller did not name. No I/O. */
+
+import { invalidRequest } from '../../kit/http/errors.ts';
+import { isObject, type Json } from '../../kit/json/object.ts';
+import { EFFORTS, type Effort, type Model, type ModelTable, THINKING_TYPES, takesFast } from '../models/models.ts';
+import { switchesOff, TEXT_TOKENS, tokensForText } from './thinking-off.ts';
+
+const LEAST_BUDGET = 1_024;
+const DISPLAYS: ReadonlySet<unknown> = new Set(['summarized', 'omitted', undefined, null]);
+
+/**
+ * Decides how a model takes a request. `thinking` becomes the nearest kind that it has, an effort the highest that it has and that
+ * is not above; nothing else is changed.
+ *
+ * @param row undefined for a model of which nothing is known: it gets everything as it came
+ * @param from the model that was asked before: thinking that only comes in here needs room
+ * @param keepsEffort whether an effort is refused that would be changed
+ * @returns the members that are changed; and what the model refuses of the others, with what it takes
+ */
+export function adaptForModel(
+  row: Model | undefined,
+  body: Json,
+  from = row,
+  keepsEffort = false,
+  now = Date.now(),
+): { changes: Json; refused?: { member: string; reason: string } | undefined } {
+  if (!row?.thinking) return { changes: {} };
+  const { types, default: byDefault, off_efforts } = row.thinking;
+  const { thinking, output_config: config, tool_choice: choice, temperature, top_p, top_k, speed, messages } = body;
+  const most = typeof body.max_tokens === 'number' ? body.max_tokens : row.max_tokens;
+  const near = nearestThinking(types, thinking, Math.min(tokensForText(from, body), most - TEXT_TOKENS));
+  const changes: Json = near === thinking ? {} : { thinking: near };
+  const type = isObject(near) ? near.type : byDefault;
+  const isOff = switchesOff(type);
+  const thinks = !isOff && type !== 'off';
+  const { effort, format = body.output_format } = isObject(config) ? config : {};
+  const efforts = isOff ? off_efforts : row.efforts;
+  const level = EFFORTS.indexOf(effort as Effort);
+  const isLower = level >= 0 && !efforts.includes(effort as Effort);
+  const lower = efforts.findLast((one) => EFFORTS.indexOf(one) < level);
+  if (isLower) changes.output_config = { ...(config as Json), effort: lower };
+
+  const has = (what: Model['refuses'][number]) => row.refuses.includes(what);
+  const forces = isObject(choice) && (choice.type === 'any' || choice.type === 'tool');
+  const least = has('sampling') ? 0.99 : thinks ? 0.95 : 0;
+  const highest = has('top_p_1') ? 0.99 : 1;
+  const isWithin = !isSaid(temperature) && Number(top_p) >= least && Number(top_p) <= highest;
+  const needed = tokensForText(row, { ...body, ...changes });
+  // A budget that is put in the place of an effort leaves room, too.
+  const comesIn =
+    (row !== from && tokensForText(from, body) === TEXT_TOKENS) || (near !== thinking && type === 'enabled');
+  const refusals: [boolean, member: string, reason: string][] = [
+    [keepsEffort && isLower, 'output_config.effort', efforts.join(', ') || 'none'],
+    [forces && (!row.forced_tools || type === 'enabled'), 'tool_choice', 'auto and none'],
+    [beginsAnswer(messages) && (thinks || has('prefill')), 'messages', 'a message of the user as the last one'],
+    [least > 0 && (temperature ?? 1) !== 1, 'temperature', '1'],
+    [isSaid(top_p) && !isWithin, 'top_p', `${least} to ${highest}, without a temperature`],
+    [least > 0 && isSaid(top_k), 'top_k', 'none'],
+    [(speed ?? 'standard') !== 'standard' && !takesFast(row, now), 'speed', 'standard'],
+    [isSaid(format) && !row.structured_output, 'output_config.format', 'none'],
+    [thinks && comesIn && most < needed, 'max_tokens', `${needed} or more, as it thinks`],
+  ];
+  const refused = refusals.find(([isRefused]) => isRefused);
+  return { changes, refused: refused && { member: refused[1], reason: refused[2] } };
+}
+
+/**
+ * Checks what is stored by every model that it can reach. What was stored before is used all the same.
+ *
+ * @param names the models, as the deployment calls them; first its own, undefined if it has none
+ * @throws ApiError 400 that names a member, a model that refuses it, and what that takes
+ */
+export function refuseUntaken(models: ModelTable, names: readonly (string | undefined)[], body: Json): void {
+  const rows = names.map((name) => (name === undefined ? undefined : models.find(name)));
+  for (const row of rows) {
+    const { refused } = adaptForModel(row, body, rows[0], true);
+    if (row && refused)
+      throw invalidRequest(
+        `${refused.member}: ${row.id} refuses this. It takes ${refused.reason}. Change it, or name another model.`,
+      );
+  }
+}
+
+export function changedTexts(changes: Json): Record<string, string | undefined> {
+  return Object.fromEntries(Object.entries(changes).map(([name, value]) => [name, JSON.stringify(value)]));
+}
+
+/** @returns what is nearest to a request's `thinking`. @param budget how much it may think where that must be said */
+function nearestThinking(types: readonly string[], thinking: unknown, budget: number): unknown {
+  if (!isObject(thinking)) return thinking;
+  const { type, display } = thinking;
+  const isKnown = DISPLAYS.has(display);
+  if (types.includes(String(type)) || !THINKING_TYPES.some((one) => one === type)) {
+    const { display: _, ...others } = thinking;
+    return isKnown ? thinking : others;
+  }
+  const near = types.find((one) => switchesOff(one) === switchesOff(type)) ?? types[0];
+  return {
+    type: near,
+    ...(near === 'enabled' && { budget_tokens: Math.max(LEAST_BUDGET, budget) }),
+    ...(!switchesOff(near) && isKnown && { display }),
+  };
+}
+
+function isSaid(value: unknown): boolean {
+  return value !== undefined && value !== null;
+}
+
+/** @returns whether the last message begins the answer. Any model goes on from a result of the API's own tools. */
+function beginsAnswer(messages: unknown): boolean {
+  const last: unknown = Array.isArray(messages) ? messages.at(-1) : undefined;
+  if (!isObject(last) || last.role !== 'assistant') return false;
+  const block: unknown = Array.isArray(last.content) ? last.content.at(-1) : undefined;
+  return !(isObject(block) && String(block.type).endsWith('_tool_result'));
+}

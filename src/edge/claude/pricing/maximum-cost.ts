@@ -1,0 +1,350 @@
+/**
+ * Computes the most that a request can cost, from its body alone. Its hold has this amount.
+ *
+ * A token of the API's tokenizers is at least one byte, so text has at most as many tokens as bytes. JSON only makes text
+ * longer (quotes, escapes, names), so the bytes of the body are enough, and nothing is encoded or serialized to count them.
+ * `prompt-features.ts` finds what costs more, or less, than its bytes.
+ */
+
+import { isObject, type Json, stringOrUndefined } from '../../kit/json/object.ts';
+import type { Model, ModelTable } from '../models/models.ts';
+import { type Nanodollars, WEB_SEARCH_NANODOLLARS } from './cost.ts';
+import { fallbackOf, modelsOfOtherReadings } from './further-models.ts';
+import { highestPrice, longestOutput, modelsOf, namesOf, rowOf } from './highest-price.ts';
+import type { SecondModel, ServedWorstCase, Terms, WorstCase } from './hold-terms.ts';
+import {
+  featuresOfBody,
+  MOST_ADVISORS,
+  NO_FEATURES,
+  noteCache,
+  noteModels,
+  PER_IMAGE,
+  type PromptFeatures,
+  UNLIMITED_USES,
+  wholeNumber,
+} from './prompt-features.ts';
+import { tokensForText } from './thinking-off.ts';
+
+export interface WorstCaseOptions {
+  /** UTF-8 bytes of the body as it goes up, or more. For a merged body it is the sum of its parts. */
+  bytes: number;
+  models: ModelTable;
+  /** The part of the body that may repeat keys, as text and parsed; absent if no key is repeated. */
+  readings?: { text: string; json: Json } | undefined;
+  /** Returns the length of a string of the body. Needed if strings stand for longer ones. */
+  lengthOf?: ((value: string) => number) | undefined;
+  /** The model's name as the caller wrote it. Limits may allow it by that name too. */
+  asked?: string;
+  /** Names in the header `anthropic-beta`. */
+  betas?: readonly string[];
+  /** Input tokens, from count_tokens or the turn before; null if the upstream does not count them, absent if nobody has asked. */
+  count?: number | null;
+  /** Whether the count is that of count_tokens, which leaves out what earlier answers have thought. */
+  leavesOutThinking?: boolean;
+  /** The most tokens of kept thinking for a character of its signature, as answers have shown. Default: as base64 can have. */
+  thinkingShare?: number | undefined;
+  /** The features of the messages before those of the body: a conversation's history. */
+  before?: PromptFeatures;
+  /** Whether the request is an item of a batch: half price on tokens. */
+  batch?: boolean;
+}
+
+/** Tokens that the API adds to every request, at the most. */
+const PER_REQUEST = 256;
+/** Two limits that are higher than any budget pays for. Below them every sum is an exact integer. */
+const MOST_STEPS = 1_000;
+const MOST_HELD: Nanodollars = 1e15;
+/** The input tokens from which the API summarizes the prompt, unless the request gives another number. */
+const COMPACTION_TRIGGER = 150_000;
+/** How many tokens one use of a tool of the API adds to the prompt, by estimate. Searches usually add less. */
+const SERVED_STEP_TOKENS = 25_000;
+/** A prompt is not counted if it is less than this part (a fourth) of what the steps of a loop read by estimate. */
+const WORTH_A_COUNT = 4;
+/** The bytes of a prompt for which a count must have a token. No text is so dense: a lower count is none of its tokens. */
+const BYTES_A_TOKEN = 16;
+/** The bytes for each character of base64. A token has at least one. */
+const BASE64_BYTES = 0.75;
+/** Tokens of a call beside its result, by estimate. */
+const BESIDE_RESULT = 1_000;
+
+/**
+ * Computes the most that a request can cost.
+ *
+ * @param body a Messages body as it goes up, with the upstream's names of models. Only that its `messages` is a list is
+ *   assumed.
+ */
+export function maximumCost(body: Json, options: WorstCaseOptions): { worstCase: WorstCase; terms: Terms } {
+  const { readings } = options;
+  const found = featuresOfBody(body, options.before, options.lengthOf);
+  const { thinkingShare = BASE64_BYTES } = options;
+  const kept = Math.ceil(found.signed * Math.min(BASE64_BYTES, thinkingShare));
+  found.extra += PER_REQUEST - (found.signed - kept);
+  found.thought += kept;
+  if (readings) noteModels(modelsOfOtherReadings(readings.text, readings.json), found);
+  // How often the API may call tools of its own.
+  const uses = found.served.uses + (found.served.unlimited ? UNLIMITED_USES - 1 : 0);
+  const steps = Math.min(MOST_STEPS, uses + 1);
+  // Where nothing limits the uses, the API ends after so many steps; an estimate counts one for each use.
+  const estimatedSteps = steps + Number(found.served.unlimited);
+  const geography = body.inference_geo === 'global' ? 10 : 11;
+  const wide = options.betas?.some((beta) => beta.startsWith('context-1m')) ?? false;
+  const wanted = wholeNumber(body.max_tokens);
+
+  const worstCase: WorstCase = {
+    inputTokens: 0,
+    inputCost: 0,
+    outputTokens: 0,
+    outputPrice: 0,
+    leastOutput: 0,
+    bounded: true,
+    countable: found.by !== 'window' && !found.served.hidden && options.count === undefined,
+    known: true,
+    models: [],
+  };
+  const served: ServedWorstCase = {
+    tool: found.served.name,
+    single: found.served.tools === 1 && (!found.served.unlimited || found.served.lacksMaxUses),
+    lacksMaxUses: found.served.lacksMaxUses,
+    uses,
+    inputTokens: 0,
+    inputCost: 0,
+    useCost: 0,
+    estimatedUseCost: 0,
+    useOutputPrice: 0,
+  };
+  const terms: Terms = {
+    promptTokens: 0,
+    promptCost: 0,
+    leastPrompt: leastTokensIn(found, options.bytes),
+    inputPrice: 0,
+    outputPrice: 0,
+    tokensPerSecond: 0,
+    isFast: false,
+    cache: found.cache,
+    steps: steps > 1 ? 'several' : 'one',
+    compacts: false,
+    streams: body.stream === true,
+  };
+  for (const attempt of attemptsOf(body)) {
+    const rows = modelsOf(options.models, attempt.model);
+    const window = Math.max(...rows.map((row) => row.max_input_tokens), wide ? 1_000_000 : 0);
+    const ofPrompt = promptTokensIn(found, window, options);
+    const { hidden, growth, result } = found.served;
+    const first = hidden ? { tokens: window, bounded: false } : ofPrompt;
+    const firstEstimated = hidden ? Math.min(window, ofPrompt.tokens + SERVED_STEP_TOKENS) : ofPrompt.tokens;
+    const output = wanted ?? longestOutput(rows);
+    const later = steps > 1 ? Math.min(window, first.tokens + growth + (steps - 1) * output) : 0;
+    const added = Number.isFinite(result) ? result + BESIDE_RESULT : SERVED_STEP_TOKENS;
+    const price = highestPrice(rows, Math.max(first.tokens, later), attempt.fast, found.cache, geography);
+    const own = attempt.maxTokens;
+    const searches = found.searches * WEB_SEARCH_NANODOLLARS;
+    const compacting = compacts(body, Math.max(first.tokens, later), steps);
+    const inputExact = first.tokens + later * (steps - 1);
+    const inputEstimated = Math.min(inputExact, tokensRead(firstEstimated, added, estimatedSteps, window));
+    const costOf = (tokens: number) => {
+      const beside = compacting ? tokens * price.input + longestOutput(rows) * price.output * steps : 0;
+      return tokens * price.input + searches + beside;
+    };
+    const ownOutput = own === undefined ? 0 : Math.min(own, window) * price.output * steps;
+    worstCase.countable &&= ofPrompt.tokens * estimatedSteps * WORTH_A_COUNT >= inputEstimated;
+    worstCase.inputTokens += inputExact * (compacting ? 2 : 1);
+    worstCase.inputCost += costOf(inputExact) + ownOutput;
+    served.inputTokens += inputEstimated * (compacting ? 2 : 1);
+    served.inputCost += costOf(inputEstimated) + ownOutput;
+    const perSearch = searches / Math.max(1, uses);
+    served.useCost += later * price.input + perSearch;
+    // Later uses cost more than the mean, so what this says would fit does.
+    served.estimatedUseCost += ((inputEstimated - firstEstimated) / Math.max(1, uses)) * price.input + perSearch;
+    if (own === undefined) {
+      worstCase.outputPrice += price.output * steps;
+      served.useOutputPrice += price.output;
+    }
+    terms.compacts ||= compacting;
+    if (worstCase.models.length === 0) worstCase.outputTokens = Math.min(output, window);
+    // A model that the API chooses itself has no name. It is priced as the dearest.
+    if (attempt.model !== undefined) worstCase.known &&= rowOf(options.models, attempt.model) !== undefined;
+    worstCase.leastOutput = Math.max(worstCase.leastOutput, attempt.thinkingBudget + 1);
+    const useful = tokensForText(rowOf(options.models, attempt.model), attempt.asked);
+    worstCase.usefulOutput = Math.max(worstCase.usefulOutput ?? 0, useful);
+    worstCase.bounded &&= first.bounded && (steps === 1 || growth !== Number.POSITIVE_INFINITY);
+    const alias = worstCase.models.length === 0 ? options.asked : undefined;
+    worstCase.models.push(namesOf(options.models, attempt.model, alias));
+    if (found.served.tools > 0) {
+      const { window: widest = 0 } = terms.served ?? {};
+      terms.served = {
+        ...{ uses, searches: found.searches, window: Math.max(widest, window) },
+        ...(Number.isFinite(result) && { mostResult: result }),
+      };
+    }
+    const isFallback = worstCase.models.length > 1;
+    noteTerms(terms, rows, attempt, first.tokens, { hold: geography, asked: body.inference_geo === 'us' ? 11 : 10 });
+    if (isFallback)
+      terms.fallbacks = withSecond(terms.fallbacks, highestPrice(rows, window, attempt.fast, found.cache, 10), 1);
+  }
+  if (found.advisors.length > MOST_ADVISORS) {
+    worstCase.inputCost = Number.POSITIVE_INFINITY;
+    served.inputCost = Number.POSITIVE_INFINITY;
+  }
+  for (const advisor of found.advisors.slice(0, MOST_ADVISORS))
+    addAdvisor({ worstCase, served, terms }, advisor, options, geography);
+  if (options.batch) halve(worstCase, served, found.searches * WEB_SEARCH_NANODOLLARS * worstCase.models.length);
+  if (!(worstCase.inputCost <= MOST_HELD)) worstCase.inputCost = MOST_HELD;
+  if (!(served.inputCost <= MOST_HELD)) served.inputCost = MOST_HELD;
+  if (!(worstCase.outputPrice * worstCase.outputTokens <= MOST_HELD)) worstCase.outputPrice = MOST_HELD;
+  if (found.served.tools > 0) worstCase.served = served;
+  if (found.by === 'count' && options.count === null) found.because = 'what the upstream cannot count';
+  if (found.because !== undefined && found.by !== 'bytes') worstCase.because = found.because;
+  return { worstCase, terms };
+}
+
+/** Takes half of what tokens cost; searches have no half price. */
+function halve(worstCase: WorstCase, served: ServedWorstCase, searches: Nanodollars): void {
+  const half = (cost: Nanodollars) => Math.ceil(Math.max(0, cost - searches) / 2) + Math.min(cost, searches);
+  worstCase.inputCost = half(worstCase.inputCost);
+  worstCase.outputPrice = Math.ceil(worstCase.outputPrice / 2);
+  served.inputCost = half(served.inputCost);
+}
+
+/** @returns the most tokens of the first prompt, before the API's own tools have added to it. */
+function promptTokensIn(
+  found: PromptFeatures,
+  window: number,
+  { bytes, count, leavesOutThinking = false }: WorstCaseOptions,
+): { tokens: number; bounded: boolean } {
+  const byBytes = found.by === 'bytes' ? Math.min(window, bytes + found.extra) : window;
+  if (count === undefined || count === null || found.changes) return { tokens: byBytes, bounded: found.by === 'bytes' };
+  // count_tokens only estimates. It is wrong by at most two percent, or by a few dozen tokens on short prompts.
+  const margin = Math.max(64, Math.ceil(count * 0.02)) + found.linkedImages * PER_IMAGE;
+  const thought = leavesOutThinking ? found.thought : 0;
+  const tokens = Math.max(count + margin + thought, leastTokensIn(found, bytes));
+  return { tokens: Math.min(byBytes, tokens), bounded: true };
+}
+
+/** @returns the least tokens of the first prompt. Of a file, and of what a model may leave out of it, the bytes do not tell */
+function leastTokensIn({ by, encoded, thought }: PromptFeatures, bytes: number): number {
+  return by === 'bytes' ? Math.floor(Math.max(0, bytes - encoded - thought) / BYTES_A_TOKEN) : 0;
+}
+
+/** @returns the tokens that steps read together, of which each reads so many more than the one before, up to the window */
+function tokensRead(first: number, added: number, steps: number, window: number): number {
+  const grown = Math.min(steps, Math.floor((window - first) / added) + 1);
+  return grown * first + (added * grown * (grown - 1)) / 2 + (steps - grown) * window;
+}
+
+/** Raises the terms to an attempt's prices, because nobody knows beforehand which attempt will answer. */
+function noteTerms(
+  terms: Terms,
+  rows: readonly Model[],
+  { fast }: ModelAttempt,
+  promptTokens: number,
+  geography: { hold: number; asked: number },
+): void {
+  const price = highestPrice(rows, promptTokens, fast, terms.cache, 10);
+  const hold = highestPrice(rows, promptTokens, fast, terms.cache, geography.hold);
+  // A geography that only the workspace sets is not counted here. The tokens per second are high enough to cover it.
+  const dearestPrice = highestPrice(rows, promptTokens, fast, terms.cache, geography.asked);
+  const rates = rows.map((row) => (fast ? row.fast_tokens_per_second : row.tokens_per_second));
+  terms.promptTokens = Math.max(terms.promptTokens, promptTokens);
+  terms.promptCost = Math.min(MOST_HELD, Math.max(terms.promptCost, promptTokens * hold.input));
+  terms.inputPrice = Math.max(terms.inputPrice, price.input);
+  terms.outputPrice = Math.max(terms.outputPrice, dearestPrice.output);
+  terms.tokensPerSecond = Math.max(terms.tokensPerSecond, ...rates);
+  terms.isFast ||= fast;
+}
+
+/** An attempt to answer by one model: the model that was asked for, or a fallback that steps in for it. */
+interface ModelAttempt {
+  model: unknown;
+  fast: boolean;
+  /** Its own `max_tokens`. Lowering the request's `max_tokens` does not change it. */
+  maxTokens: number | undefined;
+  thinkingBudget: number;
+  /** What it is asked for: a fallback changes members of the request. */
+  asked: Json;
+}
+
+function attemptsOf(body: Json): ModelAttempt[] {
+  const first = {
+    model: body.model,
+    fast: isFast(body.speed),
+    maxTokens: undefined,
+    thinkingBudget: thinkingBudget(body.thinking),
+    asked: body,
+  };
+  if (body.fallbacks === undefined || body.fallbacks === null) return [first];
+  // "default" lets the API choose the model. It is priced as an unknown model.
+  const named = Array.isArray(body.fallbacks) ? body.fallbacks.map(fallbackOf) : [{ model: undefined }];
+  // No real request has so many. One entry with an unknown model replaces the rest.
+  if (named.length > MOST_STEPS) named.splice(MOST_STEPS, named.length, {});
+  return [
+    first,
+    ...named.map((entry: Json) => ({
+      model: entry.model,
+      fast: first.fast || isFast(entry.speed),
+      maxTokens: wholeNumber(entry.max_tokens),
+      thinkingBudget: thinkingBudget(entry.thinking),
+      asked: { thinking: body.thinking, output_config: body.output_config, ...entry },
+    })),
+  ];
+}
+
+/** Adds the worst case of an advisor. Each use is a request of its own, to the model that the tool names. */
+function addAdvisor(
+  { worstCase, served, terms }: { worstCase: WorstCase; served: ServedWorstCase; terms: Terms },
+  tool: Json,
+  { models }: WorstCaseOptions,
+  geography: number,
+): void {
+  const rows = modelsOf(models, tool.model);
+  const window = Math.max(...rows.map((row) => row.max_input_tokens));
+  const caching: PromptFeatures = { ...NO_FEATURES };
+  noteCache(tool.caching, caching);
+  const price = highestPrice(rows, window, false, caching.cache, geography);
+  const output = Math.min(wholeNumber(tool.max_tokens) ?? longestOutput(rows), window) * price.output;
+  const uses = Math.min(wholeNumber(tool.max_uses) ?? UNLIMITED_USES, MOST_STEPS);
+  const estimated = Math.min(window, SERVED_STEP_TOKENS) * price.input + output;
+  worstCase.inputCost += uses * (window * price.input + output);
+  served.inputCost += uses * estimated;
+  served.useCost += window * price.input + output;
+  served.estimatedUseCost += estimated;
+  const dearestPrice = highestPrice(rows, window, false, caching.cache, 10);
+  terms.advisor = withSecond(terms.advisor, dearestPrice, uses);
+  terms.tokensPerSecond = Math.max(terms.tokensPerSecond, ...rows.map((row) => row.tokens_per_second));
+  // An advisor without a name is priced as the dearest model.
+  if (typeof tool.model === 'string') worstCase.known &&= rowOf(models, tool.model) !== undefined;
+  worstCase.models.push(namesOf(models, tool.model));
+}
+
+/** @returns whether the API may summarize the prompt first. That is billed beside the answer, and `max_tokens` does not limit it. */
+function compacts(body: Json, tokens: number, steps: number): boolean {
+  if (body.compaction) return true;
+  const edits = isObject(body.context_management) ? body.context_management.edits : undefined;
+  if (!Array.isArray(edits)) return false;
+  return edits.some((edit) => {
+    if (!isObject(edit) || stringOrUndefined(edit.type)?.startsWith('clear_')) return false;
+    const trigger = isObject(edit.trigger) ? wholeNumber(edit.trigger.value) : COMPACTION_TRIGGER;
+    return steps > 1 || tokens >= (trigger ?? 0);
+  });
+}
+
+/** @returns the terms of second models, with one more that may begin so often */
+function withSecond(
+  before: SecondModel | undefined,
+  { input, output, cached }: ReturnType<typeof highestPrice>,
+  times: number,
+): SecondModel {
+  return {
+    inputPrice: Math.max(before?.inputPrice ?? 0, input),
+    outputPrice: Math.max(before?.outputPrice ?? 0, output),
+    cachePrice: Math.max(before?.cachePrice ?? 0, cached),
+    times: (before?.times ?? 0) + times,
+  };
+}
+
+function isFast(speed: unknown): boolean {
+  return speed !== undefined && speed !== null && speed !== 'standard';
+}
+
+function thinkingBudget(thinking: unknown): number {
+  return (isObject(thinking) && thinking.type === 'enabled' && wholeNumber(thinking.budget_tokens)) || 0;
+}

@@ -1,0 +1,65 @@
+/** Collects the ids of what an answer has made: its container, its thread, files of its tools. */
+
+import { isObject } from '../../kit/json/object.ts';
+
+/** Things that are made at an upstream and later named by their id. A thread is named by its last message. */
+export type MadeKind = 'file' | 'container' | 'thread';
+
+/** An id, and the kind of thing that it names. */
+export interface CreatedId {
+  kind: MadeKind;
+  id: string;
+  /** When it ends at the upstream, in milliseconds since 1970; absent if that is not told. */
+  expiresAt?: number | undefined;
+}
+
+export const FILE_KEY = 'file_id';
+/** Yields the ids of files anywhere in a value. It does not recurse, because a body may nest to any depth. */
+export function* fileIdsIn(value: unknown): Generator<string> {
+  const left: unknown[] = [value];
+  for (let next = left.pop(); next !== undefined; next = left.pop()) {
+    if (typeof next !== 'object' || next === null) continue;
+    const { [FILE_KEY]: id } = next as { [FILE_KEY]?: unknown };
+    if (typeof id === 'string') yield id;
+    // A list may have many: its members are not copied.
+    const members: unknown[] = Array.isArray(next) ? next : Object.values(next);
+    for (const member of members) if (typeof member === 'object' && member !== null) left.push(member);
+  }
+}
+
+/** The most ids that are noted for one answer. No answer of the API comes near. */
+const MOST_MADE = 1_000;
+
+/** Collects the ids from a message, or from the events of one. */
+export class CreatedIds {
+  readonly #found = new Map<string, CreatedId>();
+
+  /** @param value a whole message, or the data of `message_start`, `content_block_start` or `message_delta` */
+  take(value: unknown): void {
+    if (!isObject(value)) return;
+    const message = isObject(value.message) ? value.message : value;
+    const { delta } = value;
+    if (message.type === 'message') this.#add('thread', message.id);
+    for (const holder of [message, delta]) {
+      if (isObject(holder) && isObject(holder.container))
+        this.#add('container', holder.container.id, holder.container.expires_at);
+    }
+    for (const id of fileIdsIn(value)) this.#add('file', id);
+  }
+
+  get all(): readonly CreatedId[] {
+    return [...this.#found.values()];
+  }
+
+  #add(kind: CreatedId['kind'], id: unknown, expires?: unknown): void {
+    if (typeof id !== 'string' || this.#found.size >= MOST_MADE) return;
+    const expiresAt = typeof expires === 'string' ? Date.parse(expires) : Number.NaN;
+    this.#found.set(`${kind} ${id}`, { kind, id, ...(Number.isNaN(expiresAt) ? {} : { expiresAt }) });
+  }
+}
+
+export function createdIds(message: unknown): readonly CreatedId[] {
+  const all = new CreatedIds();
+  all.take(message);
+  return all.all;
+}

@@ -1,0 +1,155 @@
+import type { BoundCaller, Identity } from '../../auth/identity/caller.ts';
+import type { Steps } from '../../kit/async/in-steps.ts';
+import type { ApiError } from '../../kit/http/errors.ts';
+import type { ContextValues } from '../../kit/plugins/context-values.ts';
+import { contributions, memoizeByPlugins } from '../../kit/plugins/plugins.ts';
+import type { DimensionValues } from '../../money/contracts/dimensions.ts';
+import type { AgentInUse } from '../history/agent-in-use.ts';
+import type { NextRequest } from '../history/next-request.ts';
+import type { Profile, TurnRow } from '../history/storage/rows.ts';
+import type { Transcript } from '../history/storage/transcript.ts';
+import type { TurnNotes } from '../history/storage/turn-notes.ts';
+import type { Runner, TurnHandle } from '../turn/turn-handle.ts';
+import type { Result, RpcText, TurnRequest } from './contract.ts';
+import type { StopQuery } from './conversations.schema.ts';
+import type { LeftOut } from './conversations-answers.schema.ts';
+import type { Beginning } from './initial-context.ts';
+import type { Maintenance } from './maintenance.ts';
+import type { ObjectContext } from './object-context.ts';
+
+/** A turn's request whose body has been read. */
+export type ReadRequest = TurnRequest & { body: string };
+
+/** A turn that is asked for, until it begins. */
+export interface AskedTurn {
+  readonly request: ReadRequest;
+  /** What a new conversation begins with. */
+  readonly beginning: Beginning | undefined;
+  /** What plugins remember of it from one look at it to the next. */
+  readonly memory: ContextValues;
+}
+
+/** What must be waited for before a turn can begin. Once it is done, everything is looked at again. */
+export interface Prerequisite {
+  work: Promise<unknown>;
+  /** Whether a stream is kept alive by pings meanwhile. */
+  pings?: boolean;
+}
+
+/**
+ * What a plugin has in the memory of one conversation's object: the phases of a turn, and the work of the plugin itself. All are
+ * called in the order of the list of plugins.
+ */
+export interface ConversationHooks {
+  /**
+   * Plans a turn, or a prompt that is counted, in a way of its own. Writes nothing.
+   *
+   * @param plan plans it with a model
+   * @returns undefined if that is not for this room
+   */
+  plan?(
+    turn: Pick<AskedTurn, 'memory'> & { request?: ReadRequest },
+    agent: AgentInUse | undefined,
+    plan: (model: string) => NextRequest,
+  ): NextRequest | undefined;
+  /** @returns what must be waited for; undefined if the turn can begin. @throws ApiError if it must not begin */
+  before?(turn: AskedTurn, planned: NextRequest): Prerequisite | undefined;
+  /**
+   * Stores what the plugin keeps of a turn, in the step that takes the lock. May change the row, which is stored behind it.
+   *
+   * @returns long notes, which the stored row of a turn that is no run has until its end, but the row in memory has not
+   */
+  begin?(turn: AskedTurn, planned: NextRequest, row: TurnRow): TurnNotes | undefined;
+  /**
+   * Stores a turn and makes its runner, in a way of its own.
+   *
+   * @returns undefined if that is not for this room
+   */
+  run?(turn: AskedTurn, planned: NextRequest, row: TurnRow): Runner | undefined;
+  /** Ends what a crash has interrupted of a turn of this room, or goes on with it. @returns undefined unless it goes on */
+  resume?(row: TurnRow): Runner | undefined;
+  /** Begins a turn again that a crash has kept from going up. @returns undefined if it cannot. @throws ApiError if it must not */
+  beginAgain?(row: TurnRow): Runner | undefined;
+  /** @returns what a request of the conversation is about. @param memory of a turn that begins; absent for a later step */
+  about?(memory: ContextValues | undefined): DimensionValues;
+  /** @returns headers of a turn's answer. @param hides whether the caller is not told how the agent works */
+  headers?(turn: string, hides: boolean): Record<string, string>;
+  /** Settles what a crash has interrupted of its own work, and what was not confirmed. Called at a wake, and by each alarm. */
+  settle?(): void;
+  /** Stores what the plugin tells of a turn's end. Called in the step that stores the end. */
+  tell?(turn: TurnHandle): void;
+  /** Does what is due. Called by each alarm. */
+  alarm?(): void;
+  /** @returns whether something is under way for which only a watch wakes the object */
+  isOpen?(): boolean;
+  /** Called when a turn has ended. */
+  ended?(): void;
+  /** @returns who has asked for what is under way */
+  by?(): Identity | undefined;
+  /** Stops what is under way. */
+  stop?(): Promise<void>;
+}
+
+/** A conversation in the memory of its object. What plugins have in the object gets it, and nothing else. */
+export interface ConversationContext extends ObjectContext {
+  readonly maintenance: Maintenance;
+  readonly parts: readonly ConversationHooks[];
+  /** @returns the profile; undefined if the conversation does not exist. Ends first what a crash has interrupted */
+  profile(): Profile | undefined;
+  /** @returns the profile; the 404 if there is none, and the 403 for a restricted token that may not use this conversation */
+  allowed(by: BoundCaller | undefined): Result<Profile>;
+  /** @returns the 409 for a conversation whose prefix or agent was withdrawn; undefined for any other */
+  withdrawal(): Promise<unknown>;
+  /** Ends what a crash has interrupted, or goes on with it. */
+  recover(): void;
+  /** Stops the running turn, or `only` the one that is named, and keeps what has come. Waits for its end a while. */
+  stopTurn(only: StopQuery): Promise<void>;
+  /** Takes the lock for a turn that has begun. */
+  begun(runner: Runner): void;
+  /** The turn that runs. */
+  readonly runner: Runner | undefined;
+  /** Gives the lock back: the turn has ended, and is stored. */
+  ended(): void;
+  /** Aborts the object, since the end of a turn could not be stored. */
+  abortObject(thrown: unknown): void;
+  /** Whether a new conversation may begin here. */
+  readonly isFree: boolean;
+  /** Waits until a history is stored. Until then no turn begins. @returns the conversation */
+  storing(stored: Promise<void>): Promise<Result<RpcText>>;
+}
+
+/** A method as its plugin types it: its arguments come from a call of the object. */
+interface PluginMethod {
+  call(object: ConversationContext, ...args: readonly unknown[]): unknown;
+}
+
+/** What a plugin has inside the object of a conversation. Its rows are in the tables of the conversation. */
+export interface ConversationPlugin {
+  /** Makes what it has in memory, when the object wakes. */
+  createHooks?(conversation: ConversationContext): ConversationHooks;
+  /** @returns why no turn may begin while calls wait for a decision; undefined if that is not for this room */
+  refusal?(transcript: Transcript): ApiError | undefined;
+  /** Ends what waits of a turn that is cancelled. */
+  cancel?(transcript: Transcript, turn: string, now: number): void;
+  /** Checks messages that a new conversation begins with. @param list their JSON text @throws ApiError 400 that says what is wrong */
+  imports?(list: string): Steps<ImportedHistory>;
+  /** What is called by `part` of the object, by name. */
+  methods?: Readonly<Record<string, PluginMethod['call']>>;
+}
+declare module '../../kit/plugins/plugins.ts' {
+  interface Plugin {
+    /** What the plugin does in the object of a conversation: the phases of a turn, and its own work. */
+    readonly conversation?: readonly ConversationPlugin[];
+  }
+}
+
+/** @returns the parts of all plugins in use. Every turn asks */
+export const conversationPlugins = memoizeByPlugins(() => contributions('conversation').flat());
+
+/** A history that was made elsewhere, before it is stored. */
+export interface ImportedHistory {
+  /** How much of what was sent is not in it. */
+  readonly left: LeftOut;
+  /** Stores it in an empty conversation. @param of the model that its answers are said to be of, and the time: milliseconds since 1970 */
+  store(transcript: Transcript, of: { model: string | null; now: number }): Steps<Partial<Profile>>;
+}

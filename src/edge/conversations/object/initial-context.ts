@@ -1,0 +1,171 @@
+/** What a conversation begins with, if that is stored by name: a prefix or an agent. */
+import type { Identity } from '../../auth/identity/caller.ts';
+import { DEPLOYMENT } from '../../auth/identity/identity.ts';
+import type { Settings } from '../../config/settings.ts';
+import { invalidRequest, needsPlugin } from '../../kit/http/errors.ts';
+import type { Json } from '../../kit/json/object.ts';
+import type { Bindings } from '../../kit/plugins/bindings.ts';
+import { contribution, memoizeByPlugins } from '../../kit/plugins/plugins.ts';
+import { PREFIXES } from '../../registry/prefixes/prefix-kind.ts';
+import { memoryOf, refuseWithdrawn, requireStored, type StoredKind } from '../../registry/versions/find-stored.ts';
+import type { AgentInUse } from '../history/agent-in-use.ts';
+import type { PrefixDefaults } from '../history/inherited-parts.ts';
+import type { Profile, RetainedAgent } from '../history/storage/rows.ts';
+import type { TurnContext } from '../turn/turn-context.ts';
+import type { AskedBeginning, ConversationKey } from './contract.ts';
+import type { ObjectContext } from './object-context.ts';
+import { applyRetainedPrefix, storedPlaceOf, type TakenPrefix, takePrefix } from './retained-prefix.ts';
+
+/** An agent with the defaults that it gives to a new conversation. */
+interface TakenAgent extends PrefixDefaults, FoundAgent {
+  retained?: undefined;
+}
+
+/** What a new conversation begins with: a prefix or an agent. */
+export type Beginning = (TakenPrefix & { agent?: undefined }) | TakenAgent;
+
+const NOT_BOTH = 'prefix: not allowed with agent, whose own system and tools begin the prompt. Send one of the two.';
+
+/** @returns whether a request names what a new conversation would begin with. */
+export function namesBeginning({ prefix, agent }: AskedBeginning): boolean {
+  return prefix !== undefined || agent !== undefined;
+}
+
+/** @returns what a new conversation begins with: what the request names, else the default agent */
+export function withDefaultAgent(asked: AskedBeginning): AskedBeginning {
+  return namesBeginning(asked) ? asked : { ...asked, agent: asked.defaults?.agent };
+}
+
+/** @throws ApiError 400 for a request that names a prefix and an agent */
+export function refuseBoth({ prefix, agent }: AskedBeginning): void {
+  if (prefix !== undefined && agent !== undefined) throw invalidRequest(NOT_BOTH);
+}
+
+/**
+ * Finds what a new conversation begins with: an agent, or a prefix on whose version a hold is placed.
+ *
+ * @param by who asks, and so may name another version than the current one
+ * @returns undefined if the request names neither
+ * @throws ApiError 400 if it names both, 404 if what it names does not exist
+ */
+export async function takeNamed(
+  context: Pick<ObjectContext, 'env' | 'settings'>,
+  place: ConversationKey,
+  named: AskedBeginning,
+  by: Pick<Identity, 'scopes'> | undefined,
+): Promise<Beginning | undefined> {
+  refuseBoth(named);
+  const { prefix, agent } = named;
+  const { account } = place;
+  const { scopes = [] } = by ?? {};
+  if (prefix !== undefined) return await takePrefix(context, place, prefix, scopes);
+  if (agent === undefined) return undefined;
+  const around = { env: context.env, settings: context.settings() };
+  const found = await findAgent(around, { account, scopes }, agent, named.agent_owner, named.agent_listed);
+  return { ...found.stored.defaults, ...found };
+}
+
+/**
+ * @returns the account that has stored a tool with the conversation's agent or prefix; undefined for the caller's own tool
+ */
+export function ownerOfTool(
+  { transcript, ...context }: Pick<ObjectContext, 'transcript' | 'settings'>,
+  tool: string,
+): string | undefined {
+  const { agent, prefix } = transcript.profile ?? {};
+  if (agent) return retainedAgent({ transcript, ...context })?.hasTool(tool) ? agent.owner : undefined;
+  const isOfPrefix = prefix && (JSON.parse(transcript.frozen.runs ?? '[]') as Json[]).some(({ name }) => name === tool);
+  return isOfPrefix ? prefix.owner : undefined;
+}
+
+/**
+ * @returns what puts a conversation's prefix before a body, and refuses what others share and was withdrawn. What is the
+ *   account's own is refused by its admission, which is exact and costs no read
+ */
+export function layerOf(context: ObjectContext, profile: Profile | undefined): TurnContext['applyPrefix'] {
+  const { account = '', prefix, agent } = profile ?? {};
+  if (prefix) return (body) => applyRetainedPrefix(context, account, prefix, body);
+  if (agent?.owner !== DEPLOYMENT) return undefined;
+  return async (body) => {
+    await refuseWithdrawn(agentKind(), storedPlaceOf(context, account), agent);
+    return { body, fallbacks: undefined };
+  };
+}
+
+/** @returns the 409 for a conversation whose prefix or agent was withdrawn; undefined for any other */
+export async function withdrawnFrom(context: ObjectContext, profile: Profile | undefined): Promise<unknown> {
+  const { account = '', prefix, agent } = profile ?? {};
+  const place = storedPlaceOf(context, account);
+  try {
+    if (prefix) await refuseWithdrawn(PREFIXES, place, prefix);
+    if (agent) await refuseWithdrawn(agentKind(), place, agent);
+  } catch (thrown) {
+    return thrown;
+  }
+  return undefined;
+}
+
+/** How agents are stored in versions. */
+export interface AgentKind<T extends AgentInUse = AgentInUse> extends StoredKind<T, '/agents'> {
+  /** Reads the copy of a conversation. */
+  ofText(text: string): T;
+}
+declare module '../../kit/plugins/plugins.ts' {
+  interface Plugin {
+    /** How agents are stored and read. Only one plugin may have it. */
+    readonly agents?: AgentKind;
+  }
+}
+
+const agentKindInUse = memoizeByPlugins(() => contribution('agents'));
+
+/** @returns how agents are stored. @throws ApiError 400 where no plugin stores them */
+export function agentKind(): AgentKind {
+  const kind = agentKindInUse();
+  if (!kind) throw needsPlugin('agents', 'agent: an agent should answer');
+  return kind;
+}
+
+/** An agent that was found. Nothing of it may be changed: others share it. */
+export interface FoundAgent {
+  agent: RetainedAgent;
+  stored: AgentInUse;
+}
+
+/**
+ * Finds what an account means by the name of an agent, or by `name@version`: its own before the deployment's.
+ *
+ * @param by who has stored what names the agent: an account, or what stands for the deployment. Only their agents and the
+ * deployment's count then, so that nobody can put an agent of theirs in the place of one that an admin's agent calls
+ * @param listed the versions that the caller's token lists
+ * @throws ApiError 400 where no plugin stores agents, 404 for what does not exist, 503 while it cannot be asked for
+ */
+export async function findAgent(
+  { env, settings }: { env: Bindings; settings: Settings },
+  { account, scopes }: Pick<Identity, 'account' | 'scopes'>,
+  ref: string,
+  by = account,
+  listed: readonly string[] = [],
+): Promise<FoundAgent> {
+  const reader = { account, scopes, listed, accounts: env, store: env.STORE, settings };
+  const { owner, name, hash, value } = await requireStored(agentKind(), reader, ref, [by, DEPLOYMENT]);
+  return { agent: { owner, name, hash }, stored: value };
+}
+
+/** @returns the agent of a conversation; undefined where it has none */
+export function retainedAgent({
+  transcript,
+  settings,
+}: Pick<ObjectContext, 'transcript' | 'settings'>): AgentInUse | undefined {
+  const retained = transcript.profile?.agent;
+  if (!retained) return undefined;
+  const kind = agentKind();
+  const place = { kind: kind.kind, owner: retained.owner, name: retained.name };
+  // Conversations of one agent share what this isolate remembers of it.
+  const memory = memoryOf(kind, settings());
+  const present = memory.value(place, retained.hash);
+  if (present) return present;
+  const agent = kind.ofText(transcript.frozenAgent);
+  memory.remember(place, retained.hash, agent, kind.memorySize(agent, agent.text.length));
+  return agent;
+}

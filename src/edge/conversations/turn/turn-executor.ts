@@ -1,0 +1,499 @@
+import type { Identity } from '../../auth/identity/caller.ts';
+import { errorOfEvent, refusalIn } from '../../claude/classify-failure.ts';
+import { isEventStream, refuseEncoding } from '../../claude/content-type.ts';
+import { Exchange, READ_ON_MS, UNWANTED_HEADERS_MS } from '../../claude/exchange.ts';
+import { interrupted, timedOut } from '../../claude/failure.ts';
+import { givenUpAt } from '../../claude/keep-alive.ts';
+import { unanswered } from '../../claude/outcome.ts';
+import type { BodyChanges } from '../../claude/providers/kind.ts';
+import { idsInTurn } from '../../claude/request/named-ids.ts';
+import type { SendOptions } from '../../claude/send-request.ts';
+import { createdIds } from '../../claude/usage/created-ids.ts';
+import { type JsonBody, RELEASED } from '../../kit/http/body/json-body.ts';
+import { NO_BYTES } from '../../kit/http/bytes.ts';
+import { type ApiError, toApiError, tryAgain } from '../../kit/http/errors.ts';
+import { logFailure } from '../../kit/http/log.ts';
+import { itemTexts, memberTexts } from '../../kit/json/edit.ts';
+import { isObject } from '../../kit/json/object.ts';
+import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
+import type { Admission } from '../../money/admission/metered-request.ts';
+import type { NextRequest } from '../history/next-request.ts';
+import type { Rejection } from '../history/repair-request.ts';
+import { withoutThinking } from '../history/storage/message-text.ts';
+import type { OutcomeOfTurn } from '../history/storage/rows.ts';
+import { Publisher } from './publisher.ts';
+import { interruptedEnd, readAnswerStream, readFirstEvent } from './read-answer-stream.ts';
+import { callerHeaders, readBufferedAnswer, refusedTurn, type Started } from './read-buffered-answer.ts';
+import { type LateReader, readUnwanted } from './read-late.ts';
+import { stopped, TurnAbort } from './turn-abort.ts';
+import type { TurnContext } from './turn-context.ts';
+import type { TurnEnd } from './turn-ending.ts';
+import type { Runner } from './turn-handle.ts';
+import type { TurnRecorder } from './turn-recorder.ts';
+import { TurnTimer } from './turn-timer.ts';
+
+/**
+ * Milliseconds to wait for an admission, beside its time in the line: an account that does not answer must not lock a
+ * conversation for ever.
+ */
+export const ADMIT_MS = 45_000;
+const RENEW_MS = 180_000;
+/** The longest wait that an upstream may ask of what nobody else can send again. Milliseconds. */
+const PATIENCE_MS = 60_000;
+/** The statuses with which the API rejects what a request contains. */
+const REJECTED: ReadonlySet<number> = new Set([400, 404, 413, 422]);
+/** Milliseconds that the stream may take to end after its last event. */
+const DRAIN_MS = 5_000;
+
+/** Runs one turn: has it admitted, sends it, reads the answer, stores and shows it, and ends the turn. */
+export class TurnExecutor implements Runner {
+  readonly turn: TurnRecorder;
+  /** Why the turn has failed before the upstream answered. */
+  failure: ApiError | undefined;
+  /** The model that was admitted last, by the upstream's name. Another model may have stepped in. */
+  model: string | undefined;
+  readonly identity: Identity;
+  readonly #started = Promise.withResolvers<Started>();
+  readonly #admitted = Promise.withResolvers<void>();
+  readonly #done = Promise.withResolvers<void>();
+  readonly started = this.#started.promise;
+  readonly admitted = this.#admitted.promise;
+  readonly done = this.#done.promise;
+  readonly #context: TurnContext;
+  readonly #publisher: Publisher;
+  readonly #timer: TurnTimer;
+  readonly #abort = new TurnAbort();
+  /** Answers the caller, once the request was sent. Further calls change nothing. */
+  #answerCaller: () => void = () => {};
+  #paid: MeteredExchange | undefined;
+  /** What reads the answer on if the turn is stopped; undefined where nothing can be read on. */
+  #readOnIfStopped: (() => Promise<unknown>) | undefined;
+  #renewedAt: number;
+  #hasEnded = false;
+  /** Whether a try was admitted and has gone up. */
+  #isSent = false;
+  /** Whether a grant that comes now is stored at once. */
+  #storesGrants = false;
+  /** Whether the turn has ended but its stream has not. */
+  #isDraining = false;
+
+  constructor(turn: TurnRecorder, context: TurnContext) {
+    this.turn = turn;
+    this.#context = context;
+    this.identity = context.identity;
+    this.#renewedAt = context.now();
+    const onFailure = (thrown: unknown) =>
+      logFailure({ conversation: context.conversation, turn: turn.row.id }, thrown);
+    this.#publisher = new Publisher(turn, context.now, onFailure);
+    this.#timer = new TurnTimer(this.#publisher, context.settings, {
+      onTimeout: (reason) => this.#abort.abort(reason),
+      onSilence: () => this.#ping(),
+      // A short answer stores its grant together with its end, which saves a write.
+      onFirstTick: () => {
+        if (!this.#isSent) return false;
+        this.#storesGrants = true;
+        this.turn.grants.store();
+        return true;
+      },
+      onFailure,
+    });
+    this.#timer.expect(ADMIT_MS, accountSilent);
+  }
+
+  /** Runs the turn to its end. Never rejects. */
+  async go(plan: NextRequest): Promise<void> {
+    this.#timer.start();
+    try {
+      await this.#go(plan);
+    } catch (thrown) {
+      const error = toApiError(thrown);
+      this.failure = error;
+      this.#started.resolve({ kind: 'error', error });
+      this.#end(this.#abort.isStopped ? { kind: 'stopped' } : { kind: 'cut', error, end: interruptedEnd(error) });
+    } finally {
+      const { readingOn } = this.turn;
+      if (readingOn) void readingOn.outcome.then(() => plan.share?.leave());
+      else plan.share?.leave();
+      // A timer that is left running would wake the isolate once more for nothing.
+      if (!this.#isDraining) this.#timer.clear();
+      this.#admitted.resolve();
+      this.#done.resolve();
+    }
+  }
+
+  /** Ends the turn, and stores the part of the answer that has come. */
+  stop(): void {
+    const { progress, readingOn, hasBegun } = this.turn;
+    if (readingOn) return;
+    if (!this.#readOnIfStopped || progress.sentAt === undefined || this.#hasEnded || this.#abort.reason) {
+      this.#abort.stop();
+      return;
+    }
+    const { now, waitUntil } = this.#context;
+    progress.isAbandoned = true;
+    const until = now() + 2 * READ_ON_MS + (hasBegun ? 0 : UNWANTED_HEADERS_MS);
+    const outcome = this.#readToEnd(this.#readOnIfStopped);
+    this.turn.readingOn = { outcome, until };
+    this.#abort.stop(true);
+    waitUntil(Promise.all([outcome, this.#paid?.meter?.leave()]));
+  }
+
+  /** Reads the answer on to its first event, or for a moment, and ends the request. Never rejects. */
+  async #readToEnd(onward: () => Promise<unknown>): Promise<OutcomeOfTurn> {
+    const { now } = this.#context;
+    const since = Date.now();
+    const over = Promise.withResolvers<void>();
+    let closedAt: number | undefined;
+    const timer = setInterval(() => {
+      if (closedAt !== undefined) over.resolve();
+      else if (this.turn.hasBegun || Date.now() - since >= UNWANTED_HEADERS_MS) {
+        closedAt = now();
+        // What has come until then is still read.
+        this.#abort.controller.abort(stopped());
+      }
+    }, READ_ON_MS);
+    // However it ends, it is settled by what came.
+    await Promise.race([onward(), over.promise]).catch(() => undefined);
+    clearInterval(timer);
+    this.#abort.abort(stopped());
+    this.turn.progress.leave?.(false);
+    return this.turn.lateOutcome(closedAt ?? now());
+  }
+
+  revoke(): void {
+    this.stop();
+  }
+
+  /** Renews the hold, at most every three minutes. */
+  async renew(): Promise<void> {
+    const now = this.#context.now();
+    const meter = this.#paid?.meter;
+    if (!meter || now - this.#renewedAt < RENEW_MS) return;
+    this.#renewedAt = now;
+    await meter.renew('streaming');
+  }
+
+  async #go(plan: NextRequest): Promise<void> {
+    const { settings, upstream, headers, applyPrefix } = this.#context;
+    const named = idsInTurn(plan.body);
+    this.turn.container = named.find(({ kind }) => kind === 'container')?.id;
+    let { fallbacks } = this.#context;
+    if (applyPrefix) {
+      const laid = await this.#abort.race(applyPrefix(plan.body));
+      plan.body = laid.body;
+      fallbacks ??= laid.fallbacks;
+    }
+    // No other model can read the thinking of a tool loop.
+    if (plan.follows) fallbacks = [];
+    const paid = this.#open(plan, { named, fallbacks });
+    this.#timer.expect(ADMIT_MS + settings.HOLD_WAIT_MS, accountSilent);
+    await this.#abort.race(paid.open());
+    // The edge has removed the other headers that do not go up.
+    if (!upstream.simulated) delete headers['sluice-simulate'];
+    headers['x-api-key'] = upstream.apiKey;
+    await this.#send(plan, paid);
+  }
+
+  async #send(plan: NextRequest, paid: MeteredExchange): Promise<void> {
+    const { settings, upstream, headers, query, now } = this.#context;
+    const { granted, body } = paid;
+    this.#timer.expect(settings.UPSTREAM_TIMEOUT_MS, timedOut);
+    const { progress } = this.turn;
+    const payment = paid.payment(() => unanswered(progress, this.#context.now()));
+    const { background } = this.#context;
+    if (background) {
+      // Before it goes up, its row says that it does. Without that, it begins again after a crash.
+      this.#take(granted);
+      this.turn.grants.store();
+    }
+    const { controller } = this.#abort;
+    const exchange = new Exchange({ upstream, settings }, { controller, progress: progress });
+    const answering = exchange.send(
+      { method: 'POST', path: `/v1/messages${query}`, headers, body, routing: paid.routing },
+      {
+        ...{ ...this.#patience, payment, repairsThinking: plan.repair !== undefined },
+        waitUntil: (work) => this.#context.waitUntil(work),
+      },
+    );
+    // The request has gone up, so a crash would cost something now. The grant is stored meanwhile.
+    if (!background || progress.upstream !== undefined) this.#take(granted);
+    if (background) this.#acknowledge();
+    this.#admitted.resolve();
+    if (this.#context.isStreaming) this.#answerOnSilence({ ...paid.headers(undefined) });
+    const late = { exchange, turn: this.turn, abort: this.#abort, now };
+    this.#readOnIfStopped = async () => await readUnwanted(await answering, late);
+    const response = await this.#abort.race(answering);
+    this.#readOnIfStopped = undefined;
+    const other = await this.#repaired(plan, response, late);
+    if (other) {
+      // A body that broke off cannot be cancelled any more.
+      response.body?.cancel().catch(() => {});
+      exchange.close('error');
+      // Nothing has run. What is sent now has words in place of what was rejected.
+      progress.sentAt = undefined;
+      progress.opening = undefined;
+      // The refused body must not stay in memory beside the one that goes up now.
+      const { body, count } = Object.assign(plan, other, { messages: [] });
+      this.#timer.expect(ADMIT_MS + settings.HOLD_WAIT_MS, accountSilent);
+      await this.#abort.race(paid.restart({ body, count }, unanswered(progress, this.#context.now())));
+      return await this.#send(plan, paid);
+    }
+    const { row } = this.turn;
+    const isNamed = row.run !== null || this.#context.transcript.profile?.agent;
+    const sent = response.status === 400 && isNamed ? plan.body.text : undefined;
+    const { omitted = 0, omittedTools = [] } = (response.ok && plan.repair) || {};
+    plan.body = RELEASED;
+    plan.repair = undefined;
+    paid.release();
+    plan.share?.leave();
+    const quota = {
+      ...paid.headers(progress.upstream),
+      ...(omitted > 0 && { 'sluice-history-omitted': String(omitted) }),
+      ...(omittedTools.length > 0 && { 'sluice-tools-omitted': omittedTools.join(', ') }),
+    };
+    this.turn.begin(this.#context.now());
+    this.turn.status = response.status;
+    this.turn.upstreamRequestId = exchange.upstreamRequestId;
+    refuseEncoding(response);
+    if (!response.ok || !response.body || !isEventStream(response)) {
+      await this.#answerBuffered(response, exchange, { quotaStatus: quota, sent });
+      return;
+    }
+    let started: Started = { kind: 'stream', headers: { ...callerHeaders(response.headers), ...quota } };
+    let isShown = Boolean(background) || this.turn.isAcknowledged;
+    this.#answerCaller = () => {
+      isShown = true;
+      this.#started.resolve(started);
+    };
+    this.#acknowledge();
+    let how = await this.#read(response.body, progress.opening);
+    const text = how.kind === 'error' && !this.turn.hasAnswer ? how.frame.data : how.kind === 'complete' ? '{}' : '';
+    const refusal = exchange.refusedIn(response, text);
+    if (refusal) {
+      const options = { quotaStatus: quota, requestId: this.#context.requestId };
+      ({ how, started } = await refusedTurn(response, { kind: 'error', body: NO_BYTES, refusal }, options));
+      this.turn.isAcknowledged &&= isShown;
+    } else if (how.kind === 'error' && how.frame.event === '')
+      how = { kind: 'cut', error: errorOfEvent(how.frame.data), end: 'error' };
+    this.#end(how);
+    this.#started.resolve(started);
+  }
+
+  /** Who may send it again: the client of a later step, or of a subagent, cannot. */
+  get #patience(): Pick<SendOptions, 'caller' | 'patienceMs'> {
+    const { isLater, parent, headers } = this.#context;
+    return isLater || parent ? { patienceMs: PATIENCE_MS } : { caller: headers };
+  }
+
+  /** @returns the plan without what the API has rejected; undefined if the answer is final */
+  async #repaired(plan: NextRequest, response: Response, late: LateReader): Promise<NextRequest | undefined> {
+    const { repair } = plan;
+    if (!repair) return undefined;
+    const rejection = await this.#rejection(response, late);
+    if (rejection === 'accepted') {
+      const messages = repair.accept();
+      if (messages) this.turn.replaceMessages(messages);
+      return undefined;
+    }
+    const { messages, tools } = plan.body.json;
+    const sent = Array.isArray(messages) ? messages.map((one) => (isObject(one) ? one : {})) : [];
+    const repaired = rejection && repair.next({ ...rejection, messages: sent, tools, model: plan.model });
+    if (!repaired) {
+      repair.giveUp();
+      return undefined;
+    }
+    if (repaired.messages) this.turn.replaceMessages(repaired.messages);
+    const { applyPrefix } = this.#context;
+    if (applyPrefix) repaired.plan.body = (await this.#abort.race(applyPrefix(repaired.plan.body))).body;
+    return { ...repaired.plan, repair };
+  }
+
+  /**
+   * @returns the error with which the API rejects what a request contains, be it in a stream, before all else; undefined for any
+   *   other error
+   */
+  async #rejection(
+    response: Response,
+    late: LateReader,
+  ): Promise<'accepted' | Pick<Rejection, 'status' | 'text'> | undefined> {
+    if (REJECTED.has(response.status)) return rejectionIn(response, await this.#abort.race(response.clone().text()));
+    if (!response.ok) return undefined;
+    if (!response.body || !isEventStream(response)) return 'accepted';
+    const { progress } = this.turn;
+    this.#expectEvents();
+    // Pings may come for long before it says anything.
+    this.#answerOnSilence({ ...callerHeaders(response.headers), ...this.#paid?.headers(progress.upstream) });
+    const read = { opening: progress.opening, timer: this.#timer, abort: this.#abort };
+    const reading = readFirstEvent(response.body, read);
+    this.#readOnIfStopped = async () => {
+      progress.opening = (await reading).opening;
+      await readUnwanted(response, late);
+    };
+    const { opening, first } = await this.#abort.race(reading).catch((thrown) => {
+      if (this.turn.readingOn) throw thrown;
+      return reading;
+    });
+    this.#readOnIfStopped = undefined;
+    progress.opening = opening;
+    if (!first) return undefined;
+    const isError = refusalIn(response, first.data) !== undefined;
+    return isError ? rejectionIn(response, first.data) : 'accepted';
+  }
+
+  /**
+   * Has the next ping answer the caller. From then on a failure is an `error` event of the stream. A rejection by the account
+   * keeps its status, because nothing is sent before the admission.
+   */
+  #answerOnSilence(headers: Record<string, string>): void {
+    this.#answerCaller = () => {
+      this.#acknowledge();
+      this.#started.resolve({ kind: 'stream', headers });
+    };
+  }
+
+  /** Notes that the caller gets an answer now which says that the turn has begun. A run asks for its subagents again. */
+  #acknowledge(): void {
+    this.turn.isAcknowledged = !this.#context.parent;
+  }
+
+  async #answerBuffered(
+    response: Response,
+    exchange: Exchange,
+    report: { quotaStatus: Record<string, string>; sent: string | undefined },
+  ): Promise<void> {
+    // Reading the answer has a timeout of its own.
+    this.#timer.expect(Number.POSITIVE_INFINITY, timedOut);
+    const { requestId, now } = this.#context;
+    const options = { ...report, exchange, requestId, now };
+    const { how, started } = await readBufferedAnswer(response, this.turn, options).finally(() => exchange.close());
+    // The turn is ended first, because an answer in one piece is taken from its log.
+    this.#end(how);
+    this.#started.resolve(started);
+  }
+
+  #expectEvents(): void {
+    const endAt = givenUpAt(this.turn.progress.sentAt ?? Date.now(), () => this.turn.saidAt);
+    this.#timer.expect(this.#context.settings.STREAM_IDLE_MS, () => interrupted(true), endAt);
+  }
+
+  async #read(body: ReadableStream<Uint8Array>, opening: Uint8Array | undefined): Promise<TurnEnd> {
+    this.#expectEvents();
+    const reading = readAnswerStream(body, {
+      opening,
+      turn: this.turn,
+      publisher: this.#publisher,
+      timer: this.#timer,
+      abort: this.#abort,
+      now: this.#context.now,
+      onEvents: () => this.#answerCaller(),
+    });
+    this.#readOnIfStopped = () => reading;
+    const ended = await this.#abort.race(reading).catch(() => (this.turn.readingOn ? undefined : reading));
+    this.#readOnIfStopped = undefined;
+    if (!ended) return { kind: 'stopped' };
+    const { how, rest } = ended;
+    if (rest !== undefined && how.kind === 'complete') {
+      this.#isDraining = true;
+      this.#context.waitUntil(this.#drain(rest));
+    } else {
+      // The turn has ended, so the upstream must not go on writing what would have to be paid.
+      this.#abort.abort(stopped());
+    }
+    return how;
+  }
+
+  /** Waits for the stream to end after its last event. Only then can its connection be used again. */
+  async #drain(rest: Promise<boolean>): Promise<void> {
+    this.#timer.expect(DRAIN_MS, stopped);
+    await rest;
+    this.#timer.clear();
+  }
+
+  /** Takes over the admission of a try, and stores its grant. */
+  #take(admission: Admission): void {
+    if (this.#hasEnded) {
+      // The turn was stopped during the admission, so this try never goes up.
+      const { done } = admission.settle(unanswered(this.turn.progress, this.#context.now()));
+      this.#context.waitUntil(done);
+      return;
+    }
+    this.model = admission.model;
+    this.turn.grants.take(admission, this.turn.progress.upstream, this.#context.now());
+    this.#isSent = true;
+    if (this.#storesGrants) this.turn.grants.store();
+  }
+
+  /** @returns the turn's request, before its admission */
+  #open(
+    plan: NextRequest,
+    { named, fallbacks }: { named: ReturnType<typeof idsInTurn>; fallbacks: TurnContext['fallbacks'] },
+  ): MeteredExchange {
+    const { identity, stays, cachedAt } = this.#context;
+    const { body, model, count } = plan;
+    const paid = new MeteredExchange(
+      {
+        ...this.#context,
+        route: this.turn.row.route,
+        body,
+        model,
+        count,
+        streams: true,
+        keeps: !this.#context.background,
+        fallbacks,
+        routing: { streams: true, account: identity.account, stays, cachedAt },
+        signal: this.#abort.controller.signal,
+      },
+      {
+        named,
+        modelInBody: model,
+        asModel: asOf,
+        onAdmitted: (again) => this.#take(again),
+        onAsking: (earlier) => this.turn.grants.expect(earlier, this.#context.now()),
+      },
+    );
+    this.#paid = paid;
+    return paid;
+  }
+
+  #ping(): void {
+    // Once the request was sent, the first ping answers the caller.
+    this.#answerCaller();
+    this.#publisher.ping();
+    this.turn.grants.cover(this.#context.now());
+  }
+
+  #end(how: TurnEnd): void {
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
+    this.turn.progress.leave?.(how.kind === 'cut' && how.end !== 'error');
+    this.#publisher.end();
+    const { onEnd, onBroken, now, requestId } = this.#context;
+    try {
+      onEnd(this.turn.end(how, this.#paid?.meter, now(), requestId));
+    } catch (thrown) {
+      onBroken(thrown);
+    }
+    if (!this.#paid?.makesThings) return;
+    // What an answer has made is there, however the answer ended.
+    const { message, blocks } = this.turn.builder;
+    const ids = createdIds({ ...message, content: blocks.map(({ value }) => value) });
+    this.#context.waitUntil(this.#paid.note(ids, this.turn.progress.upstream));
+  }
+}
+
+/** @returns the changes of a body for another model, which can read no thinking of the one that was asked for. */
+function asOf(model: string, body: JsonBody): BodyChanges {
+  const messages = itemTexts(memberTexts(body.text).get('messages') ?? '[]');
+  return { model: JSON.stringify(model), messages: `[${messages.map(withoutThinking).join(',')}]` };
+}
+
+/** @returns the error if it is the caller's: not if it is about the deployment's key, money or limits */
+function rejectionIn(response: Response, text: string): Pick<Rejection, 'status' | 'text'> | undefined {
+  const { kind, isOfOperator, forCaller } = refusalIn(response, text) ?? {};
+  if (kind !== 'request' || isOfOperator || !forCaller || !REJECTED.has(forCaller.status)) return undefined;
+  return { status: forCaller.status, text };
+}
+
+function accountSilent(): ApiError {
+  return tryAgain('The account did not answer in time. Try again in a moment.', 'account_unreachable: no answer');
+}

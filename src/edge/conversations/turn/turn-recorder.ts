@@ -1,0 +1,499 @@
+/** One turn while it runs, and its end. The end is the same code for a turn that completes, is stopped, or is interrupted. */
+import { interrupted } from '../../claude/failure.ts';
+import type { SendProgress } from '../../claude/send-request.ts';
+import { ADVISOR, HiddenOutputClock, isThinkingType } from '../../claude/usage/hidden-output.ts';
+import { typeIn } from '../../claude/usage/usage-reader.ts';
+import { openOutputIn } from '../../claude/usage/writing-speeds.ts';
+import { masked } from '../../kit/http/secrets.ts';
+import { readEvent } from '../../kit/json/block-texts.ts';
+import { edit, memberTexts } from '../../kit/json/edit.ts';
+import { asText, isObject, type Json, parseObject } from '../../kit/json/object.ts';
+import { type Frame, FrameReader, readFrame } from '../../kit/sse/frames.ts';
+import type { RequestMeter } from '../../money/admission/metered-request.ts';
+import { dimensionValue } from '../../money/contracts/dimensions.ts';
+import type { Settled } from '../../money/contracts/settlement.ts';
+import { OF_AGENT } from '../history/agent-in-use.ts';
+import { containerOf, forgetLostContainer, lostCode } from '../history/container.ts';
+import { betasOfBlocks } from '../history/needed-betas.ts';
+import type { NextRequest } from '../history/next-request.ts';
+import { hideRefused } from '../history/refused-results.ts';
+import { repairPaused } from '../history/repair-paused.ts';
+import { isFreeCallId, repairedName, withObjectInput } from '../history/repaired-calls.ts';
+import { type Block, blocksWithout, calledTools, isPending, replayableBlocks } from '../history/replayable-blocks.ts';
+import { withTurn } from '../history/storage/history-cache.ts';
+import { isFreeId, withAnswerId } from '../history/storage/message-rows.ts';
+import { type OutcomeOfTurn, refOf, type TurnRow } from '../history/storage/rows.ts';
+import type { Transcript } from '../history/storage/transcript.ts';
+import { messagesOf, toolsTakenUp } from '../history/storage/turn-queries.ts';
+import { inputTokens, outcomeOfAnswer, type TimesOfAnswer } from './answer-report.ts';
+import { EventLog, type TurnLog } from './event-log.ts';
+import { MessageBuilder } from './message-builder.ts';
+import { type PlannedEnd, storeEnd } from './store-end.ts';
+import type { TurnOptions } from './turn-context.ts';
+import {
+  addEnd,
+  conversationReportOf,
+  type Ended,
+  nextProfile,
+  type TakenPiece,
+  type TurnEnd,
+  turnStatusOf,
+  wholeMessage,
+} from './turn-ending.ts';
+import { TurnGrants } from './turn-grants.ts';
+
+/** Types of blocks without any effect. */
+const WORDS = new Set(['text', 'thinking', 'redacted_thinking']);
+
+type EndMeter = Pick<RequestMeter, 'settle'>;
+
+/** An answer that is read on behind the end of its turn. */
+interface LateReading {
+  /** What the turn has been settled by in the end. Never rejects. */
+  outcome: Promise<OutcomeOfTurn>;
+  /** When it ends at the latest; milliseconds since 1970. */
+  until: number;
+}
+
+export class TurnRecorder {
+  readonly row: TurnRow;
+  readonly grants: TurnGrants;
+  readonly maxTokens: number;
+  readonly log: TurnLog;
+  readonly builder: MessageBuilder;
+  /** The status of the upstream's response. */
+  status: number | undefined;
+  upstreamRequestId: string | undefined;
+  /** The container that the request names. */
+  container: string | undefined;
+  /** How far the request has gone. */
+  readonly progress: SendProgress = { sentAt: undefined };
+  firstByteAt: number | undefined;
+  /** When its answer has said something last: pings do not. Milliseconds since 1970; undefined before its beginning. */
+  saidAt: number | undefined;
+  /** Whether a caller may know that the turn has begun. From then on its question stays. */
+  isAcknowledged = false;
+  /** Set once the turn has ended. */
+  ended: Ended | undefined;
+  isReported = false;
+  readonly #transcript: Transcript;
+  readonly #frames: FrameReader;
+  /** Bytes of the upstream's stream. */
+  #bytes: number;
+  #clock: HiddenOutputClock | undefined;
+  /** When the current piece came. */
+  #now = 0;
+  readonly #options: TurnOptions;
+  /** Set where the answer is read on when the turn has ended. */
+  readingOn: LateReading | undefined;
+  /** The events as they were shown at the end, and those that came behind it. */
+  #shown: string | undefined;
+  #late = '';
+  /** The ids of calls whose name or id the API would not take back. */
+  readonly #mended = new Set<string>();
+
+  constructor(transcript: Transcript, row: TurnRow, maxTokens: number, options: TurnOptions = {}) {
+    const { recovered } = options;
+    this.#transcript = transcript;
+    this.row = row;
+    this.grants = new TurnGrants(transcript, row);
+    this.maxTokens = maxTokens;
+    this.#options = options;
+    this.builder = recovered?.builder ?? new MessageBuilder();
+    this.log = recovered?.log ?? options.logOf?.(this.builder) ?? new EventLog(transcript, row);
+    this.#frames = recovered?.frames ?? new FrameReader();
+    this.#bytes = recovered?.bytes ?? 0;
+  }
+
+  /**
+   * Takes a piece of the upstream's stream.
+   *
+   * @param now when it came, or was read; milliseconds since 1970
+   * @param lateMs how much earlier it may have come
+   */
+  take(piece: Uint8Array, now: number, lateMs = 0): TakenPiece {
+    this.#bytes += piece.length;
+    this.#now = now;
+    const all: TakenPiece = { hasFraming: false, hasEffect: false, hasDelta: false };
+    this.#frames.scan(piece, (text, start, end) => {
+      const frame = readFrame(text, start, end);
+      if (!frame) return end + 2;
+      const { hasFraming, hasEffect, hasDelta, how } = this.#takeFrame(frame);
+      all.hasFraming ||= hasFraming;
+      all.hasEffect ||= hasEffect;
+      all.hasDelta ||= hasDelta;
+      if (how) all.how = how;
+      return how === undefined ? end + 2 : undefined;
+    });
+    if (all.hasDelta) this.#clock?.touch(now, now - lateMs);
+    if (this.builder.message && (all.hasDelta || all.hasFraming)) this.saidAt = now;
+    return all;
+  }
+
+  /** Takes a piece that comes behind the end of the turn. Only what it costs is of interest. */
+  takeLate(piece: Uint8Array, now: number, lateMs = 0): void {
+    this.#bytes += piece.length;
+    this.#frames.scan(piece, (text, start, end) => {
+      this.#late += text.slice(start, end + 2);
+      const { event: name = 'ping', data = '' } = readFrame(text, start, end) ?? {};
+      const event = name || typeIn(data);
+      if (event === 'content_block_start') this.#clock?.start(blockTypeOf(readEvent(data) ?? {}), now);
+      else if (event === 'content_block_stop') this.#clock?.stop(now);
+      else if (event === 'content_block_delta') this.#clock?.touch(now, now - lateMs);
+      else if (event === 'ping') this.#clock?.ping(now);
+      return end + 2;
+    });
+  }
+
+  /** Whether its stream has said anything of an answer. Behind some gateways it does not say how it begins. */
+  get hasAnswer(): boolean {
+    return this.builder.message !== undefined || this.builder.blocks.length > 0;
+  }
+
+  /** Whether its answer has begun, before or behind its end. */
+  get hasBegun(): boolean {
+    return this.builder.message !== undefined || this.#late.includes('message_start');
+  }
+
+  /** @returns the outcome of its answer, with what has come behind its end */
+  lateOutcome(now: number): OutcomeOfTurn {
+    const { rest } = this.#frames;
+    const log = { text: (this.#shown ?? '') + this.#late };
+    const turn = { ...this.#answered, log };
+    const outcome = outcomeOfAnswer({ kind: 'stopped' }, now, turn, {
+      ...{ rest, bytes: this.#bytes, times: () => this.#timesUntil(now) },
+    });
+    // An error in the place of a message is free.
+    return outcome.error_type !== undefined && !outcome.usage ? { ...outcome, end: 'error' } : outcome;
+  }
+
+  get #answered() {
+    const { builder, row, status, upstreamRequestId, progress, firstByteAt } = this;
+    return { builder, row, status, upstreamRequestId, progress, firstByteAt };
+  }
+
+  /**
+   * Takes the last event of a stream that has ended, if only its empty line is missing.
+   *
+   * @returns how that event ends the turn
+   */
+  takeRest(): TurnEnd | undefined {
+    const { last } = this.#frames;
+    return last && parseObject(last.data) !== undefined ? this.#takeFrame(last).how : undefined;
+  }
+
+  #takeFrame(original: Frame): TakenPiece {
+    const framing = { hasFraming: true, hasEffect: true, hasDelta: false };
+    // Behind some gateways only its data says what an event is, but no client reads one without a name.
+    const event = original.event || typeIn(original.data);
+    const isError = event === 'error';
+    if (event === '') return { hasFraming: false, hasEffect: false, hasDelta: false };
+    let frame = original.event === '' && !isError ? { ...original, event } : original;
+    const data = readEvent(frame.data);
+    if (isError) {
+      return { ...framing, how: { kind: 'error', frame: { ...frame, data: masked(frame.data) } } };
+    }
+    // The stream broke inside an event, which no client can read.
+    if (data === undefined) return { ...framing, how: { kind: 'cut', error: interrupted(false), end: 'cut' } };
+    if (blockTypeOf(data) === 'mcp_tool_result') {
+      // A server may repeat the secret that it was sent.
+      const shown = masked(frame.data);
+      if (shown !== frame.data) return this.#takeFrame({ event: frame.event, data: shown });
+    }
+    if (data.type === 'message_start' && isObject(data.message) && !isFreeId(this.#transcript, data.message.id)) {
+      data.message.id = this.#ownId;
+      const message = edit(memberTexts(frame.data).get('message') ?? '', { id: JSON.stringify(this.#ownId) });
+      frame = { event: frame.event, data: edit(frame.data, { message }) };
+    }
+    if (data.type === 'content_block_start') frame = this.#mendCall(data, frame);
+    this.builder.take(data);
+    if (data.type === 'content_block_start') this.#clock?.start(blockTypeOf(data), this.#now);
+    else if (data.type === 'content_block_stop') this.#clock?.stop(this.#now);
+    else if (data.type === 'ping') this.#clock?.ping(this.#now);
+    if (this.builder.stopped) return { ...framing, how: { kind: 'complete' } };
+    this.log.add(frame);
+    const hasDelta = frame.event === 'content_block_delta';
+    const hasFraming = !hasDelta && frame.event !== 'ping';
+    return { hasFraming, hasEffect: hasFraming && !this.#isQuiet(data), hasDelta };
+  }
+
+  /** Mends the name and the id of a call before anybody sees it. @returns the frame; the same one for anything else */
+  #mendCall(data: Json, frame: Frame): Frame {
+    const { content_block: block } = data;
+    if (!isObject(block) || block.type !== 'tool_use') return frame;
+    const isTwice = this.builder.blocks.some(({ value }) => value.type === 'tool_use' && value.id === block.id);
+    const isFree = !isTwice && isFreeCallId(this.#transcript, block.id);
+    const [name, id] = [
+      repairedName(block.name),
+      isFree ? block.id : `toolu_${this.row.id}_${this.builder.blocks.length}`,
+    ];
+    if (name === block.name && id === block.id) return frame;
+    this.#mended.add(asText(id));
+    data.content_block = { ...block, name, id };
+    const text = memberTexts(frame.data).get('content_block') ?? '{}';
+    const content_block = edit(text, { name: JSON.stringify(name), id: JSON.stringify(id) });
+    return { event: frame.event, data: edit(frame.data, { content_block }) };
+  }
+
+  /** @returns the blocks that go up. A call that was mended leaves them with the signed blocks behind it: these are bound to it. */
+  #fitting(content: readonly Json[]): Json[] {
+    const signed = content.findLastIndex(({ type }) => isThinkingType(type));
+    const isMended = (block: Json) => this.#mended.has(asText(block.id)) || withObjectInput(block) !== block;
+    const bound = new Set(
+      content.slice(0, Math.max(0, signed)).filter((block) => block.type === 'tool_use' && isMended(block)),
+    );
+    return blocksWithout(content, (block) => bound.has(block)).map(withObjectInput);
+  }
+
+  /** Whether an event frames words or thoughts alone: a crash may lose it together with them. */
+  #isQuiet({ type, index }: Json): boolean {
+    if (type !== 'content_block_start' && type !== 'content_block_stop') return false;
+    return WORDS.has(String(this.builder.blockAt(index)?.value.type));
+  }
+
+  /**
+   * Ends the turn: settles it, and stores its end, its answer and the conversation's totals. It does not wait, so all of that
+   * is stored together. If it throws, none of it may be stored.
+   *
+   * @param meter undefined if no hold was placed, so that nothing has to be settled
+   * @param now milliseconds since 1970
+   * @returns the settlement's confirmation
+   */
+  end(
+    how: TurnEnd,
+    meter: EndMeter | undefined,
+    now: number,
+    requestId = this.row.requestId,
+  ): Promise<Settled> | undefined {
+    // If the next try was not admitted, the one before is settled.
+    this.grants.end();
+    const { isOfEdge } = this.#options;
+    const plan = this.#planEnd(how, now);
+    const { outcome, content, status, isUnanswered, next } = plan;
+    const settlement = this.#settle(plan, meter, now);
+    // If only the account knows the cost, it comes with its answer to the settlement.
+    const { nanodollars = Number.NaN, budget } = settlement ?? {};
+    const cost = Number.isFinite(nanodollars) ? nanodollars : (this.row.grant?.earlier ?? 0);
+    next.cost += cost;
+    next.inputTokens += inputTokens(outcome.usage);
+    next.outputTokens += outcome.usage?.output_tokens ?? 0;
+    const output = settlement?.outputTokens ?? outcome.seen?.said ?? 0;
+    const error = addEnd(this.log, how, this.builder.openIndices, { status, output, cost, budget, requestId });
+    const summary = { outcome, nanodollars: cost, ...(budget && { budget }) };
+    this.log.finish(JSON.stringify(summary));
+    const row = this.#endedRow(plan, { now, cost, output, isUnmetered: meter === undefined });
+    const { container, status: answered } = this;
+    if (container !== undefined && error) forgetLostContainer(this.#transcript, container, { error, status: answered });
+    const hidesResults = this.#storeEnd(plan, row, now) && isOfEdge === true;
+    if (this.readingOn && settlement?.late !== undefined)
+      void this.#takeLateOutcome(this.readingOn.outcome, settlement.late);
+    const stoppedUsage = { ...outcome.usage, output_tokens: output };
+    const message = wholeMessage(how, { status, usage: stoppedUsage, content }, this.builder);
+    this.ended = { status, summary, message, error, isUnanswered, isStopped: how.kind === 'stopped', hidesResults };
+    this.log.end();
+    return settlement?.done;
+  }
+
+  /** Takes over by what it is settled. Its row is stored with the confirmation of its cost. */
+  async #takeLateOutcome(coming: Promise<OutcomeOfTurn>, written: Promise<number | undefined>): Promise<void> {
+    const late = await coming;
+    const { outcome, endedAt } = this.row;
+    const estimated_output = await written;
+    this.row.outcome = { ...outcome, ...late, estimated_output, read_until: endedAt ?? 0 };
+  }
+
+  /** Decides what the end of the turn changes. */
+  #planEnd(how: TurnEnd, now: number): PlannedEnd {
+    const { profile, bytes } = this.#transcript;
+    if (!profile) throw new TypeError('A turn without a conversation.');
+    const { blocks, stopReason } = this.builder;
+    const { isOfEdge, shownAs = this, recovered, callsIn, isLater, leavesPaused } = this.#options;
+    const complete = how.kind === 'complete';
+    const blocksKept = replayableBlocks(blocks, complete ? { complete, stopReason } : { complete });
+    const mayResume = complete && isPending(stopReason);
+    // The answer behind a tool loop has the results of its code, or the code has gone with its calls.
+    const endsLoop = blocksKept.length > 0 && this.row.follows && !mayResume;
+    const lost = endsLoop ? lostCode(this.#transcript, blocksKept) : undefined;
+    const bound = lost?.repaired.length ? blocksWithout(blocksKept, ({ type }) => isThinkingType(type)) : blocksKept;
+    const content = this.#fitting(bound);
+    const isShown = content.length === blocksKept.length && content.every((block, at) => block === blocksKept[at]);
+    const shown = isShown ? null : blocksKept;
+    const hasAnswer = content.length > 0;
+    const newMessages = this.#newMessages();
+    const isKnown = this.isAcknowledged || shownAs.isReported === true;
+    const isAcknowledged = isKnown && newMessages > 0 && !isOfEdge;
+    const status = turnStatusOf(how, { hasAnswer, isAcknowledged, stopReason, maxTokens: this.maxTokens });
+    const committed = status !== 'failed';
+    const isUnanswered = status === 'interrupted' && !hasAnswer;
+    const hasRow = hasAnswer || (isUnanswered && !recovered?.goesOn);
+    const continuesPaused = hasAnswer && this.row.follows && newMessages === 0;
+    // After a crash the answer before it is read, which says whether it was paused.
+    const hasLeft = leavesPaused ?? (recovered !== undefined && newMessages > 0 && !this.row.follows);
+    const isAsked = committed && status !== 'refused';
+    const isOver = continuesPaused ? !mayResume : hasLeft && isAsked;
+    const paused = isOver ? repairPaused(this.#transcript, content) : [];
+    const repaired = lost?.repaired.length ? lost.repaired : paused;
+    const next = nextProfile(profile, committed, newMessages + (hasRow ? 1 : 0), now);
+    // Only committed turns count: the number of a failed turn may be used again.
+    if (committed) {
+      next.through = this.row.seq;
+      next.answerIds = withAnswerId(this.#transcript, this.#answerId, next.nextMessage);
+    }
+    if (committed && isLater) next.turns -= 1;
+    const leftOut = [...(lost?.calls ?? []), ...(complete ? callsWithout(blocks, content) : [])];
+    if (committed && leftOut.length > 0) next.leftOut = [...(profile.leftOut ?? []), ...leftOut];
+    const betas = committed ? betasOfBlocks(content) : [];
+    if (betas.length > 0) next.betas = [...new Set([...(profile.betas ?? []), ...betas])];
+    // Those that do not go up are made, too: their results are told in words.
+    const storeCalls = status === 'complete' ? callsIn?.(blocksKept) : undefined;
+    const { rest } = this.#frames;
+    if (this.readingOn) this.#shown = this.log.text;
+    const outcome = outcomeOfAnswer(how, now, this, { rest, bytes: this.#bytes, times: () => this.#timesUntil(now) });
+    return {
+      complete,
+      outcome,
+      content,
+      shown,
+      status,
+      committed,
+      isUnanswered,
+      hasRow,
+      repaired,
+      next,
+      bytes,
+      storeCalls,
+    };
+  }
+
+  #settle(
+    { outcome, status, committed, next, bytes, storeCalls }: PlannedEnd,
+    meter: EndMeter | undefined,
+    now: number,
+  ) {
+    const { agent, id } = next;
+    // Its report does not wait for what is read on.
+    if (this.readingOn) next.unreported = true;
+    // The answer is read without waiting for any listener.
+    const written = outcome.completed && this.#clock ? openOutputIn(outcome.usage, this.#clock) : undefined;
+    const extra = {
+      ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
+      ms: now - this.row.beganAt,
+      opening: {
+        ...{ route: this.row.route, model: this.row.model, conversation: id },
+        about: dimensionValue(OF_AGENT, agent ? refOf(agent) : undefined),
+      },
+      startedAt: this.row.beganAt,
+      tools: committed ? toolsTakenUp(this.#transcript, this.row) : undefined,
+      // A step that calls tools goes on. The conversation is reported with the last step, or by its run.
+      ...(!storeCalls && !this.readingOn
+        ? { conversation: conversationReportOf({ ...next, bytes }, -(this.row.grant?.earlier ?? 0)) }
+        : {}),
+    };
+    return meter?.settle(written ? { ...outcome, written } : outcome, extra, this.readingOn?.outcome);
+  }
+
+  #endedRow(
+    { complete, outcome, content, status }: PlannedEnd,
+    { now, cost, output, isUnmetered }: { now: number; cost: number; output: number; isUnmetered: boolean },
+  ): TurnRow {
+    const { usage } = outcome;
+    const container = containerOf(this.builder.message);
+    const { until } = this.readingOn ?? {};
+    const stored = { ...outcome, ...(container && { container }), ...(until !== undefined && { read_until: until }) };
+    return {
+      ...this.row,
+      status,
+      endedAt: now,
+      outcome: complete ? stored : { ...stored, estimated_output: output },
+      cost,
+      tokens: complete && usage ? inputTokens(usage) + (usage.output_tokens ?? 0) : null,
+      frame: complete && content.length === this.builder.blocks.length ? this.row.frame : null,
+      events: this.log.events,
+      // That a step is settled is noted in the row of its run.
+      settled: isUnmetered || (this.row.run !== null && status === 'complete'),
+      model: outcome.model ?? this.row.model,
+    };
+  }
+
+  /** Stores the end, and shows it. @returns whether results that the model has refused go up in words from now on */
+  #storeEnd(plan: PlannedEnd, row: TurnRow, now: number): boolean {
+    const cached = this.#transcript.cachedHistory;
+    const text = storeEnd(this.#transcript, plan, row, { id: this.#answerId, isLater: this.#options.isLater, now });
+    const hidesResults = row.status === 'refused' && hideRefused(this.#transcript, row);
+    // This is last because it shows the end. Everything before it has succeeded by then.
+    this.log.store();
+    Object.assign(this.row, row);
+    const { committed, status, repaired } = plan;
+    if (cached?.fresh?.turn === row.seq && committed && status !== 'refused' && repaired.length === 0) {
+      this.#transcript.cacheHistory(withTurn(cached, this.row, text));
+    }
+    return hidesResults;
+  }
+
+  /** Stores other messages in place of its own, which the API has refused. */
+  replaceMessages(messages: NextRequest['messages']): void {
+    const { seq, id, beganAt } = this.row;
+    const numbers = messagesOf(this.#transcript, seq);
+    const isOfEdge = this.#options.isOfEdge === true;
+    const rows = messages.map((message, at) => ({
+      ...{ ...message, seq: numbers[at] ?? 0, turn: seq, id: `msg_${id}_${at + 1}`, createdAt: beganAt },
+      origin: isOfEdge && message.role === 'user' ? ('edge' as const) : null,
+    }));
+    if (rows.length !== numbers.length) throw new TypeError('Other messages than the turn has.');
+    this.#transcript.together(() => {
+      this.#transcript.deleteMessages('turn = ?', seq);
+      this.#transcript.addMessages(rows);
+    });
+  }
+
+  /** Notes that the upstream has answered the try that went up last. */
+  begin(now: number): void {
+    this.#clock = new HiddenOutputClock(this.progress.sentAt ?? now);
+    this.#now = now;
+  }
+
+  /** Whether a tool of the API runs. */
+  get runsTool(): boolean {
+    return this.#clock?.runsTool === true;
+  }
+
+  /** @returns for how many milliseconds, up to a time, unseen output may have been written. */
+  unseenUntil(at: number): number {
+    return this.#options.recovered?.unseenMs ?? this.#clock?.until(at) ?? at - (this.progress.sentAt ?? at);
+  }
+
+  #timesUntil(at: number): TimesOfAnswer {
+    const { lostMs } = this.#options.recovered ?? {};
+    const unseen_ms = this.unseenUntil(at);
+    const lost_ms = lostMs ?? this.#clock?.lost(at) ?? unseen_ms;
+    const quiet_ms = lostMs ?? this.#clock?.quiet(at) ?? unseen_ms;
+    return { unseen_ms, silent_ms: this.#clock?.silence(at) ?? 0, lost_ms, quiet_ms };
+  }
+
+  #newMessages(): number {
+    return this.#options.newMessages ?? messagesOf(this.#transcript, this.row.seq).length;
+  }
+
+  /** The id of the answer, as `message_start` has told it. */
+  get #answerId(): string {
+    const id = this.builder.message?.id;
+    return typeof id === 'string' ? id : this.#ownId;
+  }
+
+  /** The id of the answer if the upstream's cannot be used. A turn that is sent again after a crash has the same id, not number. */
+  get #ownId(): string {
+    return `msg_${this.row.id}_answer_${this.row.seq}`;
+  }
+}
+
+/** @returns the ids of the calls of an answer that are not in what is kept of it */
+function callsWithout(blocks: readonly Block[], content: readonly Json[]): string[] {
+  const calls = new Set(calledTools(content));
+  return calledTools(blocks.map(({ value }) => value)).filter((id) => !calls.has(id));
+}
+
+function blockTypeOf({ content_block }: Json): unknown {
+  if (!isObject(content_block)) return undefined;
+  const { type, name } = content_block;
+  return type === 'server_tool_use' && name === 'advisor' ? ADVISOR : type;
+}

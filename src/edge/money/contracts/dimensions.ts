@@ -1,0 +1,148 @@
+/** What a request is about, for the ledger: who or what it is for. It goes through untouched, from the request to its row. */
+
+import type { Identity } from '../../auth/identity/caller.ts';
+import { readTags } from '../../auth/identity/tags.ts';
+import { ANY_VALUE } from '../../claude/pricing/usage-sums.ts';
+import type * as z from '../../kit/http/zod.ts';
+import { contributions, memoizeByPlugins } from '../../kit/plugins/plugins.ts';
+import type { OutcomeCounts } from '../lists/batches-answers.schema.ts';
+
+/** Plain values by the names of dimensions. A name that nobody knows here is kept and passed on: a newer Worker has said it. */
+export type DimensionValues = Readonly<Record<string, unknown>>;
+
+/** Something that a request can be about: a name in `About`, and the type of what stands there. */
+export interface Dimension<T = unknown> {
+  readonly name: string;
+  /** As what `GET /usage` sums by it: its texts. Absent if it is in the rows alone. */
+  readonly group?: string;
+  /** @returns what the caller says of it; undefined if nothing */
+  ofCaller?(identity: Identity): T | undefined;
+  /** Where a request has several values, and counts in each: what they are. */
+  values?(value: T): readonly string[];
+  /** Whether it is a version, name@version, of what is stored by its name: once withdrawn it is refused. */
+  readonly isVersion?: true;
+  /** @returns the request whose place among those of its token this one has; undefined for a place of its own */
+  placeOf?(value: T): string | undefined;
+  /** How a row shows it, for the reference; and a message that was the answer. */
+  readonly shown?: Readonly<Record<string, z.ZodMiniType>>;
+  readonly shownInMessage?: Readonly<Record<string, z.ZodMiniType>>;
+}
+
+/** What plugins show in rows and messages: where a plugin declares a dimension, it adds the members here. */
+// biome-ignore lint/suspicious/noEmptyInterface: plugins fill it
+export interface ShownAbout {}
+
+/** What each row shows of it. */
+interface CommonAbout {
+  prefix: string | null;
+  agent: string | null;
+  user: string | null;
+  batch: string | null;
+  outcomes: OutcomeCounts | null;
+  tags: Record<string, string>;
+}
+
+declare module '../../kit/plugins/plugins.ts' {
+  interface Plugin {
+    /** Values of a request by which `GET /usage` groups and filters. */
+    readonly dimensions?: readonly Dimension[];
+  }
+}
+
+/** The version of a prefix, name@version. */
+export const OF_PREFIX: Dimension<string> = { name: 'prefix', group: 'prefix', isVersion: true };
+/** Tags, as `auth/identity/tags.ts` writes them. */
+export const OF_TAGS: Dimension<string> = {
+  name: 'tags',
+  group: 'tag',
+  ofCaller: ({ tags }) => tags,
+  values: (tags) => tags.split(','),
+};
+/** A hash of the end user that the request names. */
+const OF_USER: Dimension<string> = { name: 'user', group: 'user', ofCaller: ({ user }) => user };
+
+/** All dimensions, those of plugins first. */
+export const dimensions = memoizeByPlugins((): readonly Dimension[] => [
+  ...contributions('dimensions').flat(),
+  OF_USER,
+  OF_PREFIX,
+  OF_TAGS,
+]);
+
+/** What the ledger sums up by. */
+export interface SummedBy {
+  /** Its name in sums, and for `GET /usage`. */
+  group: string;
+  /** What a row has of it, in SQL: a text, for a dimension as JSON; or null. */
+  sql: string;
+  hasSeveral: boolean;
+  /** Whether a request counts only as failed there: as a failure, and not as a request. */
+  countsFailures?: true;
+  /** @returns the values that a request counts in, of what its row has */
+  valuesIn(cell: string): readonly string[];
+}
+
+/** All that is summed up by, beside days and models. */
+export const summedBy = memoizeByPlugins((): readonly SummedBy[] => {
+  const own = (group: string): SummedBy => ({ group, sql: group, hasSeveral: false, valuesIn: (cell) => [cell] });
+  return [
+    own('token'),
+    ...dimensions().flatMap((one) => (one.group ? [summedByDimension(one, one.group)] : [])),
+    own('upstream'),
+    {
+      ...own('upstream'),
+      sql: 'failed_upstreams',
+      countsFailures: true,
+      valuesIn: (cell) => JSON.parse(cell) as string[],
+    },
+  ];
+});
+
+/** @returns how the rows are summed up by a dimension */
+export function summedByDimension({ name, values }: Dimension, group: string): SummedBy {
+  return {
+    group,
+    sql: `about -> '$."${name}"'`,
+    hasSeveral: values !== undefined,
+    valuesIn: (cell) => (values ? [ANY_VALUE, ...values(JSON.parse(cell))] : [valueText(JSON.parse(cell))]),
+  };
+}
+
+function valueText(value: unknown): string {
+  return typeof value === 'string' ? value : JSON.stringify(value);
+}
+
+/** Says one thing that a request is about. */
+export function dimensionValue<T>({ name }: Dimension<T>, value: T | undefined): DimensionValues {
+  return value === undefined ? {} : { [name]: value };
+}
+
+/** @returns what a caller's requests are about, whatever they are */
+export function callerDimensions(identity: Identity): DimensionValues {
+  return Object.assign({}, ...dimensions().map((one) => dimensionValue(one, one.ofCaller?.(identity))));
+}
+
+/** @returns the request whose place among those of its token this one has; undefined for a place of its own */
+export function placeAmong(about: DimensionValues): string | undefined {
+  for (const { name, placeOf } of dimensions()) if (placeOf && about[name] !== undefined) return placeOf(about[name]);
+  return undefined;
+}
+
+/** @returns it without what is known to be in the rows alone, and summed by nowhere */
+export function summedOf(about: DimensionValues): DimensionValues {
+  const isInRowsAlone = (name: string) => dimensions().some((one) => one.name === name && !one.group);
+  return Object.fromEntries(Object.entries(about).filter(([name]) => !isInRowsAlone(name)));
+}
+
+/** @returns the column `about` of a row: JSON by name, or null for a request that is about nothing */
+export function aboutColumn(about: DimensionValues): string | null {
+  const present = Object.entries(about).filter(([, value]) => value !== undefined && value !== null && value !== '');
+  return present.length === 0 ? null : JSON.stringify(Object.fromEntries(present));
+}
+
+/** @returns what a row shows of its column `about` */
+export function shownAbout(column: string | null): CommonAbout & ShownAbout {
+  const { tags, ...others } = (column === null ? {} : JSON.parse(column)) as DimensionValues;
+  const nothing = { batch: null, prefix: null, agent: null, user: null, outcomes: null };
+  return { ...nothing, ...others, tags: readTags(typeof tags === 'string' ? tags : null) };
+}

@@ -1,0 +1,52 @@
+/** What an account has made at upstreams: files, containers, threads. */
+
+import type { CreatedId } from '../../claude/usage/created-ids.ts';
+import type { StorageRefusal } from './admission.ts';
+
+/** Something that an account has made, and where it is. `upstream` is empty if there is only one upstream. */
+export interface OwnedResource extends CreatedId {
+  upstream: string;
+}
+
+/** A file as it is uploaded. */
+export interface UploadRequest {
+  id: string;
+  upstream: string;
+  /** The announced number of bytes; undefined if it was not announced. */
+  bytes: number | undefined;
+  /** The most bytes that may come. */
+  most: number;
+}
+
+/** `left`: how many bytes may come. `at`: when it began, in milliseconds since 1970. */
+export type UploadDecision = { outcome: 'admitted'; left: number; at: number } | ({ outcome: 'full' } & StorageRefusal);
+
+/** How an upload has ended. `unknown`: it is not known whether there is a file; `bytes` have come, including the form. */
+export type UploadEnd =
+  | { outcome: 'made'; file: FileDescription }
+  | { outcome: 'failed' }
+  | { outcome: 'unknown'; bytes: number };
+
+export interface UploadReport {
+  id: string;
+  upstream: string;
+  at: number;
+  end: UploadEnd;
+}
+
+/** A file, as the upstream describes it. */
+export interface FileDescription {
+  id: string;
+  bytes: number;
+  /** Milliseconds since 1970; null if it does not expire. */
+  expiresAt: number | null;
+  /** The description itself, as JSON. */
+  text: string;
+}
+
+/** A file in an account's list. If a tool has made it, it has no description until somebody asks for the file. */
+export interface FileRow {
+  id: string;
+  upstream: string;
+  text: string | null;
+}

@@ -1,0 +1,217 @@
+/**
+ * Lists what an account has made at upstreams, by id: its files with their bytes, and the containers and threads of its
+ * answers.
+ */
+
+import type { Page, PageOf } from '../../durable/page.ts';
+import type { Tables } from '../../durable/tables.ts';
+import { DAY_MS, MINUTE_MS } from '../../kit/async/durations.ts';
+import type { FileDescription, FileRow, OwnedResource, UploadReport, UploadRequest } from '../contracts/ownership.ts';
+import { ListedRows } from './listed-rows.ts';
+
+/**
+ * `uploading`: the upload has not ended; the id is that of the request. `kept`: it exists. `gone`: it was deleted or has
+ * expired. It still belongs to its owner, and the upstream refuses requests that name it. `erasing`: it must be deleted
+ * upstream.
+ */
+
+/** Something with work that is due: for what is `kept` its end. */
+export type DueRow = Record<string, SqlStorageValue> & {
+  id: string;
+  upstream: string;
+  state: 'uploading' | 'kept' | 'gone' | 'erasing';
+  /** The bytes of an upload, including its form. If `is_exact` is 0, the most that may have come. */
+  bytes: number;
+  is_exact: number;
+  created_at: number;
+  tries: number;
+};
+
+/** The most milliseconds by which clocks may differ. */
+export const SKEW_MS = MINUTE_MS;
+/** Milliseconds after its beginning by which an upload has certainly ended. */
+export const UPLOAD_MS = 20 * MINUTE_MS;
+/** Milliseconds for which deleted things are remembered. */
+const GONE_MS = 90 * DAY_MS;
+
+export class OwnershipList extends ListedRows {
+  /** The sum of all bytes that count; undefined until somebody asks. */
+  #bytes: number | undefined;
+
+  constructor(tables: Tables) {
+    super(tables, 'owned_resources');
+  }
+
+  /** Takes the sum of all bytes that count, as it was just read. */
+  recall(bytes: number): void {
+    this.#bytes = bytes;
+  }
+
+  /** The bytes of all files that exist or may exist. */
+  get bytes(): number {
+    this.#bytes ??= this.tables.number("select sum(bytes) from owned_resources where state != 'gone'");
+    return this.#bytes;
+  }
+
+  /** @returns the given ids that belong to the account, each with its upstream. */
+  find(ids: readonly string[]): OwnedResource[] {
+    return this.tables.read<Record<string, SqlStorageValue> & OwnedResource>(
+      `select id, kind, upstream from owned_resources
+       where id in (select value from json_each(?)) and state in ('kept', 'gone')`,
+      JSON.stringify(ids),
+    );
+  }
+
+  /** Notes what an answer has made. Of a known id only its end changes: a container that is used lives longer. */
+  note(resources: readonly OwnedResource[], now: number): void {
+    for (const { id, kind, upstream, expiresAt: end = 0 } of resources) {
+      // An end that has passed already is that of another clock.
+      const due = kind === 'container' && end > now ? end + SKEW_MS : null;
+      this.tables.write(
+        `insert into owned_resources (id, kind, upstream, state, bytes, created_at, due_at) values (?, ?, ?, 'kept', 0, ?, ?)
+         on conflict (id) do update set due_at = excluded.due_at where excluded.due_at > due_at and state = 'kept'`,
+        id,
+        kind,
+        upstream,
+        now,
+        due,
+      );
+    }
+  }
+
+  /** @returns the upload that a request has begun. */
+  uploading(id: string): { bytes: number; at: number } | undefined {
+    return this.tables.read<{ bytes: number; at: number }>(
+      "select bytes, created_at as at from owned_resources where id = ? and state = 'uploading'",
+      id,
+    )[0];
+  }
+
+  /** Sets bytes aside for a file, before any of it goes up. @returns when to check how the upload has ended */
+  begin({ id, upstream, bytes: announced }: UploadRequest, bytes: number, now: number): number {
+    this.#forgetGone(now);
+    const due = now + UPLOAD_MS;
+    const row = { id, kind: 'file', upstream, state: 'uploading', bytes, created_at: now, due_at: due };
+    this.tables.insert('owned_resources', { ...row, is_exact: Number(announced !== undefined) }, 'insert or ignore');
+    this.#bytes = undefined;
+    return due;
+  }
+
+  /**
+   * Replaces an upload by its file, or releases the upload. A repeated call changes nothing.
+   *
+   * @param isErased whether the account was erased after the upload began. Then the file must be deleted
+   */
+  end({ id, upstream, at, end }: UploadReport, isErased: boolean): void {
+    if (end.outcome === 'unknown') {
+      this.tables.write(
+        "update owned_resources set bytes = ?, is_exact = 1 where id = ? and state = 'uploading' and is_exact = 0",
+        end.bytes,
+        id,
+      );
+      this.#bytes = undefined;
+      return;
+    }
+    this.tables.together(() => {
+      this.tables.write("delete from owned_resources where id = ? and state = 'uploading'", id);
+      if (end.outcome === 'made') this.#keep(end.file, { upstream, at, isErased });
+    });
+    this.#bytes = undefined;
+  }
+
+  #keep(
+    { id, bytes, expiresAt, text }: FileDescription,
+    { upstream, at, isErased }: { upstream: string; at: number; isErased: boolean },
+  ): void {
+    const row = { id, kind: 'file', upstream, bytes, created_at: at };
+    const erasing = { state: 'erasing', due_at: 0, expires_at: null, description: null };
+    const values = { state: 'kept', due_at: null, expires_at: expiresAt, description: text };
+    this.tables.insert('owned_resources', { ...row, ...(isErased ? erasing : values) }, 'insert or ignore');
+  }
+
+  /** Adds what the upstream says about a file that a tool has made. */
+  describe({ id, bytes, expiresAt, text }: FileDescription): void {
+    this.tables.write(
+      `update owned_resources set bytes = ?, expires_at = ?, description = ? where id = ? and kind = 'file' and state = 'kept'`,
+      bytes,
+      expiresAt,
+      text,
+      id,
+    );
+    this.#bytes = undefined;
+  }
+
+  /** Notes that something is no longer there. A container or thread leaves the rows: nobody lists it. */
+  gone(id: string): void {
+    if (this.tables.write("delete from owned_resources where id = ? and kind != 'file'", id) > 0) return;
+    this.tables.write(
+      "update owned_resources set state = 'gone', description = null where id = ? and state = 'kept'",
+      id,
+    );
+    this.#bytes = undefined;
+  }
+
+  /** @returns a page of the existing files, newest first. */
+  files(page: PageOf, now: number): Page<FileRow> {
+    this.#expire(now);
+    const select = "id, upstream, description as text from owned_resources where kind = 'file' and state = 'kept'";
+    const edge = 'select created_at, id from owned_resources where id = ?1';
+    return this.tables.page<Record<string, SqlStorageValue> & FileRow>(
+      { select, order: ['created_at', 'id'], edge },
+      page,
+    );
+  }
+
+  /**
+   * Begins to erase what was made up to a time. Containers and threads are forgotten, since they cannot be deleted upstream.
+   * Files are first deleted there.
+   */
+  erase(until: number): void {
+    this.tables.write(
+      "delete from owned_resources where created_at <= ? and (kind != 'file' or state = 'gone')",
+      until,
+    );
+    this.tables.write(
+      "update owned_resources set state = 'erasing', description = null, due_at = 0, tries = 0 where created_at <= ? and state = 'kept'",
+      until,
+    );
+  }
+
+  /** @returns some of the files with work that is due. */
+  due(now: number, limit: number): DueRow[] {
+    return this.tables.read<DueRow>(
+      `select id, upstream, state, bytes, is_exact, created_at, tries from owned_resources
+       where due_at <= ? order by due_at limit ?`,
+      now,
+      limit,
+    );
+  }
+
+  /** @returns when work is due next; undefined if it never is. */
+  get dueAt(): number | undefined {
+    return this.tables.figure('select min(due_at) from owned_resources where due_at is not null');
+  }
+
+  /** Sets when the work on a file is tried again. */
+  postpone(id: string, at: number): void {
+    this.tables.write('update owned_resources set due_at = ?, tries = tries + 1 where id = ?', at, id);
+  }
+
+  override forget(id: string): void {
+    super.forget(id);
+    this.#bytes = undefined;
+  }
+
+  #expire(now: number): void {
+    const written = this.tables.write(
+      "update owned_resources set state = 'gone', description = null where state = 'kept' and expires_at <= ?",
+      now,
+    );
+    if (written > 0) this.#bytes = undefined;
+  }
+
+  #forgetGone(now: number): void {
+    this.#expire(now);
+    this.tables.write("delete from owned_resources where state = 'gone' and created_at < ?", now - GONE_MS);
+  }
+}

@@ -1,0 +1,197 @@
+/**
+ * Has a request answered by an agent.
+ *
+ * The request is written again from a few members of the caller and those of the agent. Nothing else of it goes up. So an
+ * unknown member cannot change the model, the price, or which tools may be called.
+ */
+
+import { adaptForModel, changedTexts } from '../../claude/pricing/adapt-for-model.ts';
+import { parseOption } from '../../claude/request/member.ts';
+import { isOpenTo, limitsOfRun, memberNames } from '../../claude/request/members.ts';
+import type { LaidBehind } from '../../conversations/history/agent-in-use.ts';
+import type { InheritedParts } from '../../conversations/history/inherited-parts.ts';
+import { BREAKPOINT } from '../../conversations/history/storage/message-text.ts';
+import { invalidRequest } from '../../kit/http/errors.ts';
+import { validate } from '../../kit/http/validate.ts';
+import { edit, itemTexts, memberTexts } from '../../kit/json/edit.ts';
+import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
+import { memoizeByPlugins } from '../../kit/plugins/plugins.ts';
+import type { AgentDefinition, StoredAgent } from './agent-definition.ts';
+import { type AgentFields, type CalledServer, narrowedTools } from './agents.schema.ts';
+import { serversUp } from './called-servers.ts';
+
+/** Members that the caller decides. */
+const ofCaller = memoizeByPlugins(() => [
+  ...['messages', 'stream', 'metadata', 'cache_control'],
+  ...memberNames(isOpenTo('agent')),
+]);
+/** Members of an agent that shape its answers. */
+const SHAPING = [
+  'thinking',
+  'tool_choice',
+  'output_config',
+  'context_management',
+  'container',
+  'fallbacks',
+  'stop_sequences',
+  'temperature',
+  'top_p',
+  'top_k',
+  'service_tier',
+  'speed',
+  'inference_geo',
+] as const satisfies readonly (keyof AgentFields)[];
+/** Those of them that the API accepts for a token count. */
+const COUNTED: ReadonlySet<string> = new Set(['thinking', 'tool_choice', 'output_config', 'context_management']);
+
+/**
+ * Writes the request that goes up: the few members that the caller decides, then the agent's. The caller's additions to
+ * `system` and `tools` come after the agent's own parts, whose bytes are the same in every request.
+ *
+ * @param members the caller's members as JSON texts
+ * @param breakpoints one goes after the agent's system, another after its tools
+ * @throws ApiError 400 for a tool with the name of an agent's tool, for an unknown name in `agent_tools`, and for a malformed
+ *   limit; 500 for an MCP server whose secret is missing
+ */
+export function applyAgent(
+  members: ReadonlyMap<string, string>,
+  { definition, text }: StoredAgent,
+  inherited: InheritedParts,
+  { breakpoints, counts = false, secrets, model }: LaidBehind,
+): string {
+  const { model: named } = definition;
+  // Members are changed so that the chosen model takes them.
+  const chosen = typeof named === 'string' ? undefined : (model ?? named.otherwise);
+  const changes = chosen !== undefined && {
+    ...adaptForModel(secrets?.models.find(chosen), { ...definition }).changes,
+    model: chosen,
+  };
+  const own = new Map([...memberTexts(text), ...Object.entries(changedTexts(changes || {}))]);
+  const parts: string[] = [];
+  const put = (name: string, value: string | undefined) => {
+    if (value !== undefined) parts.push(`${JSON.stringify(name)}:${value}`);
+  };
+  for (const name of ofCaller()) put(name, members.get(name));
+  put('model', own.get('model'));
+  if (!counts) put('max_tokens', own.get('max_tokens'));
+  for (const name of SHAPING) if (!counts || COUNTED.has(name)) put(name, own.get(name));
+  const { offered, servers } = offeredOf(members, definition, itemTexts(own.get('tools') ?? '[]'));
+  if (secrets && servers.length > 0) put('mcp_servers', JSON.stringify(serversUp(servers, secrets)));
+  const tools = offered.map(({ text }) => text);
+  const system = itemTexts(own.get('system') ?? '[]');
+  const addedTools = addedItems('tools', members.get('tools') ?? inherited.tools);
+  refuseSameNames(definition, addedTools);
+  const lastTool = offered.findLastIndex(({ tool }) => tool.defer_loading !== true);
+  const marksTools = lastTool >= 0 && breakpoints >= (system.length > 0 ? 2 : 1);
+  put('tools', list(marksTools ? markedAt(tools, lastTool) : tools, addedTools));
+  put(
+    'system',
+    list(
+      breakpoints > 0 ? markedAt(system, system.length - 1) : system,
+      addedItems('system', members.get('system') ?? inherited.system),
+    ),
+  );
+  if (counts) return `{${parts.join(',')}}`;
+  for (const [name, value] of Object.entries(lowerLimits(members, definition.limits))) put(name, value?.toString());
+  return `{${parts.join(',')}}`;
+}
+
+/** @returns the limits of a run, none where nothing runs. Each is the lower of the agent's and the request's */
+function lowerLimits(
+  members: ReadonlyMap<string, string>,
+  ofAgent: Readonly<Record<string, number | undefined>>,
+): Record<string, number | undefined> {
+  const lower: Record<string, number | undefined> = {};
+  for (const [name, member] of limitsOfRun()) {
+    const text = members.get(name);
+    const value = text === undefined ? undefined : parseOption(name, member, undefined, { [name]: JSON.parse(text) });
+    lower[name] = typeof value === 'number' ? Math.min(value, ofAgent[name] ?? value) : ofAgent[name];
+  }
+  return lower;
+}
+
+/** A tool of the agent, and its JSON text. */
+interface OfferedTool {
+  tool: Json;
+  text: string;
+}
+
+/**
+ * @returns the agent's tools and MCP servers that the model is offered. This request may demand approvals in addition to the
+ *   agent's own
+ */
+function offeredOf(
+  members: ReadonlyMap<string, string>,
+  { tools, mcp_servers: servers = [] }: AgentDefinition,
+  texts: readonly string[],
+): { offered: OfferedTool[]; servers: readonly CalledServer[] } {
+  const all = tools.map((tool, index) => ({ tool, text: texts[index] ?? '' }));
+  const wanted = members.get('agent_tools');
+  if (wanted === undefined) return { offered: all, servers };
+  const items = validate(narrowedTools, JSON.parse(wanted), 'agent_tools') ?? [];
+  const offered = namesOfTools(tools, servers);
+  const named = new Set<unknown>();
+  const chosen = new Map<OfferedTool | undefined, string>();
+  for (const [index, item] of items.entries()) {
+    const { name, approval = undefined } = typeof item === 'string' ? { name: item } : item;
+    const at = offered.indexOf(name);
+    if (at < 0) {
+      const names = [...new Set(offered)].join(', ') || 'none';
+      throw invalidRequest(`agent_tools.${index}: the agent has no tool of this name. It has: ${names}.`);
+    }
+    named.add(name);
+    const one = all[at];
+    if (approval !== undefined && !(one && Object.hasOwn(one.tool, 'run'))) {
+      throw invalidRequest(
+        `agent_tools.${index}.approval: the edge does not call this tool itself. Leave the approval out.`,
+      );
+    }
+    // If a tool is named twice, the stricter entry counts.
+    if (one) chosen.set(one, approval === undefined ? (chosen.get(one) ?? one.text) : withApproval(one));
+  }
+  return {
+    offered: all.flatMap((one) => {
+      const text = chosen.get(one);
+      return text === undefined ? [] : { tool: one.tool, text };
+    }),
+    servers: servers.filter(({ name }) => named.has(name)),
+  };
+}
+
+/** @returns the names of an agent's tools, and of its MCP servers behind them; a toolset has its server's name */
+function namesOfTools(tools: readonly Json[], servers: AgentFields['mcp_servers'] = []): unknown[] {
+  return [...tools.map(({ name, mcp_server_name: server }) => name ?? server), ...servers.map(({ name }) => name)];
+}
+
+function withApproval({ tool: { run }, text }: OfferedTool): string {
+  // The other one is `worker`.
+  const called = isObject(run) ? run : { worker: true };
+  return edit(text, { run: JSON.stringify({ ...called, approval: 'always' }) });
+}
+
+/** @throws ApiError 400 if an added tool has the name of any tool of the agent, even one that is not offered now */
+function refuseSameNames({ tools, mcp_servers: servers }: AgentDefinition, added: readonly string[]): void {
+  const names = new Set(namesOfTools(tools, servers));
+  for (const [index, text] of added.entries()) {
+    const [name] = namesOfTools([parseObject(text) ?? {}]);
+    if (name === undefined || !names.has(name)) continue;
+    throw invalidRequest(`tools.${index}.name: the agent has a tool of this name. Give yours another name.`);
+  }
+}
+
+/** @returns the items of a list as JSON texts; a text is one block */
+function addedItems(name: 'system' | 'tools', text = '[]'): string[] {
+  if (text.startsWith('[')) return itemTexts(text);
+  if (name === 'system' && text.startsWith('"')) return text === '""' ? [] : [`{"type":"text","text":${text}}`];
+  if (text === 'null') return [];
+  throw invalidRequest(`${name}: Input should be a valid list`);
+}
+
+function markedAt(items: readonly string[], at: number): string[] {
+  return items.map((text, index) => (index === at ? edit(text, BREAKPOINT) : text));
+}
+
+function list(...items: readonly (readonly string[])[]): string | undefined {
+  const all = items.flat();
+  return all.length === 0 ? undefined : `[${all.join(',')}]`;
+}

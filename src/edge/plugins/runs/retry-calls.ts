@@ -1,0 +1,121 @@
+/** Finds where a run goes on after a crash: which calls of its last step are made again, and which must not be. */
+
+import type { TurnRow } from '../../conversations/history/storage/rows.ts';
+import type { Transcript } from '../../conversations/history/storage/transcript.ts';
+import { isAnswered, toolsAskedIn, turnAt } from '../../conversations/history/storage/turn-queries.ts';
+import { asText, isObject, type Json } from '../../kit/json/object.ts';
+import { numberOfTry } from '../../money/admission/admission.ts';
+import { EDGE } from '../../registry/tools/edge-tools.ts';
+import { approvedCall, needsApproval } from './approvals/pending-calls.ts';
+import { type CrashedRun, HIDDEN_BY_CRASH } from './crashed-run.ts';
+import { CUT_SHORT, type Following } from './following.ts';
+import { calledKindOf } from './kinds.ts';
+import type { PlannedCall, TakenUpCalls } from './pauses.ts';
+import type { RunCalls } from './run-calls.ts';
+import { approvalsIn, callRowsIn } from './run-rows.ts';
+import type { SpentSoFar } from './stored-run.ts';
+import { failedCall } from './tool-result.ts';
+
+/** A run that goes on after a crash. */
+export interface ResumedRun extends Pick<CrashedRun, 'turn' | 'unknown'> {
+  /** How many blocks were shown, and which of them were not ended. */
+  blocks: number;
+  open: number[];
+  /** The ids of calls that were shown but never made, because their step was not stored. */
+  unmade: string[];
+  spent: SpentSoFar;
+  /** The number of its last step, and the highest known number of a try. */
+  number: number;
+  tries: number;
+  /** The last step whose answer is kept, whole or in part. */
+  last: TurnRow | undefined;
+  /** Whether the beginning of the message was shown. */
+  hasBegun: boolean;
+}
+
+export function resumedRun(
+  { turn, events, owed, steps, calls, spent: cost, unknown }: CrashedRun,
+  transcript: Transcript,
+): ResumedRun {
+  const indicesOf = (type: string) => events.filter((event) => event.type === type).map(({ index }) => Number(index));
+  const [started, ended] = [indicesOf('content_block_start'), indicesOf('content_block_stop')];
+  const unmade = new Set(
+    idsShown(events, ({ type, server_name, id }) => type === 'mcp_tool_use' && server_name === EDGE && id),
+  );
+  for (const id of idsShown(events, ({ type, tool_use_id }) => type === 'mcp_tool_result' && tool_use_id))
+    unmade.delete(id);
+  for (const { toolUseId } of owed) unmade.delete(toolUseId);
+  for (const { id } of calls) unmade.delete(id);
+  // Of a step that was interrupted only its question may be left. Then the next step answers that.
+  const answers = steps.filter(
+    ({ status, seq }) => status !== 'failed' && (status !== 'interrupted' || isAnswered(transcript, seq)),
+  );
+  const { continues } = turn;
+  return {
+    ...{ turn, unknown, blocks: started.length, unmade: [...unmade] },
+    open: started.filter((index) => !ended.includes(index)),
+    spent: { steps: answers.length, calls: calls.length, cost },
+    number: Math.max(0, ...steps.map(({ id }) => Number(id.split('_').at(-1)))),
+    tries: Math.max(0, ...steps.map(({ grant, requestId }) => numberOfTry(grant?.requestId ?? requestId))),
+    last: answers.at(-1) ?? (continues === undefined ? undefined : turnAt(transcript, continues)),
+    hasBegun: events.some(({ type }) => type === 'message_start'),
+  };
+}
+
+/** @returns the ids of blocks in a log. @param idOf the id of a block; something else for blocks to leave out */
+function idsShown(events: readonly Json[], idOf: (block: Json) => unknown): string[] {
+  return events.flatMap(({ content_block: block }) => {
+    const id = isObject(block) && idOf(block);
+    return typeof id === 'string' ? [id] : [];
+  });
+}
+
+/** Shows that a run goes on after a crash. @returns what is left to do */
+export function followingCrash({ open, unmade, last }: ResumedRun, runCalls: RunCalls): Following {
+  const { shown, now } = runCalls.run;
+  for (const index of open) shown.add('content_block_stop', { index });
+  // The first event after the gap. A listener that resumes inside the gap begins here.
+  shown.add('ping', {});
+  for (const id of unmade) {
+    shown.expect(id);
+    shown.showResult(id, failedCall(CUT_SHORT));
+  }
+  shown.log.store({ at: now(), unseenMs: 0 });
+  const again = last && retryCalls(last.seq, runCalls);
+  return again ? { kind: 'calls', ...again } : { kind: 'step' };
+}
+
+/**
+ * Finds the calls of a step that have no result yet. A call that must not be made twice gets an error as its result.
+ *
+ * @returns the calls to make, and whether the step also called tools of the client; undefined if the edge has no calls to
+ * make
+ */
+function retryCalls(step: number, runCalls: RunCalls): TakenUpCalls | undefined {
+  const { transcript, shown, tools, now } = runCalls.run;
+  const rows = callRowsIn(transcript).of(step);
+  if (rows.length === 0) return undefined;
+  const toolCalls = toolsAskedIn(transcript, step);
+  const approvals = approvalsIn(transcript).ofStep(step);
+  const calls = rows.flatMap((row): PlannedCall[] => {
+    const { turn, n, id, beganAt, endedAt, tries, subagent } = row;
+    const block = toolCalls.find((one) => one.id === id);
+    if (!block || endedAt !== null) return [];
+    if (shown.isOfEdge(block)) shown.expect(id);
+    const decided = approvals.find(({ toolUseId }) => toolUseId === id);
+    const planned = { turn, n, block, tries, subagent, idleMs: now() - (beganAt ?? now()) };
+    const run = tools.get(asText(block.name));
+    // It still waits for a person, so it was not made.
+    if (!decided && needsApproval(run, block.input)) return [planned];
+    const again = { ...planned, tries: tries + 1 };
+    const call = decided ? approvedCall(again, decided) : again;
+    // A call of what works apart attaches to what was begun.
+    if (calledKindOf(run)?.apart || !run?.once) {
+      callRowsIn(transcript).beginAgain(row, now());
+      return [call];
+    }
+    runCalls.answer(planned, failedCall(HIDDEN_BY_CRASH));
+    return [];
+  });
+  return { calls, asksClient: toolCalls.length > rows.length };
+}

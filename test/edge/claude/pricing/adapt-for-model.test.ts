@@ -1,0 +1,189 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { MODELS, ModelTable } from '#edge/claude/models/models.ts';
+import { adaptForModel } from '#edge/claude/pricing/adapt-for-model.ts';
+import { tokensForText } from '#edge/claude/pricing/thinking-off.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
+
+const table = new ModelTable();
+const HAIKU_4_5 = table.find('claude-haiku-4-5');
+const ASK: Json = { model: 'asked', max_tokens: 32_000, messages: [{ role: 'user', content: 'Hi' }] };
+
+const KINDS = {
+  adaptive: { type: 'adaptive', display: 'summarized' },
+  enabled: { type: 'enabled', budget_tokens: 2_000, display: 'omitted' },
+  disabled: { type: 'disabled' },
+  between_tools: { type: 'between_tools' },
+};
+
+/** What may be refused, each in a request to which nothing else can be said. */
+const REFUSABLE: Record<string, Json> = {
+  tool: { tool_choice: { type: 'tool', name: 'a' } },
+  any: { tool_choice: { type: 'any' } },
+  prefill: { messages: [{ role: 'assistant', content: 'So' }] },
+  temperature: { temperature: 0.5 },
+  top_p: { top_p: 0.98 },
+  top_p_1: { top_p: 1 },
+  top_k: { top_k: 5 },
+  fast: { speed: 'fast' },
+  // On the way from a model that does not think.
+  room: { max_tokens: 300 },
+  // A model that thinks only with a budget.
+  budget: { max_tokens: 1_279, thinking: KINDS.adaptive },
+};
+const FORCED = 'tool any';
+const SAMPLED = 'temperature top_p top_k';
+
+const MOST = 'adaptive adaptive disabled disabled';
+const ALWAYS = 'adaptive adaptive adaptive adaptive';
+const BETWEEN = 'adaptive adaptive between_tools between_tools';
+const AS_SAID = 'adaptive enabled disabled disabled';
+const BY_BUDGET = 'enabled enabled disabled disabled';
+
+// What becomes of adaptive, enabled, disabled and between_tools; of the effort xhigh; of max where thinking is off; what is refused.
+const TAKEN = [
+  ['claude-fable-5-2', ALWAYS, 'xhigh', 'max', `${FORCED} prefill ${SAMPLED} top_p_1 room`],
+  ['claude-mythos-5-2', ALWAYS, 'xhigh', 'max', `${FORCED} prefill ${SAMPLED} top_p_1 room`],
+  ['claude-fable-5-1', ALWAYS, 'xhigh', 'max', `${FORCED} prefill ${SAMPLED} top_p_1 fast room`],
+  ['claude-mythos-5-1', ALWAYS, 'xhigh', 'max', `${FORCED} prefill ${SAMPLED} top_p_1 fast room`],
+  ['claude-fable-5', ALWAYS, 'xhigh', 'max', `prefill ${SAMPLED} fast room`],
+  ['claude-mythos-5', ALWAYS, 'xhigh', 'max', `prefill ${SAMPLED} fast room`],
+  ['claude-opus-5-5', ALWAYS, 'xhigh', 'max', `${FORCED} prefill ${SAMPLED} room`],
+  ['claude-opus-5', MOST, 'xhigh', 'high', `prefill ${SAMPLED} room`],
+  ['claude-opus-4-8', MOST, 'xhigh', 'max', `prefill ${SAMPLED}`],
+  ['claude-opus-4-7', MOST, 'xhigh', 'max', `prefill ${SAMPLED} fast`],
+  ['claude-opus-4-6', AS_SAID, 'high', 'max', 'prefill'],
+  ['claude-opus-4-5', BY_BUDGET, 'high', 'high', 'fast budget'],
+  ['claude-sonnet-5-5', BETWEEN, 'xhigh', 'high', `${FORCED} prefill ${SAMPLED} fast room`],
+  ['claude-sonnet-5', MOST, 'xhigh', 'max', `prefill ${SAMPLED} fast room`],
+  ['claude-sonnet-4-6', AS_SAID, 'high', 'max', 'prefill fast'],
+  ['claude-sonnet-4-5', BY_BUDGET, undefined, undefined, 'fast budget'],
+  ['claude-haiku-5-5', MOST, 'xhigh', 'high', `prefill ${SAMPLED} top_p_1 fast room`],
+  ['claude-haiku-4-5', BY_BUDGET, undefined, undefined, 'fast budget'],
+] as const;
+
+test('each model of the table has a row here', () => {
+  expect(TAKEN.map(([name]) => table.find(name)?.id).toSorted()).toEqual(MODELS.map(({ id }) => id).toSorted());
+});
+
+const DAY = Date.parse('2026-11-26T12:00:00Z');
+
+describe.each(TAKEN)('%s', (name, kinds, effort, effortOff, refused) => {
+  const row = table.find(name);
+  const taken = (more: Json) => ({
+    ...ASK,
+    ...more,
+    ...adaptForModel(row, { ...ASK, ...more }, HAIKU_4_5, false, DAY).changes,
+  });
+  const effortOf = ({ output_config }: Json) => (output_config as Json).effort;
+
+  test('takes the nearest kind of thinking that it has, and what stands in it', () => {
+    const near = kinds.split(' ');
+    for (const [at, [type, thinking]] of Object.entries(KINDS).entries()) {
+      const { thinking: changed, ...others } = taken({ thinking });
+      expect(others).toEqual(ASK);
+      if (type === near[at]) expect(changed).toBe(thinking);
+      else
+        expect(changed).toEqual({
+          type: near[at],
+          ...(near[at] === 'enabled' && { budget_tokens: 4_096 }),
+          ...('display' in thinking && { display: thinking.display }),
+        });
+    }
+  });
+
+  test('takes the highest effort that is not above the one asked for', () => {
+    expect(effortOf(taken({ output_config: { effort: 'xhigh' } }))).toBe(effort);
+    const off = { thinking: KINDS.disabled, output_config: { effort: 'max', format: { type: 'json_schema' } } };
+    expect(effortOf(taken(off))).toBe(effortOff);
+    expect(taken(off).output_config).toMatchObject({ format: { type: 'json_schema' } });
+  });
+
+  test.each(Object.keys(REFUSABLE))('takes or refuses: %s', (what) => {
+    const body = { ...ASK, ...REFUSABLE[what] };
+    const isRefused = refused.split(' ').includes(what);
+    expect(adaptForModel(row, body, HAIKU_4_5, false, DAY).refused !== undefined).toBe(isRefused);
+  });
+
+  test('takes a request that says nothing of all this as it is', () => {
+    const usual = { ...ASK, tool_choice: { type: 'auto' }, temperature: 1, speed: 'standard', tools: [] };
+    expect(adaptForModel(row, usual, HAIKU_4_5)).toEqual({ changes: {} });
+  });
+});
+
+test('a model of which nothing is known gets everything as it came', () => {
+  const bare = new ModelTable({ bare: { prices: { input: 1 } } }).find('bare');
+  const much = Object.assign({}, ASK, KINDS.enabled, ...Object.values(REFUSABLE));
+  for (const row of [undefined, bare]) expect(adaptForModel(row, much)).toEqual({ changes: {} });
+});
+
+test('results of the API’s own tools are gone on from by any model', () => {
+  const found = { role: 'assistant', content: [{ type: 'web_search_tool_result', tool_use_id: 'a', content: [] }] };
+  for (const row of MODELS) expect(adaptForModel(row, { ...ASK, messages: [found] }).refused).toBeUndefined();
+});
+
+test('fast mode ends with the day on which the API ends it', () => {
+  const row = table.find('claude-opus-4-8');
+  const refusedOn = (day: string) => adaptForModel(row, { ...ASK, speed: 'fast' }, row, false, Date.parse(day)).refused;
+  expect(refusedOn('2026-11-29T23:59:59Z')).toBeUndefined();
+  expect(refusedOn('2026-11-30T00:00:00Z')).toEqual({ member: 'speed', reason: 'standard' });
+});
+
+test('what thinks already need not find more room than it had', () => {
+  const { refused } = adaptForModel(
+    table.find('claude-opus-5-5'),
+    { ...ASK, max_tokens: 64 },
+    table.find('claude-haiku-5-5'),
+  );
+  expect(refused).toBeUndefined();
+});
+
+test('structured output is refused by a model that has none', () => {
+  const bare = new ModelTable({ 'claude-opus-5': { structured_output: false } }).find('claude-opus-5');
+  const member = { member: 'output_config.format', reason: 'none' };
+  expect(adaptForModel(bare, { ...ASK, output_config: { format: {} } }).refused).toEqual(member);
+  expect(adaptForModel(bare, { ...ASK, output_format: {} }).refused).toEqual(member);
+});
+
+const thinking = fc.oneof(
+  fc.record({ type: fc.constantFrom('adaptive', 'enabled', 'disabled', 'between_tools', 'of tomorrow') }),
+  fc.record({ type: fc.constant('adaptive'), display: fc.constantFrom('summarized', 'omitted', 'updates', null) }),
+  fc.record({ type: fc.constant('enabled'), budget_tokens: fc.integer({ min: 1_024, max: 9_000 }) }),
+);
+const effort = fc.constantFrom('low', 'medium', 'high', 'xhigh', 'max');
+const bodies = fc.record(
+  {
+    max_tokens: fc.integer({ min: 1, max: 32_000 }),
+    thinking,
+    output_config: fc.record({ effort, format: fc.constant({ type: 'json_schema' }) }, { requiredKeys: [] }),
+    tool_choice: fc.record({ type: fc.constantFrom('auto', 'none', 'any', 'tool') }),
+    messages: fc.constantFrom(ASK.messages, REFUSABLE.prefill?.messages),
+    temperature: fc.constantFrom(0, 0.7, 1, null),
+    top_p: fc.constantFrom(0.5, 0.95, 0.99, 1),
+    top_k: fc.constantFrom(5, null),
+    speed: fc.constantFrom('fast', 'standard'),
+  },
+  { requiredKeys: ['max_tokens', 'messages'] },
+);
+const rows = fc.constantFrom(...MODELS);
+
+test('what goes up is taken by the model, and nothing but thinking and the effort was changed', () => {
+  tryCases(runs(3_000), rows, rows, bodies, (row, from, body: Json) => {
+    const { changes, refused } = adaptForModel(row, body, from);
+    const sent: Json = { ...body, ...changes };
+    expect(Object.keys(changes).filter((name) => name !== 'thinking' && name !== 'output_config')).toEqual([]);
+    const { effort: _, ...config } = (body.output_config ?? {}) as Json;
+    expect({ ...(sent.output_config as Json), effort: undefined }).toEqual({ ...config, effort: undefined });
+    if (refused) return undefined;
+    expect(adaptForModel(row, sent, row, true)).toEqual({ changes: {} });
+    const { type, budget_tokens = 0 } = (sent.thinking ?? {}) as { type?: string; budget_tokens?: number };
+    if (type !== 'of tomorrow') expect([undefined, ...(row.thinking?.types ?? [])]).toContain(type);
+    const level = (sent.output_config as Json | undefined)?.effort;
+    expect([undefined, ...row.efforts]).toContain(level);
+    // Thinking that the caller asked for with too little room is the caller's own.
+    if (changes.thinking && type === 'enabled') expect(tokensForText(row, sent)).toBe(budget_tokens + 256);
+    if (changes.thinking && type === 'enabled') expect(sent.max_tokens).toBeGreaterThanOrEqual(budget_tokens + 256);
+    return undefined;
+  });
+});

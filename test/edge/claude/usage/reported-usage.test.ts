@@ -1,0 +1,278 @@
+import { describe, expect, test } from 'vitest';
+import type { AnsweredCall } from '#edge/claude/exchange.ts';
+import { ModelTable } from '#edge/claude/models/models.ts';
+import { computeCost, type Usage } from '#edge/claude/pricing/cost.ts';
+import { isFinal, ReportedUsage } from '#edge/claude/usage/reported-usage.ts';
+import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
+import { type Report, reportOf } from '#edge/claude/usage/usage-report.ts';
+import { WholeMessage } from '#edge/claude/whole-message.ts';
+import { completeReport } from '#edge/conversations/turn/answer-report.ts';
+import { MessageBuilder } from '#edge/conversations/turn/message-builder.ts';
+import { eventsOf } from '#edge/conversations/turn/message-events.ts';
+import { utf8 } from '#edge/kit/http/bytes.ts';
+import { type Json, memberOf, parseObject } from '#edge/kit/json/object.ts';
+import { FrameReader } from '#edge/kit/sse/frames.ts';
+import { labelLines } from '#edge/plugins/batches/label-results.ts';
+import { readResults } from '#edge/plugins/batches/read-results.ts';
+import {
+  AS_THE_API,
+  USAGE_FORMS,
+  USED,
+  type UsageForm,
+  usageMessage,
+  usageStream,
+} from '#test/support/foreign-gateway/usages.ts';
+import { block, end, event, start } from '#test/support/wire.ts';
+
+const FORMS = Object.entries({ 'as the API': AS_THE_API, ...USAGE_FORMS });
+const MODEL = 'claude-opus-5-5';
+
+/** What a reader says that an answer has used, and whether that is final. */
+type Reading = { usage: Usage | undefined; final: boolean };
+const readingOf = (report: Omit<Report, 'bytes'>): Reading => ({ usage: report.usage, final: isFinal(report) });
+
+function builderOf(stream: string): MessageBuilder {
+  const builder = new MessageBuilder();
+  for (const { data } of new FrameReader().push(utf8(stream))) builder.take(parseObject(data) ?? {});
+  return builder;
+}
+
+function turnOf(stream: string): Reading {
+  const builder = builderOf(stream);
+  const report = completeReport(builder, 0);
+  return { usage: report.usage, final: builder.tellsOutput && isFinal(report) };
+}
+
+function byLines(stream: string, pieces = [stream]): Reading {
+  const reader = new UsageReader();
+  for (const piece of pieces) reader.push(utf8(piece));
+  return readingOf(reader.report);
+}
+
+function byEnds(pieces: readonly string[], isAll: boolean): Reading {
+  const reader = new UsageReader();
+  for (const piece of pieces) reader.push(utf8(piece), isAll);
+  return readingOf(reader.wholeReport ?? reader.report);
+}
+
+function ridden(stream: string): Reading {
+  const message = new WholeMessage();
+  message.push(utf8(stream));
+  const whole = JSON.parse([...message.parts()].join('')) as Json;
+  // What the caller is told is read as a whole answer is.
+  const report = reportOf(whole, 0);
+  return { usage: report.usage, final: byLines(stream).final };
+}
+
+/** Ways of a stream. */
+const STREAMS: Record<string, (stream: string) => Reading> = {
+  'by its lines': (stream) => byLines(stream),
+  'in single characters': (stream) => byLines(stream, [...stream]),
+  'by its ends, at once': (stream) => byEnds([stream], true),
+  'by its ends, in pieces': (stream) => byEnds(stream.match(/.{1,500}/gs) ?? [], false),
+  'by a turn': turnOf,
+  'as an answer that rides': ridden,
+};
+
+/** Ways of a whole answer. */
+const WHOLES: Record<string, (message: Json) => Reading> = {
+  relayed: (message) => readingOf(reportOf(message, 0)),
+  'by a turn': (message) => turnOf(eventsOf(message)),
+};
+
+const PROMPT = ({ input_tokens = 0, cache_read_input_tokens = 0, cache_creation_input_tokens = 0 }: Usage) => ({
+  input_tokens,
+  cache_read_input_tokens,
+  cache_creation_input_tokens,
+});
+
+/** Checks what was read of a form against what it tells. */
+function check({ usage, final }: Reading, tells: UsageForm['tells']): void {
+  expect(final).toBe(tells === 'all');
+  if (tells === 'all') expect(usage).toMatchObject(USED);
+  if (tells !== 'output') return;
+  const { output_tokens, output_tokens_details, server_tool_use } = USED;
+  expect(usage).toMatchObject({ output_tokens, output_tokens_details, server_tool_use });
+  expect(Object.values(PROMPT(usage ?? {}))).toEqual([0, 0, 0]);
+}
+
+describe.each(Object.entries(STREAMS))('a stream that is read %s', (_, read) => {
+  test.each(FORMS)('tells what was used, and whether that is final: %s', (_name, form) => {
+    check(read(usageStream(form)), form.tells);
+  });
+});
+
+describe.each(Object.entries(WHOLES))('a whole answer, %s,', (_, read) => {
+  test.each(FORMS)('tells what was used, and whether that is final: %s', (_name, form) => {
+    check(read(usageMessage(form)), form.wholeTells);
+  });
+});
+
+/** Lines of results as the upstream has answered them. */
+function answered(lines: readonly object[]): AnsweredCall {
+  const bytes = utf8(lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
+  const exchange = {
+    async *pieces() {
+      yield bytes;
+    },
+    close: () => undefined,
+  };
+  return { response: new Response(), exchange: exchange as never };
+}
+
+const succeeded = (custom_id: string, form: UsageForm) => ({
+  custom_id,
+  result: { type: 'succeeded', message: usageMessage(form) },
+});
+
+test.each(FORMS)(
+  'the result of a batch is booked at its bill or, estimated, at its share of the hold: %s',
+  async (_, form) => {
+    const models = new ModelTable();
+    const rows = [{ requestId: 'r', model: MODEL, items: 4, hold: 4_000_000_001 }];
+    const batch = { rows, seed: 'seed', cacheTtl: '5m', items: 4 } as never;
+    const { cost, rows: [row] = [] } = await readResults(answered([succeeded('a', form)]), batch, {
+      models,
+      isClaudeApi: true,
+    });
+    const isExact = form.wholeTells === 'all';
+    const bill = computeCost(USED, models.price(MODEL).row, { batch: true });
+    expect(cost).toBe(isExact ? bill : 1_000_000_001);
+    expect(row?.estimated).toBe(!isExact);
+  },
+);
+
+test.each([
+  ['cyber', true, 0],
+  ['cyber', false, 200_000_000],
+  ['bio', true, 200_000_000],
+])('a refusal of a batch, %s, at the Claude API: %s', async (category, isClaudeApi, bill) => {
+  const usage = { input_tokens: 100_000, output_tokens: 0 };
+  const stop_details = { type: 'refusal', category, explanation: null };
+  const refused = { type: 'message', model: MODEL, content: [], stop_reason: 'refusal', stop_details, usage };
+  const line = { custom_id: 'a', result: { type: 'succeeded', message: refused } };
+  const rows = [{ requestId: 'r', model: MODEL, items: 1, hold: 4_000_000_000 }];
+  const batch = { rows, cacheTtl: '5m', items: 1 } as never;
+  const sums = await readResults(answered([line]), batch, { models: new ModelTable(), isClaudeApi });
+  expect(sums).toMatchObject({ cost: bill, rows: [{ estimated: false, tokens: { input: 100_000 } }] });
+});
+
+test.each(FORMS)('a label that came in a batch tells what can be counted: %s', async (_, form) => {
+  const task = { classifier: { labels: [{ name: 'a' }] }, structured: false } as never;
+  const lines = await Array.fromAsync(labelLines(answered([succeeded('a', form)]), task, 0));
+  const { usage } = JSON.parse(lines.at(-1) ?? '') as { usage: Usage };
+  const { input_tokens } = USED;
+  const told = { all: USED, output: usageMessage(form).usage, prompt: { input_tokens }, nothing: {} };
+  for (const kind of ['input_tokens', 'output_tokens'] as const) {
+    expect(usage[kind]).toBe((told[form.wholeTells] as Usage)[kind] ?? 0);
+  }
+});
+
+/** What several reports tell together. */
+function told(...reports: readonly object[]): Usage | undefined {
+  const usage = new ReportedUsage();
+  for (const [at, report] of reports.entries()) usage.take(report, at > 0);
+  return usage.usage;
+}
+
+describe('the reports of one answer', () => {
+  test('tell the prompt together: the one with the larger sum, of equals the later, whose gaps the earlier fills', () => {
+    const first = { input_tokens: 10, cache_read_input_tokens: 90, cache_creation_input_tokens: 0 };
+    expect(told(first, { ...first, input_tokens: 0 })).toEqual(first);
+    expect(told(first, { input_tokens: 99, cache_read_input_tokens: 0 })).toEqual(first);
+    const equal = { input_tokens: 100, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
+    expect(told(first, equal)).toEqual(equal);
+    expect(told(first, { input_tokens: 12 })).toEqual({ ...first, input_tokens: 12 });
+    // In a loop of the API's own tools the later has read more, and does not know for how long it is cached.
+    const split = { ephemeral_5m_input_tokens: 0, ephemeral_1h_input_tokens: 50 };
+    const written = { input_tokens: 10, cache_creation_input_tokens: 50, cache_creation: split };
+    expect(told(written, { input_tokens: 10, cache_creation_input_tokens: 80 })).toEqual({
+      ...written,
+      cache_creation_input_tokens: 80,
+    });
+    // What a smaller one adds is of another prompt.
+    expect(told({ input_tokens: 100 }, { input_tokens: 0, cache_creation: split })).toEqual({ input_tokens: 100 });
+  });
+
+  test('tell the larger of each count that grows, whatever else its object has', () => {
+    const used = { server_tool_use: { web_search_requests: 3, web_fetch_requests: 1 } };
+    const later = { server_tool_use: { web_search_requests: '9', web_fetch_requests: 2, of_the_future: 'x' } };
+    expect(told({ output_tokens: 7, ...used }, { output_tokens: 5, ...later })).toEqual({
+      output_tokens: 7,
+      server_tool_use: { web_search_requests: 3, web_fetch_requests: 2, of_the_future: 'x' },
+    });
+    const thought = (thinking_tokens: unknown) => ({ output_tokens_details: { thinking_tokens } });
+    expect(told(thought(8), thought(null), thought(3))).toEqual(thought(8));
+    expect(told(thought(8), { output_tokens_details: null }, { output_tokens_details: 'none' })).toEqual(thought(8));
+  });
+
+  test('tell the later of what is nested, however deep it is', () => {
+    const nested = (value: number) =>
+      JSON.parse(`${'{"server_tool_use":'.repeat(20_000)}${value}${'}'.repeat(20_000)}`);
+    const later = nested(2);
+    expect(memberOf(told(nested(1), later)?.server_tool_use, 'server_tool_use')).toBe(
+      later.server_tool_use.server_tool_use,
+    );
+  });
+
+  test('tell the last iterations that are not empty', () => {
+    const steps = (input_tokens: number) => [{ type: 'message', input_tokens }];
+    expect(told({ iterations: steps(1) }, { iterations: steps(2) }, { iterations: [] })?.iterations).toEqual(steps(2));
+    expect(told({ iterations: steps(1) }, { iterations: [{ type: 7 }, null] })?.iterations).toEqual(steps(1));
+  });
+});
+
+test('behind another model that stepped in, the later report counts alone', () => {
+  const hop = { type: 'fallback', from: { model: MODEL }, to: { model: 'claude-haiku-4-5' } };
+  const later = { input_tokens: 40, output_tokens: 5, server_tool_use: { web_search_requests: 1 } };
+  const stream =
+    start({ usage: { ...USED, inference_geo: 'us', iterations: [{ type: 'message' }] } }) + block(hop) + end(later);
+  const alone = { ...later, inference_geo: 'us' };
+  expect(byLines(stream)).toEqual({ usage: alone, final: true });
+  expect(turnOf(stream)).toEqual({ usage: alone, final: true });
+  // It is said twice, and with 0 the second time.
+  const twice =
+    start({ usage: USED }) +
+    block(hop) +
+    event('message_delta', { delta: { stop_reason: null }, usage: later }) +
+    end({ ...later, input_tokens: 0 });
+  expect(byLines(twice).usage).toEqual(later);
+  expect(turnOf(twice).usage).toEqual(later);
+});
+
+describe('a prompt of 0 tokens', () => {
+  const answer = (usage: object, stop_reason = 'end_turn') =>
+    isFinal({ ...reportOf({ type: 'message', stop_reason, usage }, 0), completed: true, seen: undefined });
+  const none = { input_tokens: 0, output_tokens: 0 };
+
+  test('is not told, but where iterations are priced', () => {
+    const summary = { type: 'compaction', input_tokens: 9_000, output_tokens: 90 };
+    const step = { type: 'message', input_tokens: 50, output_tokens: 5 };
+    expect(answer({ input_tokens: 0, output_tokens: 5 })).toBe(false);
+    expect(answer({ ...none, iterations: [summary] })).toBe(true);
+    expect(answer({ input_tokens: 0, output_tokens: 5, iterations: [summary] })).toBe(false);
+    expect(answer({ input_tokens: 0, output_tokens: 5, iterations: [step] })).toBe(true);
+    expect(answer({ input_tokens: 0, output_tokens: 5, iterations: [{ ...step, input_tokens: 0 }] })).toBe(false);
+    // They tell less than the totals.
+    expect(answer({ input_tokens: 0, output_tokens: 6, iterations: [step] })).toBe(false);
+    const { row } = new ModelTable().price(MODEL);
+    expect(computeCost({ input_tokens: 0, output_tokens: 5, iterations: [step] }, row)).toBe(
+      computeCost({ input_tokens: 50, output_tokens: 5 }, row),
+    );
+  });
+
+  test('is not told by a refusal either: the API tells its tokens, whether it bills them or not', () => {
+    expect(answer(none, 'refusal')).toBe(false);
+    expect(answer({ ...none, input_tokens: 9 }, 'refusal')).toBe(true);
+  });
+});
+
+test('an output of 0 is told where nothing was written, or where it is all of a summary', () => {
+  const told = (content: object[], more: object = {}) =>
+    isFinal(reportOf({ type: 'message', content, usage: { input_tokens: 50, output_tokens: 0, ...more } }, 0));
+  // As an answer of `max_tokens` 0, which fills the prompt cache.
+  expect(told([])).toBe(true);
+  expect(told([{ type: 'text', text: 'Hi' }])).toBe(false);
+  const iterations = [{ type: 'compaction', input_tokens: 9_000, output_tokens: 90 }];
+  expect(told([{ type: 'compaction', content: 'So.' }], { iterations })).toBe(true);
+});

@@ -1,0 +1,158 @@
+/** Calls that the API would not take back are mended, or left out of what goes up. The checker of the API refuses the others. */
+import { describe, expect, test } from 'vitest';
+import { repairedName, withRepairedCalls } from '#edge/conversations/history/repaired-calls.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { rowsOf, stubOf } from '#test/support/conversations.ts';
+import { answeringBy, calls, type Scripted, says, servingTools, weather } from '#test/support/scripted-runs.ts';
+import { ask, bodyOf, say, type Told } from '#test/support/turns.ts';
+
+const { run: _, ...own } = weather();
+const use = (more: object = {}): Json => ({ type: 'tool_use', id: 'toolu_1', name: 'get_weather', input: {}, ...more });
+const result = (id: unknown, content = 'sun') => ({ type: 'tool_result', tool_use_id: id, content });
+const shown = (events: readonly Told[]) =>
+  events.flatMap(({ event, data }) => (event === 'content_block_start' ? [data.content_block as Json] : []));
+const question = { role: 'user', content: 'How is the weather?' };
+
+/** Has a call answered by its client, who has seen it whole or as a stream. @returns what was shown, and what went up */
+async function answered(script: Scripted, isWhole: boolean) {
+  const bodies = answeringBy((_, number) => (number === 1 ? script : says('Sun.')));
+  let blocks: Json[];
+  if (isWhole) {
+    const answer = await ask(bodyOf(question.content, { tools: [own] }), { stream: false });
+    if (answer.kind !== 'whole') throw new Error(answer.kind);
+    blocks = (JSON.parse(answer.body as string) as { content: Json[] }).content;
+  } else blocks = shown((await say(bodyOf(question.content, { tools: [own] }))).events);
+  const uses = blocks.filter(({ type }) => type === 'tool_use');
+  const results = uses.map(({ id }) => result(id));
+  return { bodies, blocks, uses, results };
+}
+
+describe.each([
+  ['a stream', false],
+  ['a whole answer', true],
+])('in %s', (_, isWhole) => {
+  test.each([
+    ['a name with other characters', use({ name: 'get weather<|x|>' }), { name: 'get_weather__x__', id: 'toolu_1' }],
+    ['a name that is too long', use({ name: 'n'.repeat(300) }), { name: 'n'.repeat(200), id: 'toolu_1' }],
+    ['no name', use({ name: '' }), { name: 'tool', id: 'toolu_1' }],
+    ['an id with other characters', use({ id: 'call:1' }), { id: expect.stringMatching(/^toolu_[\w-]+$/) }],
+    ['an input that is no object', use({ input: 'Bern' }), { id: 'toolu_1' }],
+  ])('a call with %s is shown so that its client can answer it', async (_, block, expected) => {
+    const { bodies, uses, results } = await answered(calls(block), isWhole);
+    expect(uses).toMatchObject([expected]);
+    await say(bodyOf(results));
+    const resent = [question, { role: 'assistant', content: uses }, { role: 'user', content: results }];
+    const more = [...resent, { role: 'assistant', content: 'Sun.' }, { role: 'user', content: 'Thanks' }];
+    await say({ ...bodyOf(''), messages: more });
+    expect(bodies).toHaveLength(3);
+    expect(bodies[2]?.messages).toHaveLength(5);
+  });
+
+  test('an id that has come before is another, in the same answer and in a later one', async () => {
+    const { bodies, uses, results } = await answered(calls(use(), use()), isWhole);
+    expect(new Set(uses.map(({ id }) => id)).size).toBe(2);
+    await say(bodyOf(results));
+    expect(bodies).toHaveLength(2);
+  });
+
+  test('each call has an id of its own, although all have one index', async () => {
+    const change = (text: string) => text.replaceAll('"index":1', '"index":0');
+    const { bodies, uses, results } = await answered({ ...calls(use({ id: '' }), use({ id: '' })), change }, isWhole);
+    expect(new Set(uses.map(({ id }) => id)).size).toBe(2);
+    await say(bodyOf(results));
+    expect(bodies).toHaveLength(2);
+  });
+
+  test('a mended call before a signed block is shown, and what goes up has neither; its result is told in words', async () => {
+    const signed = { type: 'thinking', thinking: 'Hm.', signature: 'sig' };
+    const script = calls(use({ id: 'toolu_0' }), use({ name: 'get weather' }), signed, { type: 'text', text: 'So.' });
+    const { bodies, uses, results } = await answered(script, isWhole);
+    expect(uses).toHaveLength(2);
+    const resent = [question, { role: 'assistant', content: [...uses, { type: 'text', text: 'So.' }] }];
+    await say({ ...bodyOf(''), messages: [...resent, { role: 'user', content: results }] });
+    expect(bodies[1]?.messages.slice(1)).toEqual([
+      { role: 'assistant', content: [use({ id: 'toolu_0' }), { type: 'text', text: 'So.' }] },
+      {
+        role: 'user',
+        content: [
+          result('toolu_0'),
+          { type: 'text', text: expect.stringContaining('Its tool was called') },
+          { type: 'text', text: 'sun' },
+        ],
+      },
+    ]);
+  });
+});
+
+test('an input that is no object is stored as the member input of one', async () => {
+  const { bodies, results } = await answered(calls(use({ input: ['Bern'] })), false);
+  await say(bodyOf(results));
+  expect(bodies[1]?.messages[1]?.content).toEqual([use({ input: { input: ['Bern'] } })]);
+});
+
+test('a run calls its tools by mended ids', async () => {
+  const bodies = answeringBy((_, number) => (number < 3 ? calls(use({ id: 'call:1' })) : says('Sun.')));
+  const called = servingTools(() => new Response('sun'));
+  await say(bodyOf(question.content, { tools: [weather()] }));
+  expect(bodies).toHaveLength(3);
+  expect(new Set(called.map(({ body }) => body.tool_use_id)).size).toBe(2);
+});
+
+test('an import and a first turn from elsewhere are mended, and matched when they come again', async () => {
+  const bodies = answeringBy(() => says('Sun.'));
+  const odd = use({ id: 'call:1', name: 'get weather', input: 'Bern' });
+  const round = [question, { role: 'assistant', content: [odd] }, { role: 'user', content: [result('call:1')] }];
+  const twice = [
+    ...round,
+    { role: 'assistant', content: [odd] },
+    { role: 'user', content: [result('call:1', 'rain')] },
+  ];
+  await say({ ...bodyOf('', { tools: [own] }), messages: twice });
+  const more = [...twice, { role: 'assistant', content: 'Sun.' }, { role: 'user', content: 'Thanks' }];
+  await say({ ...bodyOf(''), messages: more });
+  expect(bodies.map(({ messages }) => messages.length)).toEqual([5, 7]);
+  expect(await stubOf().fork('c2', undefined)).toMatchObject({ ok: true });
+  await say(bodyOf('And?'), { id: 'c2' });
+  expect(bodies).toHaveLength(3);
+});
+
+test('what the API takes back stays as it is, byte for byte', () => {
+  const texts = [`{"role": "assistant", "content": [${JSON.stringify(use())}]}`, '{"role":"user","content":"tool_"}'];
+  expect(withRepairedCalls(texts)).toEqual(texts);
+  expect(repairedName('get_weather-2')).toBe('get_weather-2');
+});
+
+describe('results behind text', () => {
+  const text = { type: 'text', text: 'Here you are.' };
+  const uses = [use({ id: 'toolu_1' }), use({ id: 'toolu_2' })];
+  const results = [result('toolu_1'), result('toolu_2', 'rain')];
+  const mixed = [text, results[1], results[0]];
+  const inOrder = [...results, text];
+
+  test('are sent and stored first, in the order of their calls, and match when everything is sent again', async () => {
+    const bodies = answeringBy((_, number) => (number === 1 ? calls(...uses) : says('Sun.')));
+    await say(bodyOf(question.content, { tools: [own] }));
+    expect((await say(bodyOf(mixed))).events.at(-1)?.event).toBe('message_stop');
+    expect(bodies[1]?.messages.at(-1)).toEqual({ role: 'user', content: inOrder });
+    expect((await rowsOf()).map(({ content }) => content)).toContainEqual(inOrder);
+    const resent = [
+      question,
+      { role: 'assistant', content: uses },
+      { role: 'user', content: mixed },
+      { role: 'assistant', content: 'Sun.' },
+      { role: 'user', content: 'Thanks' },
+    ];
+    await say({ ...bodyOf(''), messages: resent });
+    expect(bodies.map(({ messages }) => messages.length)).toEqual([1, 3, 5]);
+  });
+
+  test('come first in an import and a first turn from elsewhere', () => {
+    const texts = [
+      { role: 'assistant', content: uses },
+      { role: 'user', content: mixed },
+    ].map((one) => JSON.stringify(one));
+    const [answer, message = ''] = withRepairedCalls(texts);
+    expect(answer).toBe(texts[0]);
+    expect(JSON.parse(message)).toEqual({ role: 'user', content: inOrder });
+  });
+});

@@ -1,0 +1,55 @@
+import { DatabaseSync } from 'node:sqlite';
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import {
+  aboutColumn,
+  type Dimension,
+  type DimensionValues,
+  OF_TAGS,
+  shownAbout,
+  summedByDimension,
+} from '#edge/money/contracts/dimensions.ts';
+import { runs, tryCases } from '#test/support/runs.ts';
+
+const value = fc.oneof(
+  fc.string({ minLength: 1 }),
+  fc.nat(9),
+  fc.record({ label: fc.string() }),
+  fc.array(fc.string()),
+);
+const NAMES = ['prefix', 'agent', 'user', 'chosen_by', 'colour'];
+const about: fc.Arbitrary<DimensionValues> = fc.dictionary(fc.constantFrom(...NAMES), value);
+
+test('what a request is about is in its row, and is shown, also by a name that nobody here knows', () => {
+  tryCases(runs(300), about, (said) => {
+    const shown = shownAbout(aboutColumn(said));
+    const nothing = { prefix: null, agent: null, user: null, batch: null, outcomes: null, tags: {} };
+    expect(shown).toEqual({ ...nothing, ...said });
+  });
+  expect(shownAbout(aboutColumn({ tags: 'a=1,b=2' })).tags).toEqual({ a: '1', b: '2' });
+});
+
+test('the row of a request that is about nothing has nothing', () => {
+  expect([{}, { tags: undefined }, { agent: null }, { user: '' }].map(aboutColumn)).toEqual([null, null, null, null]);
+});
+
+test('a dimension is summed by what its row has in JSON', () => {
+  const tables = new DatabaseSync(':memory:');
+  tables.exec('create table ledger (about text)');
+  const valuesOf = (dimension: Dimension, said: DimensionValues) => {
+    tables.prepare('delete from ledger').run();
+    tables.prepare('insert into ledger values (?)').run(aboutColumn(said));
+    const { sql, valuesIn } = summedByDimension(dimension, 'x');
+    const [row] = tables.prepare(`select ${sql} as cell from ledger`).all();
+    return typeof row?.cell === 'string' ? valuesIn(row.cell) : [];
+  };
+  const colour: Dimension<string> = { name: 'colour', group: 'colour' };
+  const sizes: Dimension<{ of: string[] }> = { name: 'sizes', group: 'size', values: ({ of }) => of };
+  const said = { colour: 'it’s "red"', sizes: { of: ['s', 'l'] }, tags: 'a=1,b=2' };
+  expect(valuesOf(colour, said)).toEqual(['it’s "red"']);
+  expect(valuesOf(sizes, said)).toEqual(['', 's', 'l']);
+  expect(valuesOf(OF_TAGS, said)).toEqual(['', 'a=1', 'b=2']);
+  expect(valuesOf(colour, { sizes: said.sizes })).toEqual([]);
+  expect(valuesOf(colour, {})).toEqual([]);
+  tables.close();
+});

@@ -1,0 +1,785 @@
+import { abortAllDurableObjects } from 'cloudflare:test';
+import { describe, expect, test, vi } from 'vitest';
+import type { RpcText } from '#edge/conversations/object/contract.ts';
+import { receivedText } from '#edge/conversations/object/rpc-response.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
+import { verifyStandard } from '#edge/kit/delivery/standard-webhooks.ts';
+import type { Json } from '#edge/kit/json/object.ts';
+import { Account } from '#edge/money/account/account.ts';
+import { brokenRule } from '#test/support/api-rules.ts';
+import { passTime } from '#test/support/calendar.ts';
+import { atRest, bindings, readOf, rowsOf, storedLog, stubOf } from '#test/support/conversations.ts';
+import { eventually, untilSo } from '#test/support/eventually.ts';
+import { rounds } from '#test/support/rounds.ts';
+import {
+  answeringBy,
+  call,
+  calls,
+  says,
+  servingTools,
+  TOOL_SECRET,
+  TOOL_URL,
+  weather,
+} from '#test/support/scripted-runs.ts';
+import { ask, bodyOf, listen, say, type Told, textOf } from '#test/support/turns.ts';
+import { sse, start as startOf } from '#test/support/wire.ts';
+
+/** Longer than it takes to find that there is no connection. */
+const WORKED_ON_MS = 200;
+
+const blocksOf = (events: readonly Told[]) =>
+  events.filter(({ event }) => event === 'content_block_start').map(({ data }) => data.content_block);
+const asked = (more: object = {}) => bodyOf('How is the weather?', { tools: [weather()], ...more });
+
+describe('a run', () => {
+  test('calls the tools of an answer and asks again, and is one message to its client', async () => {
+    const bodies = answeringBy((_, number) =>
+      number === 1
+        ? { ...calls({ type: 'text', text: 'I look. ' }, call('toolu_1', 'Bern'), call('toolu_2', 'Oslo')) }
+        : says('Sun in Bern, rain in Oslo.'),
+    );
+    const tools = servingTools(
+      ({ body }) => new Response((body.input as { city: string }).city === 'Bern' ? 'sun' : 'rain'),
+    );
+    const { events, text, whole, turn } = await say(asked());
+
+    expect(whole).toBe(true);
+    expect(events.map(({ event }) => event).filter((name) => name.startsWith('message'))).toEqual([
+      'message_start',
+      'message_delta',
+      'message_stop',
+    ]);
+    expect(blocksOf(events)).toEqual([
+      { type: 'text', text: '' },
+      { type: 'mcp_tool_use', id: 'toolu_1', name: 'get_weather', input: { city: 'Bern' }, server_name: 'edge' },
+      { type: 'mcp_tool_use', id: 'toolu_2', name: 'get_weather', input: { city: 'Oslo' }, server_name: 'edge' },
+      { type: 'mcp_tool_result', tool_use_id: 'toolu_1', is_error: false, content: [{ type: 'text', text: 'sun' }] },
+      { type: 'mcp_tool_result', tool_use_id: 'toolu_2', is_error: false, content: [{ type: 'text', text: 'rain' }] },
+      { type: 'text', text: '' },
+    ]);
+    expect(textOf(events)).toBe('I look. Sun in Bern, rain in Oslo.');
+    const indices = events.filter(({ event }) => event === 'content_block_start').map(({ data }) => data.index);
+    expect(indices).toEqual([0, 1, 2, 3, 4, 5]);
+    for (const { event, data } of events) {
+      if (event === 'content_block_delta') expect([0, 5]).toContain(data.index);
+    }
+    expect(events.find(({ event }) => event === 'message_delta')?.data).toMatchObject({
+      delta: { stop_reason: 'end_turn' },
+      usage: { input_tokens: 200, output_tokens: 20, iterations: [{ input_tokens: 100 }, { input_tokens: 100 }] },
+    });
+    expect(events.map(({ id }) => id)).toEqual(events.map((_, number) => `${turn}-${number + 1}`));
+    expect(text).toMatch(/: sluice-cost-usd=0\.0012\n\n$/);
+
+    expect(tools.map(({ body }) => body)).toEqual([
+      {
+        tool_use_id: 'toolu_1',
+        name: 'get_weather',
+        input: { city: 'Bern' },
+        account: 'alice',
+        conversation: 'c1',
+        turn,
+      },
+      expect.objectContaining({ tool_use_id: 'toolu_2' }),
+    ]);
+    for (const { headers, text: sent, url, body } of tools) {
+      expect(url).toBe(TOOL_URL);
+      expect(headers.get('webhook-id')).toBe(`${turn}_${body.tool_use_id}`);
+      const bytes = new TextEncoder().encode(sent);
+      expect(await verifyStandard.verify({ headers, bytes, now: Date.now() }, [TOOL_SECRET])).toBe('valid');
+    }
+
+    expect(bodies).toHaveLength(2);
+    expect(bodies[0]?.tools).toEqual([{ ...weather(), run: undefined }]);
+    expect(bodies[1]?.messages).toEqual([
+      { role: 'user', content: 'How is the weather?' },
+      {
+        role: 'assistant',
+        content: [{ type: 'text', text: 'I look. ' }, call('toolu_1', 'Bern'), call('toolu_2', 'Oslo')],
+      },
+      {
+        role: 'user',
+        content: [
+          { type: 'tool_result', tool_use_id: 'toolu_1', content: 'sun' },
+          { type: 'tool_result', tool_use_id: 'toolu_2', content: 'rain' },
+        ],
+      },
+    ]);
+    const account = await stubOf().turnReport(turn);
+    if (!account.ok) throw new Error(account.error.message);
+    const told = await new Response(account.value as string).json();
+    const own = { ms: expect.any(Number), is_error: false, name: 'get_weather' };
+    expect(told).toMatchObject({
+      id: turn,
+      status: 'complete',
+      paused: null,
+      cost_usd: 0.0012,
+      steps: [
+        {
+          cost_usd: 0.0006,
+          calls: [
+            { ...own, id: 'toolu_1', bytes: 3 },
+            { ...own, id: 'toolu_2', bytes: 4 },
+          ],
+        },
+        { cost_usd: 0.0006, calls: [], stop_reason: 'end_turn' },
+      ],
+    });
+    expect(await stubOf().turnReport(`${turn}_1`)).toMatchObject({ ok: false, error: { status: 404 } });
+    const rows = await rowsOf();
+    expect(rows.map(({ role }) => role)).toEqual(['user', 'assistant', 'user', 'assistant']);
+    expect(await readOf()).toMatchObject({ state: 'idle', turns: 1, messages: 4, cost_usd: 0.0012 });
+    await atRest();
+    const { data } = await accountStub(bindings, {}, 'alice').requests({ limit: 10 });
+    expect(data.map(({ cost_usd, status }) => [cost_usd, status])).toEqual([
+      [0.0006, 'complete'],
+      [0.0006, 'complete'],
+    ]);
+  });
+
+  test('gives a caller who does not stream the same message whole', async () => {
+    answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : says('Sun.')));
+    servingTools(() => new Response('sun'));
+    const answer = await ask(asked(), { stream: false });
+    if (answer.kind !== 'whole') throw new Error(JSON.stringify(answer));
+    expect(JSON.parse(answer.body)).toMatchObject({
+      id: 'msg_1',
+      stop_reason: 'end_turn',
+      content: [
+        { type: 'mcp_tool_use', input: { city: 'Bern' } },
+        { type: 'mcp_tool_result', content: [{ type: 'text', text: 'sun' }] },
+        { type: 'text', text: 'Sun.' },
+      ],
+      usage: { input_tokens: 200, output_tokens: 20 },
+    });
+  });
+
+  test('whose answer calls no tool is stored and shown as any other turn', async () => {
+    answeringBy(() => says('Fine.'));
+    const { events } = await say(asked());
+    expect(events.find(({ event }) => event === 'message_delta')?.data).toEqual({
+      type: 'message_delta',
+      delta: { stop_reason: 'end_turn', stop_sequence: null },
+      usage: { input_tokens: 100, output_tokens: 10 },
+    });
+    expect(await rowsOf()).toHaveLength(2);
+  });
+
+  test('leaves the client’s own tools to it, and puts all results into one message, in the order of the calls', async () => {
+    const own = { name: 'ask_user', input_schema: { type: 'object' } };
+    const bodies = answeringBy((_, number) =>
+      number === 1
+        ? calls(call('toolu_1', 'Bern'), call('toolu_2', 'x', 'ask_user'), call('toolu_3', 'Oslo'))
+        : says('Done.'),
+    );
+    servingTools(() => new Response('sun'));
+    const first = await say(asked({ tools: [weather(), own] }));
+    expect(first.events.find(({ event }) => event === 'message_delta')?.data).toMatchObject({
+      delta: { stop_reason: 'tool_use' },
+    });
+    expect(blocksOf(first.events).map((block) => (block as { type: string }).type)).toEqual([
+      'mcp_tool_use',
+      'tool_use',
+      'mcp_tool_use',
+      'mcp_tool_result',
+      'mcp_tool_result',
+    ]);
+    await say(
+      bodyOf(
+        [
+          { type: 'tool_result', tool_use_id: 'toolu_2', content: 'yes' },
+          { type: 'text', text: 'Go on' },
+        ],
+        { tools: [weather(), own] },
+      ),
+    );
+    expect(bodies[1]?.messages.at(-1)?.content).toEqual([
+      { type: 'tool_result', tool_use_id: 'toolu_1', content: 'sun' },
+      { type: 'tool_result', tool_use_id: 'toolu_2', content: 'yes' },
+      { type: 'tool_result', tool_use_id: 'toolu_3', content: 'sun' },
+      { type: 'text', text: 'Go on' },
+    ]);
+    expect(brokenRule((await rowsOf()) as never)).toBeUndefined();
+  });
+
+  test('tells the model of a tool that fails, and goes on', async () => {
+    const bodies = answeringBy((_, number) =>
+      number <= 3 ? calls(call(`toolu_${number}`, `city ${number}`)) : says('Sorry.'),
+    );
+    servingTools((_, number) => {
+      if (number === 1) return new Response('no such city', { status: 404 });
+      if (number === 2) return new Response(null, { status: 302, headers: { location: 'https://elsewhere.example' } });
+      throw new TypeError('network: https://user:secret@host');
+    });
+    const { whole } = await say(asked());
+    expect(whole).toBe(true);
+    expect(bodies.slice(1).map(({ messages }) => [...(messages.at(-1)?.content ?? [])][0])).toEqual([
+      { type: 'tool_result', tool_use_id: 'toolu_1', content: 'no such city', is_error: true },
+      expect.objectContaining({ content: expect.stringContaining('redirect'), is_error: true }),
+      expect.objectContaining({ content: 'The tool could not be reached.', is_error: true }),
+    ]);
+  });
+
+  test('waits where the API is overloaded in mid-run, and asks the same again', async () => {
+    const overloaded = { type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } };
+    const script = (_: unknown, number: number) => {
+      if (number === 1) return calls(call('toolu_1', 'Bern'));
+      return number === 2 ? Response.json(overloaded, { status: 529 }) : says('Sun.');
+    };
+    const bodies = answeringBy(script, { vars: { UPSTREAM_MAX_RETRIES: '2' } });
+    servingTools(() => new Response('sun'));
+    const { events, text } = await say(asked());
+    expect(events.at(-1)?.event).toBe('message_stop');
+    expect(text).not.toContain('Overloaded');
+    expect(bodies[2]).toEqual(bodies[1]);
+    expect(await rowsOf()).toHaveLength(4);
+    await atRest();
+    const { data } = await accountStub(bindings, {}, 'alice').requests({ limit: 10 });
+    expect(data.map(({ cost_usd }) => cost_usd)).toEqual([0.0006, 0.0006]);
+  });
+
+  test('has a tool that must be called called once', async () => {
+    const bodies = answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : says('Sun.')));
+    servingTools(() => new Response('sun'));
+    const tool_choice = { type: 'tool', name: 'get_weather', disable_parallel_tool_use: true };
+    await say(asked({ tool_choice }));
+    expect(bodies.map((body) => body.tool_choice)).toEqual([
+      tool_choice,
+      { type: 'auto', disable_parallel_tool_use: true },
+    ]);
+  });
+
+  test('whose answer reaches max_tokens in a call ends there, and its call is answered with the next message', async () => {
+    const bodies = answeringBy((_, number) =>
+      number === 1 ? { ...calls(call('toolu_1', 'Bern')), stop_reason: 'max_tokens' } : says('Sun.'),
+    );
+    const tools = servingTools(() => new Response('sun'));
+    const { events } = await say(asked());
+    expect(events.find(({ event }) => event === 'message_delta')?.data).toMatchObject({
+      delta: { stop_reason: 'max_tokens' },
+    });
+    expect(tools).toHaveLength(0);
+    await say(bodyOf('Go on.', { tools: [weather()] }));
+    expect(bodies[1]?.messages.at(-1)?.content).toMatchObject([
+      { type: 'tool_result', tool_use_id: 'toolu_1', is_error: true },
+      { type: 'text', text: 'Go on.' },
+    ]);
+  });
+
+  test('is forked and rewound whole, with what its next message needs', async () => {
+    const bodies = answeringBy((_, number) => calls(call(`toolu_${number}`, `city ${number}`)));
+    servingTools(() => new Response('sun'));
+    await say(asked({ max_turns: 2 }));
+    const rows = await rowsOf();
+    const copied = await stubOf().fork('c2', rows[1]?.id);
+    expect(copied.ok).toBe(true);
+    expect((await rowsOf('c2')).map(({ content }) => content)).toEqual(rows.map(({ content }) => content));
+    await say(bodyOf('Go on.', { tools: [weather()], max_turns: 1 }), { id: 'c2' });
+    expect(brokenRule((bodies.at(-1)?.messages ?? []) as never)).toBeUndefined();
+    expect(bodies.at(-1)?.messages).toHaveLength(5);
+    const rewound = await stubOf().rewind(rows[3]?.id ?? '');
+    expect(rewound.ok).toBe(true);
+    expect(await rowsOf()).toHaveLength(0);
+    expect(await readOf()).toMatchObject({ turns: 0, messages: 0 });
+  });
+
+  test('that is stopped while a tool is called answers the call, keeps what there is, and can go on', async () => {
+    const bodies = answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : says('As you like.')));
+    const tools = servingTools(
+      ({ signal }) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
+    );
+    const running = say(asked());
+    await eventually(() => expect(tools).toHaveLength(1));
+    await stubOf().stop();
+    const { text, events, whole } = await running;
+    expect(whole).toBe(true);
+    expect(text).toContain(': sluice-stopped');
+    expect(blocksOf(events).at(-1)).toMatchObject({ type: 'mcp_tool_result', is_error: true });
+    await say(bodyOf('Never mind.', { tools: [weather()] }));
+    expect(bodies[1]?.messages.at(-1)?.content).toEqual([
+      { type: 'tool_result', tool_use_id: 'toolu_1', content: 'stopped', is_error: true },
+      { type: 'text', text: 'Never mind.' },
+    ]);
+  });
+
+  test('that is stopped before a word of it is no error that a client sends again', async () => {
+    let isBegun = false;
+    answeringBy(() => {
+      const pieces = [new TextEncoder().encode(startOf())];
+      const pull = (to: ReadableByteStreamController) => {
+        const piece = pieces.shift();
+        if (piece) return to.enqueue(piece);
+        isBegun = true;
+        return new Promise<void>(() => {});
+      };
+      const body = new ReadableStream({ type: 'bytes', pull }, { highWaterMark: 0 });
+      return sse(body);
+    });
+    const answer = ask(asked(), { stream: false });
+    await eventually(() => expect(isBegun).toBe(true));
+    await stubOf().stop();
+    expect(await answer).toMatchObject({
+      kind: 'error',
+      error: { status: 410, type: 'not_found_error', headers: { 'x-should-retry': 'false' } },
+    });
+  });
+});
+
+describe('the limits of a run', () => {
+  const endless = () =>
+    answeringBy((_, number) => ({
+      ...calls(call(`toolu_${number}`, `city ${number}`)),
+      usage: { input_tokens: 100, output_tokens: 150 },
+    }));
+  const reasonOf = (text: string) => /: sluice-paused=(\w+)\n\nid: \S+\nevent: message_stop/.exec(text)?.[1];
+
+  test.each([
+    ['its own', { max_usd: 0.06 }, { by: 'run', limit: 'max_usd', resets_at: null }],
+    ['none', {}, undefined],
+  ])('whose limit has cut it off is kept: %s', async (_, limits, lowered_by) => {
+    answeringBy(() => ({
+      ...says('It is'),
+      stop_reason: 'max_tokens',
+      usage: { input_tokens: 100, output_tokens: 150 },
+    }));
+    servingTools(() => new Response('sun'));
+    const { events } = await say(asked({ max_tokens: 4_000, ...limits }));
+    expect(events.find(({ event }) => event === 'message_delta')?.data).toMatchObject({
+      delta: { stop_reason: 'max_tokens' },
+    });
+    await abortAllDurableObjects();
+    for (const view of ['stored', 'shown'] as const) {
+      const page = await stubOf().messages({ limit: 10, view });
+      if (!page.ok) throw new Error('no page');
+      const { data } = (await new Response(page.value as ReadableStream).json()) as { data: Json[] };
+      const { stop_reason, ...row } = data.at(-1) ?? {};
+      expect(stop_reason).toBe('max_tokens');
+      expect(row.lowered_by).toEqual(lowered_by);
+    }
+  });
+
+  test.each([
+    ['max_turns', { max_turns: 3 }, 3],
+    ['max_tool_calls', { max_tool_calls: 2 }, 3],
+    ['max_usd', { max_usd: 0.02, max_turns: 100 }, undefined],
+  ])('pause it at %s, and it can go on', async (reason, limits, steps) => {
+    const bodies = endless();
+    servingTools(() => new Response('sun'));
+    const { text, events } = await say(asked(limits));
+    expect(reasonOf(text)).toBe(reason);
+    expect(events.find(({ event }) => event === 'message_delta')?.data).toMatchObject({
+      delta: { stop_reason: 'pause_turn' },
+    });
+    if (steps !== undefined) expect(bodies).toHaveLength(steps);
+    for (const body of bodies) expect(Object.keys(body)).not.toContain(reason);
+    // A step costs 0.0034. The one that would have come next could have cost at most 0.004 for its output alone.
+    const { cost_usd } = (await readOf()) ?? {};
+    expect(cost_usd).toBeCloseTo(0.0034 * bodies.length, 9);
+    if (reason === 'max_usd') expect(cost_usd).toBeLessThanOrEqual(0.02);
+    const before = bodies.length;
+    const again = await say(bodyOf('Go on.', { tools: [weather()], max_turns: 1 }));
+    expect(reasonOf(again.text)).toBe('max_turns');
+    expect(bodies).toHaveLength(before + 1);
+    expect(bodies.at(-1)?.messages.at(-1)?.content).toMatchObject([
+      { type: 'tool_result' },
+      { type: 'text', text: 'Go on.' },
+    ]);
+  });
+
+  test('pause it, and the answer that was shown lets it go on: with the history before it, or alone', async () => {
+    const bodies = answeringBy((_, number) =>
+      number < 4 ? calls({ type: 'text', text: 'Well. ' }, call(`toolu_${number}`, `city ${number}`)) : says('Done.'),
+    );
+    servingTools(() => new Response('sun'));
+    await say(asked({ max_turns: 2 }));
+    const shown = async () => {
+      const page = await stubOf().messages({ limit: 100, view: 'shown' });
+      if (!page.ok) throw new Error(page.error.message);
+      const { data } = await new Response(page.value as ReadableStream).json<{
+        data: { role: string; content: unknown }[];
+      }>();
+      return data.map(({ role, content }) => ({ role, content }));
+    };
+    const on = { ...bodyOf('', { tools: [weather()], max_turns: 1 }) };
+    await say({ ...on, messages: (await shown()).slice(-1) });
+    expect(bodies[2]?.messages.map(({ role }) => role)).toEqual(['user', 'assistant', 'user', 'assistant', 'user']);
+    await say({ ...on, messages: await shown() });
+    expect(bodies[3]?.messages).toHaveLength(7);
+    expect((await shown()).map(({ role }) => role)).toEqual(['user', 'assistant', 'assistant', 'assistant']);
+  });
+
+  test('pause it at the third call that is the same', async () => {
+    const bodies = answeringBy((_, number) => calls(call(`toolu_${number}`, 'Bern')));
+    servingTools(() => new Response('sun'));
+    const { text } = await say(asked());
+    expect(reasonOf(text)).toBe('repeated_call');
+    expect(bodies).toHaveLength(3);
+  });
+
+  test('say how many calls are made at the same time', async () => {
+    answeringBy((_, number) =>
+      number === 1 ? calls(...Array.from({ length: 7 }, (_, n) => call(`toolu_${n}`, `city ${n}`))) : says('Done.'),
+    );
+    let open = 0;
+    let most = 0;
+    servingTools(async () => {
+      open += 1;
+      most = Math.max(most, open);
+      await untilSo(() => most >= 3);
+      // A fourth one would come now.
+      await rounds(3);
+      open -= 1;
+      return new Response('sun');
+    });
+    await say(asked({ parallel_tools: 3 }));
+    expect(most).toBe(3);
+  });
+});
+
+describe('a run whose object dies', () => {
+  /** The conversation takes another message, and its history is what the API accepts. */
+  async function goesOn(bodies: { messages: unknown[] }[]): Promise<void> {
+    await say(bodyOf('And now?', { tools: [weather()] }));
+    expect(brokenRule((bodies.at(-1)?.messages ?? []) as never)).toBeUndefined();
+    await atRest();
+    expect(await readOf()).toMatchObject({ state: 'idle' });
+  }
+
+  /** What a client has, that follows through crashes: it resumes behind the last event that it got. */
+  async function following(turn: string, body: ReadableStream<Uint8Array>): Promise<Told[]> {
+    const events: Told[] = [];
+    let stream: ReadableStream<Uint8Array> | undefined = body;
+    while (stream) {
+      const told = await listen(stream);
+      events.push(...told.events);
+      if (told.whole) break;
+      const resumed = await stubOf().resume(events.findLast(({ id }) => id)?.id ?? `${turn}-0`);
+      stream = resumed.kind === 'stream' ? (resumed.body as ReadableStream<Uint8Array>) : undefined;
+    }
+    return events;
+  }
+
+  async function begun(body: object) {
+    const answer = await ask(body);
+    if (answer.kind !== 'stream') throw new Error('no stream');
+    return { listening: following(answer.turn, answer.body), turn: answer.turn };
+  }
+
+  test.each([
+    [false, 2, { content: 'sun' }],
+    [true, 1, { content: expect.stringContaining('unknown whether'), is_error: true }],
+  ])('while a tool is called goes on; with once: %s the tool is called %i times', async (once, times, result) => {
+    const bodies = answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : says('I see.')));
+    const tools = servingTools((_, number) => (number === 1 ? new Promise(() => {}) : new Response('sun')));
+    const { listening } = await begun(asked({ tools: [weather({ once })] }));
+    await eventually(() => expect(tools).toHaveLength(1));
+    await abortAllDurableObjects();
+    const events = await listening;
+    expect(events.at(-1)?.event).toBe('message_stop');
+    expect(blocksOf(events).map((block) => (block as { type: string }).type)).toEqual([
+      'mcp_tool_use',
+      'mcp_tool_result',
+      'text',
+    ]);
+    expect(new Set(events.map(({ id }) => id)).size).toBe(events.length);
+    expect(bodies[1]?.messages.at(-1)).toMatchObject({
+      content: [{ type: 'tool_result', tool_use_id: 'toolu_1', ...result }],
+    });
+    expect(tools).toHaveLength(times);
+    expect(new Set(tools.map(({ headers }) => headers.get('webhook-id'))).size).toBe(1);
+    await goesOn(bodies);
+  });
+
+  test('while a later step answers keeps what it has said, and goes on from there', async () => {
+    const bodies = answeringBy((_, number) => {
+      if (number === 1) return calls(call('toolu_1', 'Bern'));
+      if (number === 2) return { ...says('It is sunny in Bern.'), change: endlessly };
+      return says(' And warm.');
+    });
+    servingTools(() => new Response('sun'));
+    const { listening } = await begun(asked());
+    await eventually(async () => expect(await storedLog()).toContain('sunny'));
+    await abortAllDurableObjects();
+    const events = await listening;
+    expect(events.at(-1)?.event).toBe('message_stop');
+    expect(textOf(events)).toBe('It is sunny in Bern. And warm.');
+    const ends = events.filter(({ event }) => event === 'content_block_stop').map(({ data }) => data.index);
+    expect(ends).toEqual([0, 1, 2, 3]);
+    expect(bodies[2]?.messages.slice(3)).toEqual([
+      { role: 'assistant', content: [{ type: 'text', text: 'It is sunny in Bern.' }] },
+      { role: 'user', content: expect.stringContaining('connection broke') },
+    ]);
+    const shown = [
+      { role: 'user', content: 'How is the weather?' },
+      { role: 'assistant', content: textOf(events) },
+    ];
+    await say({ ...asked(), messages: [...shown, { role: 'user', content: 'And tomorrow?' }] });
+    expect(brokenRule((bodies.at(-1)?.messages ?? []) as never)).toBeUndefined();
+    await atRest();
+    const rows = (await rowsOf()) as { role: string; status: string; origin?: string }[];
+    // Results, and that the connection broke: no client has sent these.
+    expect(rows.map(({ origin }) => origin)).toEqual(
+      Array.from({ length: 8 }, (_, row) => (row === 2 || row === 4 ? 'edge' : undefined)),
+    );
+    expect(rows.map(({ role, status }) => `${role} ${status}`)).toEqual([
+      'user complete',
+      'assistant complete',
+      'user interrupted',
+      'assistant interrupted',
+      'user complete',
+      'assistant complete',
+      'user complete',
+      'assistant complete',
+    ]);
+    const { data } = await accountStub(bindings, {}, 'alice').requests({ limit: 10 });
+    expect(data.map(({ status }) => status).sort()).toEqual(['complete', 'complete', 'complete', 'interrupted']);
+  });
+
+  test('before its first step has said anything asks that again, within its limits', async () => {
+    const bodies = answeringBy((_, number) =>
+      number === 1 ? { ...says(''), change: () => new ReadableStream({ type: 'bytes' }) } : says('Here.'),
+    );
+    const body = asked({ system: 'You are kind.', max_usd: 0.05 });
+    const answering = ask(body, { key: 'one' }).catch(() => undefined);
+    await eventually(() => expect(bodies).toHaveLength(1));
+    await abortAllDurableObjects();
+    await answering;
+    const { events, whole } = await say(body, { key: 'one' });
+    expect(whole).toBe(true);
+    expect(events.filter(({ event }) => event !== 'ping').map(({ event }) => event)).toEqual([
+      'message_start',
+      'content_block_start',
+      'content_block_delta',
+      'content_block_stop',
+      'message_delta',
+      'message_stop',
+    ]);
+    expect(bodies).toHaveLength(2);
+    expect(bodies[1]).toMatchObject({ messages: bodies[0]?.messages, system: 'You are kind.' });
+    await atRest();
+    expect(
+      (await rowsOf()).map(
+        ({ role, content }) => `${role} ${typeof content === 'string' ? content : (content as Json[])[0]?.text}`,
+      ),
+    ).toEqual(['user How is the weather?', 'assistant Here.']);
+    expect(await readOf()).toMatchObject({ state: 'idle', turns: 1, messages: 2 });
+    const { data } = await accountStub(bindings, {}, 'alice').requests({ limit: 10 });
+    expect(data).toHaveLength(2);
+    // What the lost answer can have cost at most is paid, and is part of what the run may cost.
+    const costs = data.map(({ cost_usd }) => cost_usd ?? 0);
+    expect(Math.min(...costs)).toBeGreaterThan(0);
+    expect(costs.reduce((sum, cost) => sum + cost, 0)).toBeLessThanOrEqual(0.05);
+    expect((await readOf())?.cost_usd).toBeCloseTo(
+      costs.reduce((sum, cost) => sum + cost, 0),
+      9,
+    );
+  });
+
+  test('while a step is tried again counts what was set aside for that try', async () => {
+    let asks = 0;
+    let ups = 0;
+    const bodies = answeringBy(
+      (_, number) => {
+        if (number === 1) return calls(call('toolu_1', 'Bern'));
+        if (number === 2) throw new TypeError('The connection was lost.');
+        return says('Here.');
+      },
+      {
+        vars: { UPSTREAM_MAX_RETRIES: '2' },
+        // What fails so late may have been worked on: another try is admitted by itself.
+        after: async () => {
+          ups += 1;
+          if (ups === 2) passTime(WORKED_ON_MS);
+        },
+      },
+    );
+    servingTools(() => new Response('sun'));
+    const { admitJson } = Account.prototype;
+    vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (this: Account, ...of) {
+      const answer = await admitJson.apply(this, of);
+      asks += 1;
+      // The account has set it aside, and nobody is told.
+      if (asks === 3) await new Promise(() => {});
+      return answer;
+    });
+    const { listening } = await begun(asked({ max_usd: 0.05 }));
+    await eventually(() => expect(asks).toBe(3));
+    await abortAllDurableObjects();
+    const events = await listening;
+    expect(events.at(-1)?.event).toBe('message_stop');
+    expect(bodies).toHaveLength(3);
+    await atRest();
+    const account = accountStub(bindings, {}, 'alice');
+    const { data } = await account.requests({ limit: 10 });
+    expect(data).toHaveLength(4);
+    const booked = data.reduce((sum, { cost_usd }) => sum + (cost_usd ?? 0), 0);
+    expect(booked).toBeLessThanOrEqual(0.05);
+    await eventually(async () => expect((await readOf())?.cost_usd).toBeCloseTo(booked, 9));
+    const told = await stubOf().turnReport(String(events.find(({ id }) => id)?.id?.replace(/-\d+$/, '')));
+    if (!told.ok) throw new Error('no such turn');
+    const { cost_usd } = JSON.parse(await receivedText(told.value as RpcText)) as { cost_usd: number };
+    expect(cost_usd).toBeCloseTo(booked, 9);
+  });
+
+  test('again and again counts what each try was set aside for', async () => {
+    const bodies = answeringBy((_, number) =>
+      number < 3 ? calls(call(`toolu_${number}`, `${number}`)) : says('Here.'),
+    );
+    servingTools(() => new Response('sun'));
+    const { admitJson } = Account.prototype;
+    const dying = new Set([2, 3, 5]);
+    let asks = 0;
+    vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (this: Account, ...of) {
+      const answer = await admitJson.apply(this, of);
+      asks += 1;
+      if (dying.has(asks)) await new Promise(() => {});
+      return answer;
+    });
+    const { listening } = await begun(asked({ max_usd: 1 }));
+    for (const death of dying) {
+      await eventually(() => expect(asks).toBe(death));
+      await abortAllDurableObjects();
+    }
+    const events = await listening;
+    expect(events.at(-1)?.event).toBe('message_stop');
+    expect(bodies).toHaveLength(3);
+    await atRest();
+    const { data } = await accountStub(bindings, {}, 'alice').requests({ limit: 10 });
+    expect(new Set(data.map(({ request_id }) => request_id)).size).toBe(6);
+    const booked = data.reduce((sum, { cost_usd }) => sum + (cost_usd ?? 0), 0);
+    const told = await stubOf().turnReport(String(events.find(({ id }) => id)?.id?.replace(/-\d+$/, '')));
+    if (!told.ok) throw new Error('no such turn');
+    const { cost_usd } = JSON.parse(await receivedText(told.value as RpcText)) as { cost_usd: number };
+    expect(cost_usd).toBeCloseTo(booked, 9);
+    await eventually(async () => expect((await readOf())?.cost_usd).toBeCloseTo(booked, 9));
+  });
+});
+
+/** A stream that says all but its end, and stays open. */
+function endlessly(text: string): ReadableStream<Uint8Array> {
+  const said = text.slice(0, text.indexOf('event: content_block_stop'));
+  return new ReadableStream({
+    type: 'bytes',
+    start: (controller) => controller.enqueue(new TextEncoder().encode(said)),
+  });
+}
+
+describe('a client that resends everything', () => {
+  test('may bring a run that this conversation does not know: it becomes calls and results again', async () => {
+    const bodies = answeringBy((_, number) =>
+      number === 1
+        ? calls({ type: 'text', text: 'I look. ' }, call('toolu_1', 'Bern'), call('toolu_2', 'Oslo'))
+        : says('Sun.'),
+    );
+    servingTools(() => new Response('sun'));
+    const answer = await ask(asked(), { stream: false });
+    if (answer.kind !== 'whole') throw new Error(answer.kind);
+    const { content } = JSON.parse(answer.body) as { content: { type: string; tool_use_id?: string }[] };
+    // Of the second call nothing has come back.
+    const kept = content.filter(({ type, tool_use_id }) => type !== 'mcp_tool_result' || tool_use_id === 'toolu_1');
+    const [question] = asked().messages;
+    const messages = [question, { role: 'assistant', content: kept }, { role: 'user', content: 'And tomorrow?' }];
+    await say({ ...bodyOf(''), messages }, { id: 'c2' });
+    expect(bodies.at(-1)?.messages).toEqual([
+      question,
+      {
+        role: 'assistant',
+        content: [{ type: 'text', text: 'I look. ' }, call('toolu_1', 'Bern'), call('toolu_2', 'Oslo')],
+      },
+      {
+        role: 'user',
+        content: [
+          { type: 'tool_result', tool_use_id: 'toolu_1', content: [{ type: 'text', text: 'sun' }] },
+          { type: 'tool_result', tool_use_id: 'toolu_2', content: expect.any(String), is_error: true },
+        ],
+      },
+      { role: 'assistant', content: [{ type: 'text', text: 'Sun.' }] },
+      { role: 'user', content: 'And tomorrow?' },
+    ]);
+  });
+
+  test('sends one message back for all steps, and only what is new is new', async () => {
+    const bodies = answeringBy((_, number) =>
+      number === 1 ? calls({ type: 'text', text: 'I look. ' }, call('toolu_1', 'Bern')) : says('Sun.'),
+    );
+    servingTools(() => new Response('sun'));
+    await say(asked());
+    const shown = [
+      { role: 'user', content: 'How is the weather?' },
+      { role: 'assistant', content: 'I look. Sun.' },
+    ];
+    await say({ ...asked(), messages: [...shown, { role: 'user', content: 'And tomorrow?' }] });
+    expect(await rowsOf()).toHaveLength(6);
+    expect(bodies.at(-1)?.messages).toHaveLength(5);
+  });
+});
+
+describe('calls of the client’s own tools that are left behind', () => {
+  const own = { name: 'ask_user', input_schema: { type: 'object' } };
+
+  test.each([
+    ['in a run', [weather(), own]],
+    ['in any conversation', [own]],
+  ])('are cancelled where the request says so, %s', async (_, tools) => {
+    const isRun = tools.length > 1;
+    const bodies = answeringBy((_, number) =>
+      number === 1
+        ? calls(...(isRun ? [call('toolu_1', 'Bern')] : []), call('toolu_2', 'Oslo', 'ask_user'))
+        : says('As you like.'),
+    );
+    servingTools(() => new Response('sun'));
+    await say(bodyOf('Hi', { tools }));
+    const next = bodyOf('Never mind.', { tools });
+    const refused = await ask(next);
+    expect(refused).toMatchObject({ kind: 'error', error: { type: 'invalid_request_error' } });
+    expect(await ask({ ...next, on_pending_tools: 'perhaps' })).toMatchObject({
+      kind: 'error',
+      error: { type: 'invalid_request_error' },
+    });
+    expect(bodies).toHaveLength(1);
+    await say({ ...next, on_pending_tools: 'cancel' });
+    expect(bodies[1]).not.toHaveProperty('on_pending_tools');
+    const cancelled = { tool_use_id: 'toolu_2', is_error: true, content: expect.stringContaining('cancelled') };
+    expect(bodies[1]?.messages.at(-1)).toMatchObject({
+      role: 'user',
+      content: [...(isRun ? [{ tool_use_id: 'toolu_1', content: 'sun' }] : []), cancelled, { text: 'Never mind.' }],
+    });
+
+    // A client that resends everything knows nothing of the result that was given for it.
+    const asked = { type: 'tool_use', id: 'toolu_2', name: 'ask_user', input: { city: 'Oslo' } };
+    const history = [
+      { role: 'user', content: 'Hi' },
+      { role: 'assistant', content: [asked] },
+      { role: 'user', content: 'Never mind.' },
+      { role: 'assistant', content: 'As you like.' },
+    ];
+    const before = (await rowsOf()).length;
+    await say({ ...next, messages: [...history, { role: 'user', content: 'Thanks.' }] });
+    expect((await rowsOf()).length).toBe(before + 2);
+  });
+
+  test('are answered where the client has only some of the results', async () => {
+    const bodies = answeringBy((_, number) =>
+      number === 1
+        ? calls(call('toolu_1', 'Bern', 'ask_user'), call('toolu_2', 'Oslo', 'ask_user'))
+        : says('As you like.'),
+    );
+    await say(bodyOf('Hi', { tools: [own] }));
+    const content = [{ type: 'tool_result', tool_use_id: 'toolu_2', content: 'yes' }];
+    await say(bodyOf(content, { tools: [own], on_pending_tools: 'cancel' }));
+    expect(bodies[1]?.messages.at(-1)?.content).toMatchObject([
+      { tool_use_id: 'toolu_1', is_error: true },
+      { tool_use_id: 'toolu_2', content: 'yes' },
+    ]);
+  });
+});
+
+test('an input that does not fit the schema of its tool is an error for the model, and the tool is not called', async () => {
+  const wrong = { type: 'tool_use', id: 'toolu_1', name: 'get_weather', input: { city: 7 } };
+  const bodies = answeringBy((_, number) => (number === 1 ? calls(wrong) : says('Done.')));
+  const called = servingTools(() => new Response('sun'));
+  await say(bodyOf('Hi', { tools: [weather()] }));
+  expect(called).toEqual([]);
+  expect(bodies[1]?.messages.at(-1)?.content).toMatchObject([
+    { tool_use_id: 'toolu_1', is_error: true, content: expect.stringContaining('input.city') as string },
+  ]);
+});

@@ -1,7 +1,10 @@
 // In workerd: a body whose rest does not come is the runtime's.
-import { expect, test } from 'vitest';
+import fc from 'fast-check';
+import { describe, expect, test, vi } from 'vitest';
+import { visitorAccount } from '#edge/auth/identity/identity.ts';
 import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
-import { passTime } from '#test/support/calendar.ts';
+import { passTime, stopClock } from '#test/support/calendar.ts';
+import { runs, tryAsyncCases } from '#test/support/runs.ts';
 import { SMALL_MESSAGE } from '#test/support/small-message.ts';
 import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
 import { webhookVars } from '#test/support/webhook-vars.ts';
@@ -130,3 +133,161 @@ test('a silent stranger with a well-formed signature gives way after a second, a
   await silent.end();
   await app.settled();
 });
+
+/** A caller whose bodies come in a trickle, again and again. */
+interface Attacker {
+  /** `account/token` or `visitor/name`, and `stranger` for a webhook with a false signature. */
+  from: string;
+  /** What it announces. A stranger announces nothing, and sends all of it at once. */
+  kilobytes: number;
+  /** How much of that comes in a second. */
+  kilobytesPerSecond: number;
+}
+
+/** One token that announces 30 MB and 2.5 MB more, one stranger that sends 24.5 MB and stays silent, and others beside them. */
+const ATTACKERS: Attacker[] = [
+  { from: 'shared/page', kilobytes: 30_000, kilobytesPerSecond: 0 },
+  { from: 'shared/page', kilobytes: 2_500, kilobytesPerSecond: 0 },
+  { from: 'stranger', kilobytes: 24_500, kilobytesPerSecond: 0 },
+  { from: 'stranger', kilobytes: 900, kilobytesPerSecond: 0 },
+  { from: 'mallory/1', kilobytes: 30_000, kilobytesPerSecond: 5 },
+  { from: 'mallory/2', kilobytes: 9_000, kilobytesPerSecond: 60 },
+  { from: 'visitor/a', kilobytes: 20_900, kilobytesPerSecond: 20 },
+  { from: 'visitor/b', kilobytes: 8_000, kilobytesPerSecond: 5 },
+];
+
+describe('a phone that sends 4 MB at 70 kB a second', () => {
+  const LENGTH = 4_000 * KB;
+  const PER_SECOND = 70 * KB;
+  let cases = 0;
+
+  /** Sends the body of a phone while others attack. @returns what it and two honest callers got */
+  async function sendAmong(attackers: readonly Attacker[], restMs: number) {
+    stopClock();
+    // Whoever had to give way in another case may send again.
+    passTime(60_000);
+    // A silence is timed by the machine, which may be slow: here only memory that others lack ends a body.
+    const silences = vi.spyOn(globalThis, 'setInterval').mockReturnValue(0 as unknown as NodeJS.Timeout);
+    const app = testApp(() => Response.json(SMALL_MESSAGE), {
+      ...DEPLOYED,
+      ...webhookVars('github'),
+      GITHUB_WEBHOOK_SECRET: 'w'.repeat(32),
+    });
+    cases += 1;
+    const open = new Map<Attacker, AttackingBody>();
+    const all: AttackingBody[] = [];
+    const announce = async (attacker: Attacker) => {
+      const sending = await beginBody(app, attacker, cases);
+      open.set(attacker, sending);
+      all.push(sending);
+    };
+    const { readable, writable } = new FixedLengthStream(LENGTH);
+    const writer = writable.getWriter();
+    const headers = { ...(await headersOf(`phone-${cases}`)), 'content-length': String(LENGTH) };
+    const answered = app.fetch('/v1/messages', { method: 'POST', headers, body: readable });
+    const bytes = new TextEncoder().encode(messageOf(LENGTH));
+    const honest: number[] = [];
+    for (let at = 0; at < LENGTH; at += PER_SECOND) {
+      await writer.write(bytes.slice(at, at + PER_SECOND));
+      passTime(1_000 - restMs);
+      if ((at / PER_SECOND) % 10 === 9) {
+        honest.push(await say(app, `honest-${cases}`, 300 * KB));
+        honest.push(await say(app, `shared-${cases}`, 2_500 * KB));
+      }
+      passTime(restMs);
+      await Promise.all([...open.values()].map(({ more }) => more()));
+      for (const attacker of attackers) {
+        // A body that is silent does not notice that it gave way: another one comes beside it.
+        const isSilent = attacker.kilobytesPerSecond === 0 && (at / PER_SECOND) % 5 === 0;
+        if (isSilent || open.get(attacker)?.isAnswered() !== false) await announce(attacker);
+      }
+    }
+    await writer.close();
+    const { status, body } = await answered;
+    await body?.cancel();
+    for (const { leave } of all) await leave();
+    const statuses = await Promise.all(all.map(async (attacking) => (await attacking.answered).status));
+    await app.settled();
+    silences.mockRestore();
+    return { status, honest, announced: all.length, gaveWay: statuses.filter((one) => one === 503).length };
+  }
+
+  test('is answered while tokens, visitors and strangers trickle, and so are other tokens', async () => {
+    const { status, honest, announced, gaveWay } = await sendAmong(ATTACKERS, 500);
+    expect(status).toBe(200);
+    expect(new Set(honest)).toEqual(new Set([200]));
+    expect(announced).toBeGreaterThan(5 * ATTACKERS.length);
+    expect(gaveWay).toBeGreaterThan(announced / 2);
+  });
+
+  test('is answered whatever trickles', async () => {
+    const attacker = fc.record({
+      from: fc.constantFrom('shared/1', 'shared/2', 'mallory/1', 'eve/1', 'visitor/a', 'visitor/b', 'stranger'),
+      kilobytes: fc.integer({ min: 300, max: 31_000 }),
+      kilobytesPerSecond: fc.constantFrom(0, 1, 5, 20, 60),
+    });
+    const attackers = fc.array(attacker, { minLength: 4, maxLength: 12 });
+    await tryAsyncCases(runs(20, 0.1), attackers, fc.integer({ min: 0, max: 999 }), async (all, restMs) => {
+      expect((await sendAmong(all, restMs)).status).toBe(200);
+      return undefined;
+    });
+  });
+});
+
+/** @returns a message that is exactly so long in bytes */
+function messageOf(bytes: number): string {
+  const body = (content: string) =>
+    JSON.stringify({ model: 'claude-haiku-4-5', max_tokens: 10, messages: [{ role: 'user', content }] });
+  return body('a'.repeat(bytes - body('').length));
+}
+
+type AttackingBody = Awaited<ReturnType<typeof beginBody>>;
+
+/** Begins to send a body of an attacker. Its writes fail once it is refused, which is nothing to it. */
+async function beginBody(app: TestApp, { from, kilobytes, kilobytesPerSecond }: Attacker, nth: number) {
+  const length = kilobytes * KB;
+  const isStrange = from === 'stranger';
+  const { readable, writable } = isStrange
+    ? new TransformStream<Uint8Array, Uint8Array>()
+    : new FixedLengthStream(length);
+  const writer = writable.getWriter();
+  const forged = { 'content-type': 'application/json', 'x-hub-signature-256': `sha256=${'0'.repeat(64)}` };
+  const headers = isStrange ? forged : { ...(await headersOfAttacker(from, nth)), 'content-length': String(length) };
+  const path = isStrange ? '/webhooks/github' : '/v1/messages';
+  let sent = 0;
+  let isOver = false;
+  const answered = Promise.resolve(app.fetch(path, { method: 'POST', headers, body: readable })).then(
+    async (response) => {
+      isOver = true;
+      await response.body?.cancel();
+      return response;
+    },
+  );
+  const send = async (bytes: number) => {
+    if (isOver || bytes === 0 || sent + bytes >= length) return;
+    sent += bytes;
+    await writer.write(new Uint8Array(bytes).fill(32)).catch(ignoreRefused);
+  };
+  for (let at = 0; isStrange && at < length; at += 500 * KB) await send(Math.min(500 * KB, length - at - 1));
+  return {
+    answered,
+    isAnswered: () => isOver,
+    more: () => send(kilobytesPerSecond * KB),
+    leave: () => writer.abort(new Error('left')).catch(ignoreRefused),
+  };
+}
+
+async function headersOfAttacker(from: string, nth: number): Promise<Record<string, string>> {
+  const [account = '', token = ''] = from.split('/');
+  const key = `${account}-${nth}`;
+  if (account !== 'visitor') {
+    const made = tokens.get(`${key}/${token}`) ?? tokenOf(key, ['messages']);
+    tokens.set(`${key}/${token}`, made);
+    return { ...bearer(await made), 'content-type': 'application/json' };
+  }
+  const mark = `${token}${nth}`.padStart(32, '0');
+  return { ...bearer(await tokenOf(visitorAccount(mark), ['messages'])), 'content-type': 'application/json' };
+}
+
+/** Ignores that a body which was refused cannot be written to. */
+function ignoreRefused(): void {}

@@ -3,6 +3,7 @@ import { mkdir, readFile, symlink } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { noBrowser } from '#test/support/browser.ts';
+import { EXPLORER_OFF, statusesOfExplorer } from '#test/support/explorer.ts';
 import { tryFirstApp } from '#test/support/first-app.ts';
 import { PackedProject } from '#test/support/packed-project.ts';
 import { root } from '#test/support/root.ts';
@@ -63,6 +64,7 @@ test.each([
         'Sluice: API reference',
         'Build on it: Sluice',
       ]);
+      expect(await statusesOfExplorer(edge.url)).toEqual(EXPLORER_OFF);
     } finally {
       await edge.stop();
     }

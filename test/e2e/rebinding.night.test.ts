@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { noBrowser } from '#test/support/browser.ts';
+import { EXPLORER_OFF, EXPLORER_ON, statusesOfExplorer } from '#test/support/explorer.ts';
 import { PackedProject } from '#test/support/packed-project.ts';
 import {
   EVIL,
@@ -48,10 +49,15 @@ afterAll(async () => {
 const isCommon = (path: string) => /^\/(health|(v1\/)?models(\/x)?)$/.test(path);
 
 describe.skipIf(noBrowser()).each([
-  ['npm start', () => npmStart(KEY)],
-  ['wrangler dev in a fresh clone', () => npmStart(KEY, undefined, { folder: clone, command: WRANGLER })],
-  ['an edge that sluice init has made', () => npmStart(KEY, undefined, { folder: join(project.folder, 'edge') })],
-])('with a key, %s', (_, start) => {
+  ['npm start', EXPLORER_OFF, () => npmStart(KEY)],
+  // Only this one has wrangler's explorer: it shows that the paths are still the explorer's.
+  ['wrangler dev in a fresh clone', EXPLORER_ON, () => npmStart(KEY, undefined, { folder: clone, command: WRANGLER })],
+  [
+    'an edge that sluice init has made',
+    EXPLORER_OFF,
+    () => npmStart(KEY, undefined, { folder: join(project.folder, 'edge') }),
+  ],
+])('with a key, %s', (_, explorer, start) => {
   let edge: Started;
   let browser: Browser;
 
@@ -87,6 +93,10 @@ describe.skipIf(noBrowser()).each([
       `http://localhost:${port}`,
     );
     expect(read).toEqual([false, false, false]);
+  });
+
+  test('has wrangler’s local explorer only where nothing turned it off', async () => {
+    expect(await statusesOfExplorer(edge.url)).toEqual(explorer);
   });
 
   test('answers its own page', async () => {

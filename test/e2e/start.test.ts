@@ -4,6 +4,7 @@ import { promisify } from 'node:util';
 import AnthropicCurrent from '@anthropic-ai/sdk';
 import AnthropicOld from 'anthropic-sdk-0';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { EXPLORER_OFF, statusesOfExplorer } from '#test/support/explorer.ts';
 import { sharedEdge } from '#test/support/shared-start.ts';
 import { failedStart } from '#test/support/start.ts';
 
@@ -109,6 +110,10 @@ describe.each(['1.x', '0.x'] as const)('the official SDK %s, with only its base 
     const { data } = await client.messages.batches.list({ limit: 1 });
     expect(data.map(({ id }) => id)).toEqual([made.id]);
   });
+});
+
+test('wrangler’s local explorer is off', async () => {
+  expect(await statusesOfExplorer(url)).toEqual(EXPLORER_OFF);
 });
 
 test('a malformed setting stops the start with its name', async () => {

@@ -26,6 +26,11 @@ export function containerOf(message: Json | undefined): Container | undefined {
 /** Words about the container that a request names; not those about a file for it. */
 const ABOUT_CONTAINER = /\bcontainer(?!_upload)/i;
 
+/** @returns whether an error of the API is about the container that the request names. @param words those of the error */
+export function isAboutContainer(words: string): boolean {
+  return ABOUT_CONTAINER.test(words);
+}
+
 /**
  * Forgets a container that the upstream does not have any more: the next request goes up without it.
  *
@@ -40,7 +45,7 @@ export function forgetLostContainer(
 ): void {
   const { type, message } = error;
   const isRefusal = type === 'invalid_request_error' || type === 'not_found_error';
-  if (status !== 500 && !(isRefusal && ABOUT_CONTAINER.test(message))) return;
+  if (status !== 500 && !(isRefusal && isAboutContainer(message))) return;
   for (const statuses of [ANSWERED, ['complete']] as const) {
     const turn = latestTurn(transcript, statuses);
     if (turn?.outcome?.container?.id !== id) continue;

@@ -15,6 +15,7 @@ import { writeJson } from '../../kit/json/kept-text.ts';
 import { type Json, memberOf, parseObject } from '../../kit/json/object.ts';
 import { parseOrUndefined } from '../../kit/json/parse.ts';
 import type { EdgeTools } from '../../registry/tools/edge-tools.ts';
+import { isAboutContainer } from './container.ts';
 import { isAboutTool, omitRejectedTool } from './omitted-tools.ts';
 import {
   chosenResults,
@@ -50,6 +51,8 @@ export interface Rejection {
   messages: readonly Json[];
   /** The tools that were sent. */
   tools: unknown;
+  /** The container that the request named; undefined without one. */
+  container: unknown;
   /** The upstream's name of the model. */
   model: string;
 }
@@ -123,6 +126,8 @@ export class RequestRepair<Plan extends RepairablePlan> {
     this.#fresh ??= this.#of.plan().messages.length;
     const fresh = rejection.messages.length - this.#fresh;
     const paths = blocksAtPaths(rejection.text, rejection.messages);
+    // The container may be lost, but the messages are readable: the turn's end decides what the next request names.
+    if (rejection.container !== undefined && paths.length === 0 && isAboutContainer(words)) return undefined;
     const isNew = isStep ? (block: NamedBlock) => this.#mayHaveChanged(block, fresh, rejection) : () => true;
     const old = rejection.messages.slice(0, fresh);
     const named = [

@@ -295,9 +295,9 @@ export class TurnExecutor implements Runner {
       if (messages) this.turn.replaceMessages(messages);
       return undefined;
     }
-    const { messages, tools } = plan.body.json;
+    const { messages, tools, container } = plan.body.json;
     const sent = Array.isArray(messages) ? messages.map((one) => (isObject(one) ? one : {})) : [];
-    const repaired = rejection && repair.next({ ...rejection, messages: sent, tools, model: plan.model });
+    const repaired = rejection && repair.next({ ...rejection, messages: sent, tools, container, model: plan.model });
     if (!repaired) {
       repair.giveUp();
       return undefined;

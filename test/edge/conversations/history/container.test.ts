@@ -1,9 +1,10 @@
 /** Code that waits for the results of tools goes on in its container, or leaves the history. */
 import { describe, expect, test } from 'vitest';
 import { eventsOf } from '#edge/conversations/turn/message-events.ts';
+import { accountStub } from '#edge/durable/stubs.ts';
 import type { Json } from '#edge/kit/json/object.ts';
 import { type TestApp, testApp } from '#test/support/app.ts';
-import { passingTime, rowsOf, stubOf } from '#test/support/conversations.ts';
+import { bindings, passingTime, rowsOf, stubOf } from '#test/support/conversations.ts';
 import { bringIn, rowsBy, WAYS } from '#test/support/rows-by-ways.ts';
 import {
   type Asked,
@@ -112,7 +113,6 @@ describe('a container that the API refuses', () => {
 
   test.each([
     [400, 'Your credit balance is too low to access the Anthropic API'],
-    [400, 'messages.0.content.1.container_upload: File not found'],
     [529, 'Overloaded'],
   ])('is named again where a refusal is about something else: %i %s', async (status, words) => {
     const type = status === 400 ? 'invalid_request_error' : 'overloaded_error';
@@ -123,6 +123,30 @@ describe('a container that the API refuses', () => {
     expect(await ask(bodyOf([RESULT]))).not.toMatchObject({ kind: 'stream' });
     await say(bodyOf([RESULT]));
     expect(containers(bodies)).toEqual([undefined, 'container_1', 'container_1']);
+  });
+
+  test('is named again, with the code that waits in it, where a rejection is about a file for it', async () => {
+    const words = 'messages.0.content.1.container_upload: File not found';
+    const bodies = answeringBy((_, number) =>
+      number === 1
+        ? waits({ container: CONTAINER })
+        : number === 2
+          ? refusal(400, 'invalid_request_error', words)
+          : ran(),
+    );
+    const [text, upload] = [
+      { type: 'text', text: 'How is the weather?' },
+      { type: 'container_upload', file_id: 'file_1' },
+    ];
+    await accountStub(bindings, {}, 'alice').noteMade([{ id: 'file_1', kind: 'file', upstream: '' }]);
+    await say(bodyOf([text, upload], { tools: [CODE, own] }));
+    expect(await ask(bodyOf([RESULT]))).toMatchObject({ kind: 'stream' });
+    expect(containers(bodies)).toEqual([undefined, 'container_1', 'container_1']);
+    expect(bodies[2]?.messages).toEqual([
+      { role: 'user', content: [text, { type: 'text', text: '[a file that can no longer be read]' }] },
+      { role: 'assistant', content: [USE, CALL] },
+      { role: 'user', content: [RESULT] },
+    ]);
   });
 
   test('stays known where its caller has named another one', async () => {

@@ -12,7 +12,10 @@ const ALL_PLUGINS: Record<PluginName, true> = {
   pools: true,
   operator: true,
 };
-plugins.value = new Set(Object.keys(ALL_PLUGINS));
+const includeAllPlugins = () => {
+  plugins.value = new Set(Object.keys(ALL_PLUGINS));
+};
+includeAllPlugins();
 
 // What follows a frame follows at once: a timer would ring when the document is gone.
 options.requestAnimationFrame = queueMicrotask;
@@ -26,13 +29,15 @@ export interface Asked {
 }
 
 /**
- * Answers the page's requests in place of the edge, for as long as a test runs.
+ * Answers the page's requests in place of the edge, for as long as a test runs. The page then knows all plugins until a test says
+ * otherwise: files share its modules, and an earlier one may have read of fewer.
  *
  * @param answer gives a response, or what is answered as JSON
  * @returns what the page has asked so far
  */
 export function fakeEdge(answer: (asked: Asked, headers: Headers) => unknown): Asked[] {
   const all: Asked[] = [];
+  includeAllPlugins();
   vi.stubGlobal('fetch', async (url: string, { method = 'GET', body, headers }: RequestInit = {}) => {
     const { pathname, search } = new URL(url, location.origin);
     const sent = body === undefined || body === null ? undefined : JSON.parse(await new Response(body).text());

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { hiddenAnswer } from '#edge/conversations/views/hidden-answer.ts';
 import { itemTexts, memberTexts } from '#edge/kit/json/edit.ts';
+import { wellFormedJson } from '#edge/kit/json/lone-surrogates.ts';
 import { testApp } from '#test/support/app.ts';
 import { conversationsReach, simulate } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
@@ -60,6 +61,9 @@ function inputsIn(messages: readonly string[]): Map<string, string> {
 
 const idOf = (index: number) => `toolu_${index}`;
 const inputsOf = (all: readonly Case[]) => new Map(all.map(({ input }, index) => [idOf(index), onOneLine(input)]));
+/** The same inputs as they are sent to the API, which rejects half of a character. */
+const asSent = (inputs: ReadonlyMap<string, string>) =>
+  new Map([...inputs].map(([id, input]) => [id, wellFormedJson(input)]));
 
 /** The stream of an answer that makes all calls. */
 const callingAll = (all: readonly Case[], nameOf: (index: number) => string) =>
@@ -176,7 +180,7 @@ test('inputs and results of calls are the text that came: streamed, in calls, ap
 
     // What goes up: the calls, and their results.
     const sent = itemTexts(member(now.up[1] ?? '', 'messages'));
-    expect(inputsIn(sent)).toEqual(wanted);
+    expect(inputsIn(sent)).toEqual(asSent(wanted));
     for (const told of itemTexts(member(sent.at(-1) ?? '', 'content'))) {
       const { tool_use_id, content } = JSON.parse(told) as {
         tool_use_id: string;
@@ -196,8 +200,14 @@ test('inputs and results of calls are the text that came: streamed, in calls, ap
     }
     const importing = (name: string, messages: string) =>
       app.post('/conversations', `{"id":"${name}","model":"${ENTRY.model}","max_tokens":500,"messages":${messages}}`);
-    expect((await importing(`${id}-rows`, rows)).status).toBe(201);
-    expect((await importing(`${id}-shown`, shown)).status).toBe(201);
+    for (const [name, messages] of Object.entries({ rows, shown })) {
+      const sendable = wellFormedJson(messages);
+      if (sendable !== messages) {
+        const rejected = await importing(`${id}-${name}`, messages);
+        expect([rejected.status, await rejected.text()]).toEqual([400, expect.stringContaining('half of a character')]);
+      }
+      expect((await importing(`${id}-${name}`, sendable)).status).toBe(201);
+    }
     expect((await app.post(`/conversations/${id}/fork`, { id: `${id}-fork` })).status).toBe(201);
     const backup = await text(`/accounts/dev/conversations/${id}/backup`);
     const restored = await app.fetch(`/accounts/dev/conversations/${id}-backup/backup`, {
@@ -206,7 +216,10 @@ test('inputs and results of calls are the text that came: streamed, in calls, ap
       headers: { 'content-type': 'application/jsonl' },
     });
     expect([restored.status, restored.ok ? '' : await restored.text()]).toEqual([201, '']);
-    for (const copy of ['rows', 'shown', 'fork', 'backup']) {
+    for (const copy of ['rows', 'shown']) {
+      expect([copy, await storedInputs(text, `${id}-${copy}`)]).toEqual([copy, asSent(wanted)]);
+    }
+    for (const copy of ['fork', 'backup']) {
       expect([copy, await storedInputs(text, `${id}-${copy}`)]).toEqual([copy, wanted]);
     }
     await app.settled();
@@ -285,7 +298,7 @@ test.each(Object.keys(WAYS))(
         expect(await storedInputs(text, id)).toEqual(wanted);
         const content = all.map((_, index) => ({ type: 'tool_result', tool_use_id: idOf(index), content: 'ok' }));
         await (await app.post('/messages', { conversation: id, messages: [user(content)], stream: true })).text();
-        expect(inputsIn(itemTexts(member(now.up[1] ?? '', 'messages')))).toEqual(wanted);
+        expect(inputsIn(itemTexts(member(now.up[1] ?? '', 'messages')))).toEqual(asSent(wanted));
         await app.settled();
       }
     });

@@ -155,7 +155,7 @@ export class Exchange {
    * @returns the upstream's last response, whatever its status from 200 on
    * @throws as `send`, and for a status below 200
    */
-  async send(request: SendRequest, how: Partial<Omit<SendOptions, 'controller' | 'progress'>> = {}): Promise<Response> {
+  async send(request: SendRequest, how: Partial<Omit<SendOptions, 'controller' | 'course'>> = {}): Promise<Response> {
     const { upstream, settings } = this.#options;
     const { STREAM_HEADERS_MS } = settings;
     this.#payment = how.payment;

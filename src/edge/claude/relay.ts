@@ -136,7 +136,7 @@ async function relayBy(exchange: Exchange, request: RelayRequest, options: Relay
   try {
     const { body, routing, rides = false } = request;
     const path = request.path + queryOf(caller.url);
-    const call = { method: caller.method, path, headers, body, routing, rides };
+    const call = { method: caller.method, path, headers, body, routing, streamInternally: rides };
     const response = await exchange.send(call, { caller: caller.headers, payment, waitUntil: options.waitUntil });
     options.onHeaders?.(course.upstream);
     refuseEncoding(response);

@@ -11,6 +11,7 @@ import type { HmacOptions } from '../src/edge/kit/delivery/hmac.ts';
 import { signStandard } from '../src/edge/kit/delivery/standard-webhooks.ts';
 import { SHIPPED_SOURCES } from '../src/edge/plugins/webhooks/shipped-sources.ts';
 import { sourcesOf } from '../src/edge/plugins/webhooks/source-settings.ts';
+import { WRITTEN_KINDS } from '../src/edge/plugins/webhooks/sources/github.ts';
 import type { EventReport } from '../src/edge/plugins/webhooks/webhooks-answers.schema.ts';
 import './all-plugins.mjs';
 import { readArguments } from './arguments.ts';
@@ -76,13 +77,18 @@ async function sample(sender: string, name: string, event: string): Promise<stri
   }
   const payload = JSON.parse(await readFile(path, 'utf8')) as Json;
   if (key.hmac) return JSON.stringify(withId(payload, key.id ?? '/sample', event));
-  // Two bodies of GitHub are never equal, because they contain times.
-  if (sender === 'github') return JSON.stringify({ ...payload, sample: event });
+  // GitHub's event is identified by the time at which its text was written.
+  if (sender === 'github') return JSON.stringify(withId(payload, `${pathOfWritten(payload)}/updated_at`, event));
   if (sender === 'stripe') return JSON.stringify({ ...payload, id: event });
   // The time of a message is its id in its channel.
   if (sender === 'slack' && typeof payload.event === 'object')
     return JSON.stringify({ ...payload, event_id: event, event: { ...payload.event, ts: event } });
   return JSON.stringify(payload);
+}
+
+/** @returns a JSON Pointer to what was written in an event of GitHub */
+function pathOfWritten(payload: Json): string {
+  return `/${WRITTEN_KINDS.find((kind) => payload[kind])}`;
 }
 
 /** @returns a payload with an id where a JSON Pointer says so, unless an object on the way to it is missing */

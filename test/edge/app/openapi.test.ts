@@ -188,7 +188,7 @@ describe('the edge answers as it is described', () => {
     batchesReach((url, init) => upstream(new Request(url, init)));
     const app = simulatedEdge({ ...SENDERS, ...VISITORS, DEPLOYMENT_LIMITS: '{}' }, clock, upstream);
     const admin = bearer(await tokenOf('alice', SCOPES));
-    await inboxOf('github').accept(eventOf('github_72d3162e-cc78-11e3-81ab-4c9367dc0958'));
+    await inboxOf('github').accept(eventOf('github_issue-3001-2026-11-20T090000Z'));
     // A backup is only taken up by what is new.
     const restores = ({ key }: Asked) => Number(key.endsWith('/backup'));
     const making = described.filter(({ key }) => makes(key)).sort((left, right) => restores(right) - restores(left));

@@ -5,7 +5,7 @@ import { SHIPPED_SOURCES } from './shipped-sources.ts';
 import { WEBHOOK_ROUTES } from './webhooks.route.ts';
 import { eventReport, eventRow, received, replayed, sourceRow } from './webhooks-answers.schema.ts';
 
-const id = 'github_72d3162e-cc78-11e3-81ab-4c9367dc0958';
+const id = 'github_issue-3001-2026-11-20T090000Z';
 const row = {
   type: 'webhook_event',
   event_id: id,

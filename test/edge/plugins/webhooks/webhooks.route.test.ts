@@ -21,6 +21,9 @@ import dispute from '../../../../examples/webhooks/stripe/dispute.json';
 import refund from '../../../../examples/webhooks/stripe/refund.json';
 import { signGithub, signHmac, signSlack, signStripe } from '../../../../scripts/sign-webhook.ts';
 
+const ISSUE_EVENT = 'github_issue-3001-2026-11-20T090000Z';
+/** An event that is known by its delivery. */
+const UNTIMED = { ...issue, issue: { ...issue.issue, updated_at: undefined } };
 const OTHER = 'whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD';
 const SECRETS = {
   WEBHOOKS: JSON.stringify(SHIPPED_SOURCES.map((source) => ({ source, secret: 'OUR_WEBHOOK_SECRET' }))),
@@ -75,30 +78,30 @@ describe('a signed event', () => {
   test('is accepted once, and enqueued by its id alone', async () => {
     const edge = edgeOf();
     const first = await send(edge, 'github', issue);
-    expect([first.status, await first.json()]).toEqual([202, { event_id: 'github_one', status: 'accepted' }]);
+    expect([first.status, await first.json()]).toEqual([202, { event_id: ISSUE_EVENT, status: 'accepted' }]);
     const second = await send(edge, 'github', issue);
-    expect([second.status, await second.json()]).toEqual([200, { event_id: 'github_one', status: 'duplicate' }]);
+    expect([second.status, await second.json()]).toEqual([200, { event_id: ISSUE_EVENT, status: 'duplicate' }]);
     await edge.settled();
-    expect(edge.queued).toEqual(['github_one']);
+    expect(edge.queued).toEqual([ISSUE_EVENT]);
     expect(edge.sent).toEqual([]);
     expect(edge.log.at(0)).toMatchObject({
       route: '/webhooks/:source',
       account: 'webhook-github',
-      event_id: 'github_one',
+      event_id: ISSUE_EVENT,
     });
     expect(JSON.stringify(edge.log)).not.toContain('crashes');
     expect(JSON.stringify(edge.log)).not.toContain(WEBHOOK_SECRET.slice(6));
   });
 
   test.each<[Source, string, object, string, RegExp]>([
-    ['github', 'an issue', issue, 'github_one', /^Crash with an error.*TypeError/s],
-    ['github', 'a comment', comment, 'github_one', /^How do I export/],
-    ['github', 'a pull request', pullRequest, 'github_one', /^Add a feature/],
+    ['github', 'an issue', issue, ISSUE_EVENT, /^Crash with an error.*TypeError/s],
+    ['github', 'a comment', comment, 'github_comment-9001-2026-11-20T090500Z', /^How do I export/],
+    ['github', 'a pull request', pullRequest, 'github_pull_request-4001-2026-11-20T100000Z', /^Add a feature/],
     [
       'github',
       'an edited title',
       { ...issue, action: 'edited', changes: { title: { from: 'Crash' } } },
-      'github_one',
+      ISSUE_EVENT,
       /^Crash with an error/,
     ],
     ['stripe', 'a dispute', dispute, 'stripe_evt_1', /^Dispute, reason: fraudulent.*order: A-1009.*somebody else/s],
@@ -177,7 +180,7 @@ describe('a signed event', () => {
     const ids = new Set<string>();
     for (const id of ['a/b', 'a b', 'x'.repeat(200), 'sha256-0', 'ü']) {
       const answer = (await (
-        await send(edge, 'github', { ...issue, id }, WEBHOOK_SECRET, encodeURIComponent(id))
+        await send(edge, 'github', { ...UNTIMED, id }, WEBHOOK_SECRET, encodeURIComponent(id))
       ).json()) as {
         event_id: string;
       };
@@ -193,16 +196,58 @@ describe('a signed event', () => {
 
   test('of GitHub, whose signature covers the body alone, is the same one under any id that it is sent again', async () => {
     const edge = edgeOf();
-    await send(edge, 'github', issue);
+    await send(edge, 'github', UNTIMED);
     const again = await edge.fetch('/webhooks/github', {
       method: 'POST',
-      headers: { ...(await signed('github', JSON.stringify(issue))), 'x-github-delivery': 'another-one' },
-      body: JSON.stringify(issue),
+      headers: { ...(await signed('github', JSON.stringify(UNTIMED))), 'x-github-delivery': 'another-one' },
+      body: JSON.stringify(UNTIMED),
     });
     expect([again.status, await again.json()]).toEqual([200, { event_id: 'github_one', status: 'duplicate' }]);
-    expect((await send(edge, 'github', comment, WEBHOOK_SECRET, 'two')).status).toBe(202);
+    expect((await send(edge, 'github', { ...UNTIMED, number: 2 }, WEBHOOK_SECRET, 'two')).status).toBe(202);
     await edge.settled();
     expect(edge.queued).toEqual(['github_one', 'github_two']);
+  });
+
+  describe('of GitHub', () => {
+    const at = { id: 42, updated_at: '2026-11-20T12:00:00Z' };
+    const opened = { ...issue, issue: { ...issue.issue, ...at } };
+
+    test('is one where an app and its repository deliver it, and another one once it is edited', async () => {
+      const edge = edgeOf();
+      const comes = async (delivery: string, payload: object) =>
+        await (await send(edge, 'github', payload, WEBHOOK_SECRET, delivery)).json();
+      const event_id = 'github_issue-42-2026-11-20T120000Z';
+      expect(await comes('of-the-repository', opened)).toEqual({ event_id, status: 'accepted' });
+      const ofApp = { ...opened, installation: { id: 7 } };
+      expect(await comes('of-the-app', ofApp)).toEqual({ event_id, status: 'duplicate' });
+      expect(await comes('labeled', { ...ofApp, action: 'labeled' })).toMatchObject({ status: 'ignored' });
+      const edited = { ...opened, action: 'edited', changes: { body: { from: 'It crashes.' } } };
+      edited.issue = { ...opened.issue, updated_at: '2026-11-20T12:00:09Z' };
+      expect(await comes('edited', edited)).toEqual({
+        event_id: 'github_issue-42-2026-11-20T120009Z',
+        status: 'accepted',
+      });
+      const commented = { ...opened, action: 'created', comment: { ...comment.comment, ...at } };
+      expect(await comes('commented', commented)).toMatchObject({
+        event_id: 'github_comment-42-2026-11-20T120000Z',
+        status: 'accepted',
+      });
+      await edge.settled();
+      expect(edge.queued).toHaveLength(3);
+    });
+
+    test('is one for a submitted review, and another one for each edit of it, which keeps its time', async () => {
+      const edge = edgeOf();
+      const review = { id: 9, body: 'Please add a test.', submitted_at: '2026-11-20T12:00:00Z' };
+      const changes = { body: { from: 'Add a test.' } };
+      const ids: unknown[] = [];
+      for (const [delivery, action] of Object.entries({ one: 'submitted', two: 'edited', three: 'edited' })) {
+        const payload = { action, delivery, review, changes, pull_request: pullRequest.pull_request };
+        const answer = await send(edge, 'github', payload, WEBHOOK_SECRET, delivery);
+        ids.push(((await answer.json()) as { event_id: string }).event_id);
+      }
+      expect(ids).toEqual(['github_review-9-2026-11-20T120000Z', 'github_two', 'github_three']);
+    });
   });
 
   test('of Slack is one where a mention comes as `message` and as `app_mention`, and another in another channel', async () => {
@@ -464,7 +509,7 @@ describe('what is no event', () => {
 describe('an admin', () => {
   test('sees the events of a source, each by itself, and has one replayed', async () => {
     const edge = edgeOf();
-    for (const id of ['a', 'b', 'c']) await send(edge, 'github', { ...issue, id }, WEBHOOK_SECRET, id);
+    for (const id of ['a', 'b', 'c']) await send(edge, 'github', { ...UNTIMED, id }, WEBHOOK_SECRET, id);
     const headers = bearer(await tokenOf('root', ['admin']));
     const get = async <T>(path: string) => (await (await edge.fetch(path, { headers })).json()) as T;
     const list = await get<{ data: EventRow[]; has_more: boolean; last_id: string }>('/webhooks/github/events?limit=2');
@@ -495,17 +540,21 @@ describe('an admin', () => {
   test('alone does: others get 403 without the scope, and 404 by any id that is not there', async () => {
     const edge = edgeOf();
     await send(edge, 'github', issue);
-    const paths = ['/webhooks/github/events', '/webhooks/github/events/github_one'];
+    const paths = ['/webhooks/github/events', `/webhooks/github/events/${ISSUE_EVENT}`];
     for (const path of paths) {
       expect((await edge.fetch(path)).status).toBe(401);
       const headers = bearer(await tokenOf('alice', ['messages', 'classify', 'prefixes']));
       expect((await edge.fetch(path, { headers })).status).toBe(403);
     }
     const headers = bearer(await tokenOf('root', ['admin']));
-    for (const path of ['/webhooks/stripe/events/github_one', '/webhooks/github/events/x', '/webhooks/none/events']) {
+    for (const path of [
+      `/webhooks/stripe/events/${ISSUE_EVENT}`,
+      '/webhooks/github/events/x',
+      '/webhooks/none/events',
+    ]) {
       expect((await edge.fetch(path, { headers })).status).toBe(404);
     }
-    const replay = await edge.fetch('/webhooks/stripe/events/github_one/replay', { method: 'POST', headers });
+    const replay = await edge.fetch(`/webhooks/stripe/events/${ISSUE_EVENT}/replay`, { method: 'POST', headers });
     expect(replay.status).toBe(404);
   });
 });

@@ -2,16 +2,18 @@ import { stringOrUndefined } from '../../../kit/json/object.ts';
 import { defineWebhook, type IncomingEvent } from './define-webhook.ts';
 import { verifyGithub } from './signatures.ts';
 
-type Written = Partial<Record<'title' | 'body' | 'html_url', unknown>>;
+type Written = Partial<Record<'id' | 'title' | 'body' | 'html_url' | 'updated_at' | 'submitted_at', unknown>>;
 
 /** Who wrote a text, or whose action an event tells of. */
 interface Actor {
   type?: unknown;
 }
 
-type GithubBody = Partial<
-  Record<'action' | 'issue' | 'pull_request' | 'comment' | 'review' | 'discussion', Written & string & { user?: Actor }>
-> & {
+/** What can be written, the most specific first: an event about a comment also contains its issue. */
+export const WRITTEN_KINDS = ['comment', 'review', 'issue', 'pull_request', 'discussion'] as const;
+
+type GithubBody = Partial<Record<(typeof WRITTEN_KINDS)[number], Written & { user?: Actor }>> & {
+  action?: unknown;
   /** Of an edit: the fields that it has changed, as they were before. */
   changes?: Partial<Record<'title' | 'body', unknown>>;
   sender?: Actor;
@@ -23,14 +25,28 @@ const WRITING = new Set<unknown>(['opened', 'edited', 'created', 'submitted', un
 const isBot = (actor?: Actor | null) => actor?.type === 'Bot';
 
 /** @returns what a person wrote: the comment if the event is about one, otherwise the issue, pull request or discussion */
-function writtenIn({ body }: IncomingEvent<GithubBody>): Written | undefined {
+function writtenIn({ body }: IncomingEvent<GithubBody>): (Written & { kind: string }) | undefined {
   if (!WRITING.has(body.action)) return undefined;
   // An edit may change something else, such as the base of a pull request.
   if (body.action === 'edited' && body.changes?.title === undefined && body.changes?.body === undefined)
     return undefined;
-  const written = body.comment ?? body.review ?? body.issue ?? body.pull_request ?? body.discussion;
+  const kind = WRITTEN_KINDS.find((name) => body[name]);
+  const written = kind && body[kind];
   // A receiver that comments with the label would otherwise be answered with a label, for ever.
-  return isBot(body.sender) || isBot(written?.user) ? undefined : written;
+  return !written || isBot(body.sender) || isBot(written.user) ? undefined : { ...written, kind };
+}
+
+/**
+ * Identifies a text by its kind, its id and the time at which it was written. The webhook of an app and that of a repository
+ * deliver the same event under different delivery ids.
+ *
+ * @returns undefined if the event does not contain all three
+ */
+function idOfWritten(event: IncomingEvent<GithubBody>): string | undefined {
+  const { kind, id, updated_at, submitted_at } = writtenIn(event) ?? {};
+  // An edited review keeps the time of its submission.
+  const at = updated_at ?? (event.body.action === 'submitted' ? submitted_at : undefined);
+  return typeof id === 'number' && typeof at === 'string' ? `${kind}-${id}-${at.replaceAll(':', '')}` : undefined;
 }
 
 /** Issues, pull requests, discussions, and comments on them, as GitHub sends them with the content type JSON. */
@@ -39,7 +55,7 @@ export const github = defineWebhook<GithubBody>({
   verify: verifyGithub,
   // The most that GitHub sends.
   maxBodyBytes: 25 * 1024 * 1024,
-  id: ({ headers }) => headers.get('x-github-delivery') ?? undefined,
+  id: (event) => idOfWritten(event) ?? event.headers.get('x-github-delivery') ?? undefined,
   text: (event) => {
     const written = writtenIn(event);
     const parts = [written?.title, written?.body].filter((part) => typeof part === 'string' && part.trim() !== '');

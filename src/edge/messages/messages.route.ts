@@ -4,7 +4,7 @@ import { hidesTools } from '../auth/identity/only.ts';
 import { route } from '../auth/route.ts';
 import { COUNT_TIMEOUT_MS } from '../claude/count-tokens.ts';
 import { countRequest, validateMessages } from '../claude/messages.schema.ts';
-import { modelHint } from '../claude/models/model-hint.ts';
+import { hintHeaders } from '../claude/models/model-hint.ts';
 import { inputCosts } from '../claude/pricing/cost.ts';
 import { defaultModel } from '../claude/pricing/default-model.ts';
 import { relay } from '../claude/relay.ts';
@@ -107,9 +107,9 @@ async function answerCount(c: Context<AppEnv>, isShort: boolean): Promise<Respon
       onHeaders,
     },
   ).finally(() => tellOfKeys(context, upstream));
-  const extra = { ...quota, ...endHeaders(answeredBy) };
+  const hint = isBound ? {} : hintHeaders(response.status, name, settings.models);
+  const extra = { ...quota, ...endHeaders(answeredBy), ...hint };
   for (const [header, value] of Object.entries(extra)) response.headers.set(header, value);
-  addModelHint(response.headers, response.status, { model: name, settings });
   if (!response.ok) return response;
   const counted = upstreamCount.safeParse(await response.json()).data;
   if (!counted) throw new ApiError('api_error', 'The upstream’s count could not be read. Try again.');
@@ -172,16 +172,6 @@ function addDefaults(
 ): JsonBody {
   const { text, json } = defaults ? withMessageDefaults(body, defaults, names) : body;
   return json === body.json ? body : withText(body, text, json);
-}
-
-/** Explains the upstream's 404 for a model in a header: its body stays as it is. */
-function addModelHint(
-  headers: Headers,
-  status: number,
-  { model, settings }: { model: string; settings: Settings },
-): void {
-  const hint = status === 404 ? modelHint(model, settings.models) : undefined;
-  if (hint !== undefined) headers.set('sluice-hint', hint);
 }
 
 /** @throws ApiError 400 for a request without a model, which says what can be sent or set */
@@ -383,7 +373,10 @@ async function relayedMessage(
       },
     },
   );
-  addModelHint(response.headers, response.status, { model: meter.model, settings });
+  const isBound = c.get('identity').only !== undefined;
+  // To a restricted token it would name the model of the agent.
+  const hint = isBound ? {} : hintHeaders(response.status, meter.model, settings.models);
+  for (const [header, value] of Object.entries(hint)) response.headers.set(header, value);
   // A client with the whole answer may use its ids at once, so they are noted first.
   if (noted !== undefined) await noted;
   const { ok, status } = response;

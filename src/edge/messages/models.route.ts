@@ -84,7 +84,9 @@ async function readModel(c: Context<AppEnv>): Promise<Response> {
   if (!MODEL_NAME.test(name)) throw unknownModel();
   const allowed = await allowedModels(c);
   if (allowed && !mayUse(name, allowed, models)) {
-    throw notFound(`This account may not use ${name.slice(0, 128)}. GET /models lists the models that it may.`);
+    const hint = modelHint(models.resolve(name), models);
+    const sentences = [`This account may not use ${name.slice(0, 128)}.`, ...(hint === undefined ? [] : [hint])];
+    throw notFound(`${sentences.join(' ')} GET /models lists the models that it may.`);
   }
   const { pool } = upstreamFor(c);
   if (!pool) return await answerModels(c, `${LIST}/${encodeURIComponent(models.resolve(name))}`);

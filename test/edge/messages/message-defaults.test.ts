@@ -106,6 +106,17 @@ describe('MESSAGE_DEFAULTS', () => {
     }
   });
 
+  test('does not apply to the items of a batch', async () => {
+    const { post, app } = await edgeWith(DEFAULTS);
+    const { stream: _, ...params } = hi;
+    const rejected = await post('/v1/messages/batches', { requests: [{ custom_id: 'one', params }] });
+    expect([rejected.status, (await errorOf(rejected)).message]).toEqual([
+      400,
+      expect.stringContaining('model: Field required'),
+    ]);
+    expect(app.sent).toEqual([]);
+  });
+
   test('does not apply to a restricted token', async () => {
     const { app } = await edgeWith(DEFAULTS);
     const restricted = bearer(await tokenOf('restricted', ['messages'], { only: { agents: ['support'] } }));

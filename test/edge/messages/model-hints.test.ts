@@ -1,5 +1,7 @@
-import { expect, test } from 'vitest';
-import { errorOf, testApp } from '#test/support/app.ts';
+import { describe, expect, test } from 'vitest';
+import type { Json } from '#edge/kit/json/object.ts';
+import { ask } from '#test/support/agents.ts';
+import { testApp } from '#test/support/app.ts';
 import { answeringBy } from '#test/support/scripted-runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
 
@@ -26,12 +28,87 @@ test.each([
   }
 });
 
-test('a rejection by Sluice itself has the hint in its message', async () => {
-  const list = [{ name: 'one', kind: 'anthropic', base_url: 'https://one.example.com' }];
-  const vars = { ...DEPLOYED, UPSTREAM: 'anthropic', UPSTREAMS: JSON.stringify(list), UPSTREAM_ONE_KEY: 'one' };
-  const app = testApp(() => Response.json({}), vars);
-  const headers = bearer(await tokenOf('hints', ['messages']));
-  const response = await app.fetch('/v1/models/claude-sonet-5-5', { headers });
-  expect(response.status).toBe(404);
-  expect((await errorOf(response)).message).toContain('Did you mean claude-sonnet-5-5? GET /models');
+const QUESTION = { max_tokens: 9, messages: [{ role: 'user', content: 'Hi' }] };
+
+test('the hint is about the model of the agent that answers, and is hidden from restricted tokens', async () => {
+  const notFound = () => Response.json(NOT_FOUND, { status: 404 });
+  const app = testApp(notFound, DEPLOYED);
+  answeringBy(notFound);
+  const account = `hints-${crypto.randomUUID()}`;
+  const headers = bearer(await tokenOf(account, ['messages', 'prefixes']));
+  const put = await ask(app, 'PUT', '/agents/old', headers, { model: 'claude-3-5-sonnet-latest', max_tokens: 9 });
+  expect(put.status).toBe(200);
+  const restricted = bearer(await tokenOf(account, ['messages'], { only: { agents: ['own:old'] } }));
+  for (const stream of [false, true]) {
+    for (const more of [{}, { conversation: `c-${stream}` }]) {
+      const body = { ...QUESTION, ...more, model: 'claude-sonet-5-5', agent: 'old', stream };
+      const response = await app.post('/messages', body, headers);
+      expect([response.status, response.headers.get('sluice-hint')], JSON.stringify(more)).toEqual([
+        404,
+        expect.stringContaining('claude-3-5-sonnet-latest was retired on 2025-10-28. Use claude-sonnet-4-6'),
+      ]);
+      await response.body?.cancel();
+      if (!('conversation' in more)) continue;
+      const page = await app.post('/messages', { ...body, conversation: `p-${stream}` }, restricted);
+      expect([page.status, page.headers.get('sluice-hint')]).toEqual([404, null]);
+      await page.body?.cancel();
+    }
+  }
+});
+
+describe('a rejection by Sluice itself has the hint in its message', () => {
+  const account = 'hints-of-limits';
+
+  /** The message about a model of an account with these limits. */
+  async function rejection(limits: object, path: string, body?: object): Promise<string> {
+    const app = testApp(() => Response.json({}), DEPLOYED);
+    const set = await ask(app, 'PUT', `/accounts/${account}/limits`, bearer(await tokenOf('root', ['admin'])), limits);
+    expect(set.status).toBe(200);
+    const headers = bearer(await tokenOf(account, ['messages', 'classify', 'prefixes']));
+    const { status, body: answer } = await ask(app, body ? 'POST' : 'GET', path, headers, body);
+    expect([403, 404]).toContain(status);
+    expect(app.sent).toEqual([]);
+    return (answer.error as Json).message as string;
+  }
+
+  test.each([
+    ['POST /messages', { ...QUESTION, model: 'claude-sonet-5-5' }],
+    ['POST /v1/messages', { ...QUESTION, model: 'claude-sonet-5-5' }],
+    ['POST /classify', { input: 'Hi', labels: ['a', 'b'], model: 'claude-sonet-5-5' }],
+    [
+      'POST /v1/messages/batches',
+      { requests: [{ custom_id: 'one', params: { ...QUESTION, model: 'claude-sonet-5-5' } }] },
+    ],
+    ['GET /v1/models/claude-sonet-5-5', undefined],
+  ])('where the limit `models` does not name the model: %s', async (route, body) => {
+    const message = await rejection({ models: ['claude-sonnet-5-5'] }, route.split(' ')[1] ?? '', body);
+    expect(message).toMatch(/^This account may not use claude-sonet-5-5\. .*Did you mean claude-sonnet-5-5\? /);
+  });
+
+  test('where the account has a limit in USD, and the model no price', async () => {
+    const message = await rejection({ usd_per_day: 1 }, '/messages', {
+      ...QUESTION,
+      model: 'claude-sonnet-4-20250514',
+    });
+    expect(message).toMatch(
+      /knows no price of claude-sonnet-4-20250514\. .* was retired on 2026-06-15\. Use claude-son/,
+    );
+  });
+
+  test.each([
+    ['/messages', { ...QUESTION, model: 'claude-sonet-5-5' }],
+    ['/v1/models/claude-sonet-5-5', undefined],
+  ])('where none of several upstreams serves it: %s', async (path, body) => {
+    const list = [
+      { name: 'one', kind: 'anthropic', base_url: 'https://one.example.com', models: ['claude-sonnet-5-5'] },
+    ];
+    const vars = { ...DEPLOYED, UPSTREAM: 'anthropic', UPSTREAMS: JSON.stringify(list), UPSTREAM_ONE_KEY: 'one' };
+    const app = testApp(() => Response.json({}), vars);
+    const headers = bearer(await tokenOf('hints', ['messages']));
+    const { status, body: answer } = await ask(app, body ? 'POST' : 'GET', path, headers, body);
+    expect([status, (answer.error as Json).message]).toEqual([
+      404,
+      expect.stringContaining('Did you mean claude-sonnet-5-5? GET /models'),
+    ]);
+  });
 });

@@ -4,6 +4,7 @@ import { HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
 import { getOrMake } from '../../kit/cache/get-or-make.ts';
 import { LruCache } from '../../kit/cache/lru.ts';
 import { ApiError, DO_NOT_RETRY } from '../../kit/http/errors.ts';
+import { modelHint } from '../models/model-hint.ts';
 import { LONGEST_MODEL_NAME, type ModelTable } from '../models/models.ts';
 import { cacheWrites, type TokenCounts } from '../pricing/cost.ts';
 import type { OpenUpstream } from '../providers/entry.ts';
@@ -97,8 +98,12 @@ export function upstreamsFor(
   if (only !== undefined) return [namedUpstream(all, only, call, model)];
   const serving = model === undefined ? all : all.filter((one) => one.idOf(model) !== undefined);
   if (serving.length === 0) {
-    const message = `No upstream of this edge serves ${(model ?? '').slice(0, 128)}. GET /models lists the models that there are.`;
-    throw new NoUpstream('not_found_error', message);
+    const hint = modelHint(model ?? '', models);
+    const sentences = [
+      `No upstream of this edge serves ${(model ?? '').slice(0, 128)}.`,
+      ...(hint === undefined ? [] : [hint]),
+    ];
+    throw new NoUpstream('not_found_error', `${sentences.join(' ')} GET /models lists the models that there are.`);
   }
   const able = serving.filter((one) => lackOf(one, call, owned) === undefined && !avoids?.(one.name));
   if (able.length === 0) {

@@ -3,7 +3,6 @@ import type { Context } from 'hono';
 import { basePath } from 'hono/route';
 import type { AppEnv } from '../../auth/context.ts';
 import { headersUp, type PlainHeaders } from '../../claude/headers.ts';
-import { modelHint } from '../../claude/models/model-hint.ts';
 import { queryOf } from '../../claude/relay.ts';
 import type { MemberValues } from '../../claude/request/member.ts';
 import { checkMembers, readOption } from '../../claude/request/members.ts';
@@ -103,10 +102,8 @@ export async function proxyTurn(
   const { outcome, nanodollars, budget } = answer.trailer ?? {};
   if (outcome) logOutcome(c)(outcome, nanodollars);
   if (answer.kind === 'ended') return new Response(answer.events, { headers: eventStreamHeaders(headers) });
-  const named = answer.status === 404 && entry.line.model !== undefined ? entry.line.model : undefined;
-  const models = c.get('settings').models;
-  const hint = named === undefined ? undefined : modelHint(models.resolve(named), models);
-  if (hint !== undefined) headers['sluice-hint'] = hint;
+  // It would name the model of the agent.
+  if (isBound) delete headers['sluice-hint'];
   if (answer.status < 300) Object.assign(headers, endHeaders(undefined, nanodollars, budget));
   headers['content-type'] = 'application/json';
   if (background && headers.location !== undefined) headers.location = mountedPath(c, headers.location);

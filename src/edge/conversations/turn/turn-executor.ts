@@ -4,6 +4,7 @@ import { isEventStream, refuseEncoding } from '../../claude/content-type.ts';
 import { Exchange, READ_ON_MS, UNWANTED_HEADERS_MS } from '../../claude/exchange.ts';
 import { interrupted, timedOut } from '../../claude/failure.ts';
 import { givenUpAt } from '../../claude/keep-alive.ts';
+import { hintHeaders } from '../../claude/models/model-hint.ts';
 import { unanswered } from '../../claude/outcome.ts';
 import type { BodyChanges } from '../../claude/providers/kind.ts';
 import { idsInTurn } from '../../claude/request/named-ids.ts';
@@ -248,6 +249,7 @@ export class TurnExecutor implements Runner {
     plan.share?.leave();
     const quota = {
       ...paid.headers(progress.upstream),
+      ...hintHeaders(response.status, this.model ?? plan.model, settings.models),
       ...(omitted > 0 && { 'sluice-history-omitted': String(omitted) }),
       ...(omittedTools.length > 0 && { 'sluice-tools-omitted': omittedTools.join(', ') }),
     };

@@ -54,17 +54,18 @@ async function releaseIfLost<T>(request: MeterRequest, admitting: Promise<T>): P
 
 async function admitTry(choice: ModelChoice, number: number, later?: LaterTry): Promise<Admission> {
   const { request } = choice;
+  const { models } = request.settings;
   const { earlier = 0 } = later ?? {};
   const first = await decideForModel(choice, later);
   let latest = first;
   // If the budget does not pay for this model, it may pay for another one.
   const isTooDear = first.answer.outcome === 'refused' && first.answer.refusal.reason === 'spend';
   while (isTooDear && latest.answer.outcome !== 'admitted') {
-    if (!(await choice.next())) return grantedBy(first.answer) as never;
+    if (!(await choice.next())) return grantedBy(first.answer, models) as never;
     latest = await decideForModel(choice, later);
   }
   const { answer, worstCase, terms, startedAt, isKept } = latest;
-  const admitted = grantedBy(answer);
+  const admitted = grantedBy(answer, models);
   const budget = budgetBefore(admitted);
   const grant = {
     ...grantOf(worstCase, terms, admitted),
@@ -267,7 +268,7 @@ export async function admitTokenCount(
   request: Omit<MeterRequest, 'body' | 'upstream' | 'headers'>,
 ): Promise<Record<string, string>> {
   const answer = await askAndList(request, admissionRequestOf(request));
-  return quotaHeaders(grantedBy(answer).standing);
+  return quotaHeaders(grantedBy(answer, request.settings.models).standing);
 }
 
 /** @returns the number of a try, from its name in the ledger. The first try of a request has no number; it is 1. */

@@ -3,7 +3,7 @@
 import type { RequestContext } from '../../auth/context.ts';
 import type { Identity } from '../../auth/identity/caller.ts';
 import { isVisitor } from '../../auth/identity/identity.ts';
-import { LONGEST_MODEL_NAME } from '../../claude/models/models.ts';
+import { LONGEST_MODEL_NAME, type ModelTable } from '../../claude/models/models.ts';
 import type { Settings } from '../../config/settings.ts';
 import { ObjectUnreachable } from '../../durable/call-object.ts';
 import { type ApiError, finalError, misconfigured } from '../../kit/http/errors.ts';
@@ -137,7 +137,10 @@ export function unsent(
  * @returns the admission, if the account has admitted the request
  * @throws ApiError for every other answer
  */
-export function grantedBy(answer: AdmissionDecision): Extract<AdmissionDecision, { outcome: 'admitted' }> {
+export function grantedBy(
+  answer: AdmissionDecision,
+  models?: ModelTable,
+): Extract<AdmissionDecision, { outcome: 'admitted' }> {
   switch (answer.outcome) {
     case 'admitted':
       return answer;
@@ -146,7 +149,7 @@ export function grantedBy(answer: AdmissionDecision): Extract<AdmissionDecision,
     case 'withdrawn':
       throw withdrawn(answer.kind, answer.ref);
     case 'refused':
-      throw refusalError(answer.refusal, answer.quota);
+      throw refusalError(answer.refusal, answer.quota, models);
     case 'full':
       throw storageError(answer);
     case 'unpayable':

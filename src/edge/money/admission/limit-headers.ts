@@ -1,3 +1,5 @@
+import { modelHint } from '../../claude/models/model-hint.ts';
+import type { ModelTable } from '../../claude/models/models.ts';
 import { sayAllowed } from '../../claude/pricing/allowed-models.ts';
 import { toUsd } from '../../claude/pricing/cost.ts';
 import { ApiError, comeAgain, DO_NOT_RETRY, type ErrorType, finalError } from '../../kit/http/errors.ts';
@@ -70,9 +72,12 @@ export function loweredHeaders({
 /**
  * Makes the error of a refusal, with the headers that clients read, and a sentence that says what to do. The refusal is its
  * cause.
+ *
+ * @param models finds what is wrong with the name of a model
  */
-export function refusalError(refusal: Refusal, quota: QuotaStatus): ApiError {
+export function refusalError(refusal: Refusal, quota: QuotaStatus, models?: ModelTable): ApiError {
   const { by = 'account', model, retryAfter } = refusal;
+  const hint = model && models && modelHint(model, models);
   const needsCount = ['spend', 'held'].includes(refusal.reason) || refusal.limit === 'input_tokens_per_minute';
   const more = refusal.uncounted && needsCount && !refusal.noCredit ? NOT_COUNTED : '';
   const errorOf = (type: ErrorType, message: string, headers: Record<string, string>) =>
@@ -85,13 +90,13 @@ export function refusalError(refusal: Refusal, quota: QuotaStatus): ApiError {
     case 'model':
       return errorOf(
         'permission_error',
-        `This ${by === 'token' ? by : 'account'} may not use ${model ?? 'this model'}. ${sayAllowed(refusal.allowed ?? [])}`,
+        `This ${by === 'token' ? by : 'account'} may not use ${model ?? 'this model'}. ${hint ? `${hint} ` : ''}${sayAllowed(refusal.allowed ?? [])}`,
         DO_NOT_RETRY,
       );
     case 'unpriced':
       return errorOf(
         'permission_error',
-        `This account has a limit in USD, and this edge knows no price of ${model || 'this model'}. Use a model that /models lists, or have its operator add it to PRICES.`,
+        `This account has a limit in USD, and this edge knows no price of ${model || 'this model'}. ${hint || 'Use a model that /models lists, or have its operator add it to PRICES.'}`,
         DO_NOT_RETRY,
       );
     case 'requests':

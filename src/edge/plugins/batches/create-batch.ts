@@ -6,6 +6,7 @@
 
 import { contextOf, type RequestContext } from '../../auth/context.ts';
 import { headersUp } from '../../claude/headers.ts';
+import type { ModelTable } from '../../claude/models/models.ts';
 import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import { upstreamFor } from '../../claude/upstream.ts';
 import { pricesAt } from '../../claude/upstreams/prices.ts';
@@ -184,7 +185,7 @@ async function closeBatch(
       return batchOrRefusal(state, context);
     }
     if ('unlisted' in decision && decision.unlisted) context.waitUntil(putOnList(context));
-    if (decision.outcome !== 'admitted') throw refusal(decision, total);
+    if (decision.outcome !== 'admitted') throw refusal(decision, total, settings.models);
     isClosing = await callBatch(place, (batch) => batch.closing());
     if (!isClosing) throw tryAgain('The batch could not be sent. Send it again.', 'batch_late');
   } finally {
@@ -246,18 +247,22 @@ async function estimate({ context, total }: Creation, order: BatchOrder): Promis
   const cost_usd = toUsd(order.rows.reduce((sum, { cost }) => sum + cost, 0));
   const answer = { type: 'message_batch_estimate', requests: order.items, cost_usd } as const;
   if (decision.outcome === 'admitted') return { ...answer, fits: true, fitting: order.items };
-  if (decision.outcome !== 'refused') throw refusal(decision, total);
+  if (decision.outcome !== 'refused') throw refusal(decision, total, context.settings.models);
   return { ...answer, fits: false, fitting: total.fitting(moneyLeft(decision) ?? -1) };
 }
 
 /** @returns the error for a batch that the account does not admit. It says how many of its items would be admitted. */
-function refusal(decision: Exclude<BatchDecision, { outcome: 'attached' }>, total: BatchTotal): unknown {
+function refusal(
+  decision: Exclude<BatchDecision, { outcome: 'attached' }>,
+  total: BatchTotal,
+  models: ModelTable,
+): unknown {
   if (decision.outcome === 'mismatched') {
     const message = 'This idempotency-key was used for another batch. Use a new key for a new batch.';
     return finalError('invalid_request_error', message);
   }
   try {
-    return grantedBy(decision);
+    return grantedBy(decision, models);
   } catch (thrown) {
     const left = moneyLeft(decision);
     if (!(thrown instanceof ApiError) || left === undefined) return thrown;

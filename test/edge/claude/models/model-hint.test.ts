@@ -8,6 +8,9 @@ const hint = (name: string, models = new ModelTable()) => modelHint(name, models
 test.each([
   ['claude-3-5-sonnet-20241022', 'retired on 2025-10-28. Use claude-sonnet-4-6'],
   ['claude-sonnet-4-20250514', 'retired on 2026-06-15. Use claude-sonnet-4-6'],
+  ['claude-opus-4-0', 'retired on 2026-06-15. Use claude-opus-4-8'],
+  ['claude-opus-4-1-20250805', 'retired on 2026-08-05. Use claude-opus-4-8'],
+  ['claude-3-5-haiku-latest', 'retired on 2026-02-19. Use claude-haiku-4-5'],
 ])('says since when %s is retired, what replaces it, and that it can be mapped', (name, words) => {
   expect(hint(name)).toContain(words);
   expect(hint(name)).toContain('MODEL_ALIASES');

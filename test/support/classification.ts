@@ -1,5 +1,6 @@
 import { env } from 'cloudflare:workers';
 import { accountStub } from '#edge/durable/stubs.ts';
+import type { Json } from '#edge/kit/json/object.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import type { LedgerRow } from '#edge/money/account/usage-answers.schema.ts';
@@ -32,7 +33,7 @@ export const said = (text: string, more: object = {}) => ({
 export const labelled = (label: unknown, more: object = {}) => said(JSON.stringify({ label, ...more }));
 
 /** A schema as Pydantic 2 generates it: each enum is a definition of its own. */
-export const PYDANTIC = {
+const PYDANTIC = {
   $defs: {
     Category: { enum: ['billing', 'bug', 'other'], title: 'Category', type: 'string' },
     Priority: { enum: ['low', 'high'], title: 'Priority', type: 'string' },
@@ -45,6 +46,42 @@ export const PYDANTIC = {
   required: ['priority', 'requires_human'],
   title: 'Ticket',
   type: 'object',
+};
+
+type FirstSchema = 'two enums and a boolean' | 'two enums and a text, nothing required' | 'a model of Pydantic';
+
+/** Schemas that people write first, an object that follows each, and the property that is its label. */
+export const FIRST_SCHEMAS: Readonly<Record<FirstSchema, { schema: Json; output: Json; property: string }>> = {
+  'two enums and a boolean': {
+    schema: {
+      type: 'object',
+      properties: {
+        priority: { type: 'string', enum: ['low', 'medium', 'high'] },
+        category: { type: 'string', enum: ['billing', 'bug', 'other'] },
+        requires_human: { type: 'boolean' },
+      },
+      required: ['priority', 'category', 'requires_human'],
+    },
+    output: { priority: 'high', category: 'billing', requires_human: true },
+    property: 'priority',
+  },
+  'two enums and a text, nothing required': {
+    schema: {
+      type: 'object',
+      properties: {
+        category: { enum: ['billing', 'bug', 'other'] },
+        urgency: { enum: ['now', 'later'] },
+        summary: { type: 'string', minLength: 1 },
+      },
+    },
+    output: { category: 'bug', urgency: 'now', summary: 'It crashes.' },
+    property: 'category',
+  },
+  'a model of Pydantic': {
+    schema: PYDANTIC,
+    output: { priority: 'low', category: null, requires_human: false },
+    property: 'priority',
+  },
 };
 
 /** The text between the tags of a request that has gone up. */

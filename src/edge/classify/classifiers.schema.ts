@@ -20,7 +20,7 @@ const name = z.string({ error: fieldError('Input should be a valid string') }).c
   }),
 );
 const text = z.string({ error: fieldError('Input should be a valid string') });
-export const label = z.strictObject({
+const label = z.strictObject({
   name,
   description: z.optional(text.check(z.maxLength(2_000))),
   examples: z.optionally(
@@ -39,7 +39,7 @@ const classifierExample = z.strictObject({
   output: z.optionally(z.looseObject({}), 'With a `schema`, in place of the others: the whole object.'),
 });
 
-const labels = z
+export const labels = z
   .array(z.union([name, label], { error: 'Input should be a label: a non-empty string, or an object with a name' }), {
     error: 'Input should be a valid list',
   })

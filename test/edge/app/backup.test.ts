@@ -139,7 +139,7 @@ describe('a conversation', () => {
   test.each([
     ['prefix', {}, 'content.tools'],
     ['prefix', { tools: [], system: 5, messages: [] }, 'content.system'],
-    ['classifier', { labels: [{ description: 'no name' }] }, 'content.labels.0.name'],
+    ['classifier', { labels: [{ description: 'no name' }] }, 'content.labels.0'],
     ['agent', { model: { by: 3 }, max_tokens: 5, system: [], tools: [], limits: {} }, 'content.model'],
     ['agent', { model: 'claude-haiku-5-5', system: [], tools: [], limits: {} }, 'content.max_tokens'],
   ])('of a %s is refused where nothing could be made of it: %j', async (kind, content, place) => {

@@ -1,7 +1,17 @@
 import { expect, test } from 'vitest';
 import type { EvaluationReport } from '#edge/plugins/evaluation/evaluation-answers.schema.ts';
 import { errorOf } from '#test/support/app.ts';
-import { type Caller, COST, caller, HAIKU, inputIn, LABELS, labelled, said } from '#test/support/classification.ts';
+import {
+  type Caller,
+  COST,
+  caller,
+  FIRST_SCHEMAS,
+  HAIKU,
+  inputIn,
+  LABELS,
+  labelled,
+  said,
+} from '#test/support/classification.ts';
 import { bearer, tokenOf } from '#test/support/tokens.ts';
 
 const usd = (nanodollars: number) => nanodollars / 1e9;
@@ -10,7 +20,7 @@ async function put({ ask }: Caller, name: string, body: object, headers: object 
   const response = await ask(body, { path: `/classifiers/${name}`, method: 'PUT', headers });
   const text = await response.text();
   expect(response.status, text).toBe(200);
-  return JSON.parse(text) as { version: string; owner: string };
+  return JSON.parse(text) as { version: string; owner: string; labels: { name: string }[] };
 }
 const get = ({ ask }: Caller, path: string, headers: object = {}) => ask(undefined, { path, method: 'GET', headers });
 
@@ -21,7 +31,7 @@ test('classifiers are stored by name and version, rolled back, listed and taken 
     type: 'classifier',
     owner: 'account',
     multi: false,
-    labels: LABELS.map((name) => ({ name })),
+    labels: LABELS,
   });
   const second = await put(one, 'tickets', { labels: [...LABELS, 'more'] });
   expect(second.version).not.toBe(first.version);
@@ -53,6 +63,23 @@ test('classifiers are stored by name and version, rolled back, listed and taken 
   expect((await get(one, '/classifiers/tickets')).status).toBe(404);
   expect((await one.ask({ classifier: 'tickets', input: 'x' })).status).toBe(404);
 });
+
+test.each(Object.entries(FIRST_SCHEMAS))(
+  'a classifier by a schema with %s is evaluated by its label',
+  async (_, first) => {
+    const { schema, output, property } = first;
+    const one = await caller(() => said(JSON.stringify(output)));
+    const stored = await put(one, 'tickets', { schema });
+    const right = output[property];
+    const wrong = stored.labels.find(({ name }) => name !== right)?.name;
+    const examples = [right, wrong].map((label, index) => ({ input: `Text ${index}`, label }));
+    const report = await one.ask({ examples }, { path: '/classifiers/tickets/evaluate' });
+    expect(await report.json()).toMatchObject({
+      accuracy: 0.5,
+      mistakes: [{ id: '1', expected: [wrong], given: [right] }],
+    });
+  },
+);
 
 test('what an admin stores is for everybody, and an account’s own comes before it', async () => {
   const one = await caller(() => labelled('bug'));

@@ -10,11 +10,11 @@ import {
   bindings,
   COST,
   caller,
+  FIRST_SCHEMAS,
   HAIKU,
   inputIn,
   LABELS,
   labelled,
-  PYDANTIC,
   said,
   USAGE,
 } from '#test/support/classification.ts';
@@ -171,41 +171,9 @@ test('several labels, none, and fields come as they were asked for, and are held
   });
 });
 
-/** Schemas that people write first, an object that follows each, and its label. */
-const FIRST_SCHEMAS = {
-  'two enums and a boolean': {
-    schema: {
-      type: 'object',
-      properties: {
-        priority: { type: 'string', enum: ['low', 'medium', 'high'] },
-        category: { type: 'string', enum: ['billing', 'bug', 'other'] },
-        requires_human: { type: 'boolean' },
-      },
-      required: ['priority', 'category', 'requires_human'],
-    },
-    output: { priority: 'high', category: 'billing', requires_human: true },
-    label: 'high',
-  },
-  'two enums and a text, nothing required': {
-    schema: {
-      type: 'object',
-      properties: {
-        category: { enum: ['billing', 'bug', 'other'] },
-        urgency: { enum: ['now', 'later'] },
-        summary: { type: 'string', minLength: 1 },
-      },
-    },
-    output: { category: 'bug', urgency: 'now', summary: 'It crashes.' },
-    label: 'bug',
-  },
-  'a model of Pydantic': {
-    schema: PYDANTIC,
-    output: { priority: 'low', category: null, requires_human: false },
-    label: 'low',
-  },
-};
+describe.each(Object.entries(FIRST_SCHEMAS))('a schema with %s', (_, { schema, output, property }) => {
+  const label = output[property];
 
-describe.each(Object.entries(FIRST_SCHEMAS))('a schema with %s', (_, { schema, output, label }) => {
   test('is answered by the model itself, and the result has the label and the whole object', async () => {
     const { ask, app } = await caller(() => said(JSON.stringify(output)));
     expect(await answerOf(await ask({ input: 'x', schema }))).toEqual({

@@ -11,7 +11,7 @@ import type { StoredKind } from '../../registry/versions/find-stored.ts';
 import type { ClassifierFields, Label } from '../classifiers.schema.ts';
 import { checkedLabels } from './labels.ts';
 
-/** A classifier as it is stored. The labels of one with a `schema` are read from it. */
+/** A classifier as requests use it. The labels of one with a `schema` are read from it. */
 export interface Classifier extends Omit<ClassifierFields, 'fields' | 'schema'> {
   labels: Label[];
   multi: boolean;
@@ -22,6 +22,11 @@ export interface Classifier extends Omit<ClassifierFields, 'fields' | 'schema'> 
   schema?: Json;
   /** With `schema`: the property that is the label. */
   label_property?: string;
+}
+
+/** A classifier as it is stored and returned: its labels and its schema are as they were sent. */
+export interface StoredClassifier extends Omit<Classifier, 'labels'> {
+  labels: NonNullable<ClassifierFields['labels']>;
 }
 
 /** The labels of a classifier, and the form of its answers. */
@@ -35,16 +40,42 @@ const SCHEMA_EXAMPLE =
   '{"type":"object","properties":{"category":{"type":"string","enum":["billing","bug","other"]}},"required":["category"]}';
 
 /**
- * Brings what was sent into the form that is stored: labels are objects, and those of a `schema` are read from it.
+ * Brings a classifier into its stored form: equal classifiers get equal text, even if their members were ordered differently.
+ *
+ * @throws ApiError as `classifierOf`
+ */
+export function storedClassifier(fields: ClassifierFields): StoredClassifier {
+  const { labels, schema: _, label_property, ...rest } = classifierOf(fields);
+  const { schema } = fields;
+  const sent = schema ? labels : (fields.labels ?? []);
+  return {
+    labels: sent.map((label) => (typeof label === 'string' ? label : labelObject(label))),
+    ...withoutUndefined({ schema, label_property }),
+    ...rest,
+  };
+}
+
+/** @returns a stored classifier as requests use it */
+export function classifierIn({ labels, schema, ...stored }: StoredClassifier): Classifier {
+  // An enum by itself is a list of labels: none of its properties is the label.
+  const used = stored.label_property === undefined ? undefined : schema;
+  return { ...stored, labels: labels.map(labelObject), ...(used && { schema: typedSchema(used) }) };
+}
+
+function labelObject(label: string | Label): Label {
+  if (typeof label === 'string') return { name: label };
+  const { name, description, examples } = label;
+  return withoutUndefined({ name, description, examples }) as Label;
+}
+
+/**
+ * Brings what was sent into the form that requests use: labels are objects, and those of a `schema` are read from it.
  *
  * @throws ApiError 400 that names the fault, if it cannot be a classifier
  */
 export function classifierOf(members: ClassifierFields): Classifier {
-  if ((members.labels === undefined) === (members.schema === undefined)) {
-    throw invalidRequest('Send `labels`, or a `schema` that has them as an enum: one of them.');
-  }
-  if (members.schema && (members.multi ?? members.allow_none ?? members.fields) !== undefined) {
-    throw invalidRequest('schema: it says by itself what `multi`, `allow_none` and `fields` would. Leave them out.');
+  if (!members.labels && !members.schema) {
+    throw invalidRequest('Send `labels`, or a `schema` that has them as an enum.');
   }
   if (!members.schema && members.label_property !== undefined) {
     throw invalidRequest('label_property: it names a property of `schema`. Remove it, or send a schema.');
@@ -52,11 +83,12 @@ export function classifierOf(members: ClassifierFields): Classifier {
   const form = members.schema
     ? formOfSchema(members.schema, members.label_property)
     : {
-        labels: (members.labels ?? []).map((label) => (typeof label === 'string' ? { name: label } : label)),
+        labels: (members.labels ?? []).map(labelObject),
         multi: members.multi ?? false,
         allow_none: members.allow_none ?? false,
         ...(members.fields === undefined ? {} : { fields: members.fields }),
       };
+  if (members.schema) requireFormOfSchema(members, form);
   if (form.fields && (form.fields.type !== 'object' || !isObject(form.fields.properties))) {
     throw invalidRequest('fields: Input should be a JSON schema of an object, with its properties.');
   }
@@ -78,12 +110,27 @@ export function classifierOf(members: ClassifierFields): Classifier {
   const { labels, multi, allow_none, fields, schema, label_property } = form;
   const { instructions, examples, model, votes, cache_seconds, description } = members;
   return {
-    labels: labels.map(({ name, description, examples }) => withoutUndefined({ name, description, examples }) as Label),
+    labels,
     multi,
     allow_none,
     ...withoutUndefined({ schema, label_property, instructions, examples, fields }),
     ...withoutUndefined({ model, votes, cache_seconds, description }),
   };
+}
+
+/**
+ * Accepts beside a schema what `GET` returns there, so that it can be sent back.
+ *
+ * @throws ApiError 400 for anything else that the schema determines
+ */
+function requireFormOfSchema({ labels, multi, allow_none, fields }: ClassifierFields, form: AnswerForm): void {
+  const sent = { labels: labels?.map(labelObject), multi, allow_none, fields };
+  const [other] =
+    Object.entries(withoutUndefined(sent)).find(
+      ([name, value]) => JSON.stringify(value) !== JSON.stringify(form[name as keyof AnswerForm]),
+    ) ?? [];
+  if (other === undefined) return;
+  throw invalidRequest(`${other}: \`schema\` determines it, and this is not the same. Remove one of the two.`);
 }
 
 /** @throws ApiError 400 for an example that the classifier could not answer */
@@ -109,8 +156,13 @@ function checkExamples(examples: NonNullable<ClassifierFields['examples']>, form
   }
 }
 
-export function readClassifier(text: string): Classifier {
-  return JSON.parse(text) as Classifier;
+export function readClassifier(text: string): StoredClassifier {
+  return JSON.parse(text) as StoredClassifier;
+}
+
+/** @returns a schema with its type, which many leave out and the API requires */
+function typedSchema(schema: Json): Json {
+  return isObject(schema.properties) && schema.type === undefined ? { ...schema, type: 'object' } : schema;
 }
 
 /** @returns the schema with its references resolved. @throws ApiError 400 that names the fault */
@@ -143,8 +195,7 @@ interface LabelProperty extends Pick<Classifier, 'labels' | 'multi' | 'allow_non
  * @throws ApiError 400 for a schema without an enum of two or more strings
  */
 function formOfSchema(sent: Json, wanted: string | undefined): AnswerForm {
-  // Many leave the type out, which the API requires.
-  const schema = isObject(sent.properties) && sent.type === undefined ? { ...sent, type: 'object' } : sent;
+  const schema = typedSchema(sent);
   const resolved = checkedSchema(schema, 'schema');
   const choices = choicesOf(resolved);
   // An enum by itself is a list of labels.
@@ -230,7 +281,7 @@ function stringChoices(schema: unknown): StringChoice[] | undefined {
   return choices.every((one) => one !== undefined) ? choices.flat() : undefined;
 }
 
-export const CLASSIFIERS: StoredKind<Classifier, '/classifiers'> = {
+export const CLASSIFIERS: StoredKind<StoredClassifier, '/classifiers'> = {
   kind: 'classifier',
   path: '/classifiers',
   memoryBytes: 8 * 1024 * 1024,

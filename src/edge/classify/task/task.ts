@@ -8,7 +8,7 @@ import type { Prefix } from '../../registry/prefixes/prefix.ts';
 import { PREFIXES } from '../../registry/prefixes/prefix-kind.ts';
 import { requireStored } from '../../registry/versions/find-stored.ts';
 import type { TaskAsked } from '../classify.schema.ts';
-import { CLASSIFIERS, type Classifier, classifierOf } from './classifier.ts';
+import { CLASSIFIERS, type Classifier, classifierIn, classifierOf } from './classifier.ts';
 import { askedForm, type ClassificationPrompt, classificationPrompt } from './prompt.ts';
 
 /** The task for each input of a request. It is found, checked and prepared once. */
@@ -54,7 +54,7 @@ export async function taskOf(
   ]);
   if (found) refuseParts(parts);
   const { model, votes, cache_seconds } = request;
-  const classifier = found ? found.value : classifierOf(parts);
+  const classifier = found ? classifierIn(found.value) : classifierOf(parts);
   return prepare(
     {
       ...classifier,

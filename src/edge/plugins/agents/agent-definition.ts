@@ -7,11 +7,8 @@ import type { Json } from '../../kit/json/object.ts';
 import { runLimits } from '../../registry/tools/run-limits.schema.ts';
 import type { AgentFields } from './agents.schema.ts';
 
-type SystemBlock = Extract<AgentFields['system'], readonly unknown[]>[number];
-
-/** A stored version, with all its limits, and its system as blocks. */
-export interface AgentDefinition extends Omit<AgentFields, 'system' | 'tools' | 'limits'> {
-  system: SystemBlock[];
+/** A stored version, with all its limits. Its system has the form in which it was sent. */
+export interface AgentDefinition extends Omit<AgentFields, 'tools' | 'limits'> {
   tools: Json[];
   limits: NonNullable<AgentFields['limits']>;
 }
@@ -30,9 +27,8 @@ export interface StoredAgent {
  * @throws ApiError 400 for tools of the same name, and for breakpoints, which the edge places
  */
 export function agentBytes(fields: AgentFields): Uint8Array {
-  const { description, model, max_tokens, system = [], tools = [], limits = {}, approvers, ...shaping } = fields;
-  const blocks = typeof system === 'string' ? systemBlocks(system) : system;
-  refuseBreakpoints('system', blocks);
+  const { description, model, max_tokens, system, tools = [], limits = {}, approvers, ...shaping } = fields;
+  if (typeof system === 'object') refuseBreakpoints('system', system);
   refuseBreakpoints('tools', tools);
   const names = new Set<unknown>();
   for (const [index, { name }] of tools.entries()) {
@@ -42,7 +38,7 @@ export function agentBytes(fields: AgentFields): Uint8Array {
   const ordered = byName(shaping);
   const choice = typeof model === 'string' ? model : byName({ ...model, models: byName(model.models) });
   const definition: AgentDefinition = {
-    ...{ model: choice, max_tokens, system: blocks, tools, ...ordered },
+    ...{ model: choice, max_tokens, system, tools, ...ordered },
     limits: validate(runLimits, limits),
     ...{ approvers, description },
   };
@@ -52,10 +48,6 @@ export function agentBytes(fields: AgentFields): Uint8Array {
 /** @returns an object whose members are in the order of their names */
 function byName<T extends object>(members: T): T {
   return Object.fromEntries(Object.entries(members).sort(([left], [right]) => (left < right ? -1 : 1))) as T;
-}
-
-function systemBlocks(text: string): SystemBlock[] {
-  return text === '' ? [] : [{ type: 'text', text }];
 }
 
 function refuseBreakpoints(part: string, list: readonly Json[]): void {

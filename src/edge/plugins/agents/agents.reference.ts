@@ -23,7 +23,6 @@ const fields = {
 };
 const stored = {
   ...{ type: 'agent', name: 'support', version, owner: 'account', ...fields },
-  system: [{ type: 'text', text: fields.system }],
   limits: { max_turns: 8, max_usd: 0.2, max_tool_calls: 100, parallel_tools: 6 },
   approvers: 'owner',
 };

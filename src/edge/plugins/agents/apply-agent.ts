@@ -78,8 +78,8 @@ export function applyAgent(
   const { offered, servers } = offeredOf(members, definition, itemTexts(own.get('tools') ?? '[]'));
   if (secrets && servers.length > 0) put('mcp_servers', JSON.stringify(serversUp(servers, secrets)));
   const tools = offered.map(({ text }) => text);
-  const system = itemTexts(own.get('system') ?? '[]');
-  const addedTools = addedItems('tools', members.get('tools') ?? inherited.tools);
+  const system = partItems('system', own.get('system'));
+  const addedTools = partItems('tools', members.get('tools') ?? inherited.tools);
   refuseSameNames(definition, addedTools);
   const lastTool = offered.findLastIndex(({ tool }) => tool.defer_loading !== true);
   const marksTools = lastTool >= 0 && breakpoints >= (system.length > 0 ? 2 : 1);
@@ -88,7 +88,7 @@ export function applyAgent(
     'system',
     list(
       breakpoints > 0 ? markedAt(system, system.length - 1) : system,
-      addedItems('system', members.get('system') ?? inherited.system),
+      partItems('system', members.get('system') ?? inherited.system),
     ),
   );
   if (counts) return `{${parts.join(',')}}`;
@@ -180,7 +180,7 @@ function refuseSameNames({ tools, mcp_servers: servers }: AgentDefinition, added
 }
 
 /** @returns the items of a list as JSON texts; a text is one block */
-function addedItems(name: 'system' | 'tools', text = '[]'): string[] {
+function partItems(name: 'system' | 'tools', text = '[]'): string[] {
   if (text.startsWith('[')) return itemTexts(text);
   if (name === 'system' && text.startsWith('"')) return text === '""' ? [] : [`{"type":"text","text":${text}}`];
   if (text === 'null') return [];

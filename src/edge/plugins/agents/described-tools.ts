@@ -37,7 +37,7 @@ export async function describedTools(tools: Json[], find: (agent: string) => Pro
 }
 
 /** @returns the agent that a tool is, if the tool has no description of its own */
-function agentToDescribe(tool: unknown): string | undefined {
+export function agentToDescribe(tool: unknown): string | undefined {
   const { run, description } = isObject(tool) ? tool : {};
   const { agent } = isObject(run) ? run : {};
   return typeof agent === 'string' && description === undefined ? agent : undefined;

@@ -7,15 +7,17 @@ import { joinedPieces, lengthOf, piecesOf } from '../../kit/http/body-pieces.ts'
 import { decoder } from '../../kit/http/bytes.ts';
 import { finalError, invalidRequest, tooLarge } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
-import type { Json } from '../../kit/json/object.ts';
+import { isObject, type Json, withoutUndefined } from '../../kit/json/object.ts';
 import { PREFIXES } from '../../registry/prefixes/prefix-kind.ts';
 import { PREFIX_MEMBER } from '../../registry/prefixes/prefixes.schema.ts';
 import { hasRun } from '../../registry/tools/edge-tools.ts';
 import { findAsked } from '../../registry/versions/named-routes.ts';
 import { MAX_AGENT_BYTES } from './agents.schema.ts';
+import { agentToDescribe } from './described-tools.ts';
 
 /**
  * Puts the system and the tools of the prefix that an agent names in their places. An agent that names none does not change.
+ * The same parts may be sent beside the prefix, as `GET` returns them.
  *
  * @param by who stores the agent: an account, or what stands for the deployment. Only their prefixes and the deployment's count
  * @returns the agent, which names the version of the prefix
@@ -25,9 +27,6 @@ import { MAX_AGENT_BYTES } from './agents.schema.ts';
 export async function withPartsOfPrefix(c: Context<AppEnv>, fields: Json, by: string): Promise<Json> {
   if (fields.prefix === undefined) return fields;
   const ref = validate(PREFIX_MEMBER.schema, fields.prefix, 'prefix') ?? '';
-  if (fields.system !== undefined || fields.tools !== undefined) {
-    throw invalidRequest('prefix: not allowed with system or tools: it brings both. Send one of the two.');
-  }
   const { owner, name, hash, value } = await findAsked(c, PREFIXES, ref, [by, DEPLOYMENT]);
   const { system, tools, messages } = value.content;
   if (messages.length > 0) {
@@ -39,5 +38,37 @@ export async function withPartsOfPrefix(c: Context<AppEnv>, fields: Json, by: st
   const pieces = piecesOf(JSON.stringify({ system, tools }), value.sources);
   if (lengthOf(pieces) > MAX_AGENT_BYTES) throw tooLarge(MAX_AGENT_BYTES);
   const parts = JSON.parse(decoder.decode(joinedPieces(pieces))) as Json;
-  return { ...fields, ...parts, prefix: `${name}@${hash}` };
+  const { system: sentSystem = parts.system, tools: sentTools = parts.tools } = fields;
+  const other = !isSame(sentSystem, parts.system)
+    ? 'system'
+    : !isSameTools(sentTools, parts.tools as Json[])
+      ? 'tools'
+      : undefined;
+  if (other !== undefined) {
+    throw invalidRequest(`${other}: the prefix ${name} brings it, and this is not the same. Remove one of the two.`);
+  }
+  return { ...fields, ...withoutUndefined({ system: sentSystem }), tools: sentTools, prefix: `${name}@${hash}` };
+}
+
+/** @returns whether two JSON values are equal, in whatever order their members are */
+function isSame(one: unknown, other: unknown): boolean {
+  return inNameOrder(one) === inNameOrder(other);
+}
+
+function inNameOrder(value: unknown): string | undefined {
+  return JSON.stringify(value, (_, part: unknown) =>
+    isObject(part) ? Object.fromEntries(Object.entries(part).sort(([one], [other]) => (one < other ? -1 : 1))) : part,
+  );
+}
+
+/** @returns whether an agent's tools are the prefix's, apart from descriptions that were filled in when it was stored */
+function isSameTools(sent: unknown, tools: readonly Json[]): boolean {
+  if (!Array.isArray(sent)) return false;
+  const undescribed = sent.map((tool: unknown, index) => {
+    const ofPrefix = tools[index];
+    if (!isObject(tool) || !ofPrefix || agentToDescribe(ofPrefix) === undefined) return tool;
+    const { description: _, ...others } = tool;
+    return others;
+  });
+  return isSame(undescribed, tools);
 }

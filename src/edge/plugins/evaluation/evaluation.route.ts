@@ -3,7 +3,7 @@ import type { AppEnv } from '../../auth/context.ts';
 import { route } from '../../auth/route.ts';
 import { answerResults, classifyingIn } from '../../classify/classify.route.ts';
 import { formatAsked, type StreamedResult } from '../../classify/result-stream.ts';
-import { CLASSIFIERS } from '../../classify/task/classifier.ts';
+import { CLASSIFIERS, classifierIn } from '../../classify/task/classifier.ts';
 import type { Classifying } from '../../classify/task/take-vote.ts';
 import { prepare, type Task } from '../../classify/task/task.ts';
 import { invalidRequest } from '../../kit/http/errors.ts';
@@ -26,7 +26,7 @@ export const EVALUATION_ROUTES = [
     if (found.name !== name)
       throw invalidRequest(`version: ${version} is none of ${name}. Evaluate it by its own name.`);
     const task = prepare(
-      { ...found.value, ...withoutUndefined({ model, votes }) },
+      { ...classifierIn(found.value), ...withoutUndefined({ model, votes }) },
       { settings: by.settings, version: `${name}@${found.hash}` },
     );
     const results = evaluationResults(c, name, task, examplesOf(examples, task), by);

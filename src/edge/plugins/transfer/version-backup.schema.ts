@@ -7,15 +7,18 @@ export const versionOwner = z.object({
 });
 
 const items = z.array(z.looseObject({}));
+const system = z.optional(z.union([z.string(), items]));
 
 /** What each kind has in every version that was ever stored: without it nothing could be made of the version. */
 export const storedShapes = {
-  prefix: z.looseObject({ tools: items, system: items, messages: items }),
-  classifier: z.looseObject({ labels: z.array(z.looseObject({ name: z.string() })) }),
+  prefix: z.looseObject({ tools: items, system, messages: items }),
+  classifier: z.looseObject({
+    labels: z.array(z.union([z.string(), z.looseObject({ name: z.string() })])),
+  }),
   agent: z.looseObject({
     model: z.union([z.string(), z.looseObject({ by: z.string(), models: z.looseObject({}), otherwise: z.string() })]),
     max_tokens: z.int(),
-    system: items,
+    system,
     tools: items,
     limits: z.looseObject({}),
   }),

@@ -19,10 +19,10 @@ import { isObject, type Json, withoutUndefined } from '../../kit/json/object.ts'
 import { toldTool } from '../tools/edge-tools.ts';
 import type { CacheTtl, PrefixFields } from './prefixes.schema.ts';
 
-/** A version as it is stored: each part is a list, and the members are in this order. */
+/** A version as it is stored: its system has the form in which it was sent. */
 export interface PrefixContent extends Omit<PrefixFields, Part> {
   tools: Json[];
-  system: Json[];
+  system?: string | Json[] | undefined;
   messages: Json[];
 }
 
@@ -69,7 +69,7 @@ const UNCACHEABLE: ReadonlySet<unknown> = new Set(['thinking', 'redacted_thinkin
 export function canonicalText(fields: PrefixFields): string {
   const {
     tools = [],
-    system = [],
+    system,
     messages = [],
     model,
     max_tokens,
@@ -78,7 +78,7 @@ export function canonicalText(fields: PrefixFields): string {
     description,
     history,
   } = fields;
-  const blocks = typeof system === 'string' ? (system === '' ? [] : [{ type: 'text', text: system }]) : system;
+  const blocks = blocksOfSystem(system);
   const own = [...breakpointsIn('tools', tools), ...breakpointsIn('system', blocks)];
   const [first] = [...own, ...breakpointsIn('messages', messages)];
   if (first) {
@@ -91,7 +91,7 @@ export function canonicalText(fields: PrefixFields): string {
   }
   const content: PrefixContent = {
     tools,
-    system: blocks,
+    ...withoutUndefined({ system }),
     messages,
     ...withoutUndefined({ model, max_tokens, fallback_models, history }),
     cache_ttl,
@@ -130,7 +130,8 @@ export function readPrefix(body: JsonBody): Prefix {
 }
 
 function markedLists(content: PrefixContent): Pick<Prefix, 'json' | 'marked'> {
-  const { tools, system, messages, cache_ttl } = content;
+  const { tools, messages, cache_ttl } = content;
+  const system = blocksOfSystem(content.system);
   const control = { type: 'ephemeral', ...(cache_ttl === '1h' ? { ttl: '1h' } : {}) };
   const end: Part = messages.length > 0 ? 'messages' : system.length > 0 ? 'system' : 'tools';
   // A breakpoint after the tools as well: tools that a caller adds change all that follows, but the prefix's tools can
@@ -263,7 +264,11 @@ function listIn(json: Json, name: string): unknown[] {
 
 function systemBlocksOf(json: Json): unknown[] {
   const { system } = json;
-  if (typeof system !== 'string') return listIn(json, 'system');
+  return typeof system === 'string' ? blocksOfSystem(system) : listIn(json, 'system');
+}
+
+function blocksOfSystem(system: PrefixContent['system'] = []): Json[] {
+  if (typeof system !== 'string') return system;
   return system === '' ? [] : [{ type: 'text', text: system }];
 }
 

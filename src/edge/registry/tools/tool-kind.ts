@@ -36,6 +36,8 @@ export interface StoringTools {
 export interface ToolKind {
   /** The member of `run` that names it. */
   readonly member: string;
+  /** Whether its `run` has no address, so that its owner may read it without the scope `tools`. */
+  readonly hasNoAddress?: true;
   /** @returns all that belongs into its `run`, and has no effect beside it. To read it at the start would build its schemas. */
   names(): readonly string[];
   /** What requests may say as `run`, with words for the reference; absent where its tools are only stored. */

@@ -11,7 +11,7 @@ import { admitFree } from '../../money/admission/admit-free.ts';
 import { checkOwned } from '../../money/admission/check-owned.ts';
 import { readToStore } from '../../money/admission/read-body.ts';
 import { checkTools } from '../tools/check-tools.ts';
-import { type StoringTools, toolKinds } from '../tools/tool-kind.ts';
+import { type StoringTools, toolKindOf, toolKinds } from '../tools/tool-kind.ts';
 
 /**
  * Reads a body that will be stored, and turns its tools into their stored form.
@@ -73,5 +73,10 @@ export function seesAddresses(c: Context<AppEnv>, owner: string): boolean {
 
 /** @returns stored tools, without their `run` where the caller may not see it */
 export function shownTools(c: Context<AppEnv>, owner: string, tools: Json[]): Json[] {
-  return seesAddresses(c, owner) ? tools : tools.map(({ run: _, ...tool }) => tool);
+  if (seesAddresses(c, owner)) return tools;
+  const isOwn = owner === c.get('identity').account;
+  return tools.map((tool) => {
+    const { run, ...shown } = tool;
+    return isOwn && run !== undefined && toolKindOf(run)?.hasNoAddress ? tool : shown;
+  });
 }

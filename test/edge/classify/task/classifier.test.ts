@@ -1,23 +1,26 @@
 import { describe, expect, test } from 'vitest';
-import { classifierOf, readClassifier } from '#edge/classify/task/classifier.ts';
-import { PYDANTIC } from '#test/support/classification.ts';
+import { classifierIn, classifierOf, readClassifier, storedClassifier } from '#edge/classify/task/classifier.ts';
+import { FIRST_SCHEMAS } from '#test/support/classification.ts';
 
-test('what says the same is stored as the same text', () => {
-  const stored = JSON.stringify(
-    classifierOf({ labels: ['a', { name: 'b', description: 'B' }], instructions: 'x', votes: 3 }),
-  );
-  expect(
-    JSON.stringify(
-      classifierOf({
-        votes: 3,
-        instructions: 'x',
-        multi: false,
-        labels: [{ name: 'a' }, { description: 'B', name: 'b' }],
-      }),
-    ),
-  ).toBe(stored);
-  expect(JSON.stringify(readClassifier(stored))).toBe(stored);
+const PYDANTIC = FIRST_SCHEMAS['a model of Pydantic'].schema;
+
+test('what says the same is stored as the same text, with each label as it was sent', () => {
+  const stored = storedClassifier({ labels: ['a', { name: 'b', description: 'B' }], instructions: 'x', votes: 3 });
+  const text = JSON.stringify(stored);
+  const again = { votes: 3, instructions: 'x', multi: false, labels: ['a', { description: 'B', name: 'b' }] };
+  expect(JSON.stringify(storedClassifier(again))).toBe(text);
+  expect(stored.labels).toEqual(['a', { name: 'b', description: 'B' }]);
+  expect(classifierIn(readClassifier(text))).toEqual(classifierOf(again));
 });
+
+test.each([{ enum: ['a', 'b'] }, { properties: { mood: { enum: ['a', 'b'] } } }, PYDANTIC])(
+  'a schema is stored as it was sent, and used as it is without being stored: %j',
+  (schema) => {
+    const stored = storedClassifier({ schema });
+    expect(stored.schema).toBe(schema);
+    expect(classifierIn(stored)).toEqual(classifierOf({ schema }));
+  },
+);
 
 const text = { type: 'string' };
 const choice = { type: 'string', enum: ['good', 'bad'] };
@@ -129,7 +132,7 @@ test.each([
   ],
   [{ schema: { type: 'object', properties: { a: { enum: ['a'] }, b: text } } }, 'as in {"type":"object"'],
   [{}, 'labels'],
-  [{ labels: ['a'], schema: { enum: ['a'] } }, 'one of them'],
+  [{ labels: ['a'], schema: { enum: ['a', 'b'] } }, 'labels: `schema` determines it'],
   [{ labels: ['a', 'b', 'a'] }, '"a" stands there twice'],
   [{ labels: ['a', { name: 'a' }] }, 'twice'],
   [{ schema: { type: 'string' } }, 'enum of two or more strings'],
@@ -138,7 +141,7 @@ test.each([
   [{ schema: { enum: [1, 2] } }, 'enum of two or more strings'],
   [{ schema: { enum: [null] } }, 'enum of two or more strings'],
   [{ schema: { enum: ['a', 'x'.repeat(300)] } }, '256 characters'],
-  [{ schema: { enum: ['a', 'b'] }, multi: true }, 'schema: it says by itself'],
+  [{ schema: { enum: ['a', 'b'] }, multi: true }, 'multi: `schema` determines it'],
   [{ schema: { type: 'nonsense' } }, 'schema: type should be one of'],
   [{ labels: ['a'], fields: { type: 'string' } }, 'fields: Input should be a JSON schema of an object'],
   [{ labels: ['a'], fields: { type: 'object', properties: { x: {} } } }, 'fields: properties.x should have a type'],

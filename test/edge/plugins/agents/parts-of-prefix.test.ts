@@ -29,7 +29,7 @@ test('an agent takes the system and the tools of a prefix, and keeps them whatev
   expect(put.body).not.toHaveProperty('description');
   await store(app, alice, { system: 'Be brief.' });
   const next = await ask(app, 'PUT', '/agents/brief', alice, { ...LIMITS, prefix: 'support' });
-  expect(next.body).toMatchObject({ system: [{ type: 'text', text: 'Be brief.' }], tools: [] });
+  expect(next.body).toMatchObject({ system: 'Be brief.', tools: [] });
   expect((await ask(app, 'DELETE', `/prefixes/${version.replace('@', '/versions/')}`, alice)).status).toBe(200);
   const { warnings: _, ...stored } = put.body;
   expect((await ask(app, 'GET', '/agents/support', alice)).body).toEqual(stored);
@@ -39,13 +39,36 @@ test('an agent takes the system and the tools of a prefix, and keeps them whatev
   );
 });
 
+test('what GET returns of such an agent makes no new version, whatever order its members are in', async () => {
+  const app = simulatedEdge(TOOL_VARS);
+  const alice = await as('alice');
+  await ask(app, 'PUT', '/agents/helper', alice, { ...LIMITS, description: 'Helps.' });
+  const help = { name: 'help', input_schema: { type: 'object' }, run: { agent: 'helper' } };
+  await store(app, await as('alice', 'messages', 'prefixes', 'tools'), { ...PARTS, tools: [PICK, help] });
+  const { version } = (await ask(app, 'PUT', '/agents/support', alice, { ...LIMITS, prefix: 'support' })).body;
+  // The agent keeps the description that it was stored with.
+  await ask(app, 'PUT', '/agents/helper', alice, { ...LIMITS, description: 'Helps more.' });
+  const { body: got } = await ask(app, 'GET', '/agents/support', alice);
+  const [pick, helper] = got.tools as [Json, Json];
+  expect(helper).toMatchObject({ description: 'Helps.', run: { agent: 'helper' } });
+  const tools = [Object.fromEntries(Object.entries(pick).toReversed()), helper];
+  for (const sent of [got, { ...got, tools }]) {
+    const again = await ask(app, 'PUT', '/agents/support', alice, sent);
+    expect([again.status, again.body.version], JSON.stringify(again.body)).toEqual([200, version]);
+  }
+  for (const name of ['system', 'tools']) {
+    const other = await ask(app, 'PUT', '/agents/support', alice, { ...got, [name]: [] });
+    expect(errorIn(other)).toMatch(new RegExp(`^400 ${name}: the prefix support brings it`));
+  }
+});
+
 test('a long prefix is taken with every word, and one that is too long for an agent is refused', async () => {
   const app = simulatedEdge(TOOL_VARS);
   const alice = await as('alice');
   const long = 'Wörter. '.repeat(40_000);
   await store(app, alice, { system: long, tools: [{ ...PICK, description: long.slice(0, 600) }] });
   const { body } = await ask(app, 'PUT', '/agents/support', alice, { ...LIMITS, prefix: 'support' });
-  expect((body.system as Json[])[0]?.text).toBe(long);
+  expect(body.system).toBe(long);
   expect((body.tools as Json[])[0]?.description).toBe(long.slice(0, 600));
   await store(app, alice, { system: 'x'.repeat(MAX_AGENT_BYTES) });
   expect(errorIn(await ask(app, 'PUT', '/agents/support', alice, { ...LIMITS, prefix: 'support' }))).toMatch(/^413 /);
@@ -56,7 +79,7 @@ test('the deployment’s agent takes the deployment’s prefix alone; an account
   const [root, alice, bob] = [await as('root', 'admin'), await as('alice'), await as('bob')];
   const systemOf = async (headers: Record<string, string>) => {
     const put = await ask(app, 'PUT', '/agents/support', headers, { ...LIMITS, prefix: 'support' });
-    return put.status === 200 ? (put.body.system as Json[])[0]?.text : errorIn(put);
+    return put.status === 200 ? put.body.system : errorIn(put);
   };
   await store(app, alice, { system: 'Hers.' });
   expect(await systemOf(bob)).toMatch(/^404 There is no prefix support\. Store one/);
@@ -96,8 +119,8 @@ test('tools of a prefix need the scopes that they need in an agent, and show nob
 });
 
 test.each([
-  [{ system: 'Be brief.' }, /^400 prefix: not allowed with system or tools/],
-  [{ tools: [] }, /^400 prefix: not allowed with system or tools/],
+  [{ system: 'Be brief.' }, /^400 system: the prefix support brings it, and this is not the same/],
+  [{ tools: [] }, /^400 tools: the prefix support brings it, and this is not the same/],
   [{ prefix: 'with messages' }, /^400 prefix: Input should be the name/],
   [{ prefix: null }, /^400 prefix: Input should be a string/],
   [{ prefix: 'talk' }, /^400 prefix: this one has messages/],

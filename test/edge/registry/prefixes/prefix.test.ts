@@ -228,7 +228,7 @@ describe('breakpoints', () => {
 
 describe('what is stored', () => {
   test('has one text, however it was ordered, spaced and escaped', () => {
-    const one = canonicalText({ system: 'é', tools: [tool('a')], cache_ttl: '5m', model: 'm' });
+    const one = canonicalText({ system: [text('é')], tools: [tool('a')], cache_ttl: '5m', model: 'm' });
     const other = canonicalText(
       JSON.parse(
         '{"model":"m", "tools":[{"name":"a","input_schema":{"type":"object","properties":{"cache_control":{}}}}],"cache_ttl":"5m","system":[{"type":"text","text":"\\u00e9"}]}',

@@ -151,7 +151,7 @@ describe('PUT', () => {
     const app = simulatedEdge();
     const alice = await as('alice');
     const { version } = await put(app, 'support', { system: 'é', model: 'claude-opus-5-5' }, alice);
-    const other = '{ "model":"claude-opus-5-5",\n"system":[{"type":"text","text":"\\u00e9"}], "cache_ttl":"5m" }';
+    const other = '{ "model":"claude-opus-5-5",\n"system":"\\u00e9", "cache_ttl":"5m" }';
     expect((await put(app, 'support', other, alice)).version).toBe(version);
     expect((await put(app, 'support', { system: 'é' }, alice)).version).not.toBe(version);
     const versions = await app.fetch('/prefixes/support/versions', { headers: alice });
@@ -457,7 +457,7 @@ describe('names', () => {
         version,
         owner: 'account',
         tools: [],
-        system: [{ type: 'text', text: SUPPORT.system }],
+        system: SUPPORT.system,
         messages: [],
         model: 'claude-opus-5-5',
         cache_ttl: '5m',

@@ -4,7 +4,7 @@ import type { Context } from 'hono';
 import type { AppEnv } from '../../../auth/context.ts';
 import { DEPLOYMENT } from '../../../auth/identity/identity.ts';
 import { type ModelByLabel, modelsIn } from '../../../classify/model-by-label.schema.ts';
-import { CLASSIFIERS } from '../../../classify/task/classifier.ts';
+import { CLASSIFIERS, classifierIn } from '../../../classify/task/classifier.ts';
 import { classify } from '../../../classify/task/classify.ts';
 import { labelsOf } from '../../../classify/task/labels.ts';
 import type { Classifying } from '../../../classify/task/take-vote.ts';
@@ -135,7 +135,7 @@ async function labelOf(
     owner: ownerName(agent.owner),
     request_id,
   };
-  const outcome = await classify(prepare(found.value, { settings, version: classifier }), text, {
+  const outcome = await classify(prepare(classifierIn(found.value), { settings, version: classifier }), text, {
     ...by,
     requestId: anotherRequestId(request_id),
     chooses: {
@@ -219,16 +219,17 @@ export async function checkChoice(c: Context<AppEnv>, agent: StoredAgent, by: st
   const choice = choiceOf(agent, models);
   if (!choice) return;
   const { value } = await findAsked(c, CLASSIFIERS, choice.by, [by, DEPLOYMENT]);
-  if (value.multi) {
+  const { labels, multi, model } = classifierIn(value);
+  if (multi) {
     throw invalidRequest(`model.by: ${choice.by} may give several labels. Name a classifier without \`multi\`.`);
   }
-  const labelsBy = value.model === undefined ? defaultModel(models) : models.find(value.model);
+  const labelsBy = model === undefined ? defaultModel(models) : models.find(model);
   if (labelsBy?.thinking?.default === 'always') {
     throw invalidRequest(
       `model.by: ${choice.by} labels by ${labelsBy.id}, which always thinks, and a question waits 5 s for its label. Store it with a model that labels without: ${unthinkingModels(models)}.`,
     );
   }
-  const names = new Set(value.labels.map(({ name }) => name));
+  const names = new Set(labels.map(({ name }) => name));
   const unknown = Object.keys(choice.models).find((label) => !names.has(label));
   if (unknown === undefined) return;
   throw invalidRequest(

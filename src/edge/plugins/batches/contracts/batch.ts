@@ -1,5 +1,6 @@
 /** The contracts of a batch's object, and of an account's decisions about batches. */
 
+import type { Label } from '../../../classify/classifiers.schema.ts';
 import type { classifierContent } from '../../../classify/classifiers-answers.schema.ts';
 import type { ModelPrices } from '../../../claude/models/models.ts';
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
@@ -77,7 +78,8 @@ export interface BatchSettlementRow {
 
 /** What the answers of a batch are read by if they are labels. */
 export interface LabelTask {
-  classifier: Pick<z.output<typeof classifierContent>, 'labels' | 'multi' | 'allow_none'> & {
+  classifier: Pick<z.output<typeof classifierContent>, 'multi' | 'allow_none'> & {
+    labels: Label[];
     fields?: Record<string, unknown>;
     schema?: Record<string, unknown>;
     label_property?: string;

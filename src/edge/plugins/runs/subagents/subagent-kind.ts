@@ -18,6 +18,7 @@ const INPUT = {
 /** Tools that are agents. Using an agent needs no scope, so a tool that is an agent needs none either. */
 export const subagentKind: CalledKind<AgentRun> = {
   member: 'agent',
+  hasNoAddress: true,
   names: () => Object.keys(agentRunSchema.shape),
   schemas: [agentRunSchema],
   fault: (tool) => faultIn(agentTool.safeParse(tool)),

@@ -10,6 +10,7 @@ import { filledTool, markOfTools, workerTool, workerToolNames } from './worker-t
 /** Tools of the Worker's own code. */
 export const workerKind: CalledKind = {
   member: 'worker',
+  hasNoAddress: true,
   names: () => Object.keys(workerRunSchema.shape),
   schemas: [
     z.described(z.literal('worker'), 'A tool of the Worker’s own code, by its name; no scope is needed.'),

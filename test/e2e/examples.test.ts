@@ -1,4 +1,5 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { createServer, request as sendRequest } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -98,6 +99,27 @@ test.concurrent('the writing assistant has the edge save a draft, in the same an
     await own.stop();
     drafts.type('\u0003');
     await drafts.end();
+    await rm(cwd, { recursive: true, force: true });
+  }
+});
+
+test.concurrent('the writing assistant answers each line of piped input', async () => {
+  const cwd = await mkdtemp(join(tmpdir(), 'sluice-assistant-'));
+  const env = { ...process.env, SLUICE_URL: edge.url, NO_COLOR: '1' };
+  try {
+    const assistant = spawn(process.execPath, [join(root, 'examples/writing-assistant.ts'), 'piped'], { cwd, env });
+    let printed = '';
+    for (const stream of [assistant.stdout, assistant.stderr])
+      stream.on('data', (part: Buffer) => {
+        printed += part.toString();
+      });
+    assistant.stdin.end('Hello, I write a novel\nHow does it begin?\nAnd how does it end?');
+    expect(await once(assistant, 'close'), printed).toEqual([0, null]);
+    expect(printed.match(/ in 1 turns\]/g), printed).toHaveLength(3);
+    const { data } = await client.conversations.messages('piped');
+    const said = data.filter(({ role }) => role === 'user').map(({ content }) => JSON.stringify(content));
+    expect(said.map((content) => /novel|begin|end/.exec(content)?.[0])).toEqual(['novel', 'begin', 'end']);
+  } finally {
     await rm(cwd, { recursive: true, force: true });
   }
 });

@@ -27,6 +27,18 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     await page.getByRole('button', { name: 'Store labels' }).click();
     await expect.poll(() => page.getByRole('combobox', { name: 'Classifier' }).inputValue()).toBe('topics');
     expect(await (await server.client.fetch('/classifiers/topics')).text()).toContain('breakfast');
+    // Labels and stored classifiers may be schemas: the result is the label, and the whole object.
+    await page.getByRole('button', { name: 'A ticket by a schema' }).click();
+    const object = result.locator('pre');
+    await object.getByText('"requires_human"').waitFor();
+    const output = JSON.parse((await object.textContent()) ?? '') as { priority: string };
+    expect(Object.keys(output)).toEqual(['priority', 'category', 'requires_human']);
+    expect(await result.locator('strong').allTextContents()).toEqual([output.priority]);
+    await page.getByRole('textbox', { name: 'Name of the classifier' }).fill('ticket');
+    await page.getByRole('button', { name: 'Store labels' }).click();
+    await expect.poll(() => page.getByRole('combobox', { name: 'Classifier' }).inputValue()).toBe('ticket');
+    await page.getByRole('button', { name: 'Classify', exact: true }).click();
+    await expect.poll(() => object.textContent()).toBe(JSON.stringify(output, undefined, 2));
     expect(faults).toEqual([]);
     await close();
   });

@@ -68,6 +68,35 @@ describe.skipIf(noBrowser())('The transcript, in Chromium', () => {
       expect(await barriersOn(page)).toEqual([]);
     }));
 
+  test('shows what an answer quotes from a document, and its source', () =>
+    inPage(async ({ page }) => {
+      const sentence = 'The warranty of the lamp is two years.';
+      const source = {
+        type: 'text' as const,
+        media_type: 'text/plain' as const,
+        data: `The lamp costs 40. ${sentence}`,
+      };
+      await server.client.messages
+        .stream({
+          ...{ conversation: 'rules', model: 'claude-haiku-5-5', max_tokens: 2_048 },
+          messages: [
+            {
+              role: 'user',
+              content: [
+                { type: 'document', title: 'Rules', citations: { enabled: true }, source },
+                { type: 'text', text: 'How long is the warranty of the lamp?' },
+              ],
+            },
+          ],
+        })
+        .finalMessage();
+      await page.goto(`${server.url}/#/chat/rules`);
+      const quote = lastAnswer(page).locator('blockquote');
+      await quote.getByText(sentence).waitFor();
+      expect(await quote.locator('footer').textContent()).toBe('Rules');
+      expect(await barriersOn(page)).toEqual([]);
+    }));
+
   test('opens at its end, and what is in view stays where it is when older messages come above', () =>
     inPage(
       async ({ page, shifts }) => {

@@ -5,7 +5,7 @@ import { accountStub, batchStub } from '#edge/durable/stubs.ts';
 import { HOUR_MS } from '#edge/kit/async/durations.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { errorOf } from '#test/support/app.ts';
-import { PYDANTIC } from '#test/support/classification.ts';
+import { FIRST_SCHEMAS } from '#test/support/classification.ts';
 import { byId, inputsOf, jobEdge, LABELS, ticket } from '#test/support/classification-jobs.ts';
 import { eventually } from '#test/support/eventually.ts';
 import { bearer, tokenOf } from '#test/support/tokens.ts';
@@ -46,32 +46,32 @@ describe('a classification by batch', () => {
     expect((await bindings.STORE.list({ prefix: 'classified:ada:' })).keys).toEqual([]);
   });
 
-  test('has the whole object of a schema in its results, as a single request has', async () => {
-    const edge = jobEdge();
-    const inputs = [ticket(0), ticket(1)];
-    const body = { labels: undefined, schema: PYDANTIC };
-    const { rows } = await edge.resultsOf(await edge.finish(await edge.begin({ ...body, inputs })));
-    expect(rows).toMatchObject([
-      { id: '0', fields: null, output: { requires_human: expect.any(Boolean) as boolean }, error: null },
-      { id: '1', error: null },
-    ]);
-    expect(rows.map(({ label }) => label)).toEqual(rows.map(({ output }) => output?.priority));
-    const alone = await edge.classified(
-      { ...body, inputs: inputs.map((input, id) => ({ id: `${id}`, input })) },
-      'grace',
-    );
-    expect(rows).toEqual(alone.rows);
-  });
+  describe.each(Object.entries(FIRST_SCHEMAS))('by a schema with %s', (_, { schema, property }) => {
+    test('has the whole object in its results, as a single request has', async () => {
+      const edge = jobEdge();
+      const inputs = [ticket(0), ticket(1)];
+      const body = { labels: undefined, schema };
+      const { rows } = await edge.resultsOf(await edge.finish(await edge.begin({ ...body, inputs })));
+      expect(rows).toMatchObject([
+        { id: '0', fields: null, output: expect.any(Object) as object, error: null },
+        { id: '1', fields: null, output: expect.any(Object) as object, error: null },
+      ]);
+      expect(rows.map(({ label }) => label)).toEqual(rows.map(({ output }) => output?.[property] ?? null));
+      const named = inputs.map((input, id) => ({ id: `${id}`, input }));
+      expect(rows).toEqual((await edge.classified({ ...body, inputs: named }, 'grace')).rows);
+    });
 
-  test('labels by a stored classifier that has a schema', async () => {
-    const edge = jobEdge();
-    const headers = { ...bearer(await tokenOf('ada', ['prefixes'])), 'content-type': 'application/json' };
-    const body = JSON.stringify({ schema: PYDANTIC });
-    const stored = await edge.app.fetch('/classifiers/first', { method: 'PUT', headers, body });
-    expect(await stored.json()).toMatchObject({ label_property: 'priority' });
-    const begun = await edge.begin({ labels: undefined, classifier: 'first', inputs: [ticket(0)] });
-    const { rows } = await edge.resultsOf(await edge.finish(begun));
-    expect(rows).toMatchObject([{ label: rows[0]?.output?.priority, error: null }]);
+    test('labels by a stored classifier that has it', async () => {
+      const edge = jobEdge();
+      const headers = { ...bearer(await tokenOf('ada', ['prefixes'])), 'content-type': 'application/json' };
+      const body = JSON.stringify({ schema });
+      const stored = await edge.app.fetch('/classifiers/first', { method: 'PUT', headers, body });
+      expect(await stored.json()).toMatchObject({ schema, label_property: property });
+      const begun = await edge.begin({ labels: undefined, classifier: 'first', inputs: [ticket(0)] });
+      const { rows } = await edge.resultsOf(await edge.finish(begun));
+      expect(rows).toMatchObject([{ output: expect.any(Object) as object, error: null }]);
+      expect(rows[0]?.label).toBe(rows[0]?.output?.[property] ?? null);
+    });
   });
 
   test('a batch of messages is none', async () => {

@@ -2,9 +2,11 @@ import { abortAllDurableObjects } from 'cloudflare:test';
 import { describe, expect, test } from 'vitest';
 import { hmac } from '#edge/kit/delivery/hmac.ts';
 import { signStandard } from '#edge/kit/delivery/standard-webhooks.ts';
+import type { Json } from '#edge/kit/json/object.ts';
 import { defineWebhook, type Webhook } from '#edge/plugins/webhooks/sources/define-webhook.ts';
 import type { Replayed, SourceRow } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
 import { errorOf, type TestApp, testApp } from '#test/support/app.ts';
+import { FIRST_SCHEMAS } from '#test/support/classification.ts';
 import { bearer, tokenOf } from '#test/support/tokens.ts';
 import { inboxOf, WEBHOOK_SECRET, type Works, worksOf } from '#test/support/webhooks.ts';
 import { signHmac } from '../../../../scripts/sign-webhook.ts';
@@ -56,8 +58,8 @@ const asAdmin = async (edge: Edge, path: string, method = 'GET', body?: object) 
     ...(body && { body: JSON.stringify(body) }),
   });
 
-async function storeClassifier(edge: Edge): Promise<string> {
-  const stored = await asAdmin(edge, '/classifiers/tickets', 'PUT', { labels: LABELS });
+async function storeClassifier(edge: Edge, classifier: object = { labels: LABELS }): Promise<string> {
+  const stored = await asAdmin(edge, '/classifiers/tickets', 'PUT', classifier);
   return ((await stored.json()) as { version: string }).version;
 }
 
@@ -83,6 +85,22 @@ describe('a source that only settings define', () => {
       classifier: version,
     });
   });
+
+  test.each(Object.entries(FIRST_SCHEMAS))(
+    'delivers the whole object of a classifier by a schema with %s',
+    async (_, { schema, property }) => {
+      const delivered: Request[] = [];
+      const edge = edgeOf([{ ...SHOP, classifier: 'tickets', deliver_url: URL }], undefined, delivered);
+      const classifier = await storeClassifier(edge, { schema });
+      await send(edge, { ...TICKET, subject: 'Billing, a high priority, now' });
+      await edge.works.consume();
+      const { state, label, result } = await edge.works.report('shop_ticket-1');
+      const output = (result && 'output' in result && result.output) || {};
+      expect([state, label]).toEqual(['delivered', output[property]]);
+      expect(Object.keys(output)).toEqual(expect.arrayContaining(Object.keys(schema.properties as Json)));
+      expect(await delivered[0]?.json()).toMatchObject({ label, classifier, output });
+    },
+  );
 
   test('takes no event without its signature, by another secret, header or form', async () => {
     const edge = edgeOf([SHOP]);

@@ -4,11 +4,12 @@ import { fromUsd } from '#edge/claude/pricing/cost.ts';
 import { accountStub } from '#edge/durable/stubs.ts';
 import { hmac } from '#edge/kit/delivery/hmac.ts';
 import type { Schedule } from '#edge/kit/delivery/schedule.ts';
+import type { Json } from '#edge/kit/json/object.ts';
 import { Inbox } from '#edge/plugins/webhooks/inbox/inbox.ts';
 import type { Deliver } from '#edge/plugins/webhooks/sources/define-webhook.ts';
 import { defineWebhook } from '#edge/plugins/webhooks/sources/define-webhook.ts';
 import { settleAt } from '#test/edge/money/account/admission-requests.ts';
-import { PYDANTIC } from '#test/support/classification.ts';
+import { FIRST_SCHEMAS } from '#test/support/classification.ts';
 import { webhookVars } from '#test/support/webhook-vars.ts';
 import { accountOf, eventOf, inboxOf, WEBHOOK_SECRET, type Works, worksOf } from '#test/support/webhooks.ts';
 
@@ -72,20 +73,25 @@ describe('an event', () => {
     expect(ledger.data).toMatchObject([{ route: 'webhook', status: 'complete', cost_usd: report.result?.cost_usd }]);
   });
 
-  test('by a schema has the whole object in its record, and in what is delivered', async () => {
-    const { posted, deliveryFetch } = receiver();
-    const tickets = defineWebhook({
-      ...{ source: 'tickets', verify: hmac({ header: 'x' }), text: () => undefined, schema: PYDANTIC },
-      deliver: URL,
-    });
-    const works = worksOf({ webhooks: [tickets], deliveryFetch }, { DELIVER_HOSTS: 'hooks.example.com' });
-    await accept(works, 'tickets_1', 'I was charged twice: a high priority');
-    expect(await works.consume()).toEqual([]);
-    const { label, result } = await works.report('tickets_1');
-    expect(result).toMatchObject({ label: 'high', fields: null, output: { priority: 'high' } });
-    expect(label).toBe('high');
-    expect(posted).toMatchObject([{ body: { ...result, event_id: 'tickets_1' } }]);
-  });
+  test.each(Object.entries(FIRST_SCHEMAS))(
+    'by a schema with %s has the whole object in its record, and in what is delivered',
+    async (_, { schema, property }) => {
+      const { posted, deliveryFetch } = receiver();
+      const tickets = defineWebhook({
+        ...{ source: 'tickets', verify: hmac({ header: 'x' }), text: () => undefined, schema },
+        deliver: URL,
+      });
+      const works = worksOf({ webhooks: [tickets], deliveryFetch }, { DELIVER_HOSTS: 'hooks.example.com' });
+      await accept(works, 'tickets_1', 'I was charged twice, billing: a high priority, now');
+      expect(await works.consume()).toEqual([]);
+      const { label, result } = await works.report('tickets_1');
+      const output = (result && 'output' in result && result.output) || {};
+      expect(label).toBe(output[property]);
+      expect(Object.keys(output)).toEqual(expect.arrayContaining(Object.keys(schema.properties as Json)));
+      expect(result).toMatchObject({ label, fields: null });
+      expect(posted).toMatchObject([{ body: { ...result, event_id: 'tickets_1' } }]);
+    },
+  );
 
   test('waits once its source has spent a dollar that day, unless somebody allows it more', async () => {
     const works = worksOf();

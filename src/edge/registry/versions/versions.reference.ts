@@ -56,7 +56,7 @@ export function storedRoutes(routes: readonly AnyRoute[], stored: StoredReferenc
       operation: `put${title}`,
       summary: 'Store a version, or point the name at one',
       description:
-        'What an admin stores is the deployment’s, for every account. The read-only fields of `GET` are ignored: `type`, `name`, `owner`, times, and `version` beside other fields.',
+        'What an admin stores is the deployment’s, for every account. What `GET` returns can be sent back, and makes no new version: its read-only fields are ignored (`type`, `name`, `owner`, times, and `version` beside other fields).',
       body: { id: `${title}Request`, schema: z.union([fields, pointer]), example: put.example },
       answer: put.answer,
       errors: put.errors,

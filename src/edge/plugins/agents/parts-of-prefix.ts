@@ -7,7 +7,7 @@ import { joinedPieces, lengthOf, piecesOf } from '../../kit/http/body-pieces.ts'
 import { decoder } from '../../kit/http/bytes.ts';
 import { finalError, invalidRequest, tooLarge } from '../../kit/http/errors.ts';
 import { validate } from '../../kit/http/validate.ts';
-import { isObject, type Json, withoutUndefined } from '../../kit/json/object.ts';
+import { isObject, type Json } from '../../kit/json/object.ts';
 import { PREFIXES } from '../../registry/prefixes/prefix-kind.ts';
 import { PREFIX_MEMBER } from '../../registry/prefixes/prefixes.schema.ts';
 import { hasRun } from '../../registry/tools/edge-tools.ts';
@@ -37,17 +37,14 @@ export async function withPartsOfPrefix(c: Context<AppEnv>, fields: Json, by: st
   }
   const pieces = piecesOf(JSON.stringify({ system, tools }), value.sources);
   if (lengthOf(pieces) > MAX_AGENT_BYTES) throw tooLarge(MAX_AGENT_BYTES);
-  const parts = JSON.parse(decoder.decode(joinedPieces(pieces))) as Json;
-  const { system: sentSystem = parts.system, tools: sentTools = parts.tools } = fields;
-  const other = !isSame(sentSystem, parts.system)
-    ? 'system'
-    : !isSameTools(sentTools, parts.tools as Json[])
-      ? 'tools'
-      : undefined;
-  if (other !== undefined) {
-    throw invalidRequest(`${other}: the prefix ${name} brings it, and this is not the same. Remove one of the two.`);
+  const parts = JSON.parse(decoder.decode(joinedPieces(pieces))) as { system?: unknown; tools: Json[] };
+  const sentTools = fields.tools === undefined ? parts.tools : describedAs(parts.tools, fields.tools);
+  const sent = { system: parts.system, tools: sentTools, ...fields };
+  for (const part of ['system', 'tools'] as const) {
+    if (isSame(sent[part], part === 'tools' ? sentTools : parts.system)) continue;
+    throw invalidRequest(`${part}: the prefix ${name} brings it, and this is not the same. Remove one of the two.`);
   }
-  return { ...fields, ...withoutUndefined({ system: sentSystem }), tools: sentTools, prefix: `${name}@${hash}` };
+  return { ...fields, ...parts, tools: sentTools, prefix: `${name}@${hash}` };
 }
 
 /** @returns whether two JSON values are equal, in whatever order their members are */
@@ -61,14 +58,10 @@ function inNameOrder(value: unknown): string | undefined {
   );
 }
 
-/** @returns whether an agent's tools are the prefix's, apart from descriptions that were filled in when it was stored */
-function isSameTools(sent: unknown, tools: readonly Json[]): boolean {
-  if (!Array.isArray(sent)) return false;
-  const undescribed = sent.map((tool: unknown, index) => {
-    const ofPrefix = tools[index];
-    if (!isObject(tool) || !ofPrefix || agentToDescribe(ofPrefix) === undefined) return tool;
-    const { description: _, ...others } = tool;
-    return others;
+/** @returns the tools of a prefix with the descriptions that were filled in when the agent was stored before */
+function describedAs(tools: readonly Json[], sent: unknown): Json[] {
+  return tools.map((tool, index) => {
+    const { description } = (Array.isArray(sent) && isObject(sent[index]) && sent[index]) || {};
+    return description === undefined || agentToDescribe(tool) === undefined ? tool : { ...tool, description };
   });
-  return isSame(undescribed, tools);
 }

@@ -29,7 +29,6 @@ test('an agent is stored with all its limits, and read by name and by version', 
   const stored = agentContent.parse(shown);
   expect(stored).toEqual({
     ...{ type: 'agent', name: 'support', version: stored.version, owner: 'account', ...AGENT, tools: [] },
-    system: [{ type: 'text', text: 'Be kind.' }],
     limits: { max_turns: 10, max_usd: 0.5, max_tool_calls: 100, parallel_tools: 6 },
     approvers: 'owner',
   });
@@ -99,8 +98,7 @@ test('equal agents are one version, however they are written; a name goes back t
   const alice = await as('alice');
   const first = await ask(app, 'PUT', '/agents/support', alice, { ...AGENT, service_tier: 'auto', temperature: 1 });
   const { description, ...rest } = AGENT;
-  const system = [{ type: 'text', text: 'Be kind.' }];
-  const same = { temperature: 1, approvers: 'owner', description, limits: {}, ...rest, system, service_tier: 'auto' };
+  const same = { temperature: 1, approvers: 'owner', description, limits: {}, ...rest, service_tier: 'auto' };
   expect((await ask(app, 'PUT', '/agents/support', alice, same)).body.version).toBe(first.body.version);
   const second = await ask(app, 'PUT', '/agents/support', alice, { ...same, system: 'Be brief.' });
   expect(second.body.version).not.toBe(first.body.version);

@@ -97,7 +97,9 @@ describe('a source that only settings define', () => {
       const { state, label, result } = await edge.works.report('shop_ticket-1');
       const output = (result && 'output' in result && result.output) || {};
       expect([state, label]).toEqual(['delivered', output[property]]);
-      expect(Object.keys(output)).toEqual(expect.arrayContaining(Object.keys(schema.properties as Json)));
+      expect(Object.keys(output)).toEqual(
+        expect.arrayContaining((schema.required as string[] | undefined) ?? Object.keys(schema.properties as Json)),
+      );
       expect(await delivered[0]?.json()).toMatchObject({ label, classifier, output });
     },
   );

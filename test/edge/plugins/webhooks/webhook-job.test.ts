@@ -87,7 +87,9 @@ describe('an event', () => {
       const { label, result } = await works.report('tickets_1');
       const output = (result && 'output' in result && result.output) || {};
       expect(label).toBe(output[property]);
-      expect(Object.keys(output)).toEqual(expect.arrayContaining(Object.keys(schema.properties as Json)));
+      expect(Object.keys(output)).toEqual(
+        expect.arrayContaining((schema.required as string[] | undefined) ?? Object.keys(schema.properties as Json)),
+      );
       expect(result).toMatchObject({ label, fields: null });
       expect(posted).toMatchObject([{ body: { ...result, event_id: 'tickets_1' } }]);
     },

@@ -17,7 +17,11 @@ test.each<[string, Json, Json]>([
   ['agents', { ...MODEL, system: '' }, { max_tokens: 17 }],
   ['agents', MODEL, { system: '' }],
   ['prefixes', { ...MODEL, system: 'Be brief.' }, { description: 'Another one.' }],
-  ['prefixes', { ...MODEL, system: BLOCKS, tools: [{ name: 'a', input_schema: {} }] }, { system: 'Be brief.' }],
+  [
+    'prefixes',
+    { ...MODEL, system: BLOCKS, tools: [{ name: 'a', input_schema: { type: 'object' } }] },
+    { system: 'Be brief.' },
+  ],
   ['classifiers', { labels: ['a', 'b'] }, { labels: ['a', 'c'] }],
   ['classifiers', { labels: ['a', { name: 'b' }, { name: 'c', description: 'C' }], votes: 3 }, { multi: true }],
   ['classifiers', { schema: TICKET }, { instructions: 'A ticket.' }],
@@ -66,7 +70,9 @@ test.each<[string, Json]>([
     expect((await ask(app, 'PUT', `/${path}/x`, bob, { ...body, system })).status).toBe(200);
     const by = { [path === 'agents' ? 'agent' : 'prefix']: 'x' };
     const question = [{ role: 'user', content: 'Hello' }];
-    expect((await ask(app, 'POST', '/messages', bob, { ...MODEL, ...by, messages: question })).status).toBe(200);
+    expect(
+      (await ask(app, 'POST', '/messages', bob, { ...MODEL, ...by, messages: question, stream: false })).status,
+    ).toBe(200);
   }
   const sent = app.sent
     .filter(({ url }) => url.pathname === '/v1/messages')

@@ -2,13 +2,12 @@
 
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { createAnthropic } from '@ai-sdk/anthropic';
 import { ChatAnthropic } from '@langchain/anthropic';
-import { streamText } from 'ai';
 import { afterAll, beforeAll, beforeEach, expect, inject, test } from 'vitest';
 import { createClient } from '#client/client.ts';
 import { eventsOf } from '#edge/conversations/turn/message-events.ts';
 import type { Json } from '#edge/kit/json/object.ts';
+import { AI_SDKS } from '#test/support/ai-sdks.ts';
 import { type Edge, startEdge } from '#test/support/edge.ts';
 import { SDKS } from '#test/support/sdks.ts';
 import { type FakeUpstream, startUpstream, streamBytes } from '#test/support/upstream.ts';
@@ -117,14 +116,11 @@ test.each(SDKS)('%s: its model and max_tokens give way, and its system comes beh
   expectOfAgent();
 });
 
-test('an agent answers the AI SDK', async () => {
-  const provider = createAnthropic({ baseURL: `${edge.url}/v1`, apiKey: 'any', headers: headers() });
-  for (const prompt of [QUESTION, 'And now?']) {
-    const result = streamText({
-      model: provider('claude-sonnet-4-5') as never,
-      ...{ system: 'Be brief.', prompt, temperature: 1, maxOutputTokens: 9_000 },
-    });
-    expect(await result.text).toBe(SAID);
+test.each(AI_SDKS)('an agent answers the %s', async (_, sdk) => {
+  const settings = { baseURL: `${edge.url}/v1`, headers: headers() };
+  const options = { system: 'Be brief.', temperature: 1, maxOutputTokens: 9_000 };
+  for (const question of [QUESTION, 'And now?']) {
+    expect((await sdk.chat(settings, 'claude-sonnet-4-5', options).say(question)).text).toBe(SAID);
   }
   expectOfAgent();
 });

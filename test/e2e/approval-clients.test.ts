@@ -5,19 +5,13 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createAnthropic } from '@ai-sdk/anthropic';
 import { Chat } from '@ai-sdk/react';
-import {
-  generateText,
-  lastAssistantMessageIsCompleteWithApprovalResponses,
-  type ModelMessage,
-  streamText,
-  type UIMessage,
-} from 'ai';
+import { lastAssistantMessageIsCompleteWithApprovalResponses, type UIMessage } from 'ai';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { createChatTransport, loadMessages } from '#client/ai-sdk.ts';
 import { createClient } from '#client/index.ts';
 import { eventsOf } from '#edge/conversations/turn/message-events.ts';
+import { AI_SDKS } from '#test/support/ai-sdks.ts';
 import { type Edge, startEdge } from '#test/support/edge.ts';
 import { SDKS } from '#test/support/sdks.ts';
 import { type FakeUpstream, startUpstream, streamBytes } from '#test/support/upstream.ts';
@@ -145,8 +139,8 @@ describe('a call that waits for a person', () => {
     expect(next.content).toMatchObject([{ type: 'text', text: 'Nothing more.' }]);
   });
 
-  test('keeps the AI SDK out by its first request: it would send a 409 again, whatever the headers say', async () => {
-    const id = await prepared('ai_sdk_once');
+  test.each(AI_SDKS)('keeps the %s out by its first request, which would send a 409 again', async (name, sdk) => {
+    const id = await prepared(`${name.replaceAll(' ', '_')}_once`);
     await sluice()
       .messages.stream({
         ...{ conversation: id, model: MODEL, max_tokens: 100 },
@@ -154,48 +148,34 @@ describe('a call that waits for a person', () => {
       })
       .finalMessage();
     const statuses: number[] = [];
-    const provider = createAnthropic({
-      ...{ baseURL: `${edge.url}/v1`, apiKey: 'any', headers: { 'sluice-conversation': id } },
-      fetch: async (...sent) => {
+    const settings = {
+      ...{ baseURL: `${edge.url}/v1`, headers: { 'sluice-conversation': id } },
+      fetch: async (...sent: Parameters<typeof fetch>) => {
         const response = await fetch(...sent);
         statuses.push(response.status);
         return response;
       },
+    };
+    await expect(sdk.generate(settings, MODEL, { maxOutputTokens: 100, prompt: NEXT })).rejects.toMatchObject({
+      statusCode: 423,
+      message: expect.stringContaining('waits for a person'),
     });
-    await expect(
-      generateText({ model: provider(MODEL) as never, maxOutputTokens: 100, prompt: 'And now?' }),
-    ).rejects.toMatchObject({ statusCode: 423, message: expect.stringContaining('waits for a person') });
     expect(statuses).toEqual([423]);
   });
 
-  test('pauses the AI SDK, which follows what was approved, and sends both answers back as one', async () => {
-    const id = await prepared('ai_sdk');
-    const read = async (messages: ModelMessage[], fetchIt?: () => Promise<Response>) => {
-      const headers = { 'sluice-conversation': id };
-      const provider = createAnthropic({
-        ...{ baseURL: `${edge.url}/v1`, apiKey: 'any', headers },
-        ...(fetchIt ? { fetch: fetchIt as typeof fetch } : {}),
-      });
-      const errors: unknown[] = [];
-      const result = streamText({
-        ...{ model: provider(MODEL) as never, maxOutputTokens: 100, messages, maxRetries: 0 },
-        onError: ({ error }) => {
-          errors.push(error);
-        },
-      });
-      const [text, response] = await Promise.all([result.text, result.response]);
-      expect(errors).toEqual([]);
-      return { text, messages: response.messages as ModelMessage[] };
-    };
-    const question: ModelMessage = { role: 'user', content: QUESTION };
-    const first = await read([question]);
-    expect(first.text).toBe('I pay. ');
-    const turn = await approved(id);
-    const second = await read([question], following(id, turn));
-    expect(second.text).toBe('It is paid.');
-    const next = await read([question, ...first.messages, ...second.messages, { role: 'user', content: NEXT }]);
-    expect(next.text).toBe('Nothing more.');
-  });
+  test.each(AI_SDKS)(
+    'pauses the %s, which follows what was approved, and sends both back as one',
+    async (name, sdk) => {
+      const id = await prepared(name.replaceAll(' ', '_'));
+      const settings = { baseURL: `${edge.url}/v1`, headers: { 'sluice-conversation': id } };
+      const chat = sdk.chat(settings, MODEL, { maxOutputTokens: 100 });
+      expect((await chat.say(QUESTION)).text).toBe('I pay. ');
+      const turn = await approved(id);
+      expect((await chat.follow(following(id, turn))).text).toBe('It is paid.');
+      const next = await chat.say(NEXT);
+      expect(next.text).toBe('Nothing more.');
+    },
+  );
 
   describe('is shown once by useChat,', () => {
     /** A chat as a page has it. `Chat` is what `useChat` runs. */

@@ -2,13 +2,12 @@
 
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { createAnthropic } from '@ai-sdk/anthropic';
 import { ChatAnthropic } from '@langchain/anthropic';
 import { AIMessageChunk, type BaseMessage, HumanMessage } from '@langchain/core/messages';
-import { type ModelMessage, streamText } from 'ai';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, onTestFinished, test } from 'vitest';
 import { eventsOf } from '#edge/conversations/turn/message-events.ts';
 import type { Json } from '#edge/kit/json/object.ts';
+import { AI_SDKS } from '#test/support/ai-sdks.ts';
 import { launchBrowser, noBrowser } from '#test/support/browser.ts';
 import { bundle } from '#test/support/bundle.ts';
 import { type Edge, startEdge } from '#test/support/edge.ts';
@@ -173,24 +172,10 @@ describe('one message for a run', () => {
     await expectOneMore(before);
   });
 
-  test('is what the AI SDK makes of it, and comes back as that', async () => {
-    const provider = createAnthropic({
-      baseURL: `${edge.url}/v1`,
-      apiKey: 'any',
-      headers: { 'sluice-conversation': conversation },
-    });
-    const ask = async (messages: ModelMessage[]) => {
-      const result = streamText({ model: provider(MODEL) as never, maxOutputTokens: 100, messages });
-      const [text, content, response, usage] = await Promise.all([
-        result.text,
-        result.content,
-        result.response,
-        result.usage,
-      ]);
-      return { text, content, messages: response.messages, usage };
-    };
-    const question: ModelMessage = { role: 'user', content: QUESTION };
-    const first = await ask([question]);
+  test.each(AI_SDKS)('is what the %s makes of it, and comes back as that', async (_, sdk) => {
+    const settings = { baseURL: `${edge.url}/v1`, headers: { 'sluice-conversation': conversation } };
+    const chat = sdk.chat(settings, MODEL, { maxOutputTokens: 100 });
+    const first = await chat.say(QUESTION);
     expect(first.text).toBe('I look. Yes, 21 degrees.');
     const call = {
       toolCallId: `toolu_${conversation}_1`,
@@ -210,7 +195,7 @@ describe('one message for a run', () => {
     // Its sum of the input has what was read from the cache.
     expect(first.usage).toMatchObject({ inputTokens: 210, outputTokens: 40, totalTokens: 250 });
     const before = (await rows()).length;
-    await ask([question, ...(first.messages as ModelMessage[]), { role: 'user', content: NEXT }]);
+    await chat.say(NEXT);
     await expectOneMore(before);
   });
 
@@ -247,22 +232,15 @@ describe('one message for a run', () => {
     await expectOneMore(before);
   });
 
-  test('is text alone to the AI SDK where it asks for that, and comes back as the same history', async () => {
-    const provider = createAnthropic({
-      ...{ baseURL: `${edge.url}/v1`, apiKey: 'any' },
-      headers: { 'sluice-conversation': conversation, 'sluice-show': 'text' },
-    });
-    const ask = async (messages: ModelMessage[]) => {
-      const result = streamText({ model: provider(MODEL) as never, maxOutputTokens: 100, messages });
-      const [content, response, usage] = await Promise.all([result.content, result.response, result.usage]);
-      return { content, messages: response.messages as ModelMessage[], usage };
-    };
-    const question: ModelMessage = { role: 'user', content: QUESTION };
-    const first = await ask([question]);
+  test.each(AI_SDKS)('is text alone to the %s where it asks for that, and comes back as the same', async (_, sdk) => {
+    const headers = { 'sluice-conversation': conversation, 'sluice-show': 'text' };
+    const settings = { baseURL: `${edge.url}/v1`, headers };
+    const chat = sdk.chat(settings, MODEL, { maxOutputTokens: 100 });
+    const first = await chat.say(QUESTION);
     expect(first.content).toEqual(TEXT_ALONE);
     expect(first.usage).toMatchObject({ inputTokens: 210, outputTokens: 40, totalTokens: 250 });
     const before = (await rows()).length;
-    await ask([question, ...first.messages, { role: 'user', content: NEXT }]);
+    await chat.say(NEXT);
     await expectOneMore(before);
   });
 

@@ -7,25 +7,44 @@ import { bearer, DEPLOYED, tokenOf } from '#test/support/tokens.ts';
 
 const NOT_FOUND = { type: 'error', error: { type: 'not_found_error', message: 'model: as the API says it' } };
 
-test.each([
-  ['claude-3-5-sonnet-20241022', 'Use claude-sonnet-4-6'],
-  ['claude-sonet-5-5', 'Did you mean claude-sonnet-5-5?'],
-])('the 404 for %s has a hint in a header, and the body of the upstream', async (model, words) => {
-  const notFound = () => Response.json(NOT_FOUND, { status: 404 });
-  const app = testApp(notFound, DEPLOYED);
-  answeringBy(notFound);
-  const headers = bearer(await tokenOf(`hints-${crypto.randomUUID()}`, ['messages']));
-  const body = { model, max_tokens: 9, messages: [{ role: 'user', content: 'Hi' }], stream: false };
-  for (const [path, more] of [
-    ['/v1/messages', {}],
-    ['/messages', { conversation: 'c1' }],
-    ['/count-tokens', { max_tokens: undefined }],
-  ] as const) {
-    const response = await app.post(path, { ...body, ...more }, headers);
-    expect(response.status, path).toBe(404);
-    expect(response.headers.get('sluice-hint'), path).toContain(words);
-    expect(await response.json(), path).toMatchObject(NOT_FOUND);
-  }
+const HINTS = {
+  'claude-3-5-sonnet-20241022': 'Use claude-sonnet-4-6',
+  'claude-sonet-5-5': 'Did you mean claude-sonnet-5-5?',
+};
+
+test.each(Object.entries(HINTS))(
+  'the 404 for %s has a hint in a header, and the body of the upstream',
+  async (model, words) => {
+    const notFound = () => Response.json(NOT_FOUND, { status: 404 });
+    const app = testApp(notFound, DEPLOYED);
+    answeringBy(notFound);
+    const headers = bearer(await tokenOf(`hints-${crypto.randomUUID()}`, ['messages']));
+    const body = { model, max_tokens: 9, messages: [{ role: 'user', content: 'Hi' }], stream: false };
+    for (const [path, more] of [
+      ['/v1/messages', {}],
+      ['/messages', { conversation: 'c1' }],
+      ['/count-tokens', { max_tokens: undefined }],
+    ] as const) {
+      const response = await app.post(path, { ...body, ...more }, headers);
+      expect(response.status, path).toBe(404);
+      expect(response.headers.get('sluice-hint'), path).toContain(words);
+      expect(await response.json(), path).toMatchObject(NOT_FOUND);
+    }
+  },
+);
+
+test.each(Object.entries(HINTS))('the 404 of a classification by %s has the hint, too', async (model, words) => {
+  const app = testApp(() => Response.json(NOT_FOUND, { status: 404 }), DEPLOYED);
+  const account = `hints-${crypto.randomUUID()}`;
+  const headers = bearer(await tokenOf(account, ['classify', 'prefixes']));
+  const response = await app.post('/classify', { input: 'Hi', labels: ['a', 'b'], model }, headers);
+  expect([response.status, response.headers.get('sluice-hint')]).toEqual([404, expect.stringContaining(words)]);
+  expect(await response.json()).toMatchObject(NOT_FOUND);
+  // A page does not see the model of its classifier.
+  expect((await ask(app, 'PUT', '/classifiers/old', headers, { labels: ['a', 'b'], model })).status).toBe(200);
+  const restricted = bearer(await tokenOf(account, ['classify'], { only: { classifiers: ['own:old'] } }));
+  const page = await app.post('/classify', { input: 'Hi', classifier: 'old' }, restricted);
+  expect([page.status, page.headers.get('sluice-hint')]).toEqual([404, null]);
 });
 
 const QUESTION = { max_tokens: 9, messages: [{ role: 'user', content: 'Hi' }] };

@@ -2,6 +2,7 @@
 
 import type { RequestContext } from '../../auth/context.ts';
 import { API_VERSION, askMessage } from '../../claude/ask-message.ts';
+import { hintHeaders } from '../../claude/models/model-hint.ts';
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { thinkingOff, unthinkingModels } from '../../claude/pricing/thinking-off.ts';
@@ -43,7 +44,7 @@ export interface Classifying extends RequestContext {
 /** What one call of the upstream has cost, and who has answered it. */
 export interface Call extends Pick<RequestOutcome, 'usage' | 'upstream' | 'upstream_request_id'> {
   nanodollars: Nanodollars;
-  /** The account's rate limit headers, for the response. */
+  /** For the response: the account's rate limits, and a hint about a model that the upstream does not have. */
   headers: Record<string, string>;
   model: string;
 }
@@ -185,7 +186,9 @@ async function callModel(
   by.waitUntil(done);
   await done.catch(() => undefined);
   const { usage, upstream: answeredBy, upstream_request_id } = outcome;
-  const { headers } = meter.granted;
+  // To a restricted token it would name the model of the classifier.
+  const hint = identity.only ? {} : hintHeaders(error?.status ?? 0, meter.model, settings.models);
+  const headers = { ...meter.granted.headers, ...hint };
   const paid: Call = { nanodollars, usage, headers, upstream: answeredBy, upstream_request_id, model: meter.model };
   if (error || !message) {
     const reason = outcome.end === 'client_gone' ? 'cancelled' : undefined;

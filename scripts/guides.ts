@@ -11,10 +11,11 @@ const ROOT = new URL('../', import.meta.url);
 const STYLE = fileURLToPath(new URL('../src/edge/openapi/guides.css', import.meta.url));
 const SCRIPT = fileURLToPath(new URL('guides-page.ts', import.meta.url));
 
-/** A guide: its file below docs/, and the name that the README gives it. */
+/** A guide: its file below docs/, and the name and the group that the README gives it. */
 interface Guide {
   file: string;
   name: string;
+  group: string;
 }
 
 /** @returns the pages, their style and their script, by their paths below the root */
@@ -52,18 +53,27 @@ export async function bundleGuides(): Promise<Record<string, string | Uint8Array
   };
 }
 
-/** @returns the guides in the order of the README's table */
+/** @returns the guides in the order of the README's section "Guides" */
 export function listGuides(readme: string): Guide[] {
-  return [...readme.matchAll(/^\| \[(.+?)\]\(docs\/([\w-]+)\.md\) /gm)].map(([, name = '', file = '']) => ({
-    name,
-    file,
-  }));
+  const [, section = ''] = readme.split(/^## Guides\n/m);
+  return section
+    .split(/^### /m)
+    .slice(1)
+    .flatMap((part) => {
+      const [group = ''] = part.split('\n');
+      const links = part.matchAll(/^- \[(.+?)\]\(docs\/([\w-]+)\.md\)/gm);
+      return [...links].map(([, name = '', file = '']) => ({ name, file, group }));
+    });
 }
 
-function pageOf(markdown: string, { file, name }: Guide, guides: readonly Guide[]): string {
-  const links = guides.map((guide) => {
-    const current = guide.file === file ? ' aria-current="page"' : '';
-    return `<li><a href="/docs/guides/${guide.file}"${current}>${escaped(guide.name)}</a></li>`;
+function pageOf(markdown: string, { file, name }: Pick<Guide, 'file' | 'name'>, guides: readonly Guide[]): string {
+  const groups = Map.groupBy(guides, ({ group }) => group);
+  const links = [...groups].map(([group, members]) => {
+    const items = members.map((guide) => {
+      const current = guide.file === file ? ' aria-current="page"' : '';
+      return `<li><a href="/docs/guides/${guide.file}"${current}>${escaped(guide.name)}</a></li>`;
+    });
+    return `<li><span class="heading">${escaped(group)}</span><ul>${items.join('')}</ul></li>`;
   });
   return framed({
     title: file === '' ? 'Sluice: guides' : `${escaped(name)}: Sluice`,
@@ -145,7 +155,20 @@ function htmlOf(markdown: string): string {
       if (token.type === 'link' || token.type === 'image') token.href = placeOf(String(token.href));
     },
   });
-  return marked.parse(markdown, { async: false });
+  const html = marked.parse(markdown, { async: false });
+  return html.replace('</h1>\n', `$&${contentsOf(markdown)}`);
+}
+
+/** @returns the table of contents of a page; empty where a page has few sections */
+function contentsOf(markdown: string): string {
+  const sections = new Marked().lexer(markdown).flatMap((token) => {
+    return token.type === 'heading' && token.depth === 2 ? [String(token.text)] : [];
+  });
+  if (sections.length < 3) return '';
+  const links = sections.map((text) => {
+    return `<li><a href="#${anchorOf(text)}">${new Marked().parseInline(text, { async: false })}</a></li>`;
+  });
+  return `<nav class="contents" aria-label="On this page"><ul>${links.join('')}</ul></nav>\n`;
 }
 
 /** @returns where a link of a guide leads on the served pages; what is not served stands as it is */

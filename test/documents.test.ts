@@ -240,7 +240,7 @@ describe('the guides on `error_type`', () => {
         }
       }
     }
-    const named = namesIn(sectionIn(await readGuide('logs'), 'What only the log says'));
+    const named = namesIn(sectionIn(await readGuide('logs'), 'Error types in the log'));
     const ofCallers = namesIn(await readGuide('errors'));
     // What `error.type` says is from a closed list: a status of the upstream is none of it.
     expect(named.filter((name = '') => !ERROR_TYPES.has(name))).toEqual(['upstream_']);

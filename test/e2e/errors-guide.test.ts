@@ -154,7 +154,7 @@ describe('of a real error the function says', () => {
     await limit('hasty', { requests_per_minute: 1 });
     const sluice = createClient({ baseURL: edge.url, token: await tokenOf('hasty') });
     await sluice.messages.stream(asked).text();
-    expect(sentence(await errorOf('hasty'))).toBe('These were many questions at once. Try again in a minute.');
+    expect(sentence(await errorOf('hasty'))).toBe('Too many questions at once. Try again in a minute.');
   });
 
   test('that an answer that broke off went wrong', async () => {

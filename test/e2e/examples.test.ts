@@ -13,7 +13,7 @@ import { bundle } from '#test/support/bundle.ts';
 import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
 import { eventually } from '#test/support/eventually.ts';
 import { tryFirstApp } from '#test/support/first-app.ts';
-import { blocksOf } from '#test/support/guides.ts';
+import { blocksOf, readGuide } from '#test/support/guides.ts';
 import { root } from '#test/support/root.ts';
 import { startSite } from '#test/support/site.ts';
 import { SECRET } from '#test/support/tokens.ts';
@@ -211,10 +211,10 @@ test
     expect(day.settled_usd).toBeLessThanOrEqual(0.0028);
   });
 
-test('the README shows lines of the first app as they stand in it', async () => {
+test('the first steps show lines of the first app unchanged', async () => {
   const files = ['server.mjs', 'index.html'].map((file) => readFile(join(root, 'examples/first-app', file), 'utf8'));
   const app = (await Promise.all(files)).join('');
-  const [shown = ''] = blocksOf(await readFile(join(root, 'README.md'), 'utf8'), 'js');
+  const [shown = ''] = blocksOf(await readGuide('first-steps'), 'js');
   const lines = shown.split('\n').filter((line) => line !== '' && !line.startsWith('//'));
   expect(lines.length).toBeGreaterThan(3);
   expect(lines.filter((line) => !app.includes(line))).toEqual([]);

@@ -62,7 +62,7 @@ test.each([
       expect((await Promise.all(titles)).map((html) => /<title>(.*)<\/title>/.exec(html)?.[1])).toEqual([
         'Sluice',
         'Sluice: API reference',
-        'Build on it: Sluice',
+        'Your own Worker: Sluice',
       ]);
       expect(await statusesOfExplorer(edge.url)).toEqual(EXPLORER_OFF);
     } finally {

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { labelsBeside, live, MIXES, type Mix, p95, SPENDERS } from './honest-mixes.ts';
 import { PATIENCE_MS, RUNS } from './property.ts';
 
-/** By day those whose money is short; by night all, from as many seeds as the table in docs/budgets.md. */
+/** By day those whose money is short; by night all, from as many seeds as the table in docs/holds.md. */
 const isNight = RUNS > 100;
 const SEEDS = Array.from({ length: isNight ? 10 : 1 }, (_, nth) => nth + 1);
 const mixes = MIXES.filter(

@@ -1,4 +1,4 @@
-/** Prints the table of honest mixes in docs/budgets.md: `npm run honest`, or with the beginnings of the names of some. */
+/** Prints the table of honest mixes in docs/holds.md: `npm run honest`, or with the beginnings of the names of some. */
 import { registerHooks } from 'node:module';
 import type { Honest } from './honest-mixes.ts';
 

@@ -116,14 +116,14 @@ describe.skipIf(noBrowser())('a page whose server mints', () => {
     const seen = await visit(site, edge, asAlice(site));
     expect(await ask(seen, 'Hello?')).toContain('The chat cannot be reached now.');
     expect([answer, seen.sent]).toEqual([500, []]);
-    expect(String(logged.mock.calls[0]?.[0])).toContain('The edge gave no token: 403');
+    expect(String(logged.mock.calls[0]?.[0])).toContain('Sluice returned no token: 403');
   });
 
   type PassOn = (request: Request, context: { params: Promise<{ path: string[] }> }) => Promise<Response>;
 
   /** Makes the route of Next.js. @returns a function that makes the client of a user, whose requests go through it */
   async function routeOf(site: Frontend, edge: Edge) {
-    const code = new Map(['The login', 'The way to the edge'].flatMap((heading) => [...filesIn(nextjs, heading)]));
+    const code = new Map(['The login', 'Forward requests'].flatMap((heading) => [...filesIn(nextjs, heading)]));
     const route = await writeServer('app/edge/[...path]/route.js', code, site, edge);
     // The client's source stands for its package.
     const bundled = join(dirname(route), 'bundled.js');

@@ -94,7 +94,7 @@ describe.skipIf(noBrowser())('The guides, in Chromium', () => {
   test('on a phone a button lists them, and the theme is the one of the page, to which there is a way back', () =>
     inPage(
       async ({ page }) => {
-        const budgets = page.getByRole('link', { name: 'Accounts and budgets' });
+        const budgets = page.getByRole('navigation', { name: 'Guides' }).getByRole('link', { name: 'Budgets' });
         expect(await budgets.isVisible()).toBe(false);
         await page.getByRole('button', { name: 'All guides' }).press('Enter');
         await budgets.click();

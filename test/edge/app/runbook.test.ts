@@ -34,11 +34,11 @@ interface Seen {
   request?: Json;
 }
 
-const LABELS = ['Log', '`/health`', 'Page', 'It means', 'Do'] as const;
+const LABELS = ['Log', '`/health`', 'Page', 'Cause', 'Fix'] as const;
 type Label = (typeof LABELS)[number];
 
 /** What the runbook says once for all lines that do not name `/health`. */
-const [, USUAL_HEALTH = ''] = /^Where no line names `\/health`, it says (.+?)\./m.exec(runbook) ?? [];
+const [, USUAL_HEALTH = ''] = /^If an incident has no line `\/health`, the response is (.+?)\./m.exec(runbook) ?? [];
 
 /** What the runbook says of each incident, by its heading and by what each line begins with. */
 const INCIDENTS = new Map(
@@ -200,7 +200,7 @@ test.each([...INCIDENTS])('%s: what is provoked is what the runbook shows of it'
   expect(log).toContainEqual(expect.objectContaining(meant(line)));
   for (const words of quotedIn(of.Log)) expect(told).toContain(words);
   expect(health).toMatchObject(objectsIn(of['`/health`'])[0] ?? { status: 'the runbook does not say it' });
-  for (const row of objectsIn(of['It means'])) expect(request).toMatchObject(meant(row));
+  for (const row of objectsIn(of.Cause)) expect(request).toMatchObject(meant(row));
 });
 
 test('a deployment that may spend nothing refuses what costs, as the guide for a move says', async () => {
@@ -212,7 +212,7 @@ test('a deployment that may spend nothing refuses what costs, as the guide for a
 });
 
 test('the remedy for a spent budget, as the runbook names it, changes one limit: the others and the alerts stay', async () => {
-  const { Do: remedy = '' } = INCIDENTS.get('A budget is spent at noon')?.of ?? {};
+  const { Fix: remedy = '' } = INCIDENTS.get('A budget is spent at noon')?.of ?? {};
   const [, method = '', path = ''] = /`(\w+) (\/pools\/[^`]+)`/.exec(remedy) ?? [];
   const app = edge(answering, { DEPLOYMENT_LIMITS: '{}' });
   await limitAll(app, { usd_per_day: 0, usd_per_month: 9, alerts: [0.5] });
